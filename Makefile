@@ -1,0 +1,56 @@
+# The two commands that matter: `make repro` and `make test`.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+VENV := .venv
+READY := $(VENV)/.ready
+UV := $(VENV)/bin/uv
+
+# Stage commands call `python`: they get the one of .venv, and the package of this working copy.
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export PYTHONPATH := $(CURDIR)/src
+export DVC_NO_ANALYTICS := 1
+
+.PHONY: help env repro test smoke lab lock clean
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+env: $(READY) ## build the environment in .venv (Python 3.11 or 3.12; PYTHON=... chooses one)
+
+# uv and setuptools come from the lock too, so that every package is verified by its hash, the one built from source included.
+$(READY): requirements.txt pyproject.toml
+	@if ! $(UV) --version >/dev/null 2>&1; then \
+	  for python in $${PYTHON:-python3 python3.12 python3.11}; do \
+	    if "$$python" -c 'import sys, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' 2>/dev/null; then break; fi; \
+	    python=; \
+	  done; \
+	  test -n "$$python" || { echo "error: no Python 3.11 or 3.12 with venv (Debian: apt install python3-venv)" >&2; exit 2; }; \
+	  "$$python" -m venv --clear $(VENV); \
+	  sed -n '/^\(setuptools\|uv\)==/,/^ *# via/p' requirements.txt >$(VENV)/bootstrap.txt; \
+	  $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $(VENV)/bootstrap.txt; \
+	fi
+	$(UV) pip sync --quiet --python $(VENV)/bin/python --require-hashes --no-build-isolation requirements.txt
+	$(UV) pip install --quiet --python $(VENV)/bin/python --offline --no-deps --no-build-isolation --editable .
+	@touch $@
+
+repro: env ## make everything: every stage, notebook, table and figure
+	python -m dvc repro
+
+test: env ## run the whole test suite
+	python -m pytest
+
+smoke: env ## run the whole pipeline on profiles/smoke.yaml in a scratch copy
+	python tests/smoke.py
+
+lab: env ## open the notebooks in JupyterLab
+	python -m jupyter lab notebooks
+
+lock: env ## compile requirements.txt from pyproject.toml
+	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra dev \
+	  --custom-compile-command "make lock" pyproject.toml --output-file requirements.txt
+
+clean: ## remove the environment and caches; results stay
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis src/*.egg-info
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

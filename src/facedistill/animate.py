@@ -1,0 +1,79 @@
+"""The job the students exist for: recordings in, ARKit curves out."""
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from facedistill.arkit import CURVES
+from facedistill.audio import read_audio
+from facedistill.errors import InputError
+from facedistill.files import write_text
+from facedistill.paths import DATA
+from facedistill.student import Student, load_student
+
+RENDER_FPS = 30
+
+
+def find_model(model: str) -> Path:
+    """The folder of a student: a path, or the name of one that this checkout has distilled.
+
+    Raises:
+        InputError: neither.
+    """
+    for folder in (Path(model), DATA / "distill" / model):
+        if (folder / "config.json").is_file():
+            return folder
+    distilled = sorted(path.parent.name for path in (DATA / "distill").glob("*/config.json"))
+    allowed = ", ".join(distilled) if distilled else "none is distilled yet: run `make repro`"
+    raise InputError(f"--model {model}: neither a student's folder nor one of: {allowed}")
+
+
+def write_csv(path: Path, curves: np.ndarray, fps: float) -> None:
+    """Writes time_s and the 52 named ARKit columns, one row a frame.
+
+    Args:
+        curves: (T, K) in the order of `arkit.CURVES`.
+    """
+    rows = [",".join(("time_s", *CURVES))]
+    rows += [",".join([f"{frame / fps:.4f}", *(f"{weight:.4f}" for weight in weights)]) for frame, weights in enumerate(curves)]
+    write_text(path, "\n".join(rows) + "\n")
+
+
+def animate_one(recording: Path, path: Path, student: Student) -> None:
+    """Animates one recording at 30 fps into a CSV.
+
+    Raises:
+        InputError: the recording cannot be used.
+    """
+    write_csv(path, student.animate(read_audio(recording), RENDER_FPS), RENDER_FPS)
+
+
+def animate_batch(recordings: Sequence[Path], out: Path, model: str) -> int:
+    """Animates recordings into OUT/<name>.csv; a bad one is reported in one line and the batch goes on.
+
+    Returns:
+        How many recordings failed.
+
+    Raises:
+        InputError: no such model, `out` is a file, or two recordings would write the same CSV.
+    """
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: is a file; allowed: a folder for the curves")
+    twice = [stem for stem, count in Counter(path.stem for path in recordings).items() if count > 1]
+    if twice:
+        raise InputError(f"{twice[0]}: several recordings would write {out / twice[0]}.csv; allowed: one recording a name")
+    student = load_student(find_model(model))
+    failed = 0
+    for recording in tqdm(recordings, desc="animate", unit="file", disable=len(recordings) < 2):
+        try:
+            animate_one(recording, out / f"{recording.stem}.csv", student)
+        except InputError as error:
+            failed += 1
+            tqdm.write(f"error: {error}", file=sys.stderr)
+    if len(recordings) > 1 or failed:
+        print(f"animated {len(recordings) - failed} of {len(recordings)} recordings into {out}", file=sys.stderr)
+    return failed

@@ -1,0 +1,131 @@
+"""Stage `distill`: students from pseudo-labels. Stage 1 trains `small`; stage 2 trains the others under its guidance too."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from facedistill.audio import SAMPLE_RATE_HZ
+from facedistill.dataset import Corpus, batch
+from facedistill.errors import InputError
+from facedistill.files import write_json
+from facedistill.filterbank import GRID_FPS, HOP_SAMPLES
+from facedistill.losses import feature, lip_gap, reconstruction, velocity
+from facedistill.manifest import read_manifest
+from facedistill.params import DistillParams, Params, StudentLosses
+from facedistill.paths import DATA
+from facedistill.student import Student, StudentConfig, load_student, n_parameters, save_student
+from facedistill.training import Run, device, prepare_torch, work_folder, write_log
+
+GUIDE = "small"  # the student of stage 1, frozen feature teacher of stage 2
+GUIDED_LAYERS = 2  # the deepest layers, which stand on the output grid: the last block and the hidden layer
+
+
+class Guided(nn.Module):
+    """A student in training, with projections of its guided layers to the guide's width where widths differ."""
+
+    def __init__(self, student: Student, guide: Student | None) -> None:
+        super().__init__()
+        self.student = student
+        widths = (student.config.channels, guide.config.channels if guide else student.config.channels)
+        self.projections = nn.ModuleList(
+            nn.Conv1d(*widths, 1) if widths[0] != widths[1] else nn.Identity() for _ in range(GUIDED_LAYERS if guide else 0)
+        )
+
+
+class StudentLoss:
+    """Draws a batch and scores the student on it, and its deepest features against the guide's for the same frames."""
+
+    def __init__(self, guided: Guided, guide: Student | None, corpus: Corpus, params: DistillParams, losses: StudentLosses) -> None:
+        self.guided, self.guide, self.corpus, self.params, self.losses = guided, guide, corpus, params, losses
+        self.scale = corpus.curve_scale().to(device())
+        self.frames = round(params.optimizer.crop_s * GRID_FPS)
+        configs = [guided.student.config] + ([guide.config] if guide else [])
+        self.past = max(config.past_samples for config in configs)
+        future = max(config.window_samples - config.past_samples for config in configs)
+        self.n_samples = self.past + future + HOP_SAMPLES * (self.frames - 1)
+        self.times_s = (self.past + HOP_SAMPLES * np.arange(self.frames)) / SAMPLE_RATE_HZ
+
+    def __call__(self, rng: np.random.Generator) -> dict[str, Tensor]:
+        audio, target = batch(
+            self.corpus, size=self.params.optimizer.batch_size, n_samples=self.n_samples, times_s=self.times_s,
+            params=self.params.augment, rng=rng,
+        )  # fmt: skip
+        audio, target = audio.to(device()), target.to(device())
+        student = self.guided.student
+        features = student.features(self._window(audio, student.config))
+        pred = student.curves(features[-1])
+        terms = {
+            "reconstruction": reconstruction(pred=pred, target=target, scale=self.scale),
+            "velocity": velocity(pred=pred, target=target, scale=self.scale),
+            "lip_gap": lip_gap(pred=pred, target=target),
+        }
+        if self.guide is not None:
+            with torch.no_grad():
+                wanted = self.guide.features(self._window(audio, self.guide.config))[-GUIDED_LAYERS:]
+            projected = [project(x) for project, x in zip(self.guided.projections, features[-GUIDED_LAYERS:], strict=True)]
+            terms["feature"] = feature(pred=projected, target=wanted)
+        weights = self.losses.model_dump()
+        return terms | {"total": sum(weights[name] * value for name, value in terms.items())}
+
+    def _window(self, audio: Tensor, config: StudentConfig) -> Tensor:
+        """The part of (B, S) audio that a network needs for the batch's frames."""
+        first = self.past - config.past_samples
+        return audio[:, first : first + config.window_samples + HOP_SAMPLES * (self.frames - 1)]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What one student is trained on."""
+
+    stage: str
+    name: str
+    student: str  # key of distill.students
+    corpus: Path  # folder of the manifest with curves
+    split: str | None  # of that manifest; None for all
+    losses: StudentLosses
+
+
+def student_config(params: DistillParams, name: str) -> StudentConfig:
+    """The network of a named student.
+
+    Raises:
+        InputError: unknown name, or a window that the dilations do not fill.
+    """
+    if name not in params.students:
+        raise InputError(f"distill.students: no student {name!r}; allowed: {', '.join(params.students)}")
+    try:
+        return StudentConfig(**params.students[name].model_dump(), filters=params.filters, dilations=params.dilations)
+    except ValueError as error:
+        raise InputError(f"distill.students.{name}: {error}") from None
+
+
+def train_student(params: Params, recipe: Recipe) -> None:
+    """Trains one student and writes data/STAGE/NAME: model.safetensors, config.json, losses.csv and summary.json."""
+    prepare_torch()
+    out = DATA / recipe.stage / recipe.name
+    rows = [row for row in read_manifest(recipe.corpus / "manifest.jsonl") if recipe.split in (None, row.split)]
+    corpus = Corpus(recipe.corpus, rows)
+    guide = load_student(DATA / "distill" / GUIDE).requires_grad_(False).to(device()) if recipe.losses.feature > 0 else None
+    torch.manual_seed(params.seed)
+    guided = Guided(Student(student_config(params.distill, recipe.student)), guide).to(device())
+    inputs = sorted({recipe.corpus / row.curves for row in rows}) + ([DATA / "distill" / GUIDE / "model.safetensors"] if guide else [])
+    run = Run(
+        name=f"{recipe.stage} {recipe.name}", module=guided, optimizer=params.distill.optimizer, seed=params.seed,
+        loss=StudentLoss(guided, guide, corpus, params.distill, recipe.losses),
+        work=work_folder(f"{recipe.stage}-{recipe.name}", settings=f"{recipe}{params.distill.model_dump_json()}", inputs=inputs),
+        audio_s_per_step=params.distill.optimizer.batch_size * params.distill.optimizer.crop_s,
+    )  # fmt: skip
+    write_log(out / "losses.csv", run.fit())
+    save_student(guided.student, out)
+    load_student(out).animate(np.zeros(SAMPLE_RATE_HZ, np.float32))  # a saved student that loads and runs
+    write_json(out / "summary.json", {"parameters": n_parameters(guided.student)})
+    run.finish()
+
+
+def distill(params: Params, name: str) -> None:
+    """Stage 1 for `small`, stage 2 for every other student of `distill.students`."""
+    losses = params.distill.losses if name != GUIDE else params.distill.losses.model_copy(update={"feature": 0.0})
+    train_student(params, Recipe("distill", name, name, DATA / "label", None, losses))

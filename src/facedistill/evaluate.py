@@ -1,0 +1,101 @@
+"""Stage `evaluate`: every system on every test split, with confidence intervals, and the comparisons that the paper claims."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from tqdm import tqdm
+
+from facedistill.audio import read_audio
+from facedistill.curves import FPS, read_curves
+from facedistill.files import write_json
+from facedistill.head import head
+from facedistill.manifest import Utterance, read_manifest
+from facedistill.params import Params
+from facedistill.paths import DATA
+from facedistill.phones import Phone, read_phones
+from facedistill.scores import UtteranceScores, score_utterance
+from facedistill.statistics import aggregate, compare
+from facedistill.systems import System, systems
+from facedistill.training import prepare_torch
+
+# question -> (system, what it is compared with)
+COMPARISONS = {
+    "teacher-against-small-on-paired-data": ("teacher", "small-paired-only"),
+    "on-device-against-teacher": ("on-device", "teacher"),
+    "hybrid-against-no-feature-loss": ("on-device", "no-feature-loss"),
+    "distilled-against-paired-only": ("on-device", "paired-only"),
+    "ensemble-against-real-time": ("real-time-ensemble", "real-time"),
+}
+HEADLINES = ("lip_gap_r", "pbm", "lve_mm")
+DIGITS = 5
+
+
+def evaluate(params: Params) -> None:
+    """Writes data/evaluate: scores.json, comparisons.json, systems.json and metrics.json (the headlines, for `dvc metrics`)."""
+    prepare_torch()
+    out = DATA / "evaluate"
+    table = systems(params)
+    scores, comparisons = {}, {}
+    for split, rows in test_splits(params).items():
+        measured = score_split(rows, table, split)
+        settings = {"n_boot": params.evaluate.bootstrap, "groups": [(row.source, row.speaker) for row in rows]}
+        scores[split] = {
+            name: aggregate(values, rng=np.random.default_rng(params.seed), **settings) for name, values in measured.items()
+        }
+        comparisons[split] = {
+            question: compare(measured[one], measured[other], rng=np.random.default_rng(params.seed), **settings)
+            for question, (one, other) in COMPARISONS.items()
+            if one in measured and other in measured
+        }
+    write_json(out / "scores.json", _rounded(scores))
+    write_json(out / "comparisons.json", _rounded(comparisons))
+    write_json(out / "systems.json", {system.name: _facts(system) for system in table})
+    write_json(out / "metrics.json", _rounded(headlines(scores)))
+
+
+def test_splits(params: Params) -> dict[str, list[Utterance]]:
+    """The test splits of the corpus that have phone labels, each cut to `evaluate.max_utterances`, evenly spread."""
+    rows = [row for row in read_manifest(DATA / "prepare" / "manifest.jsonl") if row.split.startswith("test-") and row.phones]
+    splits = {}
+    for split in dict.fromkeys(row.split for row in rows):
+        members = [row for row in rows if row.split == split]
+        chosen = np.linspace(0, len(members) - 1, min(len(members), params.evaluate.max_utterances)).round().astype(int)
+        splits[split] = [members[index] for index in chosen]
+    return splits
+
+
+def score_split(rows: Sequence[Utterance], table: Sequence[System], split: str) -> dict[str, list[UtteranceScores]]:
+    """Every system's raw scores, utterance by utterance."""
+    truth = read_curves(DATA / "prepare", rows)
+    measured: dict[str, list[UtteranceScores]] = {system.name: [] for system in table}
+    for row in tqdm(rows, desc=f"evaluate {split}", unit="utterance", mininterval=5):
+        audio, phones = read_audio(DATA / "prepare" / row.audio), read_phones(DATA / "prepare" / row.phones)
+        for system in table:
+            measured[system.name].append(_score(system.animate(audio), phones, truth.get(row.id)))
+    return measured
+
+
+def _score(pred: np.ndarray, phones: list[Phone], target: np.ndarray | None) -> UtteranceScores:
+    return score_utterance(pred, phones, fps=FPS, head=head(), target=target)
+
+
+def headlines(scores: dict) -> dict[str, dict[str, dict[str, float]]]:
+    """{split: {system: {metric: value}}} of the few numbers that sum a system up."""
+    return {
+        split: {name: {metric: values[metric]["value"] for metric in HEADLINES} for name, values in table.items()}
+        for split, table in scores.items()
+    }
+
+
+def _facts(system: System) -> dict[str, float | int | None]:
+    return {"parameters": system.parameters, "weights_bytes": system.weights_bytes, "lookahead_ms": system.lookahead_ms}
+
+
+def _rounded(value: object) -> object:
+    """Rounds every float, and turns NaN (not measurable) into null: JSON has no NaN."""
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    if isinstance(value, float):
+        return None if math.isnan(value) else round(value, DIGITS)
+    return value

@@ -1,0 +1,55 @@
+"""Stage `prepare`: all corpora as one manifest, 16 kHz mono audio, timed phones and ground-truth rig curves."""
+
+from collections import Counter
+from pathlib import Path
+
+from facedistill.errors import InputError
+from facedistill.files import write_json
+from facedistill.librispeech import librispeech_subset
+from facedistill.manifest import Utterance, write_manifest
+from facedistill.params import LibriSpeechParams, Params
+from facedistill.paths import DATA, ROOT
+from facedistill.recordings import import_recordings
+from facedistill.synthetic import synthetic_corpus
+
+
+def prepare(params: Params) -> None:
+    """Writes data/prepare: manifest.jsonl, audio/, phones/, curves/ and summary.json.
+
+    Raises:
+        InputError: a corpus that the parameters name is missing or broken.
+    """
+    folder = DATA / "prepare"
+    settings = params.prepare
+    utterances = synthetic_corpus(folder, settings.synthetic, articulation=settings.articulation, seed=params.seed)
+    if settings.recordings.path is not None:
+        utterances += import_recordings(folder, ROOT / settings.recordings.path)
+    if settings.librispeech.root is not None:
+        utterances += _librispeech(folder, settings.librispeech)
+    _check_ids(utterances)
+    write_json(folder / "summary.json", summary(utterances))
+    write_manifest(folder / "manifest.jsonl", utterances)
+
+
+def _librispeech(folder: Path, params: LibriSpeechParams) -> list[Utterance]:
+    splits = {subset: "unlabelled" for subset in params.unlabelled} | {subset: "test-librispeech" for subset in params.test}
+    rows = [librispeech_subset(folder, ROOT / params.root, subset=subset, split=split) for subset, split in splits.items()]
+    return sum(rows, [])
+
+
+def _check_ids(utterances: list[Utterance]) -> None:
+    twice = [key for key, count in Counter(row.id for row in utterances).items() if count > 1]
+    if twice:
+        raise InputError(f"prepare: utterance id {twice[0]!r} occurs twice; ids must differ across corpora")
+
+
+def summary(utterances: list[Utterance]) -> dict[str, dict[str, float | int]]:
+    """Hours, utterances, speakers and languages of each split."""
+    result = {}
+    for split in dict.fromkeys(row.split for row in utterances):
+        rows = [row for row in utterances if row.split == split]
+        result[split] = {
+            "hours": round(sum(row.duration_s for row in rows) / 3600, 3), "utterances": len(rows),
+            "speakers": len({(row.source, row.speaker) for row in rows}), "languages": len({row.language for row in rows}),
+        }  # fmt: skip
+    return result

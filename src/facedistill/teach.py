@@ -1,0 +1,67 @@
+"""Stage `teach`: trains the teacher on the paired split, with heavy augmentation."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from facedistill.audio import SAMPLE_RATE_HZ
+from facedistill.curves import FPS
+from facedistill.dataset import Corpus, batch
+from facedistill.files import write_json
+from facedistill.losses import lip_gap, reconstruction, velocity
+from facedistill.manifest import read_manifest, select
+from facedistill.params import Params, TeachParams
+from facedistill.paths import DATA
+from facedistill.student import n_parameters
+from facedistill.teacher import Teacher, build_teacher, mesh_basis, save_teacher
+from facedistill.training import Run, device, prepare_torch, work_folder, write_log
+
+
+class TeacherLoss:
+    """Draws a batch and scores the teacher on it, at a posterior sample of z and at the prior's mean, half the batch each."""
+
+    def __init__(self, teacher: Teacher, corpus: Corpus, params: TeachParams) -> None:
+        self.teacher, self.corpus, self.params = teacher, corpus, params
+        self.basis = mesh_basis().to(device())
+        self.scale = corpus.curve_scale().to(device())
+        self.times_s = np.arange(int(params.optimizer.crop_s * FPS)) / FPS
+
+    def __call__(self, rng: np.random.Generator) -> dict[str, Tensor]:
+        audio, target = batch(
+            self.corpus, size=self.params.optimizer.batch_size, n_samples=int(self.params.optimizer.crop_s * SAMPLE_RATE_HZ),
+            times_s=self.times_s, params=self.params.augment, rng=rng,
+        )  # fmt: skip
+        audio, target = audio.to(device()), target.to(device())
+        mesh_target = target @ self.basis
+        mean, log_variance = self.teacher.posterior(mesh_target)
+        z = mean + torch.randn_like(mean) * (0.5 * log_variance).exp()
+        z = z * (torch.arange(len(z), device=z.device) % 2)[:, None]  # every other utterance: z = 0, as in use
+        mesh, rig = self.teacher(audio, torch.from_numpy(self.times_s).to(audio), z)
+        terms = {
+            "mesh": (mesh - mesh_target).square().mean(),
+            "rig": reconstruction(pred=rig, target=target, scale=self.scale),
+            "velocity": velocity(pred=rig, target=target, scale=self.scale),
+            "lip_gap": lip_gap(pred=rig, target=target),
+            "divergence": 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean(),
+        }
+        weights = self.params.losses.model_dump()
+        return terms | {"total": sum(weights[name] * value for name, value in terms.items())}
+
+
+def teach(params: Params) -> None:
+    """Trains the teacher and writes data/teach: model.safetensors, config.json, losses.csv and summary.json."""
+    prepare_torch()
+    corpus_folder, out = DATA / "prepare", DATA / "teach"
+    utterances = read_manifest(corpus_folder / "manifest.jsonl")
+    corpus = Corpus(corpus_folder, select(utterances, "paired"))
+    torch.manual_seed(params.seed)
+    teacher = build_teacher(params.teach).to(device())
+    run = Run(
+        name="teach", module=teacher, loss=TeacherLoss(teacher, corpus, params.teach), optimizer=params.teach.optimizer,
+        seed=params.seed, work=work_folder("teach", settings=params.teach.model_dump_json(), inputs=[corpus_folder / "manifest.jsonl"]),
+        audio_s_per_step=params.teach.optimizer.batch_size * params.teach.optimizer.crop_s,
+    )  # fmt: skip
+    write_log(out / "losses.csv", run.fit())
+    save_teacher(teacher, params.teach, out)
+    write_json(out / "summary.json", {"parameters": n_parameters(teacher), "encoder_parameters": n_parameters(teacher.encoder)})
+    run.finish()

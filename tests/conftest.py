@@ -1,0 +1,40 @@
+"""Small corpora that the tests make: no test needs a download or anything outside the repository."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from facedistill.audio import SAMPLE_RATE_HZ, write_flac
+from facedistill.curves import n_frames, write_shard
+from facedistill.manifest import Utterance, write_manifest
+from facedistill.params import Params
+from facedistill.paths import PROFILES
+
+
+@pytest.fixture
+def smoke_params() -> Params:
+    return Params.model_validate(yaml.safe_load((PROFILES / "smoke.yaml").read_text()))
+
+
+@pytest.fixture
+def corpus_folder(tmp_path: Path) -> Path:
+    """data/prepare with three paired and two unlabelled utterances of tones; curves follow the tones' loudness."""
+    folder, rng, rows, curves = tmp_path / "data" / "prepare", np.random.default_rng(0), [], {}
+    for number, split in enumerate(["paired"] * 3 + ["unlabelled"] * 2):
+        time_s = np.arange(int((1.5 + 0.3 * number) * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
+        loudness = 0.5 + 0.5 * np.sin(2 * np.pi * rng.uniform(1, 4) * time_s)
+        audio = (0.3 * loudness * np.sin(2 * np.pi * rng.uniform(200, 2000) * time_s)).astype(np.float32)
+        key = f"u{number}"
+        write_flac(folder / f"audio/{key}.flac", audio)
+        curves[key] = np.repeat(np.interp(np.arange(n_frames(len(audio))) / 60, time_s, loudness)[:, None], 52, axis=1)
+        rows.append(
+            Utterance(
+                id=key, source="tones", speaker=key, language="und", split=split, audio=f"audio/{key}.flac",
+                duration_s=len(audio) / SAMPLE_RATE_HZ, curves="curves/s.npz" if split == "paired" else None,
+            )
+        )  # fmt: skip
+    write_shard(folder / "curves/s.npz", curves)
+    write_manifest(folder / "manifest.jsonl", rows)
+    return folder

@@ -1,0 +1,249 @@
+"""What DVC, the notebooks and the README promise is true of the code: dependencies, parameters, names and commands."""
+
+import ast
+import re
+import shlex
+from functools import cache
+from pathlib import Path
+
+import nbformat
+import pytest
+import typer
+import yaml
+from dvc.repo import Repo
+
+from facedistill import cli, notebooks
+from facedistill.params import load_params
+from facedistill.paths import NOTEBOOKS, PARAMS, PROFILES, ROOT
+
+PACKAGE = ROOT / "src" / "facedistill"
+# Every command goes through these; they hold no step of a stage.
+GENERIC = {PACKAGE / f"{name}.py" for name in ("__init__", "__main__", "cli")}
+COMMAND = ("python", "-m", "facedistill")
+SOURCES = sorted(NOTEBOOKS.glob("*.ipynb"))
+PARAM_FILES = [PARAMS, *sorted(PROFILES.glob("*.yaml"))]
+MAX_CODE_CELLS = 15
+
+
+@cache
+def stages() -> dict[str, object]:
+    """DVC's own reading of dvc.yaml, matrices and templates resolved."""
+    assert (ROOT / "dvc.yaml").is_file(), "dvc.yaml is missing"
+    return {stage.name: stage for stage in Repo(str(ROOT), config={"core": {"no_scm": True}}).index.stages}
+
+
+def base(stage_name: str) -> str:
+    return stage_name.partition("@")[0]
+
+
+def subcommand(stage) -> list[str]:
+    words = shlex.split(stage.cmd)
+    assert tuple(words[:3]) == COMMAND, f"{stage.name}: `{stage.cmd}` is not one call of `{' '.join(COMMAND)}`"
+    return words[3:]
+
+
+def imported(source: str) -> set[Path]:
+    """The files of this package that a source imports anywhere, lazily inside functions too."""
+    names = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute in this package"
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    found = set()
+    for name in names:
+        path = PACKAGE.parent.joinpath(*name.split("."))
+        if name.startswith("facedistill."):
+            found |= {file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()}
+    return found - GENERIC
+
+
+def closure(start: set[Path]) -> set[Path]:
+    """The files and everything they import, directly or not."""
+    found, todo = set(), set(start)
+    while todo:
+        path = todo.pop()
+        found.add(path)
+        todo |= imported(path.read_text(encoding="utf-8")) - found
+    return found
+
+
+def needed(stage) -> set[Path]:
+    """The source files that decide what a stage makes."""
+    command, *arguments = subcommand(stage)
+    if command != "notebook":
+        return closure({PACKAGE / f"{command}.py"})
+    source = NOTEBOOKS / f"{arguments[0]}.ipynb"
+    code = "\n".join(cell.source for cell in notebooks.read_notebook(source).cells if cell.cell_type == "code")
+    return {source} | closure({Path(notebooks.__file__).resolve()} | imported(code))
+
+
+def lookup(values: dict, key: str) -> bool:
+    """Whether a dotted key leads to a value."""
+    for part in key.split("."):
+        if not isinstance(values, dict) or part not in values:
+            return False
+        values = values[part]
+    return True
+
+
+def flat_keys(values: dict, prefix: str = "") -> set[str]:
+    keys = set()
+    for name, value in values.items():
+        keys |= flat_keys(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}"}
+    return keys
+
+
+def read_yaml(path: Path) -> dict:
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def params_keys(stage) -> set[str]:
+    return {key for dep in stage.deps if hasattr(dep, "params") for key in dep.params}
+
+
+# dvc.yaml -----------------------------------------------------------------------------------------------------------
+
+
+def test_each_stage_depends_on_everything_it_imports():
+    missing = {}
+    for name, stage in stages().items():
+        deps = [(ROOT / dep.def_path).resolve() for dep in stage.deps]
+        uncovered = [path for path in needed(stage) if not any(path.is_relative_to(dep) for dep in deps)]
+        if uncovered:
+            missing[name] = sorted(str(path.relative_to(ROOT)) for path in uncovered)
+    assert not missing
+
+
+def test_no_stage_depends_on_code_it_does_not_import():
+    for name, stage in stages().items():
+        code = {(ROOT / dep.def_path).resolve() for dep in stage.deps if dep.def_path.endswith(".py")}
+        assert code <= needed(stage), f"{name} would run again for nothing"
+
+
+def test_each_stage_says_what_it_does():
+    assert [name for name, stage in stages().items() if not stage.desc] == []
+
+
+def test_a_stage_its_module_and_its_section_share_one_name():
+    sections = {name for name, value in read_yaml(PARAMS).items() if isinstance(value, dict)} - {"notebooks"}
+    pipeline = set()
+    for name, stage in stages().items():
+        command, *arguments = subcommand(stage)
+        if command == "notebook":
+            assert arguments == [base(name)]
+            continue
+        pipeline.add(base(name))
+        assert command == base(name)
+        assert f"def {command}(" in (PACKAGE / f"{command}.py").read_text(encoding="utf-8")
+        assert any(key.split(".")[0] == command for key in params_keys(stage)), f"{name} reads no parameter of its section"
+    assert pipeline == sections
+
+
+def test_every_notebook_has_a_stage():
+    assert SOURCES, "no notebook in notebooks/"
+    assert {path.stem for path in SOURCES} <= set(stages())
+
+
+@pytest.mark.parametrize("path", PARAM_FILES, ids=lambda path: path.name)
+def test_parameters_of_every_stage_exist(path: Path):
+    values = read_yaml(path)
+    wanted = {key for stage in stages().values() for key in params_keys(stage)}
+    assert wanted, "no stage reads a parameter"
+    assert sorted(key for key in wanted if not lookup(values, key)) == []
+
+
+# params.yaml and its profiles ---------------------------------------------------------------------------------------
+
+
+def test_the_profiles_are_there():
+    assert {"smoke.yaml", "paper.yaml"} <= {path.name for path in PARAM_FILES}
+
+
+@pytest.mark.parametrize("path", PARAM_FILES, ids=lambda path: path.name)
+def test_parameter_files_are_valid_and_complete(path: Path):
+    load_params(path)
+    assert flat_keys(read_yaml(path)) == flat_keys(read_yaml(PARAMS))
+
+
+@pytest.mark.parametrize("path", PARAM_FILES, ids=lambda path: path.name)
+def test_notebook_parameters_exist_in_their_notebooks(path: Path):
+    for stem, values in load_params(path).notebooks.items():
+        assert set(values) <= set(notebooks.read_defaults(NOTEBOOKS / f"{stem}.ipynb"))
+
+
+# notebooks ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+def test_notebooks_are_canonical(path: Path):
+    text = path.read_text(encoding="utf-8")
+    assert notebooks.serialize(nbformat.reads(text, as_version=4)) == text, f"run: facedistill notebook --normalize {path.stem}"
+    notebooks.read_defaults(path)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+def test_notebooks_show_and_leave_the_work_to_the_package(path: Path):
+    cells = notebooks.read_notebook(path).cells
+    code = [cell.source for cell in cells if cell.cell_type == "code"]
+    assert cells[0].cell_type == "markdown" and cells[0].source.startswith("# ")
+    assert len(code) <= MAX_CODE_CELLS
+    kinds = [type(node) for source in code for node in ast.walk(ast.parse(source))]
+    assert {ast.FunctionDef, ast.ClassDef}.isdisjoint(kinds)
+    assert any(isinstance(node, ast.Assert) for node in ast.parse(code[-1]).body), "the last cell asserts the title's claim"
+
+
+# README -------------------------------------------------------------------------------------------------------------
+
+
+@cache
+def readme() -> str:
+    path = ROOT / "README.md"
+    assert path.is_file(), "README.md is missing"
+    return path.read_text(encoding="utf-8")
+
+
+def map_rows() -> list[dict[str, str]]:
+    """The rows of the table that maps figures and tables to notebooks, stages and commands; column names in lower case."""
+    for table in re.findall(r"(?:^\|.*\|[ \t]*\n)+", readme(), flags=re.MULTILINE):
+        head, _, *rows = [[cell.strip(" `") for cell in row.strip().strip("|").split("|")] for row in table.splitlines()]
+        names = [name.lower() for name in head]
+        if {"notebook", "stage", "command"} <= set(names):
+            return [dict(zip(names, row, strict=True)) for row in rows]
+    raise AssertionError("README.md has no table with the columns Notebook, Stage and Command")
+
+
+def make_targets() -> set[str]:
+    return set(re.findall(r"^([a-z]+):.*## ", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE))
+
+
+def snippets() -> list[str]:
+    """Every line of every code block, and every inline code."""
+    blocks = re.findall(r"^```[^\n]*\n(.*?)^```", readme(), flags=re.MULTILINE | re.DOTALL)
+    inline = re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", readme(), flags=re.MULTILINE | re.DOTALL))
+    return [line.strip() for block in blocks for line in block.splitlines()] + inline
+
+
+def test_readme_maps_every_notebook():
+    rows = map_rows()
+    link = re.compile(r"(?:notebooks/)?(\w+)(?:\.ipynb)?")
+    mapped = {link.search(row["notebook"].strip("[`")).group(1): row for row in rows}
+    assert set(mapped) == {path.stem for path in SOURCES}
+    for stem, row in mapped.items():
+        assert row["stage"] == stem
+        assert row["command"].split() == ["dvc", "repro", stem]
+
+
+def test_readme_commands_exist():
+    known = {command.name or command.callback.__name__ for command in cli.app.registered_commands}
+    assert isinstance(cli.app, typer.Typer) and known
+    names = {base(name) for name in stages()} | set(stages())
+    used = set()
+    for line in snippets():
+        used |= (made := set(re.findall(r"\bmake ([a-z]+)", line)))
+        assert made <= make_targets(), line
+        assert set(re.findall(r"(?:^|bin/|-m )facedistill ([a-z]+)", line)) <= known, line
+        if found := re.search(r"\bdvc repro ((?:[\w@-]+ ?)+)", line):
+            assert {word for word in found.group(1).split() if not word.startswith("-")} <= names, line
+    assert {"repro", "test"} <= used

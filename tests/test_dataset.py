@@ -1,0 +1,80 @@
+import numpy as np
+import pytest
+
+from facedistill.curves import FPS, at_times, read_curves, write_shard
+from facedistill.dataset import Corpus, batch
+from facedistill.errors import InputError
+from facedistill.manifest import read_manifest, select
+from facedistill.params import AugmentParams
+
+STILL = AugmentParams(
+    speed=(1, 1), gain_db=(0, 0), equalise=0, equaliser_db=0, room=0, rt60_s=0.5, noise=0, snr_db=(5, 40), telephone=0, clip=0
+)  # fmt: skip
+
+
+@pytest.fixture
+def corpus(corpus_folder) -> Corpus:
+    return Corpus(corpus_folder, select(read_manifest(corpus_folder / "manifest.jsonl"), "paired"))
+
+
+def envelope(audio: np.ndarray) -> np.ndarray:
+    return np.sqrt(np.convolve(np.square(audio), np.ones(400) / 400, mode="same"))
+
+
+@pytest.mark.parametrize("speed", [(1, 1), (0.7, 0.7), (1.4, 1.4)])
+def test_curves_stay_with_the_audio_at_any_speed(corpus, speed):
+    """The corpus' curves follow the loudness of its tones, so they still must after cropping and speeding up."""
+    times_s = np.arange(60) / FPS
+    params = STILL.model_copy(update={"speed": speed})
+    audio, curves = batch(corpus, size=6, n_samples=16_000, times_s=times_s, params=params, rng=np.random.default_rng(0))
+    assert audio.shape == (6, 16_000) and curves.shape == (6, 60, 52)
+    for row in range(6):
+        loudness = envelope(audio[row].numpy())[(times_s * 16_000).astype(int)]
+        inside = loudness > 0.02
+        assert np.corrcoef(loudness[inside], curves[row, inside, 0])[0, 1] > 0.9
+
+
+def test_batches_repeat_and_differ(corpus):
+    def draw(seed: int) -> np.ndarray:
+        return batch(corpus, size=2, n_samples=800, times_s=np.zeros(1), params=STILL, rng=np.random.default_rng(seed))[0].numpy()
+
+    np.testing.assert_array_equal(draw(1), draw(1))
+    assert not np.array_equal(draw(1), draw(2))
+
+
+def test_crops_outside_a_recording_are_silent(corpus):
+    whole = corpus.crop(0, 0, 24_000)
+    padded = corpus.crop(0, -500, 25_000)
+    assert not padded[:500].any() and not padded[24_500:].any()
+    np.testing.assert_array_equal(padded[500:24_500], whole)
+    assert not corpus.crop(0, 99_999, 100).any()
+
+
+def test_labels_must_match(corpus_folder):
+    rows = read_manifest(corpus_folder / "manifest.jsonl")
+    with pytest.raises(InputError, match="no curves for 2 utterances, the first is u3"):
+        Corpus(corpus_folder, rows)
+    with pytest.raises(InputError, match="no utterances"):
+        Corpus(corpus_folder, [])
+    write_shard(corpus_folder / "curves/s.npz", {"u0": np.zeros((4, 51)), "u1": np.zeros((4, 52)), "u2": np.zeros((4, 52))})
+    with pytest.raises(InputError, match=r"shape \(4, 51\); allowed: \(T, 52\)"):
+        Corpus(corpus_folder, rows[:3])
+    write_shard(corpus_folder / "curves/s.npz", {"u0": np.zeros((4, 52))})
+    with pytest.raises(InputError, match="not a curve shard that matches its manifest"):
+        Corpus(corpus_folder, rows[:3])
+    (corpus_folder / "curves/s.npz").write_bytes(b"junk")
+    with pytest.raises(InputError, match="not a curve shard"):
+        read_curves(corpus_folder, rows[:3])
+
+
+def test_interpolation_is_exact_on_lines_and_holds_the_ends():
+    curves = np.arange(10, dtype=np.float32)[:, None] * np.ones((1, 52), np.float32)
+    times_s = np.array([-1, 0, 0.05, 0.075, 9 / 60, 5])
+    np.testing.assert_allclose(at_times(curves, times_s)[:, 3], [0, 0, 3, 4.5, 9, 9], rtol=1e-6)
+
+
+def test_shards_are_the_same_bytes(tmp_path):
+    curves = {"a": np.random.default_rng(0).random((5, 52))}
+    write_shard(tmp_path / "1.npz", curves)
+    write_shard(tmp_path / "2.npz", curves)
+    assert (tmp_path / "1.npz").read_bytes() == (tmp_path / "2.npz").read_bytes()

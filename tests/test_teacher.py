@@ -1,0 +1,165 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from transformers import HubertConfig, HubertModel
+
+from facedistill import label as label_stage
+from facedistill import teach as teach_stage
+from facedistill.curves import n_frames, read_curves
+from facedistill.encoder import build_encoder, encode_at, save_encoder
+from facedistill.errors import InputError
+from facedistill.label import label
+from facedistill.manifest import read_manifest
+from facedistill.teach import teach
+from facedistill.teacher import Teacher, build_teacher, load_teacher, mesh_basis, save_teacher
+
+
+@pytest.fixture
+def hub_checkpoint(tmp_path) -> str:
+    """A HuBERT as the hub has them, with its seven convolutions, only tiny."""
+    config = HubertConfig(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, conv_dim=(8,) * 7,
+        num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=2,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    HubertModel(config).save_pretrained(tmp_path / "hubert")
+    return str(tmp_path / "hubert")
+
+
+@pytest.fixture
+def data(corpus_folder, monkeypatch, tmp_path):
+    for module in (teach_stage, label_stage):
+        monkeypatch.setattr(module, "DATA", corpus_folder.parent)
+    monkeypatch.setattr("facedistill.training.WORK", tmp_path / "work")
+    return corpus_folder.parent
+
+
+def with_source(params, source: str):
+    encoder = params.teach.encoder.model_copy(update={"source": source})
+    return params.model_copy(update={"teach": params.teach.model_copy(update={"encoder": encoder})})
+
+
+def test_a_hub_hubert_teaches_and_labels(smoke_params, hub_checkpoint, data):
+    """What profiles/paper.yaml does, on a HuBERT with the hub's layout."""
+    params = with_source(smoke_params, hub_checkpoint)
+    teach(params)
+    label(params)
+    rows = read_manifest(data / "label" / "manifest.jsonl")
+    curves = read_curves(data / "label", rows)
+    assert len(rows) == 5
+    for row in rows:
+        assert curves[row.id].shape == (n_frames(round(row.duration_s * 16_000)), 52)
+        assert (data / "label" / row.audio).is_file()
+        assert 0 <= curves[row.id].min() and curves[row.id].max() <= 1
+
+
+def test_teaching_twice_gives_the_same_bytes(smoke_params, data):
+    params = with_source(smoke_params, "scratch")
+    teach(params)
+    first = (data / "teach" / "model.safetensors").read_bytes()
+    teach(params)
+    assert (data / "teach" / "model.safetensors").read_bytes() == first
+
+
+def test_labelling_resumes_shard_by_shard(smoke_params, data, monkeypatch):
+    params = with_source(smoke_params, "scratch").model_copy(
+        update={"label": smoke_params.label.model_copy(update={"shard_utterances": 2})}
+    )
+    teach(params)
+    label(params)
+    whole = {path.name: path.read_bytes() for path in (data / "label" / "curves").iterdir()}
+    animated, animate = [], Teacher.animate
+
+    def dies(self, audio, chunk_s):
+        animated.append(len(audio))
+        if len(animated) == 4:
+            raise KeyboardInterrupt
+        return animate(self, audio, chunk_s)
+
+    monkeypatch.setattr(Teacher, "animate", dies)
+    with pytest.raises(KeyboardInterrupt):
+        label(params)
+    label(params)
+    assert len(animated) == 4 + 3  # the first shard of two is not made again
+    assert {path.name: path.read_bytes() for path in (data / "label" / "curves").iterdir()} == whole
+
+
+@pytest.mark.parametrize("source", ["no/such-model", "tests"])
+def test_an_encoder_that_is_not_there(smoke_params, source, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(InputError, match=f"teach.encoder.source: '{source}' cannot be loaded"):
+        build_encoder(smoke_params.teach.encoder.model_copy(update={"source": source}))
+
+
+def test_a_saved_encoder_is_a_source(smoke_params, tmp_path):
+    scratch = build_encoder(smoke_params.teach.encoder.model_copy(update={"source": "scratch"})).eval()
+    save_encoder(scratch, tmp_path / "encoder")
+    loaded = build_encoder(smoke_params.teach.encoder.model_copy(update={"source": str(tmp_path / "encoder")})).eval()
+    audio, times_s = torch.randn(1, 16_000), torch.arange(30) / 60
+    torch.testing.assert_close(encode_at(loaded, audio, times_s), encode_at(scratch, audio, times_s), atol=2e-2, rtol=0)
+
+
+@pytest.fixture
+def teacher(smoke_params) -> Teacher:
+    torch.manual_seed(0)
+    return build_teacher(with_source(smoke_params, "scratch").teach).eval()
+
+
+def test_mesh2rig_starts_as_the_inverse_of_the_face(teacher):
+    weights = torch.rand(4, 52)
+    torch.testing.assert_close(teacher.mesh2rig(weights @ mesh_basis()), weights, atol=0.02, rtol=0)
+
+
+def test_level_does_not_matter(teacher):
+    audio = (np.random.default_rng(0).standard_normal(16_000) * 0.1).astype(np.float32)
+    np.testing.assert_allclose(teacher.animate(audio * 3), teacher.animate(audio), atol=1e-4)
+
+
+def test_features_stand_where_the_sound_is(teacher):
+    """A click moves the features most at its own time."""
+    audio = torch.randn(1, 32_000, generator=torch.Generator().manual_seed(0)) * 0.1
+    clicked = audio.clone()
+    clicked[:, 16_000:16_200] += 1
+    times_s = torch.arange(120) / 60
+    front = SimpleNamespace(config=teacher.encoder.config)
+    with torch.inference_mode():
+
+        def features(x):
+            return encode_at(_FrontOnly(teacher.encoder, front.config), x, times_s)
+
+        change = (features(clicked) - features(audio)).square().sum(dim=2)[0]
+    assert times_s[change.argmax()].item() == pytest.approx(1.0, abs=0.03)
+
+
+class _FrontOnly:
+    """The encoder without its transformer, which spreads everything everywhere."""
+
+    def __init__(self, encoder, config) -> None:
+        self.encoder, self.config = encoder, config
+
+    def __call__(self, audio):
+        return SimpleNamespace(last_hidden_state=self.encoder.feature_extractor(audio).transpose(1, 2))
+
+
+def test_chunks_cover_long_audio(teacher):
+    audio = (np.random.default_rng(0).standard_normal(100_003) * 0.1).astype(np.float32)
+    curves = teacher.animate(audio, chunk_s=2.0)
+    assert curves.shape == (n_frames(len(audio)), 52)
+    # Away from chunk borders the context is the same; the level is not, but white noise has one level.
+    np.testing.assert_allclose(curves[:60], teacher.animate(audio[:48_000], chunk_s=2.0)[:60], atol=0.05)
+
+
+@pytest.mark.parametrize("n_samples", [1, 300, 5000])
+def test_very_short_audio(teacher, n_samples):
+    assert teacher.animate(np.zeros(n_samples, np.float32)).shape == (n_frames(n_samples), 52)
+
+
+def test_saved_teacher_is_the_same(teacher, smoke_params, tmp_path):
+    save_teacher(teacher, smoke_params.teach, tmp_path)
+    audio = (np.random.default_rng(1).standard_normal(20_000) * 0.1).astype(np.float32)
+    np.testing.assert_array_equal(load_teacher(tmp_path).animate(audio), teacher.animate(audio))
+    (tmp_path / "model.safetensors").write_bytes(b"junk")
+    with pytest.raises(InputError, match="not a teacher of this version"):
+        load_teacher(tmp_path)
