@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import yaml
 
-from facedistill.audio import SAMPLE_RATE_HZ, write_flac
-from facedistill.curves import n_frames, write_shard
-from facedistill.manifest import Utterance, write_manifest
-from facedistill.params import Params
-from facedistill.paths import PROFILES
+from facedistill.core.manifest import Utterance, write_manifest
+from facedistill.core.params import Params
+from facedistill.core.paths import PROFILES
+from facedistill.face.curves import n_frames, write_shard
+from facedistill.speech.audio import SAMPLE_RATE_HZ, write_flac
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ import soundfile as sf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from facedistill.audio import MIN_DURATION_S, read_audio, to_mono_16k, write_flac
-from facedistill.errors import InputError
+from facedistill.core.errors import InputError
+from facedistill.speech.audio import MIN_DURATION_S, read_audio, to_mono_16k, write_flac
 
 
 def tone(rate_hz: int, duration_s: float = 0.5, frequency_hz: float = 440.0) -> np.ndarray:
@@ -78,7 +78,7 @@ def test_truncated_flac(tmp_path):
 
 
 def test_hours_long_recordings_are_refused_before_they_are_read(tmp_path, monkeypatch):
-    monkeypatch.setattr("facedistill.audio.MAX_DURATION_S", 0.4)
+    monkeypatch.setattr("facedistill.speech.audio.MAX_DURATION_S", 0.4)
     sf.write(tmp_path / "a.wav", tone(16_000), 16_000)
     with pytest.raises(InputError, match="h long; allowed: at most"):
         read_audio(tmp_path / "a.wav")

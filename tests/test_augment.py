@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from facedistill import augment
-from facedistill.params import AugmentParams
+from facedistill.core.params import AugmentParams
+from facedistill.speech import augment
 
 RATE_HZ = 16_000
 

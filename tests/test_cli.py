@@ -7,7 +7,7 @@ from types import ModuleType
 import pytest
 
 from facedistill import cli
-from facedistill.errors import InputError
+from facedistill.core.errors import InputError
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -31,20 +31,20 @@ def failing(error: BaseException):
 
 
 def test_bad_input_is_one_line(monkeypatch, capsys):
-    fake(monkeypatch, "params", load_params=failing(InputError("params.yaml: seed: must be at least 0, got -1")))
+    fake(monkeypatch, "core.params", load_params=failing(InputError("params.yaml: seed: must be at least 0, got -1")))
     fake(monkeypatch, "prepare", prepare=failing(AssertionError("not reached")))
     assert run(monkeypatch, "prepare") == 2
     assert capsys.readouterr() == ("", "error: params.yaml: seed: must be at least 0, got -1\n")
 
 
 def test_an_interrupt_is_130(monkeypatch):
-    fake(monkeypatch, "params", load_params=dict)
+    fake(monkeypatch, "core.params", load_params=dict)
     fake(monkeypatch, "evaluate", evaluate=failing(KeyboardInterrupt()))
     assert run(monkeypatch, "evaluate") == 130
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch):
-    fake(monkeypatch, "params", load_params=dict)
+    fake(monkeypatch, "core.params", load_params=dict)
     fake(monkeypatch, "label", label=failing(ZeroDivisionError()))
     monkeypatch.setattr(sys, "argv", ["facedistill", "label"])
     with pytest.raises(ZeroDivisionError):
@@ -54,7 +54,7 @@ def test_a_bug_keeps_its_traceback(monkeypatch):
 @pytest.mark.parametrize("command", ["prepare", "teach", "label", "evaluate"])
 def test_each_stage_gets_the_parameters(monkeypatch, command):
     seen = []
-    fake(monkeypatch, "params", load_params=lambda: "parameters")
+    fake(monkeypatch, "core.params", load_params=lambda: "parameters")
     fake(monkeypatch, command, **{command: lambda *arguments: seen.append(arguments)})
     assert run(monkeypatch, command) == 0
     assert seen == [("parameters",)]
@@ -63,7 +63,7 @@ def test_each_stage_gets_the_parameters(monkeypatch, command):
 @pytest.mark.parametrize("command", ["distill", "ablate"])
 def test_named_stages_get_the_name(monkeypatch, command):
     seen = []
-    fake(monkeypatch, "params", load_params=lambda: "parameters")
+    fake(monkeypatch, "core.params", load_params=lambda: "parameters")
     fake(monkeypatch, command, **{command: lambda *arguments: seen.append(arguments)})
     assert run(monkeypatch, command, "on-device") == 0
     assert seen == [("parameters", "on-device")]

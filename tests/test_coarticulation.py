@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from facedistill.arkit import CURVES, INDEX, MOUTH_CURVES
-from facedistill.coarticulation import (
+from facedistill.core.errors import InputError
+from facedistill.face.arkit import CURVES, INDEX, MOUTH_CURVES
+from facedistill.face.coarticulation import (
     CONTACT_GROUPS,
     CUTOFF,
     DYNAMICS,
@@ -16,10 +17,9 @@ from facedistill.coarticulation import (
     mouth_curves,
     place_targets,
 )
-from facedistill.errors import InputError
-from facedistill.head import head
-from facedistill.phones import Phone, classify
-from facedistill.visemes import CONTACT, GROUP_OF, GROUPS, pose
+from facedistill.face.head import head
+from facedistill.face.phones import Phone, classify
+from facedistill.face.visemes import CONTACT, GROUP_OF, GROUPS, pose
 
 FPS = 60
 LABELS = ["p", "b", "m", "pʰ", "f", "v", "a", "aɪ", "iː", "u", "ə", "ɔ̃", "t", "s", "ʃ", "tʃ", "k", "w", "h", "θ", "l", ""]

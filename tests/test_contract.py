@@ -13,8 +13,8 @@ import yaml
 from dvc.repo import Repo
 
 from facedistill import cli, notebooks
-from facedistill.params import load_params
-from facedistill.paths import NOTEBOOKS, PARAMS, PROFILES, ROOT
+from facedistill.core.params import load_params
+from facedistill.core.paths import NOTEBOOKS, PARAMS, PROFILES, ROOT
 
 PACKAGE = ROOT / "src" / "facedistill"
 # Every command goes through these; they hold no step of a stage.

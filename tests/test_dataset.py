@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from facedistill.curves import FPS, at_times, read_curves, write_shard
-from facedistill.dataset import Corpus, batch
-from facedistill.errors import InputError
-from facedistill.manifest import read_manifest, select
-from facedistill.params import AugmentParams
+from facedistill.core.errors import InputError
+from facedistill.core.manifest import read_manifest, select
+from facedistill.core.params import AugmentParams
+from facedistill.face.curves import FPS, at_times, read_curves, write_shard
+from facedistill.models.dataset import Corpus, batch
 
 STILL = AugmentParams(
     speed=(1, 1), gain_db=(0, 0), equalise=0, equaliser_db=0, room=0, rt60_s=0.5, noise=0, snr_db=(5, 40), telephone=0, clip=0

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from facedistill import espeak
-from facedistill.audio import SAMPLE_RATE_HZ
-from facedistill.errors import InputError
-from facedistill.espeak import STRESS_MARKS, VARIANTS, Voice, languages, synthesize, variants
-from facedistill.phones import Phone
+from facedistill.core.errors import InputError
+from facedistill.face.phones import Phone
+from facedistill.speech import espeak
+from facedistill.speech.audio import SAMPLE_RATE_HZ
+from facedistill.speech.espeak import STRESS_MARKS, VARIANTS, Voice, languages, synthesize, variants
 
 TEXT = "The happy puppet, maybe, took a map of the office."
 NOISY = Voice("en-us", "f3")  # breath and echo: noise and memory
@@ -49,7 +49,7 @@ def test_same_call_same_bytes_whatever_was_spoken_before_and_when(voice):
 def test_same_bytes_in_another_process():
     code = f"""
 import hashlib
-from facedistill.espeak import Voice, synthesize
+from facedistill.speech.espeak import Voice, synthesize
 for voice in {NOISY}, {KLATT}:
     audio, phones = synthesize({TEXT!r}, voice)
     print(hashlib.sha256(audio.tobytes() + repr(phones).encode()).hexdigest())

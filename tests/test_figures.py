@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 
-from facedistill import figures
+from facedistill.drawing import figures
 
 
 def draw():

@@ -4,9 +4,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from facedistill import head_mesh, render
-from facedistill.arkit import CURVES, INDEX, N_CURVES
-from facedistill.head import head
+from facedistill.drawing import render
+from facedistill.face import head_mesh
+from facedistill.face.arkit import CURVES, INDEX, N_CURVES
+from facedistill.face.head import head
 
 WEIGHTS = arrays(np.float32, N_CURVES, elements=st.floats(0, 1, width=32))
 SIDED = [name for name in CURVES if name.endswith("Left")]

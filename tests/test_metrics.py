@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.ndimage import gaussian_filter1d
 
-from facedistill import closures, metrics
-from facedistill.arkit import INDEX, N_CURVES
-from facedistill.phones import Phone
-from facedistill.scores import UtteranceScores, score_utterance
-from facedistill.statistics import aggregate, compare
+from facedistill.face.arkit import INDEX, N_CURVES
+from facedistill.face.phones import Phone
+from facedistill.measure import closures, metrics
+from facedistill.measure.scores import UtteranceScores, score_utterance
+from facedistill.measure.statistics import aggregate, compare
 
 FPS = 60
 SEEDS = st.integers(0, 2**32 - 1)
@@ -263,7 +263,7 @@ def test_fixed_threshold_and_blocks_of_resamples(monkeypatch):
     pool = {name: np.concatenate([getattr(s, name) for s in scores]) for name in ("bilabial_minima_mm", "vowel_minima_mm")}
     expected = closures.pbm_at_threshold(*pool.values(), 0.5)
     assert (table["pbm_fixed"]["value"], table["false_closures_fixed"]["value"]) == pytest.approx(expected)
-    monkeypatch.setattr("facedistill.statistics._BLOCK_VALUES", 500)
+    monkeypatch.setattr("facedistill.measure.statistics._BLOCK_VALUES", 500)
     again = aggregate(scores, rng=np.random.default_rng(1), closed_gap_mm=0.5)
     for name, row in table.items():
         assert again[name] == pytest.approx(row, nan_ok=True), name

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facedistill import notebooks
-from facedistill.errors import InputError
+from facedistill.core.errors import InputError
 
 
 def write_notebook(path: Path, *sources: str, parameters: str | None = "n = 2\nflag = True\nratio = 0.5\nname = 'x'") -> Path:

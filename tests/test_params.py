@@ -1,9 +1,9 @@
 import pytest
 import yaml
 
-from facedistill.errors import InputError
-from facedistill.params import load_params
-from facedistill.paths import PARAMS, PROFILES
+from facedistill.core.errors import InputError
+from facedistill.core.params import load_params
+from facedistill.core.paths import PARAMS, PROFILES
 
 
 @pytest.mark.parametrize("path", [PARAMS, *sorted(PROFILES.glob("*.yaml"))], ids=lambda path: path.stem)
@@ -33,7 +33,11 @@ def changed(tmp_path, key: str, value: object):
         ("teach.optimizer.steps", 0, "teach.optimizer.steps: Input should be greater than or equal to 1, got 0"),
         ("teach.optimizer.learning_rate", "fast", "teach.optimizer.learning_rate: Input should be a valid number"),
         ("evaluate.false_closures", 1.5, "evaluate.false_closures: Input should be less than or equal to 1"),
-        ("teach.augment.snr_db", [40, 5], "teach.augment.snr_db: Value error, the first value must not be above the second, got .40, 5."),
+        (
+            "teach.augment.snr_db",
+            [40, 5],
+            "teach.augment.snr_db: Value error, the first value must not be above the second, got .40, 5.",
+        ),
         ("label", ..., "label: Field required"),
         ("seed", -1, "seed: Input should be greater than or equal to 0"),
         ("ablate.variants.paired-only.data", "magic", "ablate.variants.paired-only.data: Input should be"),

@@ -2,9 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facedistill.alphabets import ARPABET, MRPA, XSAMPA
-from facedistill.errors import InputError
-from facedistill.phones import (
+from facedistill.core.errors import InputError
+from facedistill.face.alphabets import ARPABET, MRPA, XSAMPA
+from facedistill.face.phones import (
     CLASSES,
     CONSONANTS,
     VOWELS,

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from facedistill.audio import read_audio
-from facedistill.errors import InputError
-from facedistill.librispeech import librispeech_subset
-from facedistill.phones import read_phones
-from facedistill.recordings import import_recordings
+from facedistill.core.errors import InputError
+from facedistill.face.phones import read_phones
+from facedistill.speech.audio import read_audio
+from facedistill.speech.librispeech import librispeech_subset
+from facedistill.speech.recordings import import_recordings
 
 
 def tone(rate_hz: int, channels: int = 1) -> np.ndarray:

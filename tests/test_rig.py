@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 
-from facedistill.arkit import INDEX, MOUTH_CURVES
-from facedistill.coarticulation import mouth_curves
-from facedistill.curves import n_frames
-from facedistill.errors import InputError
-from facedistill.phones import Phone
-from facedistill.rig import truth_curves
+from facedistill.core.errors import InputError
+from facedistill.face.arkit import INDEX, MOUTH_CURVES
+from facedistill.face.coarticulation import mouth_curves
+from facedistill.face.curves import n_frames
+from facedistill.face.phones import Phone
+from facedistill.face.rig import truth_curves
 
 PHONES = [Phone(0.0, 0.4, ""), Phone(0.4, 0.5, "m"), Phone(0.5, 0.8, "aɪ"), Phone(0.8, 0.9, "f"), Phone(0.9, 1.5, "")]
 AUDIO = np.random.default_rng(0).normal(0, 0.05, 24_001).astype(np.float32)

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import yaml
 
-from facedistill.errors import InputError
-from facedistill.espeak import STRESS_MARKS, Voice, synthesize
-from facedistill.paths import SENTENCES
-from facedistill.sentences import MIN_WORDS, read_sentences, utterance_texts
+from facedistill.core.errors import InputError
+from facedistill.core.paths import SENTENCES
+from facedistill.speech.espeak import STRESS_MARKS, Voice, synthesize
+from facedistill.speech.sentences import MIN_WORDS, read_sentences, utterance_texts
 
 INVENTORY = yaml.safe_load((SENTENCES / "inventory.yaml").read_text(encoding="utf-8"))
 FAST_WPM = 350  # labels do not depend on the rate

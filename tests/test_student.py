@@ -4,9 +4,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from facedistill.errors import InputError
-from facedistill.filterbank import HOP_SAMPLES
-from facedistill.student import Student, StudentConfig, load_student, n_parameters, save_student
+from facedistill.core.errors import InputError
+from facedistill.models.filterbank import HOP_SAMPLES
+from facedistill.models.student import Student, StudentConfig, load_student, n_parameters, save_student
 
 TINY = StudentConfig(channels=32, past_ms=448, future_ms=64, filters=16)
 
@@ -52,7 +52,10 @@ def test_animate_places_frames_in_time(student):
         position = frame / 60 * 16_000 / HOP_SAMPLES
         low = int(position)
         with torch.inference_mode():
-            pair = [student(padded[:, g * HOP_SAMPLES : g * HOP_SAMPLES + TINY.window_samples])[0, 0].clamp(0, 1) for g in (low, low + 1)]
+            pair = [
+                student(padded[:, g * HOP_SAMPLES : g * HOP_SAMPLES + TINY.window_samples])[0, 0].clamp(0, 1)
+                for g in (low, low + 1)
+            ]
         expected = torch.lerp(pair[0], pair[1], position - low)
         np.testing.assert_allclose(curves[frame], expected, atol=1e-5)
 
@@ -60,7 +63,7 @@ def test_animate_places_frames_in_time(student):
 def test_chunks_do_not_show(student, monkeypatch):
     audio = (np.random.default_rng(1).standard_normal(40_000) * 0.1).astype(np.float32)
     whole = student.animate(audio)
-    monkeypatch.setattr("facedistill.student.CHUNK_FRAMES", 7)
+    monkeypatch.setattr("facedistill.models.student.CHUNK_FRAMES", 7)
     np.testing.assert_allclose(student.animate(audio), whole, atol=2e-6)
 
 

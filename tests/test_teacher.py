@@ -7,13 +7,13 @@ from transformers import HubertConfig, HubertModel
 
 from facedistill import label as label_stage
 from facedistill import teach as teach_stage
-from facedistill.curves import n_frames, read_curves
-from facedistill.encoder import build_encoder, encode_at, save_encoder
-from facedistill.errors import InputError
+from facedistill.core.errors import InputError
+from facedistill.core.manifest import read_manifest
+from facedistill.face.curves import n_frames, read_curves
 from facedistill.label import label
-from facedistill.manifest import read_manifest
+from facedistill.models.encoder import build_encoder, encode_at, save_encoder
+from facedistill.models.teacher import Teacher, build_teacher, load_teacher, mesh_basis, save_teacher
 from facedistill.teach import teach
-from facedistill.teacher import Teacher, build_teacher, load_teacher, mesh_basis, save_teacher
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def hub_checkpoint(tmp_path) -> str:
 def data(corpus_folder, monkeypatch, tmp_path):
     for module in (teach_stage, label_stage):
         monkeypatch.setattr(module, "DATA", corpus_folder.parent)
-    monkeypatch.setattr("facedistill.training.WORK", tmp_path / "work")
+    monkeypatch.setattr("facedistill.models.training.WORK", tmp_path / "work")
     return corpus_folder.parent
 
 

@@ -3,9 +3,9 @@ import pytest
 import torch
 from torch import nn
 
-from facedistill import training
-from facedistill.params import OptimizerParams
-from facedistill.training import Run
+from facedistill.core.params import OptimizerParams
+from facedistill.models import training
+from facedistill.models.training import Run
 
 SETTINGS = OptimizerParams(
     steps=30, batch_size=4, crop_s=1.0, learning_rate=1e-2, weight_decay=0.01, warmup_steps=5, clip_norm=1.0

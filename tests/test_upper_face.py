@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from facedistill.arkit import CURVES, INDEX
-from facedistill.phones import Phone
-from facedistill.upper_face import pitch_track, prominence, upper_face_curves
+from facedistill.face.arkit import CURVES, INDEX
+from facedistill.face.phones import Phone
+from facedistill.face.upper_face import pitch_track, prominence, upper_face_curves
 
 RATE_HZ = 16_000
 

@@ -4,11 +4,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from facedistill.arkit import INDEX, MOUTH_CURVES, N_CURVES
-from facedistill.errors import InputError
-from facedistill.head import head
-from facedistill.phones import CONSONANTS, VOWELS
-from facedistill.visemes import ARTICULATORS, GROUP_OF, GROUPS, pose, targets
+from facedistill.core.errors import InputError
+from facedistill.face.arkit import INDEX, MOUTH_CURVES, N_CURVES
+from facedistill.face.head import head
+from facedistill.face.phones import CONSONANTS, VOWELS
+from facedistill.face.visemes import ARTICULATORS, GROUP_OF, GROUPS, pose, targets
 
 # Lip gap of ICT-FaceKit per curve (cm, roughly), both sides together: a second head beside the project's own.
 ICT_GAP = {

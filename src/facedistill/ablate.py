@@ -1,9 +1,9 @@
 """Stage `ablate`: students that differ from a distilled one by a named delta."""
 
+from facedistill.core.errors import InputError
+from facedistill.core.params import Params
+from facedistill.core.paths import DATA
 from facedistill.distill import Recipe, train_student
-from facedistill.errors import InputError
-from facedistill.params import Params
-from facedistill.paths import DATA
 
 
 def ablate(params: Params, name: str) -> None:

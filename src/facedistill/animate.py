@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from facedistill.arkit import CURVES
-from facedistill.audio import read_audio
-from facedistill.errors import InputError
-from facedistill.files import write_text
-from facedistill.paths import DATA
-from facedistill.student import Student, load_student
+from facedistill.core.errors import InputError
+from facedistill.core.files import write_text
+from facedistill.core.paths import DATA
+from facedistill.face.arkit import CURVES
+from facedistill.models.student import Student, load_student
+from facedistill.speech.audio import read_audio
 
 RENDER_FPS = 30
 

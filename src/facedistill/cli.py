@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from facedistill.errors import InputError
+from facedistill.core.errors import InputError
 
 BAD_INPUT = 2
 app = typer.Typer(
@@ -35,7 +35,7 @@ def main() -> None:
 @app.command()
 def prepare() -> None:
     """Make the corpora: audio, timed phones and rig curves, with one manifest."""
-    from facedistill.params import load_params
+    from facedistill.core.params import load_params
     from facedistill.prepare import prepare as run
 
     run(load_params())
@@ -44,7 +44,7 @@ def prepare() -> None:
 @app.command()
 def teach() -> None:
     """Train the teacher on the paired split."""
-    from facedistill.params import load_params
+    from facedistill.core.params import load_params
     from facedistill.teach import teach as run
 
     run(load_params())
@@ -53,8 +53,8 @@ def teach() -> None:
 @app.command()
 def label() -> None:
     """Let the teacher pseudo-label the unlabelled audio."""
+    from facedistill.core.params import load_params
     from facedistill.label import label as run
-    from facedistill.params import load_params
 
     run(load_params())
 
@@ -62,8 +62,8 @@ def label() -> None:
 @app.command()
 def distill(name: Annotated[str, typer.Argument(help="The student, as in params.yaml, distill.")]) -> None:
     """Train one student on the pseudo-labels."""
+    from facedistill.core.params import load_params
     from facedistill.distill import distill as run
-    from facedistill.params import load_params
 
     run(load_params(), name)
 
@@ -72,7 +72,7 @@ def distill(name: Annotated[str, typer.Argument(help="The student, as in params.
 def ablate(name: Annotated[str, typer.Argument(help="The variant, as in params.yaml, ablate.")]) -> None:
     """Train one ablation variant of a student."""
     from facedistill.ablate import ablate as run
-    from facedistill.params import load_params
+    from facedistill.core.params import load_params
 
     run(load_params(), name)
 
@@ -80,8 +80,8 @@ def ablate(name: Annotated[str, typer.Argument(help="The variant, as in params.y
 @app.command()
 def evaluate() -> None:
     """Measure the teacher, the students and the baselines on the test splits."""
+    from facedistill.core.params import load_params
     from facedistill.evaluate import evaluate as run
-    from facedistill.params import load_params
 
     run(load_params())
 
@@ -93,13 +93,13 @@ def notebook(
 ) -> None:
     """Run notebooks strictly; the executed copies go to notebooks/executed."""
     from facedistill import notebooks
-    from facedistill.paths import NOTEBOOKS
+    from facedistill.core.paths import NOTEBOOKS
 
     if normalize:
         for name in names:
             notebooks.normalize(Path(name) if name.endswith(".ipynb") else NOTEBOOKS / f"{name}.ipynb")
         return
-    from facedistill.params import load_params
+    from facedistill.core.params import load_params
 
     params = load_params()
     for name in names:

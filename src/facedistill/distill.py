@@ -7,17 +7,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from facedistill.audio import SAMPLE_RATE_HZ
-from facedistill.dataset import Corpus, batch
-from facedistill.errors import InputError
-from facedistill.files import write_json
-from facedistill.filterbank import GRID_FPS, HOP_SAMPLES
-from facedistill.losses import feature, lip_gap, reconstruction, velocity
-from facedistill.manifest import read_manifest
-from facedistill.params import DistillParams, Params, StudentLosses
-from facedistill.paths import DATA
-from facedistill.student import Student, StudentConfig, load_student, n_parameters, save_student
-from facedistill.training import Run, device, prepare_torch, work_folder, write_log
+from facedistill.core.errors import InputError
+from facedistill.core.files import write_json
+from facedistill.core.manifest import read_manifest
+from facedistill.core.params import DistillParams, Params, StudentLosses
+from facedistill.core.paths import DATA
+from facedistill.models.dataset import Corpus, batch
+from facedistill.models.filterbank import GRID_FPS, HOP_SAMPLES
+from facedistill.models.losses import feature, lip_gap, reconstruction, velocity
+from facedistill.models.student import Student, StudentConfig, load_student, n_parameters, save_student
+from facedistill.models.training import Run, device, prepare_torch, work_folder, write_log
+from facedistill.speech.audio import SAMPLE_RATE_HZ
 
 GUIDE = "small"  # the student of stage 1, frozen feature teacher of stage 2
 GUIDED_LAYERS = 2  # the deepest layers, which stand on the output grid: the last block and the hidden layer
@@ -38,7 +38,9 @@ class Guided(nn.Module):
 class StudentLoss:
     """Draws a batch and scores the student on it, and its deepest features against the guide's for the same frames."""
 
-    def __init__(self, guided: Guided, guide: Student | None, corpus: Corpus, params: DistillParams, losses: StudentLosses) -> None:
+    def __init__(
+        self, guided: Guided, guide: Student | None, corpus: Corpus, params: DistillParams, losses: StudentLosses
+    ) -> None:
         self.guided, self.guide, self.corpus, self.params, self.losses = guided, guide, corpus, params, losses
         self.scale = corpus.curve_scale().to(device())
         self.frames = round(params.optimizer.crop_s * GRID_FPS)
@@ -111,7 +113,9 @@ def train_student(params: Params, recipe: Recipe) -> None:
     guide = load_student(DATA / "distill" / GUIDE).requires_grad_(False).to(device()) if recipe.losses.feature > 0 else None
     torch.manual_seed(params.seed)
     guided = Guided(Student(student_config(params.distill, recipe.student)), guide).to(device())
-    inputs = sorted({recipe.corpus / row.curves for row in rows}) + ([DATA / "distill" / GUIDE / "model.safetensors"] if guide else [])
+    inputs = sorted({recipe.corpus / row.curves for row in rows}) + (
+        [DATA / "distill" / GUIDE / "model.safetensors"] if guide else []
+    )
     run = Run(
         name=f"{recipe.stage} {recipe.name}", module=guided, optimizer=params.distill.optimizer, seed=params.seed,
         loss=StudentLoss(guided, guide, corpus, params.distill, recipe.losses),

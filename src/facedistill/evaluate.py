@@ -6,18 +6,18 @@ from collections.abc import Sequence
 import numpy as np
 from tqdm import tqdm
 
-from facedistill.audio import read_audio
-from facedistill.curves import FPS, read_curves
-from facedistill.files import write_json
-from facedistill.head import head
-from facedistill.manifest import Utterance, read_manifest
-from facedistill.params import Params
-from facedistill.paths import DATA
-from facedistill.phones import Phone, read_phones
-from facedistill.scores import UtteranceScores, score_utterance
-from facedistill.statistics import aggregate, compare
-from facedistill.systems import System, systems
-from facedistill.training import prepare_torch
+from facedistill.core.files import write_json
+from facedistill.core.manifest import Utterance, read_manifest
+from facedistill.core.params import Params
+from facedistill.core.paths import DATA
+from facedistill.face.curves import FPS, read_curves
+from facedistill.face.head import head
+from facedistill.face.phones import Phone, read_phones
+from facedistill.measure.scores import UtteranceScores, score_utterance
+from facedistill.measure.statistics import aggregate, compare
+from facedistill.measure.systems import System, systems
+from facedistill.models.training import prepare_torch
+from facedistill.speech.audio import read_audio
 
 # question -> (system, what it is compared with)
 COMPARISONS = {

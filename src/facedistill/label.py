@@ -6,14 +6,14 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from facedistill.audio import read_audio
-from facedistill.curves import write_shard
-from facedistill.errors import InputError
-from facedistill.manifest import Utterance, read_manifest, select, write_manifest
-from facedistill.params import Params
-from facedistill.paths import DATA
-from facedistill.teacher import Teacher, load_teacher
-from facedistill.training import device, prepare_torch, work_folder
+from facedistill.core.errors import InputError
+from facedistill.core.manifest import Utterance, read_manifest, select, write_manifest
+from facedistill.core.params import Params
+from facedistill.core.paths import DATA
+from facedistill.face.curves import write_shard
+from facedistill.models.teacher import Teacher, load_teacher
+from facedistill.models.training import device, prepare_torch, work_folder
+from facedistill.speech.audio import read_audio
 
 
 def label(params: Params) -> None:
@@ -41,7 +41,9 @@ def label(params: Params) -> None:
     write_manifest(out / "manifest.jsonl", labelled)
 
 
-def _label_shard(path: Path, shard: str, rows: list[Utterance], teacher: Teacher, chunk_s: float, progress: tqdm) -> list[Utterance]:
+def _label_shard(
+    path: Path, shard: str, rows: list[Utterance], teacher: Teacher, chunk_s: float, progress: tqdm
+) -> list[Utterance]:
     """Labels the utterances of one shard, unless an interrupted run did."""
     if not path.is_file():
         curves = {}

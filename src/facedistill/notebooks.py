@@ -21,10 +21,10 @@ import papermill
 from nbformat import NotebookNode
 from traitlets.config import Config
 
-from facedistill.errors import InputError
-from facedistill.files import write_text
-from facedistill.params import Params
-from facedistill.paths import EXECUTED, NOTEBOOKS, ROOT
+from facedistill.core.errors import InputError
+from facedistill.core.files import write_text
+from facedistill.core.params import Params
+from facedistill.core.paths import EXECUTED, NOTEBOOKS, ROOT
 
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},

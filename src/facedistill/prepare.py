@@ -3,14 +3,14 @@
 from collections import Counter
 from pathlib import Path
 
-from facedistill.errors import InputError
-from facedistill.files import write_json
-from facedistill.librispeech import librispeech_subset
-from facedistill.manifest import Utterance, write_manifest
-from facedistill.params import LibriSpeechParams, Params
-from facedistill.paths import DATA, ROOT
-from facedistill.recordings import import_recordings
-from facedistill.synthetic import synthetic_corpus
+from facedistill.core.errors import InputError
+from facedistill.core.files import write_json
+from facedistill.core.manifest import Utterance, write_manifest
+from facedistill.core.params import LibriSpeechParams, Params
+from facedistill.core.paths import DATA, ROOT
+from facedistill.speech.librispeech import librispeech_subset
+from facedistill.speech.recordings import import_recordings
+from facedistill.speech.synthetic import synthetic_corpus
 
 
 def prepare(params: Params) -> None:

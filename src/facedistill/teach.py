@@ -4,17 +4,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from facedistill.audio import SAMPLE_RATE_HZ
-from facedistill.curves import FPS
-from facedistill.dataset import Corpus, batch
-from facedistill.files import write_json
-from facedistill.losses import lip_gap, reconstruction, velocity
-from facedistill.manifest import read_manifest, select
-from facedistill.params import Params, TeachParams
-from facedistill.paths import DATA
-from facedistill.student import n_parameters
-from facedistill.teacher import Teacher, build_teacher, mesh_basis, save_teacher
-from facedistill.training import Run, device, prepare_torch, work_folder, write_log
+from facedistill.core.files import write_json
+from facedistill.core.manifest import read_manifest, select
+from facedistill.core.params import Params, TeachParams
+from facedistill.core.paths import DATA
+from facedistill.face.curves import FPS
+from facedistill.models.dataset import Corpus, batch
+from facedistill.models.losses import lip_gap, reconstruction, velocity
+from facedistill.models.student import n_parameters
+from facedistill.models.teacher import Teacher, build_teacher, mesh_basis, save_teacher
+from facedistill.models.training import Run, device, prepare_torch, work_folder, write_log
+from facedistill.speech.audio import SAMPLE_RATE_HZ
 
 
 class TeacherLoss:

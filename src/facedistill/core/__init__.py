@@ -1,0 +1,1 @@
+"""The ground everything stands on: errors, files, paths, parameters and the manifest."""

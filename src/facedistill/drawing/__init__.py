@@ -1,0 +1,1 @@
+"""Pictures: figures with one style, and the head as an image."""

@@ -1,0 +1,85 @@
+"""How figures and tables look and are saved: one style, one colour a model, the same bytes on every run."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib
+import matplotlib.pyplot as plt
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from facedistill.core.files import atomic_path, write_text
+from facedistill.core.paths import FIGURES
+
+DPI = 150
+TRUTH_COLOUR = "#000000"
+# Okabe & Ito (2008), "Color Universal Design", which colour-blind readers tell apart, and greys for the baselines.
+MODEL_COLOURS = {
+    "teacher": "#0072B2",
+    "small": "#009E73",
+    "on-device": "#D55E00",
+    "real-time": "#CC79A7",
+    "tiny-real-time": "#E69F00",
+    "ensemble": "#56B4E9",
+    "amplitude-envelope": "#BBBBBB",
+    "paired-only": "#888888",
+    "no-feature-loss": "#555555",
+}
+
+
+def set_style() -> None:
+    """Sets the seaborn theme of every figure: readable at half a page, colour-blind palette."""
+    sns.set_theme(context="notebook", style="whitegrid", palette=list(MODEL_COLOURS.values())[:6], font_scale=1.0)
+    plt.rcParams.update({"figure.figsize": (8.0, 4.5), "figure.dpi": DPI, "axes.spines.top": False, "axes.spines.right": False})
+
+
+def save_figure(fig: Figure, stem: str, *, folder: Path = FIGURES) -> Path:
+    """Saves a figure as `<stem>.png` and `<stem>.svg`, byte for byte the same on every run, and closes it.
+
+    Args:
+        fig: the figure.
+        stem: the name shared by the figure, its notebook and its stage.
+        folder: where to save.
+
+    Returns:
+        The PNG, for `IPython.display.Image` to show.
+    """
+    png = folder / f"{stem}.png"
+    # Neither format may name the date or the version; SVG ids are hashes with a salt that is random by default.
+    with matplotlib.rc_context({"svg.hashsalt": stem, "svg.fonttype": "path", "savefig.bbox": "tight"}):
+        _save(png, lambda path: fig.savefig(path, format="png", dpi=DPI, metadata={"Software": None}))
+        svg = {"Date": None, "Creator": None}
+        _save(png.with_suffix(".svg"), lambda path: fig.savefig(path, format="svg", metadata=svg))
+    plt.close(fig)
+    return png
+
+
+def save_table(frame: pd.DataFrame, stem: str, *, folder: Path = FIGURES, n_digits: int = 3) -> Path:
+    """Saves a table as `<stem>.csv` (six significant digits) and `<stem>.md` (for readers); the index is left out.
+
+    Args:
+        frame: the table; column names carry their units.
+        stem: the name shared by the table, its notebook and its stage.
+        folder: where to save.
+        n_digits: decimals of floating-point columns in the Markdown.
+
+    Returns:
+        The CSV.
+    """
+    csv = folder / f"{stem}.csv"
+    write_text(csv, frame.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    numeric = [pd.api.types.is_numeric_dtype(frame[name]) for name in frame]
+    shown = frame.copy()
+    for name in frame.select_dtypes("floating"):
+        shown[name] = [f"{value:.{n_digits}f}" if pd.notna(value) else "" for value in frame[name]]
+    align = ["right" if is_numeric else "left" for is_numeric in numeric]
+    # Numbers that are text stay as they are: the caller has formatted them.
+    text = shown.to_markdown(index=False, disable_numparse=True, colalign=align)
+    write_text(csv.with_suffix(".md"), text + "\n")
+    return csv
+
+
+def _save(path: Path, save: Callable[[Path], None]) -> None:
+    with atomic_path(path) as temporary:
+        save(temporary)

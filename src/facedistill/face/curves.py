@@ -1,0 +1,76 @@
+"""Rig curves on disk and in time: npz shards keyed by utterance id, and explicit frame-rate conversion."""
+
+import math
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from facedistill.core.errors import InputError
+from facedistill.core.files import atomic_path
+from facedistill.core.manifest import Utterance
+from facedistill.face.arkit import N_CURVES
+from facedistill.speech.audio import SAMPLE_RATE_HZ
+
+FPS = 60  # frame rate of all stored curves
+
+
+def n_frames(n_samples: int, fps: float = FPS) -> int:
+    """Animation frames of `n_samples` at 16 kHz: frame t is shown at t / fps, while that is inside the audio."""
+    return math.ceil(n_samples * fps / SAMPLE_RATE_HZ)
+
+
+def at_times(curves: np.ndarray, times_s: np.ndarray, fps: float = FPS) -> np.ndarray:
+    """Linearly interpolates curves at any times; times outside are held at the first and last frame.
+
+    Args:
+        curves: (T, K) frames at `fps`.
+        times_s: (M,) seconds.
+
+    Returns:
+        (M, K) float32.
+    """
+    position = np.clip(np.asarray(times_s) * fps, 0, len(curves) - 1)
+    low = np.floor(position).astype(int)
+    high = np.minimum(low + 1, len(curves) - 1)
+    fraction = (position - low)[:, None].astype(np.float32)
+    return curves[low] * (1 - fraction) + curves[high] * fraction
+
+
+def write_shard(path: Path, curves: dict[str, np.ndarray]) -> None:
+    """Writes {utterance id: (T, K) curves} as float16, atomically and with the same bytes for the same curves."""
+    with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for key, frames in curves.items():
+            with archive.open(zipfile.ZipInfo(f"{key}.npy"), "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.ascontiguousarray(frames, np.float16), allow_pickle=False)
+
+
+def read_curves(root: Path, utterances: Iterable[Utterance]) -> dict[str, np.ndarray]:
+    """Reads the curves of utterances from their shards.
+
+    Args:
+        root: the folder that the utterances' `curves` paths are relative to.
+
+    Returns:
+        {id: (T, K) float32}, utterances without curves left out.
+
+    Raises:
+        InputError: a shard is missing, broken, lacks an utterance, or holds an array of the wrong shape.
+    """
+    by_shard: dict[str, list[str]] = {}
+    for utterance in utterances:
+        if utterance.curves is not None:
+            by_shard.setdefault(utterance.curves, []).append(utterance.id)
+    curves = {}
+    for shard, ids in by_shard.items():
+        path = root / shard
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                curves.update({key: archive[key].astype(np.float32) for key in ids})
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise InputError(f"{path}: not a curve shard that matches its manifest ({error})") from None
+        for key in ids:
+            if curves[key].ndim != 2 or curves[key].shape[1] != N_CURVES:
+                raise InputError(f"{path}: curves of {key} have shape {curves[key].shape}; allowed: (T, {N_CURVES})")
+    return curves

@@ -1,0 +1,130 @@
+"""The raw statistics of one utterance, from which `statistics` makes tables."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from facedistill.face.phones import Phone
+from facedistill.measure import closures, metrics
+
+_NAN = float("nan")
+
+
+class Face(Protocol):
+    """What scoring needs of a head: see `head.Head`."""
+
+    basis: np.ndarray  # (K, V, 3) mm per unit of weight
+    regions: dict[str, np.ndarray]  # "lips" and "upper_face" are used
+
+    def lip_gap_mm(self, weights: np.ndarray) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class UtteranceScores:
+    """One utterance's raw statistics; a float is NaN where it could not be measured (no true curves, no such phones).
+
+    Attributes:
+        n_frames: frames scored.
+        n_jerks: third differences, of which n_silent_jerks lie in silence.
+        bilabial_minima_mm, vowel_minima_mm: see `closures.closure_minima`.
+        bilabial_frames_mm, vowel_frames_mm: see `closures.closure_frames`.
+        closure_lags_ms: see `closures.closure_lags_ms`.
+        opening_r: see `closures.opening_correlation`.
+        jitter, jitter_silence: weight units per s^3.
+        mse, mse_mouth: squared weights.
+        lip_gap_r, lag_ms, mod_mm: of the lip gap, against the true curves.
+        lve_mm, lve_mm2: lip vertex error, rooted and squared.
+        fdd_mm: signed, true minus predicted dynamics; abs_fdd_mm: without the sign.
+    """
+
+    n_frames: int
+    n_jerks: int
+    n_silent_jerks: int
+    bilabial_minima_mm: np.ndarray
+    vowel_minima_mm: np.ndarray
+    bilabial_frames_mm: np.ndarray
+    vowel_frames_mm: np.ndarray
+    closure_lags_ms: np.ndarray
+    opening_r: float
+    jitter: float
+    jitter_silence: float
+    mse: float = _NAN
+    mse_mouth: float = _NAN
+    lip_gap_r: float = _NAN
+    lag_ms: float = _NAN
+    mod_mm: float = _NAN
+    lve_mm: float = _NAN
+    lve_mm2: float = _NAN
+    fdd_mm: float = _NAN
+    abs_fdd_mm: float = _NAN
+
+
+def score_utterance(
+    pred: np.ndarray,
+    phones: list[Phone],
+    *,
+    fps: float,
+    head: Face,
+    target: np.ndarray | None = None,
+    lag_s: float = 0.0,
+    short_vowels: bool = False,
+) -> UtteranceScores:
+    """Measures one utterance.
+
+    Args:
+        pred: (T, K) predicted weights at `fps`.
+        phones: its timed phones (IPA); may be empty.
+        fps: frames per second.
+        head: the face the lips are measured on.
+        target: (T, K) true weights at `fps`, where known.
+        lag_s: lateness of the prediction that the closure scores compensate.
+        short_vowels: see `closures.closure_minima`.
+
+    Raises:
+        ValueError: `pred` and `target` differ in shape.
+    """
+    gap_mm = head.lip_gap_mm(pred)
+    timing = {"fps": fps, "lag_s": lag_s}
+    bilabial_minima, vowel_minima = closures.closure_minima(gap_mm, phones, short_vowels=short_vowels, **timing)
+    bilabial_frames, vowel_frames = closures.closure_frames(gap_mm, phones, **timing)
+    jerks = metrics.jerks(pred, fps=fps)
+    silent_jerks = metrics.silent_jerks(pred, closures.frame_classes(phones, len(pred), fps=fps) == "silence", fps=fps)
+    return UtteranceScores(
+        n_frames=len(pred),
+        n_jerks=len(jerks),
+        n_silent_jerks=len(silent_jerks),
+        bilabial_minima_mm=bilabial_minima,
+        vowel_minima_mm=vowel_minima,
+        bilabial_frames_mm=bilabial_frames,
+        vowel_frames_mm=vowel_frames,
+        closure_lags_ms=closures.closure_lags_ms(gap_mm, phones, fps=fps),
+        opening_r=closures.opening_correlation(gap_mm, phones, **timing),
+        jitter=_mean(jerks),
+        jitter_silence=_mean(silent_jerks),
+        **({} if target is None else _against_target(pred=pred, target=target, fps=fps, head=head)),
+    )
+
+
+def _against_target(*, pred: np.ndarray, target: np.ndarray, fps: float, head: Face) -> dict[str, float]:
+    """The scores that need true curves, by field of `UtteranceScores`."""
+    gaps_mm = {"pred": head.lip_gap_mm(pred), "target": head.lip_gap_mm(target)}
+    distances_mm = metrics.lip_vertex_distances(pred=pred, target=target, basis=head.basis, lips=head.regions["lips"])
+    upper = {"basis": head.basis, "upper_face": head.regions["upper_face"]}
+    fdd_mm = metrics.upper_face_dynamics(target, **upper) - metrics.upper_face_dynamics(pred, **upper)
+    mouth = metrics.MOUTH_COLUMNS
+    return {
+        "mse": metrics.mse(pred=pred, target=target),
+        "mse_mouth": metrics.mse(pred=pred[:, mouth], target=target[:, mouth]),
+        "lip_gap_r": metrics.lip_gap_correlation(**gaps_mm),
+        "lag_ms": metrics.lag_ms(**gaps_mm, fps=fps),
+        "mod_mm": metrics.mod_mm(**gaps_mm),
+        "lve_mm": _mean(distances_mm),
+        "lve_mm2": _mean(distances_mm**2),
+        "fdd_mm": fdd_mm,
+        "abs_fdd_mm": abs(fdd_mm),
+    }
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if values.size else _NAN

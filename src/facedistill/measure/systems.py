@@ -1,0 +1,69 @@
+"""All that can be evaluated, by name: audio in, curves at 60 fps out."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from facedistill.core.params import Params
+from facedistill.core.paths import DATA
+from facedistill.measure.baselines import WINDOW_S, amplitude_envelope
+from facedistill.models.ensemble import DELAY_S, smooth
+from facedistill.models.filterbank import GRID_FPS
+from facedistill.models.student import load_student, n_parameters
+from facedistill.models.teacher import load_teacher
+from facedistill.models.training import device
+
+ENSEMBLED = ("real-time", "tiny-real-time")
+
+
+@dataclass(frozen=True)
+class System:
+    """One row of the tables; `lookahead_ms` is None where the whole utterance is needed.
+
+    A student's look-ahead is its window's future plus one 16 ms step of the grid, between whose frames it is interpolated.
+    """
+
+    name: str
+    animate: Callable[[np.ndarray], np.ndarray]
+    parameters: int
+    weights_bytes: int
+    lookahead_ms: float | None
+
+
+def systems(params: Params) -> list[System]:
+    """Teacher, students, ensembles, ablation variants and the amplitude envelope, in the order of the tables."""
+    teacher = load_teacher(DATA / "teach").to(device())
+    found = [
+        System(
+            "teacher",
+            lambda audio: teacher.animate(audio, params.label.chunk_s),
+            n_parameters(teacher),
+            _weights(DATA / "teach"),
+            None,
+        )
+    ]
+    students = [_student_system(DATA / "distill" / name) for name in params.distill.students]
+    ensembles = [_ensemble_system(system, params.evaluate.ensemble) for system in students if system.name in ENSEMBLED]
+    variants = [_student_system(DATA / "ablate" / name) for name in params.ablate.variants]
+    envelope = System("amplitude-envelope", amplitude_envelope, 0, 0, 1000 * WINDOW_S / 2)
+    return [*found, *students, *ensembles, *variants, envelope]
+
+
+def _weights(folder: Path) -> int:
+    return (folder / "model.safetensors").stat().st_size
+
+
+def _student_system(folder: Path) -> System:
+    student = load_student(folder).to(device())
+    config = student.config
+    future_ms = 1000 * (config.window_samples - config.past_samples) / 16_000
+    return System(folder.name, student.animate, n_parameters(student), _weights(folder), future_ms + 1000 / GRID_FPS)
+
+
+def _ensemble_system(system: System, weights: tuple[float, float, float]) -> System:
+    return System(
+        f"{system.name}-ensemble", lambda audio: smooth(system.animate(audio), weights), system.parameters, system.weights_bytes,
+        system.lookahead_ms + 1000 * DELAY_S,
+    )  # fmt: skip

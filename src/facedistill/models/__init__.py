@@ -1,0 +1,1 @@
+"""Teacher and students: networks, losses, batches and the training loop."""

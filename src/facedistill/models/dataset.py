@@ -1,0 +1,82 @@
+"""Training batches: random crops of utterances, sped up or slowed down, degraded, with curves at the times the model asks for."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import soundfile as sf
+import torch
+from torch import Tensor
+
+from facedistill.core.errors import InputError
+from facedistill.core.manifest import Utterance
+from facedistill.core.params import AugmentParams
+from facedistill.face.curves import at_times, read_curves
+from facedistill.speech.audio import SAMPLE_RATE_HZ
+from facedistill.speech.augment import augment
+
+
+class Corpus:
+    """Utterances of one folder with their rig curves; audio stays on disk, curves in memory."""
+
+    def __init__(self, root: Path, utterances: Sequence[Utterance]) -> None:
+        """Reads the curves of utterances whose paths are relative to `root`.
+
+        Raises:
+            InputError: no utterances, or curves missing or not matching.
+        """
+        if not utterances:
+            raise InputError(f"{root / 'manifest.jsonl'}: no utterances to train on")
+        self.root = root
+        self.utterances = list(utterances)
+        curves = read_curves(root, utterances)
+        missing = [utterance.id for utterance in utterances if utterance.id not in curves]
+        if missing:
+            raise InputError(f"{root}: no curves for {len(missing)} utterances, the first is {missing[0]}")
+        self.curves = {key: frames.astype(np.float16) for key, frames in curves.items()}
+        duration_s = np.array([utterance.duration_s for utterance in self.utterances])
+        self.odds = duration_s / duration_s.sum()
+
+    def crop(self, index: int, start: int, n_samples: int) -> np.ndarray:
+        """(n_samples,) float32 of an utterance from sample `start`; outside the recording is silence."""
+        audio = np.zeros(n_samples, np.float32)
+        with sf.SoundFile(self.root / self.utterances[index].audio) as file:
+            first, last = max(start, 0), min(start + n_samples, file.frames)
+            if first < last:
+                file.seek(first)
+                audio[first - start : last - start] = file.read(last - first, dtype="float32")
+        return audio
+
+    def curve_scale(self, floor: float = 0.05) -> Tensor:
+        """(K,) standard deviation of each curve over all frames, at least `floor`: the unit of the losses."""
+        frames = np.concatenate(list(self.curves.values())).astype(np.float32)
+        return torch.from_numpy(np.maximum(frames.std(axis=0), floor))
+
+
+def batch(
+    corpus: Corpus, *, size: int, n_samples: int, times_s: np.ndarray, params: AugmentParams, rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """Draws random crops; utterances are drawn by duration, crops may hang over both ends by up to half their length.
+
+    Args:
+        n_samples: S, length of each crop.
+        times_s: (T,) the times within the crop at which curves are wanted, in seconds.
+
+    Returns:
+        (B, S) augmented audio and (B, T, K) curves.
+    """
+    audio = np.empty((size, n_samples), np.float32)
+    frames = []
+    for row, index in enumerate(rng.choice(len(corpus.utterances), size, p=corpus.odds)):
+        speed = rng.uniform(*params.speed)  # > 1: faster, higher, and shorter vocal tract
+        n_source = round(n_samples * speed)
+        overhang = min(n_source, n_samples) // 4
+        free = round(corpus.utterances[index].duration_s * SAMPLE_RATE_HZ) - n_source + overhang
+        start = int(rng.integers(-overhang, max(free, -overhang + 1)))
+        source = corpus.crop(index, start, n_source)
+        resampled = np.interp(np.linspace(0, n_source - 1, n_samples), np.arange(n_source), source).astype(np.float32)
+        audio[row] = augment(resampled, params, rng)
+        frames.append(
+            at_times(corpus.curves[corpus.utterances[index].id].astype(np.float32), start / SAMPLE_RATE_HZ + times_s * speed)
+        )
+    return torch.from_numpy(audio), torch.from_numpy(np.stack(frames))

@@ -1,0 +1,110 @@
+"""The teacher's speech encoder: a HuBERT from `transformers`, pretrained on a hub or local, or small and trained from scratch.
+
+The small one keeps HuBERT's transformer and puts the learnable filterbank where HuBERT has seven convolutions: on minutes of
+CPU and hours of speech, those learn nothing better than a mel spectrogram, which the filterbank starts from.
+"""
+
+import math
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from transformers import HubertConfig, HubertModel
+
+from facedistill.core.errors import InputError
+from facedistill.core.params import EncoderParams
+from facedistill.core.paths import ROOT
+from facedistill.models.filterbank import KERNEL_SAMPLES, POOL, STRIDE_SAMPLES, Filterbank
+from facedistill.speech.audio import SAMPLE_RATE_HZ
+
+SCRATCH = "scratch"
+TARGET_RMS = 0.1  # loudness the encoder hears every utterance at
+SILENCE_RMS = 1e-3  # quieter utterances are not amplified beyond what this would be
+
+
+class FilterbankHubert(HubertModel):
+    """HuBERT behind a learnable filterbank; saved and loaded like any `transformers` model."""
+
+    def __init__(self, config: HubertConfig) -> None:
+        super().__init__(config)
+        width = config.conv_dim[-1]
+        self.feature_extractor = nn.Sequential(
+            Filterbank(config.filterbank_filters),
+            nn.Conv1d(config.filterbank_filters, width, 5, padding=2),
+            nn.GELU(),
+            nn.Conv1d(width, width, 3, padding=1),
+            nn.GELU(),
+        )
+
+
+def _scratch_config(params: EncoderParams) -> HubertConfig:
+    return HubertConfig(
+        filterbank_filters=params.filters,
+        hidden_size=params.width, num_hidden_layers=params.layers, num_attention_heads=params.heads,
+        intermediate_size=params.feed_forward,
+        conv_dim=(2 * params.filters, params.width), conv_kernel=(KERNEL_SAMPLES, POOL), conv_stride=(STRIDE_SAMPLES, POOL),
+        num_conv_pos_embeddings=32, num_conv_pos_embedding_groups=16,
+        do_stable_layer_norm=True, layerdrop=0.0, hidden_dropout=0.0, attention_dropout=0.0, activation_dropout=0.0,
+        feat_proj_dropout=0.0, mask_time_prob=0.0,
+    )  # fmt: skip
+
+
+def build_encoder(params: EncoderParams) -> HubertModel:
+    """Builds the encoder that the parameters name.
+
+    Raises:
+        InputError: the checkpoint is neither a hub model that can be had nor a folder with a HuBERT.
+    """
+    if params.source == SCRATCH:
+        return FilterbankHubert(_scratch_config(params))
+    local = ROOT / params.source
+    source = str(local) if local.is_dir() else params.source
+    try:
+        config = HubertConfig.from_pretrained(source)
+        kind = FilterbankHubert if hasattr(config, "filterbank_filters") else HubertModel
+        return kind.from_pretrained(source, config=config, use_safetensors=None if local.is_dir() else True).float()
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"teach.encoder.source: {params.source!r} cannot be loaded ({reason}); allowed: {SCRATCH!r}, a hub id, a local folder"
+        ) from None
+
+
+def encoder_from_config(config: dict) -> HubertModel:
+    """An untrained encoder of a saved configuration, for loading a whole teacher's weights into it."""
+    kind = FilterbankHubert if "filterbank_filters" in config else HubertModel
+    return kind(HubertConfig.from_dict(config))
+
+
+def save_encoder(encoder: HubertModel, folder: Path) -> None:
+    """Saves a float16 checkpoint that `teach.encoder.source` can name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    encoder.half().save_pretrained(folder)
+    encoder.float()
+
+
+def normalise_level(audio: Tensor) -> Tensor:
+    """Brings (B, S) utterances to one loudness; teachers hear whole utterances, so they may."""
+    rms = audio.square().mean(dim=1, keepdim=True).sqrt()
+    return audio * (TARGET_RMS / rms.clamp(min=SILENCE_RMS))
+
+
+def encode_at(encoder: HubertModel, audio: Tensor, times_s: Tensor) -> Tensor:
+    """Encodes audio and interpolates the features linearly to the wanted times.
+
+    Args:
+        audio: (B, S) at 16 kHz.
+        times_s: (T,) seconds.
+
+    Returns:
+        (B, T, C).
+    """
+    hidden = encoder(normalise_level(audio)).last_hidden_state  # (B, L, C)
+    hop = math.prod(encoder.config.conv_stride)
+    field = 1
+    for kernel, stride in zip(reversed(encoder.config.conv_kernel), reversed(encoder.config.conv_stride), strict=True):
+        field = (field - 1) * stride + kernel
+    position = ((times_s * SAMPLE_RATE_HZ - field / 2) / hop).clamp(0, hidden.shape[1] - 1)
+    low = position.floor().long()
+    high = (low + 1).clamp(max=hidden.shape[1] - 1)
+    return torch.lerp(hidden[:, low], hidden[:, high], (position - low).to(hidden)[None, :, None])

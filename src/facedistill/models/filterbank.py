@@ -1,0 +1,57 @@
+"""The learnable front end: a filterbank of strided convolutions on the raw waveform, on one 16 ms grid.
+
+Complex Gabor filters spaced on the mel scale, squared modulus, average pooling and a logarithm: time-domain filterbanks
+(Zeghidour et al., ICASSP 2018). It starts as a mel spectrogram and is trained on with everything behind it.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from facedistill.speech.audio import SAMPLE_RATE_HZ
+
+HOP_SAMPLES = 256  # 16 ms: the grid of every front end and student, 62.5 frames a second
+GRID_FPS = SAMPLE_RATE_HZ / HOP_SAMPLES
+KERNEL_SAMPLES = 320  # 20 ms
+STRIDE_SAMPLES = 64  # 4 ms
+POOL = HOP_SAMPLES // STRIDE_SAMPLES
+FIELD_SAMPLES = KERNEL_SAMPLES + (POOL - 1) * STRIDE_SAMPLES  # 512: what one grid frame sees
+LOWEST_HZ, HIGHEST_HZ = 60.0, 7600.0
+ENERGY_FLOOR = 1e-7  # about -70 dB full scale: below it is silence, whatever its level
+
+
+def _mel(hz: Tensor) -> Tensor:
+    return 2595 * torch.log10(1 + hz / 700)
+
+
+def gabor_filters(n_filters: int) -> Tensor:
+    """Unit-gain complex Gabor filters with mel-spaced centres and mel-wide Gaussian envelopes.
+
+    Returns:
+        (2 * n_filters, 1, KERNEL_SAMPLES): the real parts, then the imaginary parts.
+    """
+    mel = torch.linspace(*_mel(torch.tensor([LOWEST_HZ, HIGHEST_HZ])).tolist(), n_filters + 2)
+    edges_hz = 700 * (10 ** (mel / 2595) - 1)
+    centre_hz, width_hz = edges_hz[1:-1, None], (edges_hz[2:] - edges_hz[:-2])[:, None] / 2
+    time_s = (torch.arange(KERNEL_SAMPLES) - (KERNEL_SAMPLES - 1) / 2) / SAMPLE_RATE_HZ
+    sigma_s = (math.sqrt(2 * math.log(2)) / (math.pi * width_hz)).clamp(max=KERNEL_SAMPLES / SAMPLE_RATE_HZ / 5)
+    envelope = torch.exp(-0.5 * (time_s / sigma_s) ** 2)
+    envelope = envelope / envelope.sum(dim=1, keepdim=True)
+    phase = 2 * math.pi * centre_hz * time_s
+    return torch.cat([envelope * phase.cos(), envelope * phase.sin()]).unsqueeze(1)
+
+
+class Filterbank(nn.Module):
+    """Log energies of a learnable filterbank; valid convolutions, so frame l sees samples [256 l, 256 l + 512) and no other."""
+
+    def __init__(self, n_filters: int) -> None:
+        super().__init__()
+        self.filters = nn.Conv1d(1, 2 * n_filters, KERNEL_SAMPLES, STRIDE_SAMPLES, bias=False)
+        self.filters.weight.data.copy_(gabor_filters(n_filters))
+        self.norm = nn.BatchNorm1d(n_filters)
+
+    def forward(self, audio: Tensor) -> Tensor:  # (B, S) -> (B, n_filters, L), L = (S - 512) // 256 + 1
+        real, imaginary = self.filters(audio.unsqueeze(1)).chunk(2, dim=1)  # (B, n_filters, S / 64)
+        energy = nn.functional.avg_pool1d(real.square() + imaginary.square(), POOL)
+        return self.norm(torch.log(energy + ENERGY_FLOOR))

@@ -1,0 +1,154 @@
+"""The students: convolutions and fully-connected layers from a 512 ms window of raw audio to one frame of rig curves.
+
+All convolutions are valid and every layer stays on the 16 ms grid of the front end, so running the network once over an
+utterance (dense) gives what running it window by window gives, without computing the shared layers 32 times.
+"""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from facedistill.core.errors import InputError
+from facedistill.core.files import atomic_path, read_json, write_json
+from facedistill.face.arkit import CURVES, N_CURVES
+from facedistill.face.curves import FPS, at_times, n_frames
+from facedistill.models.filterbank import FIELD_SAMPLES, GRID_FPS, HOP_SAMPLES, Filterbank
+from facedistill.speech.audio import SAMPLE_RATE_HZ
+
+KERNEL = 3
+CHUNK_FRAMES = 4096  # grid frames computed at once, about 65 s: bounds memory on recordings of any length
+
+
+@dataclass(frozen=True)
+class StudentConfig:
+    """What defines a student's network.
+
+    `past_ms` + `future_ms` is the window; `dilations` must fill it exactly: 512 + 2 * 256 * sum(dilations) samples.
+    """
+
+    channels: int
+    past_ms: int
+    future_ms: int
+    filters: int = 64
+    dilations: tuple[int, ...] = (1, 2, 4, 8)
+
+    @property
+    def past_samples(self) -> int:
+        return self.past_ms * SAMPLE_RATE_HZ // 1000
+
+    @property
+    def window_samples(self) -> int:
+        return (self.past_ms + self.future_ms) * SAMPLE_RATE_HZ // 1000
+
+    def __post_init__(self) -> None:
+        field_samples = FIELD_SAMPLES + HOP_SAMPLES * (KERNEL - 1) * sum(self.dilations)
+        if field_samples != self.window_samples:
+            raise ValueError(f"dilations {self.dilations} see {field_samples} samples; the window has {self.window_samples}")
+
+
+class Block(nn.Module):
+    """A dilated valid convolution with batch normalisation (folded into it for inference), ReLU and a cropped residual."""
+
+    def __init__(self, in_channels: int, out_channels: int, dilation: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(in_channels, out_channels, KERNEL, dilation=dilation, bias=False)
+        self.norm = nn.BatchNorm1d(out_channels)
+        self.crop = dilation * (KERNEL - 1) // 2 if in_channels == out_channels else None
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, C, L) -> (B, C', L - 2 * dilation)
+        y = torch.relu(self.norm(self.conv(x)))
+        return y if self.crop is None else y + x[:, :, self.crop : -self.crop]
+
+
+class Student(nn.Module):
+    """A raw-waveform rig generator (paper, stage 1 and 2; the layer sizes are ours)."""
+
+    def __init__(self, config: StudentConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.front = Filterbank(config.filters)
+        widths = [config.filters] + [config.channels] * len(config.dilations)
+        self.blocks = nn.ModuleList(
+            Block(*pair, dilation) for pair, dilation in zip(zip(widths, widths[1:], strict=False), config.dilations, strict=True)
+        )
+        self.hidden = nn.Conv1d(config.channels, config.channels, 1)  # fully connected, frame by frame
+        self.out = nn.Conv1d(config.channels, N_CURVES, 1)
+
+    def features(self, audio: Tensor) -> list[Tensor]:
+        """Every layer's activations.
+
+        Args:
+            audio: (B, S) at 16 kHz, S >= window_samples.
+
+        Returns:
+            One (B, C, L_i) per block, then the hidden layer; the last two are on the output grid of L frames.
+        """
+        activations = [self.front(audio)]
+        for block in self.blocks:
+            activations.append(block(activations[-1]))
+        return [*activations[1:], torch.relu(self.hidden(activations[-1]))]
+
+    def forward(self, audio: Tensor) -> Tensor:
+        """(B, S) audio -> (B, L, K) curves; frame l sees samples [256 l, 256 l + window) and stands at 256 l + past."""
+        return self.curves(self.features(audio)[-1])
+
+    def curves(self, hidden: Tensor) -> Tensor:
+        """(B, C, L) hidden activations -> (B, L, K) curves, not clamped to 0..1."""
+        return self.out(hidden).transpose(1, 2)
+
+    @torch.inference_mode()
+    def animate(self, audio: np.ndarray, fps: float = FPS) -> np.ndarray:
+        """Animates a recording of any length; the 62.5 Hz grid is interpolated linearly to `fps`.
+
+        Args:
+            audio: (S,) at 16 kHz; outside it is silence.
+
+        Returns:
+            (T, K) float32 in 0..1, frame t at t / fps.
+        """
+        where = next(self.parameters()).device
+        total = -(-len(audio) // HOP_SAMPLES) + 1  # the grid reaches the end of the recording
+        after = (total - 1) * HOP_SAMPLES + self.config.window_samples - self.config.past_samples - len(audio)
+        padded = torch.from_numpy(np.pad(audio, (self.config.past_samples, after)))[None]
+        grid = []
+        for first in range(0, total, CHUNK_FRAMES):
+            last = min(first + CHUNK_FRAMES, total)
+            samples = padded[:, first * HOP_SAMPLES : (last - 1) * HOP_SAMPLES + self.config.window_samples]
+            grid.append(self(samples.to(where))[0].cpu().numpy())
+        frames = np.clip(np.concatenate(grid), 0, 1)
+        return at_times(frames, np.arange(n_frames(len(audio), fps)) / fps, fps=GRID_FPS)
+
+
+def n_parameters(module: nn.Module) -> int:
+    """Parameters of a module."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def save_student(student: Student, folder: Path) -> None:
+    """Writes model.safetensors and config.json."""
+    with atomic_path(folder / "model.safetensors") as temporary:
+        save_file(student.state_dict(), temporary)
+    write_json(folder / "config.json", asdict(student.config) | {"sample_rate_hz": SAMPLE_RATE_HZ, "curves": CURVES})
+
+
+def load_student(folder: Path) -> Student:
+    """Loads a saved student in evaluation mode.
+
+    Raises:
+        InputError: files missing, broken, of another network, or with other curves.
+    """
+    config = read_json(folder / "config.json")
+    try:
+        if tuple(config.pop("curves")) != CURVES or config.pop("sample_rate_hz") != SAMPLE_RATE_HZ:
+            raise ValueError("other curves or another sample rate")
+        config["dilations"] = tuple(config["dilations"])
+        student = Student(StudentConfig(**config))
+        student.load_state_dict(load_file(folder / "model.safetensors"))
+    except (OSError, SafetensorError, AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"{folder}: not a student of this version ({' '.join(str(error).split())[:200]})") from None
+    return student.eval()

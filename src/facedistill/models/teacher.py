@@ -1,0 +1,154 @@
+"""The teacher (paper; Voice2Face, Villanueva Aylagas et al., SCA 2022): audio -> mesh -> rig curves, whole utterances at a time.
+
+HuBERT encoder -> mesh generator, a conditional VAE of convolution, LSTM and fully-connected layers, used at its prior's
+mean -> Mesh2Rig, fully connected, from vertices to the 52 curves.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import HubertModel
+
+from facedistill.core.errors import InputError
+from facedistill.core.files import atomic_path, read_json, write_json
+from facedistill.core.params import GeneratorParams, TeachParams
+from facedistill.face.curves import FPS, n_frames
+from facedistill.face.head import head
+from facedistill.models.encoder import build_encoder, encode_at, encoder_from_config
+from facedistill.speech.audio import SAMPLE_RATE_HZ
+
+ALIGNED_SAMPLES = 800  # 3 frames at 60 fps: the shortest stretch of samples that holds whole frames
+OVERLAP_S = 1.0  # context on either side of a chunk
+
+
+def mesh_basis() -> Tensor:
+    """(K, 3 V) displacement of every vertex in cm per unit of every curve, flattened."""
+    return torch.from_numpy(head().basis).flatten(1).float() / 10
+
+
+class Posterior(nn.Module):
+    """q(z | mesh): one latent vector an utterance, for what the audio does not tell; used in training only."""
+
+    def __init__(self, n_coordinates: int, latent: int) -> None:
+        super().__init__()
+        self.frames = nn.Linear(n_coordinates, 32)
+        self.out = nn.Linear(32, 2 * latent)
+
+    def forward(self, mesh: Tensor) -> tuple[Tensor, Tensor]:  # (B, T, 3V) -> mean, log variance (B, latent)
+        pooled = torch.relu(self.frames(mesh)).mean(dim=1)
+        return self.out(pooled).chunk(2, dim=1)
+
+
+class MeshGenerator(nn.Module):
+    """Convolution -> LSTM -> fully connected, from features and z to displacements of all vertices in cm."""
+
+    def __init__(self, n_features: int, params: GeneratorParams, basis: Tensor) -> None:
+        super().__init__()
+        self.latent = params.latent
+        self.conv = nn.Sequential(
+            nn.Conv1d(n_features + params.latent, params.channels, 5, padding=2),
+            nn.GELU(),
+            nn.Conv1d(params.channels, params.channels, 5, padding=2),
+            nn.GELU(),
+        )
+        self.lstm = nn.LSTM(params.channels, params.lstm, batch_first=True, bidirectional=True)
+        self.code = nn.Linear(2 * params.lstm + params.channels, basis.shape[0])
+        self.out = nn.Linear(basis.shape[0], basis.shape[1])
+        with torch.no_grad():  # start inside the span of the blendshapes: random curves, not random vertices
+            self.out.weight.copy_(basis.T)
+            self.out.bias.zero_()
+
+    def forward(self, features: Tensor, z: Tensor) -> Tensor:  # (B, T, C), (B, latent) -> (B, T, 3V)
+        conditioned = torch.cat([features, z[:, None].expand(-1, features.shape[1], -1)], dim=2)
+        x = self.conv(conditioned.transpose(1, 2)).transpose(1, 2)
+        return self.out(self.code(torch.cat([self.lstm(x)[0], x], dim=2)))
+
+
+class Teacher(nn.Module):
+    """The whole teacher."""
+
+    def __init__(self, encoder: HubertModel, params: GeneratorParams) -> None:
+        super().__init__()
+        basis = mesh_basis()
+        self.encoder = encoder
+        self.generator = MeshGenerator(encoder.config.hidden_size, params, basis)
+        self.posterior = Posterior(basis.shape[1], params.latent)
+        self.mesh2rig = nn.Linear(basis.shape[1], basis.shape[0])
+        ridge = basis.T @ torch.linalg.inv(basis @ basis.T + 1e-3 * torch.eye(basis.shape[0]))  # (3V, K)
+        with torch.no_grad():
+            self.mesh2rig.weight.copy_(ridge.T)
+            self.mesh2rig.bias.zero_()
+
+    def forward(self, audio: Tensor, times_s: Tensor, z: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Predicts meshes and curves; `z` defaults to the prior's mean.
+
+        Args:
+            audio: (B, S) at 16 kHz.
+            times_s: (T,) seconds.
+
+        Returns:
+            (B, T, 3V) vertex displacements in cm and (B, T, K) curves.
+        """
+        features = encode_at(self.encoder, audio, times_s)
+        if z is None:
+            z = features.new_zeros(len(audio), self.generator.latent)
+        mesh = self.generator(features, z)
+        return mesh, self.mesh2rig(mesh)
+
+    @torch.inference_mode()
+    def animate(self, audio: np.ndarray, chunk_s: float = 20.0) -> np.ndarray:
+        """Animates an utterance of any length, in overlapping chunks of `chunk_s` seconds.
+
+        Args:
+            audio: (S,) at 16 kHz.
+
+        Returns:
+            (T, K) float32 in 0..1 at 60 fps.
+        """
+        total, chunk = n_frames(len(audio)), int(chunk_s * FPS) // 3 * 3
+        margin = int(OVERLAP_S * FPS) // 3 * 3
+        where = next(self.parameters()).device
+        parts = []
+        for first in range(0, total, chunk):
+            last = min(first + chunk, total)
+            begin, end = max(first - margin, 0), min(last + margin, total)
+            samples = audio[begin // 3 * ALIGNED_SAMPLES : end * SAMPLE_RATE_HZ // FPS + 1]
+            padded = np.pad(samples, (0, max(0, SAMPLE_RATE_HZ // 4 - len(samples))))  # the encoder needs some frames
+            times_s = torch.arange(first - begin, last - begin, device=where) / FPS
+            parts.append(self(torch.from_numpy(padded).to(where)[None], times_s)[1][0].cpu().numpy())
+        return np.clip(np.concatenate(parts), 0, 1)
+
+
+def build_teacher(params: TeachParams) -> Teacher:
+    """An untrained teacher, its encoder as the parameters say."""
+    teacher = Teacher(build_encoder(params.encoder), params.generator)
+    teacher.encoder.requires_grad_(params.encoder.trainable)
+    return teacher
+
+
+def save_teacher(teacher: Teacher, params: TeachParams, folder: Path) -> None:
+    """Writes model.safetensors, and config.json with all that is needed to rebuild the network."""
+    with atomic_path(folder / "model.safetensors") as temporary:
+        save_file({key: value.contiguous() for key, value in teacher.state_dict().items()}, temporary)
+    encoder = json.loads(teacher.encoder.config.to_json_string(use_diff=False))
+    write_json(folder / "config.json", {"generator": params.generator.model_dump(), "encoder": encoder})
+
+
+def load_teacher(folder: Path) -> Teacher:
+    """Loads a saved teacher in evaluation mode.
+
+    Raises:
+        InputError: files missing, broken, or of another network.
+    """
+    config = read_json(folder / "config.json")
+    try:
+        teacher = Teacher(encoder_from_config(config["encoder"]), GeneratorParams(**config["generator"]))
+        teacher.load_state_dict(load_file(folder / "model.safetensors"))
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"{folder}: not a teacher of this version ({' '.join(str(error).split())[:200]})") from None
+    return teacher.eval()

@@ -1,0 +1,1 @@
+"""Audio: reading, synthesis with exact phone times, corpora and augmentation."""

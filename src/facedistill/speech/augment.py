@@ -1,0 +1,88 @@
+"""Augmentation of clean speech: level, equaliser, room, noise, telephone band, companding codec and clipping.
+
+Everything works on (S,) float32 at 16 kHz, keeps length and timing, and draws from a numpy Generator. The degraded test
+split is made with the same functions at fixed settings.
+"""
+
+import numpy as np
+from scipy.fft import irfft, next_fast_len, rfft, rfftfreq
+from scipy.signal import fftconvolve
+
+from facedistill.core.params import AugmentParams
+from facedistill.speech.audio import SAMPLE_RATE_HZ
+
+TELEPHONE_BAND_HZ = (300.0, 3400.0)
+MU_LAW = 255
+EQ_KNOTS = 6
+
+
+def with_gain(audio: np.ndarray, gain_db: float) -> np.ndarray:
+    """Scales by a level in dB."""
+    return audio * np.float32(10 ** (gain_db / 20))
+
+
+def equalise(audio: np.ndarray, *, depth_db: float, rng: np.random.Generator) -> np.ndarray:
+    """A smooth random filter: gains within +-depth_db at log-spaced knots."""
+    size = next_fast_len(len(audio), real=True)
+    knots_hz = np.geomspace(80, SAMPLE_RATE_HZ / 2, EQ_KNOTS)
+    gain_db = np.interp(rfftfreq(size, 1 / SAMPLE_RATE_HZ), knots_hz, rng.uniform(-depth_db, depth_db, EQ_KNOTS))
+    return irfft(rfft(audio, size) * (10 ** (gain_db / 20)).astype(np.float32), size)[: len(audio)]
+
+
+def telephone(audio: np.ndarray) -> np.ndarray:
+    """The telephone band, 300-3400 Hz with soft edges, and G.711 companding."""
+    size = next_fast_len(len(audio), real=True)
+    frequency_hz = rfftfreq(size, 1 / SAMPLE_RATE_HZ)
+    low, high = TELEPHONE_BAND_HZ
+    response = 1 / (1 + (low / np.maximum(frequency_hz, 1)) ** 8) / (1 + (frequency_hz / high) ** 16)
+    return mu_law(irfft(rfft(audio, size) * response.astype(np.float32), size)[: len(audio)])
+
+
+def mu_law(audio: np.ndarray) -> np.ndarray:
+    """Quantises to 8 bits on the mu-law scale (ITU-T G.711), relative to the clip's peak."""
+    peak = np.abs(audio).max() + 1e-9
+    companded = np.sign(audio) * np.log1p(MU_LAW * np.abs(audio) / peak) / np.log1p(MU_LAW)
+    quantised = np.round(companded * 127) / 127
+    return (np.sign(quantised) * np.expm1(np.abs(quantised) * np.log1p(MU_LAW)) / MU_LAW * peak).astype(np.float32)
+
+
+def add_room(audio: np.ndarray, *, rt60_s: float, wet_db: float, rng: np.random.Generator) -> np.ndarray:
+    """Convolves with a direct path plus exponentially decaying noise, `wet_db` relative to the direct energy."""
+    n_taps = int(rt60_s * SAMPLE_RATE_HZ)
+    tail = rng.standard_normal(n_taps).astype(np.float32) * np.exp(-6.9 * np.arange(n_taps, dtype=np.float32) / n_taps)
+    tail *= 10 ** (wet_db / 20) / np.sqrt(np.square(tail).sum())
+    tail[0] = 1.0
+    return fftconvolve(audio, tail)[: len(audio)].astype(np.float32)
+
+
+def add_noise(audio: np.ndarray, *, snr_db: float, tilt: float, rng: np.random.Generator) -> np.ndarray:
+    """Adds stationary noise with a 1/f^tilt power spectrum at a signal-to-noise ratio over the whole clip."""
+    size = next_fast_len(len(audio), real=True)
+    spectrum = rng.standard_normal((size // 2 + 1, 2), dtype=np.float32) @ np.array([1, 1j], np.complex64)
+    spectrum /= np.maximum(rfftfreq(size, 1 / SAMPLE_RATE_HZ), 50).astype(np.float32) ** (tilt / 2)
+    noise = irfft(spectrum, size)[: len(audio)]
+    level = np.sqrt(np.square(audio).mean() / np.square(noise).mean()) * 10 ** (-snr_db / 20)
+    return (audio + np.float32(level) * noise).astype(np.float32)
+
+
+def augment(audio: np.ndarray, params: AugmentParams, rng: np.random.Generator) -> np.ndarray:
+    """One random degradation; each kind applies with its own probability.
+
+    Args:
+        audio: (S,) clean speech.
+
+    Returns:
+        (S,) float32 within +-1.
+    """
+    if rng.random() < params.equalise:
+        audio = equalise(audio, depth_db=params.equaliser_db, rng=rng)
+    if rng.random() < params.room:
+        audio = add_room(audio, rt60_s=rng.uniform(0.1, params.rt60_s), wet_db=rng.uniform(-15, 0), rng=rng)
+    if rng.random() < params.noise:
+        audio = add_noise(audio, snr_db=rng.uniform(*params.snr_db), tilt=rng.uniform(0, 2), rng=rng)
+    if rng.random() < params.telephone:
+        audio = telephone(audio)
+    if rng.random() < params.clip:
+        limit = np.abs(audio).max() * rng.uniform(0.2, 0.8)
+        audio = np.clip(audio, -limit, limit)
+    return np.clip(with_gain(audio, rng.uniform(*params.gain_db)), -1, 1).astype(np.float32)

@@ -1,0 +1,244 @@
+"""Speech with exactly known phone times: espeak-ng in process, through the shared library of the `espeakng-loader` wheel.
+
+The library is loaded afresh for every utterance and unloaded after it: espeak-ng keeps oscillator phases, noise seeds and
+gain control in static variables that even its own initialisation does not reset, and audio would depend on what was
+synthesised before. Loading takes about 3 ms. Not safe for threads (one engine per process); use processes.
+"""
+
+import ctypes
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import count, groupby
+from pathlib import Path
+
+import espeakng_loader
+import numpy as np
+
+from facedistill.core.errors import InputError
+from facedistill.face.phones import Phone
+from facedistill.speech.audio import SAMPLE_RATE_HZ, to_mono_16k
+
+# Constants of espeak-ng's speak_lib.h (version 1.52).
+AUDIO_OUTPUT_SYNCHRONOUS = 2
+INITIALIZE_FLAGS = 0x0001 | 0x0002 | 0x8000  # phoneme events, named in IPA; return an error instead of exiting
+CHARS_UTF8 = 1
+POSITION_CHARACTER = 1
+PARAMETER_RATE, PARAMETER_PITCH, PARAMETER_RANGE = 1, 3, 4
+EVENT_LIST_TERMINATED, EVENT_PHONEME = 0, 7
+LABEL_BYTES = 8  # an event holds at most 8 bytes of IPA and cuts longer labels
+NOISE_SEED = 1  # breath and frication; otherwise seeded from the clock
+
+RATE_RANGE_WPM = (80, 350)  # above 380 espeak compresses the audio and its event times no longer match
+PITCH_RANGE = (0, 99)
+
+STRESS_MARKS = "ˈˌ"
+PLOSIVE_STARTS = tuple("pbtdʈɖcɟkɡgqɢʔɓɗɠ")  # affricates start with a plosive too
+MAX_CLOSURE_S = 0.08
+QUIET_BLOCK_S = 0.0025
+QUIET_RATIO = 0.04  # of the utterance's peak: silence plus the faint echo of some variants
+
+# The variants that serve as speakers. Left out: whispers and croaks (no voicing), robots and rooms (strong echo, which also
+# hides closures), clipped voices (iven, Jacky, antonio), a chipmunk (zac, 350 Hz), and near copies of another variant
+# (Gene2, edward2, klatt2, klatt5, klatt6, miguel, "Mr serious").
+VARIANTS = tuple(
+    """
+    Alex Andrea Andy Annie AnxiousAndy Denis Diogo Gene Henrique Hugo Lee Mario Michael Mike Nguyen Reed Storm
+    Tweaky adam anika aunty belinda benjamin boris caleb david ed edward f1 f2 f3 f4 f5 fast grandma grandpa
+    gustave ian iven2 iven3 iven4 john kaukovalta klatt klatt3 klatt4 linda m1 m2 m3 m4 m5 m6 m7 m8 marcelo max
+    michel mike2 norbert paul pedro quincy rob robert sandro shelby steph steph2 steph3 travis victor
+    """.split()
+)
+
+
+@dataclass(frozen=True)
+class Voice:
+    """A language of `languages()`, a variant of `variants()`, words a minute, and espeak's 0-99 pitch and pitch range.
+
+    Raises:
+        InputError: a number is out of range.
+    """
+
+    language: str
+    variant: str
+    rate_wpm: int = 175
+    pitch: int = 50
+    pitch_range: int = 50
+
+    def __post_init__(self) -> None:
+        for key, (low, high) in {"rate_wpm": RATE_RANGE_WPM, "pitch": PITCH_RANGE, "pitch_range": PITCH_RANGE}.items():
+            if not low <= getattr(self, key) <= high:
+                raise InputError(f"voice {key}: {getattr(self, key)}; allowed: {low} to {high}")
+
+
+class _EventId(ctypes.Union):
+    _fields_ = [("number", ctypes.c_int), ("name", ctypes.c_void_p), ("string", ctypes.c_ubyte * LABEL_BYTES)]
+
+
+class _Event(ctypes.Structure):
+    _fields_ = [
+        ("type", ctypes.c_int),
+        ("unique_identifier", ctypes.c_uint),
+        ("text_position", ctypes.c_int),
+        ("length", ctypes.c_int),
+        ("audio_position", ctypes.c_int),
+        ("sample", ctypes.c_int),
+        ("user_data", ctypes.c_void_p),
+        ("id", _EventId),
+    ]
+
+
+class _VoiceEntry(ctypes.Structure):
+    # `languages` points at (priority byte, zero-terminated name) pairs and a final zero.
+    _fields_ = [("name", ctypes.c_char_p), ("languages", ctypes.c_void_p), ("identifier", ctypes.c_char_p)]
+
+
+_Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
+
+
+def synthesize(text: str, voice: Voice) -> tuple[np.ndarray, list[Phone]]:
+    """Speaks a text; the same arguments give the same samples in any process, whatever was spoken before.
+
+    espeak reports a plosive at its burst. Its closure, which is the silence before, is given back to it (up to 80 ms), so
+    that lips that close for /p/ close when they should.
+
+    Args:
+        text: one utterance in the orthography of the voice's language.
+        voice: who speaks.
+
+    Returns:
+        (S,) float32 at 16 kHz in +-1, and its phones: contiguous from 0 to S / 16000 s, labelled in IPA as espeak writes
+        it (stress marks in front, cut after 8 bytes), silences "".
+
+    Raises:
+        InputError: unknown language or variant, or a text with nothing to speak.
+    """
+    _check_voice(voice)
+    samples, marks, rate_hz = _speak(text, voice)
+    if not any(label for _, label in marks):
+        raise InputError(f"text {text!r}: nothing to speak in language {voice.language}")
+    audio = np.clip(to_mono_16k(samples.astype(np.float32) / 2**15, rate_hz), -1, 1)  # resampling overshoots
+    phones = _phones(marks, samples, rate_hz)
+    phones[-1] = replace(phones[-1], end_s=len(audio) / SAMPLE_RATE_HZ)  # resampling rounds the length up
+    return audio, phones
+
+
+def languages() -> tuple[str, ...]:
+    """The names of all languages of the wheel, sorted."""
+    return tuple(sorted(_identifiers()))
+
+
+@cache
+def variants() -> tuple[str, ...]:
+    """The names of all voice variants of the wheel, sorted; `VARIANTS` are the ones that serve as speakers."""
+    return tuple(sorted(path.name for path in Path(espeakng_loader.get_data_path(), "voices", "!v").iterdir()))
+
+
+@contextmanager
+def _engine() -> Iterator[tuple[ctypes.CDLL, int]]:
+    """Yields a freshly loaded and initialised library and its sample rate; unloads it afterwards."""
+    library = ctypes.CDLL(espeakng_loader.get_library_path())
+    try:
+        data = espeakng_loader.get_data_path().encode()
+        rate_hz = library.espeak_Initialize(AUDIO_OUTPUT_SYNCHRONOUS, 0, data, INITIALIZE_FLAGS)
+        if rate_hz <= 0:
+            raise InputError(f"{espeakng_loader.get_data_path()}: espeak-ng cannot read its data; reinstall espeakng-loader")
+        try:
+            yield library, rate_hz
+        finally:
+            library.espeak_Terminate()
+    finally:
+        ctypes.CDLL(None).dlclose(ctypes.c_void_p(library._handle))
+
+
+@cache
+def _identifiers() -> dict[str, str]:
+    """espeak's voice file of each language name: "en-gb" is spoken by "gmw/en", and espeak finds it by the latter alone."""
+    best: dict[str, tuple[int, str]] = {}
+    with _engine() as (library, _):
+        library.espeak_ListVoices.restype = ctypes.POINTER(ctypes.POINTER(_VoiceEntry))
+        voices = library.espeak_ListVoices(None)
+        for index in count():
+            if not voices[index]:
+                break
+            identifier, address = voices[index].contents.identifier.decode(), voices[index].contents.languages
+            while priority := ctypes.string_at(address, 1)[0]:
+                name = ctypes.string_at(address + 1)
+                best[name.decode()] = min((priority, identifier), best.get(name.decode(), (256, "")))
+                address += 1 + len(name) + 1
+    return {name: identifier for name, (_, identifier) in best.items()}
+
+
+def _speak(text: str, voice: Voice) -> tuple[np.ndarray, list[tuple[int, str]], int]:
+    """Runs espeak-ng: (S,) int16 samples, the (sample, label) of each phone's start, and the sample rate."""
+    chunks: list[bytes] = []
+    marks: list[tuple[int, str]] = []
+
+    @_Callback
+    def collect(samples, n_samples, events):
+        if samples and n_samples > 0:
+            chunks.append(ctypes.string_at(samples, n_samples * ctypes.sizeof(ctypes.c_short)))
+        index = 0
+        while events[index].type != EVENT_LIST_TERMINATED:
+            if events[index].type == EVENT_PHONEME:
+                label = bytes(events[index].id.string).split(b"\0")[0].decode("utf-8", errors="ignore").strip()
+                if not label.startswith("("):  # "(en)": the pronunciation rules change to another language
+                    marks.append((events[index].sample, label))
+            index += 1
+        return 0
+
+    with _engine() as (library, rate_hz):
+        library.espeak_SetSynthCallback(collect)
+        if library.espeak_SetVoiceByName(f"{_identifiers()[voice.language]}+{voice.variant}".encode()) != 0:
+            raise InputError(f"voice {voice.language}+{voice.variant}: espeak-ng cannot load it")
+        library.espeak_SetParameter(PARAMETER_RATE, voice.rate_wpm, 0)
+        library.espeak_SetParameter(PARAMETER_PITCH, voice.pitch, 0)
+        library.espeak_SetParameter(PARAMETER_RANGE, voice.pitch_range, 0)
+        library.espeak_ng_SetRandSeed(ctypes.c_long(NOISE_SEED))
+        ctypes.CDLL(None).srand(NOISE_SEED)  # the Klatt voices draw their noise from the C library instead
+        content = text.encode()
+        library.espeak_Synth(content, len(content) + 1, 0, POSITION_CHARACTER, 0, CHARS_UTF8, None, None)
+    return np.frombuffer(b"".join(chunks), np.int16), marks, rate_hz
+
+
+def _check_voice(voice: Voice) -> None:
+    # espeak falls back to other voices silently, so names are checked here.
+    if voice.language not in languages():
+        raise InputError(f"language {voice.language!r}: unknown to espeak-ng; allowed: {' '.join(languages())}")
+    if voice.variant not in variants():
+        raise InputError(f"voice variant {voice.variant!r}: unknown to espeak-ng; allowed: {', '.join(variants())}")
+
+
+def _phones(marks: list[tuple[int, str]], samples: np.ndarray, rate_hz: int) -> list[Phone]:
+    """Turns (sample, label) marks into contiguous phones over the (S,) int16 samples."""
+    starts = [min(start, len(samples)) for start, _ in marks]
+    labels = [label for _, label in marks]
+    if starts[0] > 0:
+        starts, labels = [0, *starts], ["", *labels]
+    starts = _with_closures(starts, labels, samples, rate_hz)
+    intervals = [
+        (start, end, label) for start, end, label in zip(starts, [*starts[1:], len(samples)], labels, strict=True) if end > start
+    ]
+    phones = []
+    for silent, group in groupby(intervals, key=lambda interval: interval[2] == ""):
+        members = list(group)
+        merged = [(members[0][0], members[-1][1], "")] if silent else members
+        phones += [Phone(start / rate_hz, end / rate_hz, label) for start, end, label in merged]
+    return phones
+
+
+def _with_closures(starts: list[int], labels: list[str], samples: np.ndarray, rate_hz: int) -> list[int]:
+    """Moves plosives' starts back over the quiet before them, leaving at least half of a spoken phone before."""
+    block = round(QUIET_BLOCK_S * rate_hz)
+    loudness = np.abs(samples.astype(np.int32))
+    quiet = QUIET_RATIO * loudness.max()
+    moved = list(starts)
+    for index in range(1, len(starts)):
+        if not labels[index].lstrip(STRESS_MARKS).startswith(PLOSIVE_STARTS):
+            continue
+        before = (moved[index - 1] + starts[index]) // 2 if labels[index - 1] else moved[index - 1]
+        earliest = max(before, starts[index] - round(MAX_CLOSURE_S * rate_hz))
+        while moved[index] - block >= earliest and loudness[moved[index] - block : moved[index]].max() < quiet:
+            moved[index] -= block
+    return moved

@@ -1,0 +1,61 @@
+"""Real recordings: any folder or manifest of audio becomes unlabelled or test data."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from tqdm import tqdm
+
+from facedistill.core.errors import InputError
+from facedistill.core.manifest import Utterance, read_manifest
+from facedistill.face.phones import Phone, phoneset_of, read_phones, to_ipa, write_phones
+from facedistill.speech.audio import AUDIO_SUFFIXES, SAMPLE_RATE_HZ, read_audio, write_flac
+
+SPLITS = {"train": "unlabelled", "unlabelled": "unlabelled", "test": "test-recordings", "test-recordings": "test-recordings"}
+
+
+def import_recordings(folder: Path, source: Path) -> list[Utterance]:
+    """Converts recordings to 16 kHz mono FLAC below `folder`, and their phone labels to IPA.
+
+    Args:
+        source: a folder that is searched for audio, all of it unlabelled; or a manifest, whose `train` split is unlabelled
+            data and whose `test` split, where it has phones, is test data.
+
+    Raises:
+        InputError: nothing there, or a recording or label file that cannot be read.
+    """
+    utterances = [replace(row, split=SPLITS[row.split]) for row in found(source) if row.split in SPLITS]
+    utterances = [row for row in utterances if row.split == "unlabelled" or row.phones is not None]
+    if not utterances:
+        raise InputError(f"{source}: no recordings; allowed: a folder with {' '.join(AUDIO_SUFFIXES)} files, or a manifest")
+    root = source if source.is_dir() else source.parent
+    return [_import_one(folder, root, row) for row in tqdm(utterances, desc="prepare recordings", mininterval=5)]
+
+
+def found(source: Path) -> list[Utterance]:
+    """The rows of a manifest, or one row for each audio file below a folder, in path order."""
+    if not source.is_dir():
+        return read_manifest(source)
+    paths = sorted(path for path in source.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
+    return [
+        Utterance(
+            id=path.relative_to(source).with_suffix("").as_posix(), source=source.name, speaker="unknown", language="und",
+            split="unlabelled", audio=path.relative_to(source).as_posix(), duration_s=0.0,
+        )
+        for path in paths
+    ]  # fmt: skip
+
+
+def _import_one(folder: Path, root: Path, row: Utterance) -> Utterance:
+    audio = read_audio(root / row.audio)
+    key = re.sub(r"[^\w.-]+", "_", f"{row.source}-{row.id}")
+    changes = {"id": key, "audio": f"audio/{row.split}/{key}.flac", "duration_s": len(audio) / SAMPLE_RATE_HZ, "curves": None}
+    write_flac(folder / changes["audio"], audio)
+    if row.split == "test-recordings":
+        alphabet = phoneset_of(row.phoneset)
+        labels = [Phone(phone.start_s, phone.end_s, to_ipa(phone.label, alphabet)) for phone in read_phones(root / row.phones)]
+        changes |= {"phones": f"phones/{row.split}/{key}.tsv", "phoneset": "ipa"}
+        write_phones(folder / changes["phones"], labels)
+    else:
+        changes |= {"phones": None, "phoneset": None}
+    return replace(row, **changes)

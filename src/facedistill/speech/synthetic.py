@@ -1,0 +1,154 @@
+"""The embedded corpus: speech synthesised by espeak-ng, with exact phone times and ground-truth rig curves.
+
+Splits differ in voice: no espeak variant speaks in two of them, but for the degraded copy of the test split. The languages of
+the unseen-languages test speak in no other split.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from facedistill.core.manifest import Utterance
+from facedistill.core.params import SyntheticParams
+from facedistill.face.curves import write_shard
+from facedistill.face.phones import Phone, write_phones
+from facedistill.face.rig import truth_curves
+from facedistill.speech.audio import SAMPLE_RATE_HZ, write_flac
+from facedistill.speech.augment import add_noise, add_room, telephone
+from facedistill.speech.espeak import VARIANTS, Voice, synthesize
+from facedistill.speech.sentences import utterance_texts
+
+SOURCE = "espeak-ng"
+TEXTS_PER_LANGUAGE = 4000  # drawn lazily: more than any split speaks in one language
+SHARD_UTTERANCES = 500
+NOISE_SNR_DB, ROOM_RT60_S, ROOM_WET_DB = 10.0, 0.4, -3.0
+
+Degrade = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+DEGRADATIONS: dict[str, Degrade] = {
+    "noise": lambda audio, rng: add_noise(audio, snr_db=NOISE_SNR_DB, tilt=1.0, rng=rng),
+    "room": lambda audio, rng: add_room(audio, rt60_s=ROOM_RT60_S, wet_db=ROOM_WET_DB, rng=rng),
+    "telephone": lambda audio, rng: telephone(audio),
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one split holds."""
+
+    split: str
+    languages: Sequence[str]
+    variants: Sequence[str]
+    hours: float
+    with_truth: bool
+
+
+def plans(params: SyntheticParams, seed: int) -> list[Plan]:
+    """Deals voice variants to splits by a seeded shuffle."""
+    shuffled = np.random.default_rng([seed, 0]).permutation(VARIANTS).tolist()
+    voices: dict[str, list[str]] = {}
+    for split, count in params.voices.model_dump().items():
+        voices[split], shuffled = shuffled[:count], shuffled[count:]
+    seen, unseen, hours = params.languages, params.unseen_languages, params.hours
+    return [
+        Plan("paired", seen, voices["paired"], hours.paired, True),
+        Plan("unlabelled", seen, voices["unlabelled"], hours.unlabelled, False),
+        Plan("validation", seen, voices["validation"], hours.validation, True),
+        Plan("test-voices", seen, voices["test"], hours.test, True),
+        Plan("test-languages", unseen, voices["test"], hours.test, True),
+    ]
+
+
+def spoken(plan: Plan, params: SyntheticParams, seed: int) -> Iterator[tuple[str, Voice, str, np.ndarray, list[Phone]]]:
+    """Speaks a split: (text, voice, id, audio, phones) until its hours are full, languages and voices in turn."""
+    rng = np.random.default_rng([seed, *plan.split.encode()])
+    texts = {language: iter(utterance_texts(language, n=TEXTS_PER_LANGUAGE, rng=rng)) for language in plan.languages}
+    spoken_samples, number = 0, 0
+    while spoken_samples < plan.hours * 3600 * SAMPLE_RATE_HZ:
+        language = plan.languages[number % len(plan.languages)]
+        voice = Voice(
+            language=language,
+            variant=plan.variants[int(rng.integers(len(plan.variants)))],
+            rate_wpm=int(rng.uniform(*params.rate_wpm)),
+            pitch=int(rng.uniform(*params.pitch)),
+            pitch_range=int(rng.uniform(*params.pitch_range)),
+        )
+        text = next(texts[language])
+        audio, phones = synthesize(text, voice)
+        yield text, voice, f"{plan.split}-{number:05d}-{language}-{voice.variant.lower()}", audio, phones
+        spoken_samples += len(audio)
+        number += 1
+
+
+def synthetic_corpus(folder: Path, params: SyntheticParams, *, articulation: float, seed: int) -> list[Utterance]:
+    """Writes audio, phones and curves of all synthetic splits below `folder`.
+
+    Args:
+        articulation: how far the mouth moves; 1 is clear speech.
+
+    Returns:
+        The manifest's rows.
+    """
+    utterances = []
+    for plan in plans(params, seed):
+        utterances += _write_split(folder, plan, params, articulation=articulation, seed=seed)
+    return utterances
+
+
+def _write_split(folder: Path, plan: Plan, params: SyntheticParams, *, articulation: float, seed: int) -> list[Utterance]:
+    rows: list[Utterance] = []
+    curves: dict[str, np.ndarray] = {}
+    noisy = plan.split == "test-voices"
+    with tqdm(total=round(plan.hours * 3600), desc=f"prepare {plan.split}", unit="s", mininterval=5) as progress:
+        for number, (text, voice, key, audio, phones) in enumerate(spoken(plan, params, seed)):
+            row = _row(plan.split, key, voice, text, audio)
+            write_flac(folder / row.audio, audio)
+            if plan.with_truth:
+                row = Utterance(**vars(row) | _truth_fields(plan.split, key, number))
+                write_phones(folder / row.phones, phones)
+                curves[key] = truth_curves(audio, phones, seed=seed + number, strength=articulation)
+            rows.append(row)
+            if noisy:
+                rows.append(_degraded(folder, row, audio, number, seed))
+            progress.update(min(round(row.duration_s), progress.total - progress.n))
+    keys = list(curves)
+    for first in range(0, len(keys), SHARD_UTTERANCES):
+        write_shard(folder / _shard(plan.split, first), {key: curves[key] for key in keys[first : first + SHARD_UTTERANCES]})
+    if noisy:  # the degraded copies move like the clean ones
+        shards = {row.curves for row in rows if row.split == "test-noisy"}
+        copies = {f"{key}-{kind}": curves[key] for number, key in enumerate(keys) for kind in [_kind(number)]}
+        write_shard(folder / shards.pop(), copies)
+    return rows
+
+
+def _row(split: str, key: str, voice: Voice, text: str, audio: np.ndarray) -> Utterance:
+    return Utterance(
+        id=key, source=SOURCE, speaker=voice.variant, language=voice.language, split=split, audio=f"audio/{split}/{key}.flac",
+        duration_s=round(len(audio) / SAMPLE_RATE_HZ, 6), transcript=text, licence="generated",
+    )  # fmt: skip
+
+
+def _shard(split: str, number: int) -> str:
+    return f"curves/{split}-{number // SHARD_UTTERANCES:05d}.npz"
+
+
+def _truth_fields(split: str, key: str, number: int) -> dict[str, str]:
+    return {
+        "phones": f"phones/{split}/{key}.tsv", "phoneset": "ipa", "label_kind": "exact", "curves": _shard(split, number),
+    }  # fmt: skip
+
+
+def _kind(number: int) -> str:
+    return list(DEGRADATIONS)[number % len(DEGRADATIONS)]
+
+
+def _degraded(folder: Path, clean: Utterance, audio: np.ndarray, number: int, seed: int) -> Utterance:
+    """The utterance with noise, in a room or through a telephone, in turn."""
+    kind = _kind(number)
+    key = f"{clean.id}-{kind}"
+    path = f"audio/test-noisy/{key}.flac"
+    write_flac(folder / path, DEGRADATIONS[kind](audio, np.random.default_rng([seed, number])))
+    changes = {"id": key, "split": "test-noisy", "audio": path, "curves": "curves/test-noisy-00000.npz"}
+    return Utterance(**vars(clean) | changes)
