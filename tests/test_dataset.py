@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -5,7 +7,8 @@ from facedistill.core.errors import InputError
 from facedistill.core.manifest import read_manifest, select
 from facedistill.core.params import AugmentParams
 from facedistill.face.curves import FPS, at_times, read_curves, write_shard
-from facedistill.models.dataset import Corpus, batch
+from facedistill.face.phones import Phone, write_phones
+from facedistill.models.dataset import PHONE_CLASS, SILENCE, UNKNOWN, Corpus, batch, phone_classes
 
 STILL = AugmentParams(
     speed=(1, 1), gain_db=(0, 0), equalise=0, equaliser_db=0, room=0, rt60_s=0.5, noise=0, snr_db=(5, 40), telephone=0, clip=0
@@ -26,7 +29,7 @@ def test_curves_stay_with_the_audio_at_any_speed(corpus, speed):
     """The corpus' curves follow the loudness of its tones, so they still must after cropping and speeding up."""
     times_s = np.arange(60) / FPS
     params = STILL.model_copy(update={"speed": speed})
-    audio, curves = batch(corpus, size=6, n_samples=16_000, times_s=times_s, params=params, rng=np.random.default_rng(0))
+    audio, curves, _ = batch(corpus, size=6, n_samples=16_000, times_s=times_s, params=params, rng=np.random.default_rng(0))
     assert audio.shape == (6, 16_000) and curves.shape == (6, 60, 52)
     for row in range(6):
         loudness = envelope(audio[row].numpy())[(times_s * 16_000).astype(int)]
@@ -40,6 +43,32 @@ def test_batches_repeat_and_differ(corpus):
 
     np.testing.assert_array_equal(draw(1), draw(1))
     assert not np.array_equal(draw(1), draw(2))
+
+
+def test_phone_classes_stay_with_the_curves_at_any_speed(corpus_folder):
+    """Utterance 0 is silent but for an a while the curves, given the same times, are up."""
+    row = replace(read_manifest(corpus_folder / "manifest.jsonl")[0], phones="u0.tsv")
+    write_phones(corpus_folder / "u0.tsv", [Phone(0, 0.4, ""), Phone(0.4, 0.9, "a"), Phone(0.9, row.duration_s, "")])
+    times_s = np.arange(90) / FPS
+    up = ((times_s >= 0.4) & (times_s < 0.9)).astype(np.float32)
+    write_shard(corpus_folder / "curves/s.npz", {"u0": np.repeat(up[:, None], 52, axis=1)})
+    params = STILL.model_copy(update={"speed": (0.8, 1.25)})
+    crop = {"n_samples": 16_000, "times_s": times_s[:60], "params": params, "rng": np.random.default_rng(0)}
+    _, curves, spoken = batch(Corpus(corpus_folder, [row]), size=8, **crop)
+    height = curves[..., 0]
+    assert (spoken[height == 1] == PHONE_CLASS["a"]).all() and (spoken[height == 0] == PHONE_CLASS[SILENCE]).all()
+    assert (height == 1).sum() > 60 and (height == 0).sum() > 60
+
+
+def test_without_phones_no_class_is_known(corpus):
+    crop = {"n_samples": 800, "times_s": np.zeros(3), "params": STILL, "rng": np.random.default_rng(0)}
+    assert (batch(corpus, size=2, **crop)[2] == UNKNOWN).all()
+
+
+def test_a_label_of_two_sounds_is_split_evenly():
+    starts_s, classes = phone_classes([Phone(0, 0.2, ""), Phone(0.2, 0.6, "aɪ")])
+    np.testing.assert_allclose(starts_s, [0, 0.2, 0.4])
+    assert classes.tolist() == [PHONE_CLASS[letter] for letter in (SILENCE, "a", "ɪ")]
 
 
 def test_crops_outside_a_recording_are_silent(corpus):

@@ -34,8 +34,8 @@ def test_a_folder_of_anything_is_unlabelled(tmp_path):
 def manifest_row(**changes) -> dict:
     row = {
         "id": "x/1", "source": "s", "speaker": "p", "language": "pt-BR", "split": "test", "audio": "x.wav", "duration_s": 1.0,
-        "transcript": None, "phones": "x.tsv", "phoneset": "arpabet (lower case, no stress)", "label_kind": "hand", "curves": None,
-        "licence": "CC0", "something_else": 1,
+        "transcript": None, "phones": "x.tsv", "phoneset": "arpabet (lower case, no stress)", "label_kind": "hand",
+        "curves": None, "licence": "CC0", "something_else": 1,
     }  # fmt: skip
     return row | changes
 

@@ -88,7 +88,7 @@ def test_labelling_resumes_shard_by_shard(smoke_params, data, monkeypatch):
 
 @pytest.mark.parametrize("source", ["no/such-model", "tests"])
 def test_an_encoder_that_is_not_there(smoke_params, source, monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # the environment variable is read on import
     with pytest.raises(InputError, match=f"teach.encoder.source: '{source}' cannot be loaded"):
         build_encoder(smoke_params.teach.encoder.model_copy(update={"source": source}))
 
@@ -108,8 +108,9 @@ def teacher(smoke_params) -> Teacher:
 
 
 def test_mesh2rig_starts_as_the_inverse_of_the_face(teacher):
-    weights = torch.rand(4, 52)
-    torch.testing.assert_close(teacher.mesh2rig(weights @ mesh_basis()), weights, atol=0.02, rtol=0)
+    """The curves it finds make the same face; not always the same curves: left and right cancel where both are set."""
+    mesh = torch.rand(4, 52, generator=torch.Generator().manual_seed(0)) @ mesh_basis()
+    torch.testing.assert_close(teacher.mesh2rig(mesh) @ mesh_basis(), mesh, atol=0.005, rtol=0)
 
 
 def test_level_does_not_matter(teacher):
@@ -118,26 +119,23 @@ def test_level_does_not_matter(teacher):
 
 
 def test_features_stand_where_the_sound_is(teacher):
-    """A click moves the features most at its own time."""
+    """The change that a click makes to the features is centred on its own time."""
     audio = torch.randn(1, 32_000, generator=torch.Generator().manual_seed(0)) * 0.1
     clicked = audio.clone()
     clicked[:, 16_000:16_200] += 1
     times_s = torch.arange(120) / 60
-    front = SimpleNamespace(config=teacher.encoder.config)
+    front = _FrontOnly(teacher.encoder)
     with torch.inference_mode():
-
-        def features(x):
-            return encode_at(_FrontOnly(teacher.encoder, front.config), x, times_s)
-
-        change = (features(clicked) - features(audio)).square().sum(dim=2)[0]
-    assert times_s[change.argmax()].item() == pytest.approx(1.0, abs=0.03)
+        change = (encode_at(front, clicked, times_s) - encode_at(front, audio, times_s)).square().sum(dim=2)[0]
+    centre_s = (change * times_s).sum() / change.sum()
+    assert centre_s.item() == pytest.approx(16_100 / 16_000, abs=0.012)
 
 
 class _FrontOnly:
     """The encoder without its transformer, which spreads everything everywhere."""
 
-    def __init__(self, encoder, config) -> None:
-        self.encoder, self.config = encoder, config
+    def __init__(self, encoder) -> None:
+        self.encoder, self.config = encoder, encoder.config
 
     def __call__(self, audio):
         return SimpleNamespace(last_hidden_state=self.encoder.feature_extractor(audio).transpose(1, 2))

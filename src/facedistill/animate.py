@@ -59,14 +59,16 @@ def animate_batch(recordings: Sequence[Path], out: Path, model: str) -> int:
         How many recordings failed.
 
     Raises:
-        InputError: no such model, `out` is a file, or two recordings would write the same CSV.
+        InputError: no such model, `out` cannot be a folder, or two recordings would write the same CSV.
     """
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out}: is a file; allowed: a folder for the curves")
     twice = [stem for stem, count in Counter(path.stem for path in recordings).items() if count > 1]
     if twice:
         raise InputError(f"{twice[0]}: several recordings would write {out / twice[0]}.csv; allowed: one recording a name")
     student = load_student(find_model(model))
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{out}: cannot be a folder for the curves ({error.strerror})") from None
     failed = 0
     for recording in tqdm(recordings, desc="animate", unit="file", disable=len(recordings) < 2):
         try:

@@ -14,7 +14,7 @@ from facedistill.core.params import DistillParams, Params, StudentLosses
 from facedistill.core.paths import DATA
 from facedistill.models.dataset import Corpus, batch
 from facedistill.models.filterbank import GRID_FPS, HOP_SAMPLES
-from facedistill.models.losses import feature, lip_gap, reconstruction, velocity
+from facedistill.models.losses import closure, feature, lip_gap, reconstruction, velocity
 from facedistill.models.student import Student, StudentConfig, load_student, n_parameters, save_student
 from facedistill.models.training import Run, device, prepare_torch, work_folder, write_log
 from facedistill.speech.audio import SAMPLE_RATE_HZ
@@ -51,7 +51,7 @@ class StudentLoss:
         self.times_s = (self.past + HOP_SAMPLES * np.arange(self.frames)) / SAMPLE_RATE_HZ
 
     def __call__(self, rng: np.random.Generator) -> dict[str, Tensor]:
-        audio, target = batch(
+        audio, target, _ = batch(
             self.corpus, size=self.params.optimizer.batch_size, n_samples=self.n_samples, times_s=self.times_s,
             params=self.params.augment, rng=rng,
         )  # fmt: skip
@@ -63,6 +63,7 @@ class StudentLoss:
             "reconstruction": reconstruction(pred=pred, target=target, scale=self.scale),
             "velocity": velocity(pred=pred, target=target, scale=self.scale),
             "lip_gap": lip_gap(pred=pred, target=target),
+            "closure": closure(pred=pred, target=target),
         }
         if self.guide is not None:
             with torch.no_grad():
@@ -106,13 +107,14 @@ def student_config(params: DistillParams, name: str) -> StudentConfig:
 
 def train_student(params: Params, recipe: Recipe) -> None:
     """Trains one student and writes data/STAGE/NAME: model.safetensors, config.json, losses.csv and summary.json."""
+    config = student_config(params.distill, recipe.student)
     prepare_torch()
     out = DATA / recipe.stage / recipe.name
     rows = [row for row in read_manifest(recipe.corpus / "manifest.jsonl") if recipe.split in (None, row.split)]
     corpus = Corpus(recipe.corpus, rows)
     guide = load_student(DATA / "distill" / GUIDE).requires_grad_(False).to(device()) if recipe.losses.feature > 0 else None
     torch.manual_seed(params.seed)
-    guided = Guided(Student(student_config(params.distill, recipe.student)), guide).to(device())
+    guided = Guided(Student(config), guide).to(device())
     inputs = sorted({recipe.corpus / row.curves for row in rows}) + (
         [DATA / "distill" / GUIDE / "model.safetensors"] if guide else []
     )

@@ -140,6 +140,8 @@ class TeacherLosses(Section):
     rig: NonNegative
     velocity: NonNegative
     lip_gap: NonNegative
+    closure: NonNegative
+    phones: NonNegative
     divergence: NonNegative
 
 
@@ -175,6 +177,7 @@ class StudentLosses(Section):
     reconstruction: NonNegative
     velocity: NonNegative
     lip_gap: NonNegative
+    closure: NonNegative
     feature: NonNegative
 
 

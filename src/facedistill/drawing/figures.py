@@ -14,23 +14,26 @@ from facedistill.core.paths import FIGURES
 
 DPI = 150
 TRUTH_COLOUR = "#000000"
-# Okabe & Ito (2008), "Color Universal Design", which colour-blind readers tell apart, and greys for the baselines.
+# Okabe & Ito (2008), "Color Universal Design", which colour-blind readers tell apart; darker for a student's ensemble, greys for
+# the ablations and baselines.
 MODEL_COLOURS = {
     "teacher": "#0072B2",
     "small": "#009E73",
     "on-device": "#D55E00",
     "real-time": "#CC79A7",
     "tiny-real-time": "#E69F00",
-    "ensemble": "#56B4E9",
-    "amplitude-envelope": "#BBBBBB",
+    "real-time-ensemble": "#9B3F73",
+    "tiny-real-time-ensemble": "#A86F00",
     "paired-only": "#888888",
+    "small-paired-only": "#A3B8AC",
     "no-feature-loss": "#555555",
+    "amplitude-envelope": "#BBBBBB",
 }
 
 
 def set_style() -> None:
     """Sets the seaborn theme of every figure: readable at half a page, colour-blind palette."""
-    sns.set_theme(context="notebook", style="whitegrid", palette=list(MODEL_COLOURS.values())[:6], font_scale=1.0)
+    sns.set_theme(context="notebook", style="whitegrid", palette=list(MODEL_COLOURS.values())[:5], font_scale=1.0)
     plt.rcParams.update({"figure.figsize": (8.0, 4.5), "figure.dpi": DPI, "axes.spines.top": False, "axes.spines.right": False})
 
 
@@ -55,7 +58,9 @@ def save_figure(fig: Figure, stem: str, *, folder: Path = FIGURES) -> Path:
     return png
 
 
-def save_table(frame: pd.DataFrame, stem: str, *, folder: Path = FIGURES, n_digits: int = 3) -> Path:
+def save_table(
+    frame: pd.DataFrame, stem: str, *, folder: Path = FIGURES, n_digits: int = 3, readable: pd.DataFrame | None = None
+) -> Path:
     """Saves a table as `<stem>.csv` (six significant digits) and `<stem>.md` (for readers); the index is left out.
 
     Args:
@@ -63,16 +68,17 @@ def save_table(frame: pd.DataFrame, stem: str, *, folder: Path = FIGURES, n_digi
         stem: the name shared by the table, its notebook and its stage.
         folder: where to save.
         n_digits: decimals of floating-point columns in the Markdown.
+        readable: what the Markdown shows instead of `frame`, where readers want it in another form than programs.
 
     Returns:
         The CSV.
     """
     csv = folder / f"{stem}.csv"
     write_text(csv, frame.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
-    numeric = [pd.api.types.is_numeric_dtype(frame[name]) for name in frame]
-    shown = frame.copy()
-    for name in frame.select_dtypes("floating"):
-        shown[name] = [f"{value:.{n_digits}f}" if pd.notna(value) else "" for value in frame[name]]
+    shown = frame.copy() if readable is None else readable.copy()
+    numeric = [pd.api.types.is_numeric_dtype(shown[name]) for name in shown]
+    for name in shown.select_dtypes("floating"):
+        shown[name] = [f"{value:.{n_digits}f}" if pd.notna(value) else "" for value in shown[name]]
     align = ["right" if is_numeric else "left" for is_numeric in numeric]
     # Numbers that are text stay as they are: the caller has formatted them.
     text = shown.to_markdown(index=False, disable_numparse=True, colalign=align)

@@ -43,6 +43,7 @@ CONSONANTS = {
     "glottal": "hɦʔħʕʡʢʜ",
 }
 _PLACE = {letter: place for place, letters in CONSONANTS.items() for letter in letters}
+LETTERS = (*VOWELS, *_PLACE)  # every base letter a sound can have
 _SPELLINGS = {"c\u0327": "ç", "ε": "ɛ", "?": "ʔ", ":": "ː", "ʣ": "dz", "ʤ": "dʒ", "ʥ": "dʑ", "ʦ": "ts", "ʧ": "tʃ", "ʨ": "tɕ"}
 
 
@@ -185,7 +186,7 @@ def sounds(ipa: str) -> tuple[Sound, ...]:
     if found or not text:
         return tuple(found)
     if any(unicodedata.category(symbol) in ("Lu", "Ll", "Lo") for symbol in text):
-        raise InputError(f"phone {ipa!r} has no known IPA letter; allowed: labels with {' '.join([*VOWELS, *_PLACE])}")
+        raise InputError(f"phone {ipa!r} has no known IPA letter; allowed: labels with {' '.join(LETTERS)}")
     return (Sound("ʔ", text),)
 
 

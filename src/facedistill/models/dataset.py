@@ -12,8 +12,14 @@ from facedistill.core.errors import InputError
 from facedistill.core.manifest import Utterance
 from facedistill.core.params import AugmentParams
 from facedistill.face.curves import at_times, read_curves
+from facedistill.face.phones import LETTERS, Phone, read_phones, sounds
 from facedistill.speech.audio import SAMPLE_RATE_HZ
 from facedistill.speech.augment import augment
+
+SILENCE = ""
+PHONE_CLASS = {letter: number for number, letter in enumerate((SILENCE, *LETTERS))}
+N_PHONE_CLASSES = len(PHONE_CLASS)
+UNKNOWN = -100  # what cross-entropy leaves out
 
 
 class Corpus:
@@ -34,6 +40,7 @@ class Corpus:
         if missing:
             raise InputError(f"{root}: no curves for {len(missing)} utterances, the first is {missing[0]}")
         self.curves = {key: frames.astype(np.float16) for key, frames in curves.items()}
+        self.phones = {row.id: phone_classes(read_phones(root / row.phones)) for row in utterances if row.phones}
         duration_s = np.array([utterance.duration_s for utterance in self.utterances])
         self.odds = duration_s / duration_s.sum()
 
@@ -53,9 +60,20 @@ class Corpus:
         return torch.from_numpy(np.maximum(frames.std(axis=0), floor))
 
 
+def phone_classes(phones: Sequence[Phone]) -> tuple[np.ndarray, np.ndarray]:
+    """(N,) start times in s of all sounds of an utterance, and (N,) their classes; a label of several sounds is split evenly."""
+    starts_s, classes = [], []
+    for phone in phones:
+        letters = [sound.letter for sound in sounds(phone.label)] or [SILENCE]
+        for part, letter in enumerate(letters):
+            starts_s.append(phone.start_s + (phone.end_s - phone.start_s) * part / len(letters))
+            classes.append(PHONE_CLASS[letter])
+    return np.array(starts_s), np.array(classes, np.int64)
+
+
 def batch(
     corpus: Corpus, *, size: int, n_samples: int, times_s: np.ndarray, params: AugmentParams, rng: np.random.Generator
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """Draws random crops; utterances are drawn by duration, crops may hang over both ends by up to half their length.
 
     Args:
@@ -63,10 +81,10 @@ def batch(
         times_s: (T,) the times within the crop at which curves are wanted, in seconds.
 
     Returns:
-        (B, S) augmented audio and (B, T, K) curves.
+        (B, S) augmented audio, (B, T, K) curves, and (B, T) int64 phone classes, UNKNOWN where there are no labels.
     """
     audio = np.empty((size, n_samples), np.float32)
-    frames = []
+    frames, spoken = [], np.full((size, len(times_s)), UNKNOWN)
     for row, index in enumerate(rng.choice(len(corpus.utterances), size, p=corpus.odds)):
         speed = rng.uniform(*params.speed)  # > 1: faster, higher, and shorter vocal tract
         n_source = round(n_samples * speed)
@@ -76,7 +94,9 @@ def batch(
         source = corpus.crop(index, start, n_source)
         resampled = np.interp(np.linspace(0, n_source - 1, n_samples), np.arange(n_source), source).astype(np.float32)
         audio[row] = augment(resampled, params, rng)
-        frames.append(
-            at_times(corpus.curves[corpus.utterances[index].id].astype(np.float32), start / SAMPLE_RATE_HZ + times_s * speed)
-        )
-    return torch.from_numpy(audio), torch.from_numpy(np.stack(frames))
+        key, source_times_s = corpus.utterances[index].id, start / SAMPLE_RATE_HZ + times_s * speed
+        frames.append(at_times(corpus.curves[key].astype(np.float32), source_times_s))
+        if key in corpus.phones:
+            starts_s, classes = corpus.phones[key]
+            spoken[row] = classes[np.maximum(np.searchsorted(starts_s, source_times_s, side="right") - 1, 0)]
+    return torch.from_numpy(audio), torch.from_numpy(np.stack(frames)), torch.from_numpy(spoken)

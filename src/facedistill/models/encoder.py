@@ -1,10 +1,11 @@
 """The teacher's speech encoder: a HuBERT from `transformers`, pretrained on a hub or local, or small and trained from scratch.
 
-The small one keeps HuBERT's transformer and puts the learnable filterbank where HuBERT has seven convolutions: on minutes of
-CPU and hours of speech, those learn nothing better than a mel spectrogram, which the filterbank starts from.
+The small one keeps HuBERT's transformer and puts the learnable filterbank and the students' convolution blocks where HuBERT
+has seven convolutions on the waveform: in minutes of CPU those do not get past the mel spectrogram that the filterbank starts as.
 """
 
 import math
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -14,10 +15,11 @@ from transformers import HubertConfig, HubertModel
 from facedistill.core.errors import InputError
 from facedistill.core.params import EncoderParams
 from facedistill.core.paths import ROOT
-from facedistill.models.filterbank import KERNEL_SAMPLES, POOL, STRIDE_SAMPLES, Filterbank
+from facedistill.models.filterbank import KERNEL_SAMPLES, POOL, STRIDE_SAMPLES, Block, Filterbank
 from facedistill.speech.audio import SAMPLE_RATE_HZ
 
 SCRATCH = "scratch"
+DILATIONS = (1, 2, 4, 8)
 TARGET_RMS = 0.1  # loudness the encoder hears every utterance at
 SILENCE_RMS = 1e-3  # quieter utterances are not amplified beyond what this would be
 
@@ -27,13 +29,10 @@ class FilterbankHubert(HubertModel):
 
     def __init__(self, config: HubertConfig) -> None:
         super().__init__(config)
-        width = config.conv_dim[-1]
+        widths = [config.filterbank_filters] + [config.conv_dim[-1]] * len(DILATIONS)
         self.feature_extractor = nn.Sequential(
             Filterbank(config.filterbank_filters),
-            nn.Conv1d(config.filterbank_filters, width, 5, padding=2),
-            nn.GELU(),
-            nn.Conv1d(width, width, 3, padding=1),
-            nn.GELU(),
+            *(Block(*pair, dilation, same=True) for pair, dilation in zip(pairwise(widths), DILATIONS, strict=True)),
         )
 
 
@@ -77,7 +76,7 @@ def encoder_from_config(config: dict) -> HubertModel:
 
 
 def save_encoder(encoder: HubertModel, folder: Path) -> None:
-    """Saves a float16 checkpoint that `teach.encoder.source` can name."""
+    """Saves a float16 checkpoint, which `teach.encoder.source` can name; the encoder itself is rounded to float16 by it."""
     folder.mkdir(parents=True, exist_ok=True)
     encoder.half().save_pretrained(folder)
     encoder.float()

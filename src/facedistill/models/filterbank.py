@@ -1,4 +1,4 @@
-"""The learnable front end: a filterbank of strided convolutions on the raw waveform, on one 16 ms grid.
+"""The convolutional front end of teacher and students: a learnable filterbank on the raw waveform, and blocks on its 16 ms grid.
 
 Complex Gabor filters spaced on the mel scale, squared modulus, average pooling and a logarithm: time-domain filterbanks
 (Zeghidour et al., ICASSP 2018). It starts as a mel spectrogram and is trained on with everything behind it.
@@ -18,11 +18,12 @@ STRIDE_SAMPLES = 64  # 4 ms
 POOL = HOP_SAMPLES // STRIDE_SAMPLES
 FIELD_SAMPLES = KERNEL_SAMPLES + (POOL - 1) * STRIDE_SAMPLES  # 512: what one grid frame sees
 LOWEST_HZ, HIGHEST_HZ = 60.0, 7600.0
+KERNEL = 3  # of the blocks behind the filterbank
 ENERGY_FLOOR = 1e-7  # about -70 dB full scale: below it is silence, whatever its level
 
 
-def _mel(hz: Tensor) -> Tensor:
-    return 2595 * torch.log10(1 + hz / 700)
+def _mel(hz: float) -> float:
+    return 2595 * math.log10(1 + hz / 700)
 
 
 def gabor_filters(n_filters: int) -> Tensor:
@@ -31,7 +32,7 @@ def gabor_filters(n_filters: int) -> Tensor:
     Returns:
         (2 * n_filters, 1, KERNEL_SAMPLES): the real parts, then the imaginary parts.
     """
-    mel = torch.linspace(*_mel(torch.tensor([LOWEST_HZ, HIGHEST_HZ])).tolist(), n_filters + 2)
+    mel = torch.linspace(_mel(LOWEST_HZ), _mel(HIGHEST_HZ), n_filters + 2)
     edges_hz = 700 * (10 ** (mel / 2595) - 1)
     centre_hz, width_hz = edges_hz[1:-1, None], (edges_hz[2:] - edges_hz[:-2])[:, None] / 2
     time_s = (torch.arange(KERNEL_SAMPLES) - (KERNEL_SAMPLES - 1) / 2) / SAMPLE_RATE_HZ
@@ -55,3 +56,22 @@ class Filterbank(nn.Module):
         real, imaginary = self.filters(audio.unsqueeze(1)).chunk(2, dim=1)  # (B, n_filters, S / 64)
         energy = nn.functional.avg_pool1d(real.square() + imaginary.square(), POOL)
         return self.norm(torch.log(energy + ENERGY_FLOOR))
+
+
+class Block(nn.Module):
+    """A dilated convolution with batch normalisation (folded into it for inference), ReLU and a residual where widths agree.
+
+    Valid, as students need it, so that the residual is cropped; or `same`, which keeps the length by padding with zeros.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, dilation: int, *, same: bool = False) -> None:
+        super().__init__()
+        reach = dilation * (KERNEL - 1) // 2
+        self.conv = nn.Conv1d(in_channels, out_channels, KERNEL, dilation=dilation, padding=reach if same else 0, bias=False)
+        self.norm = nn.BatchNorm1d(out_channels)
+        self.residual = in_channels == out_channels
+        self.crop = 0 if same else reach
+
+    def forward(self, x: Tensor) -> Tensor:  # (B, C, L) -> (B, C', L - 2 * crop)
+        y = torch.relu(self.norm(self.conv(x)))
+        return y + x[:, :, self.crop : x.shape[2] - self.crop] if self.residual else y

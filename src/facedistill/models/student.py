@@ -5,6 +5,7 @@ utterance (dense) gives what running it window by window gives, without computin
 """
 
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +18,9 @@ from facedistill.core.errors import InputError
 from facedistill.core.files import atomic_path, read_json, write_json
 from facedistill.face.arkit import CURVES, N_CURVES
 from facedistill.face.curves import FPS, at_times, n_frames
-from facedistill.models.filterbank import FIELD_SAMPLES, GRID_FPS, HOP_SAMPLES, Filterbank
+from facedistill.models.filterbank import FIELD_SAMPLES, GRID_FPS, HOP_SAMPLES, KERNEL, Block, Filterbank
 from facedistill.speech.audio import SAMPLE_RATE_HZ
 
-KERNEL = 3
 CHUNK_FRAMES = 4096  # grid frames computed at once, about 65 s: bounds memory on recordings of any length
 
 
@@ -51,20 +51,6 @@ class StudentConfig:
             raise ValueError(f"dilations {self.dilations} see {field_samples} samples; the window has {self.window_samples}")
 
 
-class Block(nn.Module):
-    """A dilated valid convolution with batch normalisation (folded into it for inference), ReLU and a cropped residual."""
-
-    def __init__(self, in_channels: int, out_channels: int, dilation: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv1d(in_channels, out_channels, KERNEL, dilation=dilation, bias=False)
-        self.norm = nn.BatchNorm1d(out_channels)
-        self.crop = dilation * (KERNEL - 1) // 2 if in_channels == out_channels else None
-
-    def forward(self, x: Tensor) -> Tensor:  # (B, C, L) -> (B, C', L - 2 * dilation)
-        y = torch.relu(self.norm(self.conv(x)))
-        return y if self.crop is None else y + x[:, :, self.crop : -self.crop]
-
-
 class Student(nn.Module):
     """A raw-waveform rig generator (paper, stage 1 and 2; the layer sizes are ours)."""
 
@@ -74,7 +60,7 @@ class Student(nn.Module):
         self.front = Filterbank(config.filters)
         widths = [config.filters] + [config.channels] * len(config.dilations)
         self.blocks = nn.ModuleList(
-            Block(*pair, dilation) for pair, dilation in zip(zip(widths, widths[1:], strict=False), config.dilations, strict=True)
+            Block(*pair, dilation) for pair, dilation in zip(pairwise(widths), config.dilations, strict=True)
         )
         self.hidden = nn.Conv1d(config.channels, config.channels, 1)  # fully connected, frame by frame
         self.out = nn.Conv1d(config.channels, N_CURVES, 1)

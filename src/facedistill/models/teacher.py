@@ -19,6 +19,7 @@ from facedistill.core.files import atomic_path, read_json, write_json
 from facedistill.core.params import GeneratorParams, TeachParams
 from facedistill.face.curves import FPS, n_frames
 from facedistill.face.head import head
+from facedistill.models.dataset import N_PHONE_CLASSES
 from facedistill.models.encoder import build_encoder, encode_at, encoder_from_config
 from facedistill.speech.audio import SAMPLE_RATE_HZ
 
@@ -79,13 +80,14 @@ class Teacher(nn.Module):
         self.generator = MeshGenerator(encoder.config.hidden_size, params, basis)
         self.posterior = Posterior(basis.shape[1], params.latent)
         self.mesh2rig = nn.Linear(basis.shape[1], basis.shape[0])
+        self.phones = nn.Linear(encoder.config.hidden_size, N_PHONE_CLASSES)  # a second task in training: what is said
         ridge = basis.T @ torch.linalg.inv(basis @ basis.T + 1e-3 * torch.eye(basis.shape[0]))  # (3V, K)
         with torch.no_grad():
             self.mesh2rig.weight.copy_(ridge.T)
             self.mesh2rig.bias.zero_()
 
-    def forward(self, audio: Tensor, times_s: Tensor, z: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Predicts meshes and curves; `z` defaults to the prior's mean.
+    def forward(self, audio: Tensor, times_s: Tensor) -> tuple[Tensor, Tensor]:
+        """Predicts meshes and curves, at the prior's mean.
 
         Args:
             audio: (B, S) at 16 kHz.
@@ -95,8 +97,10 @@ class Teacher(nn.Module):
             (B, T, 3V) vertex displacements in cm and (B, T, K) curves.
         """
         features = encode_at(self.encoder, audio, times_s)
-        if z is None:
-            z = features.new_zeros(len(audio), self.generator.latent)
+        return self.decode(features, features.new_zeros(len(audio), self.generator.latent))
+
+    def decode(self, features: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, T, C) features and (B, latent) z -> meshes and curves, as `forward` returns them."""
         mesh = self.generator(features, z)
         return mesh, self.mesh2rig(mesh)
 

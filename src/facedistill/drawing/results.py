@@ -1,0 +1,161 @@
+"""What `evaluate` measured, as tidy tables, and whether it bears out what is claimed."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from facedistill.core.errors import InputError
+from facedistill.core.files import read_json
+from facedistill.core.paths import DATA
+
+EVALUATED = DATA / "evaluate"
+INTERVAL = ("value", "low", "high")
+# metric -> (heading with its unit, decimals), in the order of the tables
+METRICS = {
+    "lip_gap_r": ("Lip-gap correlation", 3),
+    "lag_ms": ("Lag (ms)", 1),
+    "pbm": ("PBM accuracy", 3),
+    "false_closures": ("False closures", 3),
+    "closure_auc": ("Closure AUC", 3),
+    "lve_mm": ("LVE (mm)", 2),
+    "mse": ("MSE", 4),
+    "jitter": ("Jitter (1/s³)", 0),
+}
+SPLIT_NAMES = {
+    "test-voices": "unseen voices",
+    "test-languages": "unseen languages",
+    "test-noisy": "noise, room, telephone",
+    "test-recordings": "recordings",
+}
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement about one number of `comparisons.json` or `scores.json`.
+
+    Attributes:
+        subject: a question of the comparisons, or a system of the scores.
+        kind: "value" of a score, or "difference" or "ratio" of a comparison.
+        judged: the end of the interval that must meet the bound: "value" for targets; "low" for the claim that one system is
+            better than another, which doubt about the measurement must not decide.
+    """
+
+    text: str
+    split: str
+    subject: str
+    metric: str
+    kind: str
+    bound: float
+    at_least: bool = True
+    judged: str = "value"
+
+
+def _better(text: str, subject: str, *splits: str) -> list[Claim]:
+    return [Claim(text, split, subject, metric, "difference", 0.0, judged="low") for split in splits for metric in QUALITY]
+
+
+QUALITY = ("lip_gap_r", "pbm")
+CLAIMS = (
+    Claim("The teacher follows the lips", "test-voices", "teacher", "lip_gap_r", "value", 0.85),
+    Claim("The teacher closes them on p, b, m", "test-voices", "teacher", "pbm", "value", 0.85),
+    *_better("The teacher beats `small` on its own data", "teacher-against-small-on-paired-data", "test-voices", "test-noisy"),
+    Claim("`on-device` keeps the teacher's correlation", "test-voices", "on-device-against-teacher", "lip_gap_r", "ratio", 0.95),
+    Claim("`on-device` keeps the teacher's closures", "test-voices", "on-device-against-teacher", "pbm", "ratio", 0.92),
+    *_better("Hybrid distillation beats no feature loss", "hybrid-against-no-feature-loss", "test-voices"),
+    *_better("Distillation beats the paired data alone", "distilled-against-paired-only", "test-voices", "test-noisy"),
+    Claim("The ensemble halves the jitter", "test-voices", "ensemble-against-real-time", "jitter", "ratio", 0.5, at_least=False),
+)  # fmt: skip
+
+
+def read_scores(folder: Path = EVALUATED) -> pd.DataFrame:
+    """Reads scores.json: columns split, system, metric, value, low, high, n; NaN where nothing could be measured.
+
+    Raises:
+        InputError: missing, not JSON, or of another form; so do the other readers.
+    """
+    return _tidy(folder / "scores.json", ["split", "system", "metric"], [*INTERVAL, "n"])
+
+
+def read_comparisons(folder: Path = EVALUATED) -> pd.DataFrame:
+    """Reads comparisons.json: columns split, question, metric, kind (difference or ratio), value, low, high."""
+    return _tidy(folder / "comparisons.json", ["split", "question", "metric", "kind"], [*INTERVAL])
+
+
+def read_systems(folder: Path = EVALUATED) -> pd.DataFrame:
+    """Reads systems.json: columns system, parameters, weights_bytes, lookahead_ms (NaN: needs the whole utterance)."""
+    return _tidy(folder / "systems.json", ["system"], ["parameters", "weights_bytes", "lookahead_ms"])
+
+
+def _tidy(path: Path, keys: list[str], columns: list[str]) -> pd.DataFrame:
+    """One row for each leaf of nested JSON objects, `keys` naming the levels."""
+    rows = [((), read_json(path))]
+    try:
+        for _ in keys:
+            rows = [((*names, name), value) for names, values in rows for name, value in values.items()]
+        leaves = [(*names, *(np.nan if value[name] is None else value[name] for name in columns)) for names, value in rows]
+    except (AttributeError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: not what the evaluate stage writes ({error!r})") from None
+    return pd.DataFrame(leaves, columns=[*keys, *columns])
+
+
+def results_table(scores: pd.DataFrame, systems: pd.DataFrame) -> pd.DataFrame:
+    """The numbers of the main table: one row for each split and system, three columns (value, low, high) for each metric."""
+    wide = scores[scores["metric"].isin(METRICS)].pivot(index=["split", "system"], columns="metric", values=[*INTERVAL])
+    table = scores[["split", "system"]].drop_duplicates().merge(systems, on="system", validate="many_to_one")
+    rows = pd.MultiIndex.from_frame(table[["split", "system"]])
+    for metric, word in (("pbm", "bilabials"), ("lip_gap_r", "utterances")):
+        counts = scores[scores["metric"] == metric].set_index(["split", "system"])["n"]
+        table[f"n_{word}"] = counts.reindex(rows).to_numpy()
+    for metric in METRICS:
+        for end in INTERVAL:
+            table[metric if end == "value" else f"{metric}_{end}"] = wide[(end, metric)].reindex(rows).to_numpy()
+    return table
+
+
+def readable(table: pd.DataFrame) -> pd.DataFrame:
+    """`results_table` for readers: intervals as "value [low, high]", units in the headings, a dash where nothing is known."""
+    shown = pd.DataFrame({"Test": table["split"].map(lambda split: SPLIT_NAMES.get(split, split)), "System": table["system"]})
+    shown["Parameters"] = [f"{count:,}" for count in table["parameters"]]
+    shown["Weights (MB)"] = [f"{count / 1e6:.2f}" for count in table["weights_bytes"]]
+    shown["Look-ahead (ms)"] = ["all" if np.isnan(ms) else f"{ms:.0f}" for ms in table["lookahead_ms"]]
+    shown["n /p b m/"] = [str(count) for count in table["n_bilabials"]]
+    for metric, (heading, n_digits) in METRICS.items():
+        ends = table[[metric, f"{metric}_low", f"{metric}_high"]].to_numpy(float)
+        shown[heading] = [interval_text(*row, n_digits=n_digits) for row in ends]
+    return shown
+
+
+def interval_text(value: float, low: float, high: float, *, n_digits: int) -> str:
+    """ "0.912 [0.901, 0.923]"; without brackets where there is no interval, a dash where there is no value."""
+    if np.isnan(value):
+        return "–"
+    return f"{value:.{n_digits}f}" + ("" if np.isnan(low) else f" [{low:.{n_digits}f}, {high:.{n_digits}f}]")
+
+
+def verdicts(scores: pd.DataFrame, comparisons: pd.DataFrame) -> pd.DataFrame:
+    """Whether each of `CLAIMS` holds: columns Claim, Test, Measure, Measured (95 % interval), Needed, Verdict.
+
+    The verdict is "holds", "FAILS" or, where this run could not measure it, "not measured".
+    """
+    keys = ["split", "subject", "metric", "kind"]
+    found = pd.concat(
+        [scores.assign(kind="value").rename(columns={"system": "subject"}), comparisons.rename(columns={"question": "subject"})]
+    ).set_index(keys)[[*INTERVAL]]
+    rows = []
+    for claim in CLAIMS:
+        key = (claim.split, claim.subject, claim.metric, claim.kind)
+        ends = found.loc[key] if key in found.index else pd.Series(np.nan, INTERVAL)
+        judged = ends[claim.judged]
+        holds = judged >= claim.bound if claim.at_least else judged <= claim.bound
+        if claim.judged == "low":
+            needed = "interval above 0"
+        else:
+            needed = f"{'≥' if claim.at_least else '≤'} {claim.bound}"
+        rows.append({
+            "Claim": claim.text, "Test": SPLIT_NAMES[claim.split], "Measure": f"{METRICS[claim.metric][0]}, {claim.kind}",
+            "Measured": interval_text(*ends, n_digits=3), "Needed": needed,
+            "Verdict": "not measured" if np.isnan(judged) else "holds" if holds else "FAILS",
+        })  # fmt: skip
+    return pd.DataFrame(rows)

@@ -1,0 +1,163 @@
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from facedistill import distill as stage
+from facedistill.ablate import ablate
+from facedistill.core.errors import InputError
+from facedistill.core.manifest import read_manifest, write_manifest
+from facedistill.distill import Guided, StudentLoss, distill, student_config
+from facedistill.models.dataset import Corpus
+from facedistill.models.filterbank import HOP_SAMPLES
+from facedistill.models.student import Student, StudentConfig, load_student, n_parameters
+
+
+@pytest.fixture
+def data(corpus_folder, monkeypatch, tmp_path):
+    """data/ with pseudo-labels of all utterances of the corpus, made by no teacher."""
+    folder, label = corpus_folder.parent, corpus_folder.parent / "label"
+    monkeypatch.setattr(stage, "DATA", folder)
+    monkeypatch.setattr("facedistill.ablate.DATA", folder)
+    monkeypatch.setattr("facedistill.models.training.WORK", tmp_path / "work")
+    (label / "curves").mkdir(parents=True)
+    shutil.copy(corpus_folder / "curves" / "s.npz", label / "curves" / "label.npz")
+    rows = read_manifest(corpus_folder / "manifest.jsonl")
+    write_manifest(
+        label / "manifest.jsonl", [replace(row, audio=f"../prepare/{row.audio}", curves="curves/label.npz") for row in rows]
+    )
+    return folder
+
+
+def weights(data, name: str) -> bytes:
+    return (data / "distill" / name / "model.safetensors").read_bytes()
+
+
+def with_feature_weight(params, weight: float):
+    losses = params.distill.losses.model_copy(update={"feature": weight})
+    return params.model_copy(update={"distill": params.distill.model_copy(update={"losses": losses})})
+
+
+def test_stage_1_then_stage_2(smoke_params, data, monkeypatch):
+    guides = []
+
+    class Spy(StudentLoss):
+        def __init__(self, guided, guide, *rest) -> None:
+            guides.append(guide)
+            super().__init__(guided, guide, *rest)
+
+    monkeypatch.setattr(stage, "StudentLoss", Spy)
+    for name in ("small", "tiny-real-time"):
+        distill(smoke_params, name)
+        student = load_student(data / "distill" / name)
+        assert student.config == student_config(smoke_params.distill, name)
+        summary = (data / "distill" / name / "summary.json").read_text()
+        assert f'"parameters": {n_parameters(student)}\n' in summary
+        log = pd.read_csv(data / "distill" / name / "losses.csv")
+        assert ("feature" in log) == (name != "small")
+        assert np.isfinite(log.to_numpy()).all()
+    assert guides[0] is None  # stage 1 has no one to follow
+    saved = load_student(data / "distill" / "small").state_dict()
+    assert all(torch.equal(saved[key].cpu(), value.cpu()) for key, value in guides[1].state_dict().items())
+    assert not any(parameter.requires_grad for parameter in guides[1].parameters())
+
+
+@pytest.mark.parametrize("channels, n_projections", [(16, 0), (8, 2)])
+def test_projections_only_where_widths_differ(channels, n_projections):
+    student = Student(StudentConfig(channels=channels, past_ms=448, future_ms=64, filters=16))
+    guide = Student(StudentConfig(channels=16, past_ms=256, future_ms=256, filters=16))
+    projections = Guided(student, guide).projections
+    assert len(projections) == stage.GUIDED_LAYERS
+    assert sum(isinstance(projection, nn.Conv1d) for projection in projections) == n_projections
+    assert [projection(torch.zeros(1, channels, 5)).shape for projection in projections] == [(1, 16, 5)] * 2
+    assert len(Guided(student, None).projections) == 0
+
+
+def test_without_a_feature_loss_no_guide_is_needed(smoke_params, data):
+    with pytest.raises(InputError, match="small"):
+        distill(smoke_params, "on-device")
+    distill(with_feature_weight(smoke_params, 0.0), "on-device")
+    assert "feature" not in pd.read_csv(data / "distill" / "on-device" / "losses.csv")
+    ablate(smoke_params, "paired-only")
+    assert load_student(data / "ablate" / "paired-only").config.channels == 8
+
+
+class Ear(nn.Module):
+    """In place of a student: a frame's features and curves are the audio sample at the time where the frame stands."""
+
+    def __init__(self, past_ms: int, future_ms: int) -> None:
+        super().__init__()
+        self.config = StudentConfig(channels=1, past_ms=past_ms, future_ms=future_ms)
+
+    def features(self, audio: torch.Tensor) -> list[torch.Tensor]:
+        frames = audio.unfold(1, self.config.window_samples, HOP_SAMPLES)[:, :, self.config.past_samples]
+        return [frames[:, None]] * 2
+
+    def curves(self, hidden: torch.Tensor) -> torch.Tensor:
+        return hidden.transpose(1, 2).expand(-1, -1, 52)
+
+
+@pytest.mark.parametrize("windows", [((256, 256), (448, 64)), ((448, 64), (256, 256)), ((64, 448), (448, 64))])
+def test_student_guide_and_labels_stand_on_the_same_frames(smoke_params, corpus_folder, monkeypatch, windows):
+    def labels_are_the_audio(corpus, *, size, n_samples, times_s, params, rng):
+        audio = torch.from_numpy(rng.standard_normal((size, n_samples)).astype(np.float32))
+        target = audio[:, torch.from_numpy(np.round(times_s * 16_000).astype(int)), None].expand(-1, -1, 52)
+        return audio, target, None
+
+    monkeypatch.setattr(stage, "batch", labels_are_the_audio)
+    student, guide = (Ear(*window) for window in windows)
+    corpus = Corpus(corpus_folder, read_manifest(corpus_folder / "manifest.jsonl")[:3])
+    loss = StudentLoss(Guided(student, guide), guide, corpus, smoke_params.distill, smoke_params.distill.losses)
+    terms = loss(np.random.default_rng(0))
+    assert {name: term.item() for name, term in terms.items()} == dict.fromkeys(terms, 0.0)
+
+
+@pytest.mark.parametrize("name", ["small", "on-device"])
+def test_distilling_twice_gives_the_same_bytes(smoke_params, data, name):
+    distill(smoke_params, "small")
+    distill(smoke_params, name)
+    first = weights(data, name)
+    shutil.rmtree(data / "distill" / name)
+    distill(smoke_params, name)
+    assert weights(data, name) == first
+
+
+def test_a_killed_stage_resumes_to_the_same_bytes(smoke_params, data, monkeypatch):
+    distill(smoke_params, "small")
+    distill(smoke_params, "on-device")
+    whole, calls, call = weights(data, "on-device"), [], StudentLoss.__call__
+    log = (data / "distill" / "on-device" / "losses.csv").read_bytes()
+    shutil.rmtree(data / "distill" / "on-device")
+
+    def dies(self, rng):
+        calls.append(None)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return call(self, rng)
+
+    monkeypatch.setattr("facedistill.models.training.CHECKPOINT_EVERY_S", 0.0)
+    monkeypatch.setattr(StudentLoss, "__call__", dies)
+    with pytest.raises(KeyboardInterrupt):
+        distill(smoke_params, "on-device")
+    assert not (data / "distill" / "on-device").exists()
+    distill(smoke_params, "on-device")
+    assert len(calls) == 3 + smoke_params.distill.optimizer.steps - 2  # two steps were not made again
+    assert weights(data, "on-device") == whole
+    assert (data / "distill" / "on-device" / "losses.csv").read_bytes() == log
+
+
+def test_unknown_names_are_refused_before_anything_else(smoke_params, data):
+    with pytest.raises(InputError, match="no student 'nope'; allowed: small, on-device, real-time, tiny-real-time"):
+        distill(smoke_params, "nope")
+    with pytest.raises(InputError, match="no variant 'nope'; allowed: paired-only"):
+        ablate(smoke_params, "nope")
+
+
+def test_a_window_that_the_dilations_do_not_fill_is_named(smoke_params):
+    params = smoke_params.distill.model_copy(update={"dilations": (1, 2)})
+    with pytest.raises(InputError, match="distill.students.small: dilations .* see 2048 samples; the window has 8192"):
+        student_config(params, "small")

@@ -1,0 +1,118 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from facedistill import evaluate as stage
+from facedistill.core.manifest import Utterance, write_manifest
+from facedistill.distill import student_config
+from facedistill.face.curves import n_frames, write_shard
+from facedistill.face.phones import Phone, write_phones
+from facedistill.models.student import Student, save_student
+from facedistill.models.teacher import build_teacher, save_teacher
+from facedistill.speech.audio import write_flac
+
+SYSTEMS = [
+    "teacher", "small", "on-device", "real-time", "tiny-real-time", "real-time-ensemble", "tiny-real-time-ensemble",
+    "paired-only", "small-paired-only", "no-feature-loss", "amplitude-envelope",
+]  # fmt: skip
+
+
+@pytest.fixture
+def params(smoke_params):
+    return smoke_params.model_copy(update={"evaluate": smoke_params.evaluate.model_copy(update={"max_utterances": 2})})
+
+
+def utterance(folder, number: int, split: str, *, phones: bool = True, curves: bool = True) -> Utterance:
+    """A second of noise, labelled as papapa, and its shard of one."""
+    key, rng = f"{split}-{number}", np.random.default_rng(number)
+    audio = (0.1 * rng.standard_normal(16_000)).astype(np.float32)
+    write_flac(folder / f"{key}.flac", audio)
+    if phones:
+        labels = ["", "p", "a", "p", "a", "p", "a", ""]
+        write_phones(folder / f"{key}.tsv", [Phone(i / 8, (i + 1) / 8, label) for i, label in enumerate(labels)])
+    if curves:
+        write_shard(folder / f"{key}.npz", {key: rng.random((n_frames(len(audio)), 52), dtype=np.float32)})
+    return Utterance(
+        id=key, source="noise", speaker=f"s{number % 2}", language="und", split=split, audio=f"{key}.flac", duration_s=1.0,
+        phones=f"{key}.tsv" if phones else None, curves=f"{key}.npz" if curves else None,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch, params):
+    """data/ with untrained models of the right sizes, and a corpus of every kind of split."""
+    monkeypatch.setattr(stage, "DATA", tmp_path)
+    monkeypatch.setattr("facedistill.measure.systems.DATA", tmp_path)
+    torch.manual_seed(0)
+    save_teacher(build_teacher(params.teach), params.teach, tmp_path / "teach")
+    for name in params.distill.students:
+        save_student(Student(student_config(params.distill, name)), tmp_path / "distill" / name)
+    for name, variant in params.ablate.variants.items():
+        save_student(Student(student_config(params.distill, variant.student)), tmp_path / "ablate" / name)
+    folder = tmp_path / "prepare"
+    rows = [utterance(folder, number, "test-voices") for number in range(3)]
+    rows += [utterance(folder, 3, "test-recordings", curves=False), utterance(folder, 4, "test-recordings", curves=False)]
+    rows += [utterance(folder, 5, "paired"), utterance(folder, 6, "test-librispeech", phones=False, curves=False)]
+    write_manifest(folder / "manifest.jsonl", rows)
+    return tmp_path
+
+
+def read_strictly(path):
+    def refuse(constant):
+        raise AssertionError(f"{path}: {constant} is no JSON")
+
+    return json.loads(path.read_text(), parse_constant=refuse)
+
+
+def test_every_system_on_every_split(params, data):
+    stage.evaluate(params)
+    scores, comparisons, systems, metrics = (
+        read_strictly(data / "evaluate" / f"{stem}.json") for stem in ("scores", "comparisons", "systems", "metrics")
+    )
+    assert list(systems) == SYSTEMS
+    assert list(scores) == list(comparisons) == list(metrics) == ["test-voices", "test-recordings"]
+    for split in scores:
+        assert list(scores[split]) == list(metrics[split]) == SYSTEMS
+        assert set(comparisons[split]) == set(stage.COMPARISONS)
+    voices, recordings = scores["test-voices"], scores["test-recordings"]
+    for name in SYSTEMS:
+        assert voices[name]["lve_mm"]["n"] == 2 * 60  # max_utterances of a second each
+        assert voices[name]["lve_mm"]["low"] <= voices[name]["lve_mm"]["value"] <= voices[name]["lve_mm"]["high"]
+        assert voices[name]["pbm"]["n"] == 2 * 3
+        assert recordings[name]["lve_mm"]["value"] is None  # no true curves
+        assert recordings[name]["pbm"]["value"] is not None
+        assert metrics["test-voices"][name]["lve_mm"] == voices[name]["lve_mm"]["value"]
+    difference = comparisons["test-voices"]["on-device-against-teacher"]["lve_mm"]["difference"]["value"]
+    assert difference == pytest.approx(voices["on-device"]["lve_mm"]["value"] - voices["teacher"]["lve_mm"]["value"], abs=2e-5)
+
+
+def test_facts_of_the_systems(params, data):
+    facts = {system.name: system for system in stage.systems(params)}
+    lookahead_ms = {name: facts[name].lookahead_ms for name in SYSTEMS}
+    assert lookahead_ms["teacher"] is None
+    assert lookahead_ms["small"] == lookahead_ms["paired-only"] == 256 + 16
+    assert lookahead_ms["real-time"] == 64 + 16
+    assert lookahead_ms["real-time-ensemble"] == pytest.approx(64 + 16 + 1000 / 60)
+    assert lookahead_ms["amplitude-envelope"] == 15
+    assert facts["small"].weights_bytes > facts["on-device"].weights_bytes > 4 * facts["on-device"].parameters
+    audio = np.random.default_rng(0).standard_normal(9000).astype(np.float32) * 0.1
+    assert {system.animate(audio).shape for system in facts.values()} == {(n_frames(9000), 52)}
+
+
+def test_splits_are_cut_evenly(params, data):
+    """By module, as pytest would take `test_splits` for a test."""
+    splits = stage.test_splits(params)
+    assert {name: [row.id for row in rows] for name, rows in splits.items()} == {
+        "test-voices": ["test-voices-0", "test-voices-2"],
+        "test-recordings": ["test-recordings-3", "test-recordings-4"],
+    }
+
+
+def test_scoring_repeats(params, data):
+    files = ("scores", "comparisons")
+    stage.evaluate(params)
+    first = [(data / "evaluate" / f"{stem}.json").read_bytes() for stem in files]
+    stage.evaluate(params)
+    assert [(data / "evaluate" / f"{stem}.json").read_bytes() for stem in files] == first

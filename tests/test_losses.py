@@ -1,0 +1,85 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from facedistill.face.arkit import INDEX
+from facedistill.face.head import head
+from facedistill.models.losses import HALF_CLOSED_MM, SOFTNESS_MM, closure, feature, lip_gap, reconstruction, velocity
+
+B, T, K = 2, 5, 52
+
+
+def curves(seed: int) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(seed).random((B, T, K), dtype=np.float32))
+
+
+def test_reconstruction_is_the_naive_loop():
+    pred, target, scale = curves(0), curves(1), curves(2)[0, 0] + 0.05
+    errors = [((pred[b, t, k] - target[b, t, k]) / scale[k]).item() ** 2 for b in range(B) for t in range(T) for k in range(K)]
+    assert reconstruction(pred=pred, target=target, scale=scale).item() == pytest.approx(np.mean(errors), rel=1e-5)
+
+
+def test_velocity_is_the_naive_loop():
+    pred, target, scale = curves(0), curves(1), curves(2)[0, 0] + 0.05
+    errors = []
+    for b in range(B):
+        for t in range(1, T):
+            step = (pred[b, t] - pred[b, t - 1]) - (target[b, t] - target[b, t - 1])
+            errors += [(step[k] / scale[k]).item() ** 2 for k in range(K)]
+    assert velocity(pred=pred, target=target, scale=scale).item() == pytest.approx(np.mean(errors), rel=1e-5)
+
+
+def test_velocity_does_not_see_an_offset():
+    target, scale = curves(1), torch.ones(K)
+    assert velocity(pred=target + 0.25, target=target, scale=scale).item() == pytest.approx(0, abs=1e-9)
+
+
+def test_lip_gap_is_measured_on_the_head():
+    pred, target = curves(0), curves(1)
+    errors_cm = [
+        (head().lip_gap_mm(pred[b, t].numpy()) - head().lip_gap_mm(target[b, t].numpy())) / 10 for b in range(B) for t in range(T)
+    ]
+    assert lip_gap(pred=pred, target=target).item() == pytest.approx(np.mean(np.square(errors_cm)), rel=1e-4)
+
+
+def test_closure_is_the_naive_loop():
+    pred, target = curves(0) / 8, curves(1) / 8
+
+    def closed(frame: torch.Tensor) -> float:
+        return 1 / (1 + np.exp((head().lip_gap_mm(frame.numpy()) - HALF_CLOSED_MM) / SOFTNESS_MM))
+
+    errors = [closed(pred[b, t]) - closed(target[b, t]) for b in range(B) for t in range(T)]
+    assert np.abs(errors).max() > 0.01
+    assert closure(pred=pred, target=target).item() == pytest.approx(np.mean(np.square(errors)), rel=1e-3)
+
+
+@pytest.mark.parametrize("loss", [lip_gap, closure])
+def test_lip_losses_do_not_see_the_brows(loss):
+    target = curves(1)
+    pred = target.clone()
+    pred[..., INDEX["browDownLeft"] : INDEX["browOuterUpRight"] + 1] += 0.5
+    assert loss(pred=pred, target=target).item() == pytest.approx(0, abs=1e-9)
+
+
+def test_feature_is_the_naive_loop_and_layers_count_alike():
+    rng = np.random.default_rng(0)
+    target = [torch.from_numpy(rng.standard_normal(shape) * size) for shape, size in (((2, 3, 4), 1.0), ((2, 5, 4), 100.0))]
+    pred = [layer + torch.from_numpy(rng.standard_normal(layer.shape)) for layer in target]
+    layers = []
+    for p, t in zip(pred, target, strict=True):
+        squares = [(x - y) ** 2 for x, y in zip(p.flatten().tolist(), t.flatten().tolist(), strict=True)]
+        layers.append(np.mean(squares) / np.var(t.numpy(), ddof=1))
+    assert feature(pred=pred, target=target).item() == pytest.approx(np.mean(layers), rel=1e-9)
+
+
+@given(scale=st.floats(0.01, 100))
+def test_feature_has_no_unit(scale):
+    target, pred = [curves(0), curves(1)], [curves(2), curves(3)]
+    scaled = feature(pred=[scale * p for p in pred], target=[scale * t for t in target])
+    assert scaled.item() == pytest.approx(feature(pred=pred, target=target).item(), rel=1e-3)
+
+
+def test_a_dead_guide_layer_divides_by_no_zero():
+    assert feature(pred=[torch.ones(1, 2, 3)], target=[torch.zeros(1, 2, 3)]).isfinite()
