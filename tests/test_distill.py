@@ -145,7 +145,7 @@ def test_a_killed_stage_resumes_to_the_same_bytes(smoke_params, data, monkeypatc
         distill(smoke_params, "on-device")
     assert not (data / "distill" / "on-device").exists()
     distill(smoke_params, "on-device")
-    assert len(calls) == 3 + smoke_params.distill.optimizer.steps - 2  # two steps were not made again
+    assert len(calls) == 3 + smoke_params.distill.students["on-device"].steps - 2  # two steps were not made again
     assert weights(data, "on-device") == whole
     assert (data / "distill" / "on-device" / "losses.csv").read_bytes() == log
 

@@ -8,7 +8,7 @@ from facedistill.models import training
 from facedistill.models.training import Run
 
 SETTINGS = OptimizerParams(
-    steps=30, batch_size=4, crop_s=1.0, learning_rate=1e-2, weight_decay=0.01, warmup_steps=5, clip_norm=1.0
+    batch_size=4, crop_s=1.0, learning_rate=1e-2, weight_decay=0.01, warmup_steps=5, clip_norm=1.0
 )  # fmt: skip
 
 
@@ -28,7 +28,7 @@ def a_run(work, *, dies_at: int | None = None) -> Run:
         x = torch.from_numpy(rng.standard_normal((16, 4), dtype=np.float32))
         return {"total": (module(x) - x.sum(dim=1, keepdim=True)).square().mean()}
 
-    return Run(name="t", module=module, loss=loss, optimizer=SETTINGS, seed=1, work=work, audio_s_per_step=4.0)
+    return Run(name="t", module=module, loss=loss, optimizer=SETTINGS, steps=30, seed=1, work=work, audio_s_per_step=4.0)
 
 
 def test_training_learns_and_repeats(tmp_path):

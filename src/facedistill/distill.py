@@ -100,7 +100,7 @@ def student_config(params: DistillParams, name: str) -> StudentConfig:
     if name not in params.students:
         raise InputError(f"distill.students: no student {name!r}; allowed: {', '.join(params.students)}")
     try:
-        return StudentConfig(**params.students[name].model_dump(), filters=params.filters, dilations=params.dilations)
+        return StudentConfig(**params.students[name].model_dump(exclude={"steps"}), filters=params.filters, dilations=params.dilations)
     except ValueError as error:
         raise InputError(f"distill.students.{name}: {error}") from None
 
@@ -119,7 +119,8 @@ def train_student(params: Params, recipe: Recipe) -> None:
         [DATA / "distill" / GUIDE / "model.safetensors"] if guide else []
     )
     run = Run(
-        name=f"{recipe.stage} {recipe.name}", module=guided, optimizer=params.distill.optimizer, seed=params.seed,
+        name=f"{recipe.stage} {recipe.name}", module=guided, optimizer=params.distill.optimizer,
+        steps=params.distill.students[recipe.student].steps, seed=params.seed,
         loss=StudentLoss(guided, guide, corpus, params.distill, recipe.losses),
         work=work_folder(f"{recipe.stage}-{recipe.name}", settings=f"{recipe}{params.distill.model_dump_json()}", inputs=inputs),
         audio_s_per_step=params.distill.optimizer.batch_size * params.distill.optimizer.crop_s,

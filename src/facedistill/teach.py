@@ -72,6 +72,7 @@ def teach(params: Params) -> None:
     teacher = build_teacher(params.teach).to(device())
     run = Run(
         name="teach", module=teacher, loss=TeacherLoss(teacher, corpus, params.teach), optimizer=params.teach.optimizer,
+        steps=params.teach.steps,
         seed=params.seed,
         work=work_folder("teach", settings=params.teach.model_dump_json(), inputs=[corpus_folder / "manifest.jsonl"]),
         audio_s_per_step=params.teach.optimizer.batch_size * params.teach.optimizer.crop_s,

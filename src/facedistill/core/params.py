@@ -99,9 +99,8 @@ class AugmentParams(Section):
 
 
 class OptimizerParams(Section):
-    """AdamW with warm-up and a cosine."""
+    """AdamW with warm-up and a cosine over the steps of a run."""
 
-    steps: Count
     batch_size: Count
     crop_s: Annotated[float, Field(ge=0.1, le=30)]
     learning_rate: Positive
@@ -151,6 +150,7 @@ class TeachParams(Section):
     encoder: EncoderParams
     generator: GeneratorParams
     losses: TeacherLosses
+    steps: Count
     optimizer: OptimizerParams
     augment: AugmentParams
 
@@ -164,11 +164,12 @@ class LabelParams(Section):
 
 
 class StudentParams(Section):
-    """One student's network."""
+    """One student: its network, and how long it is trained."""
 
     channels: Count
     past_ms: Count
     future_ms: Annotated[int, Field(ge=0)]
+    steps: Count
 
 
 class StudentLosses(Section):

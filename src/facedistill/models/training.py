@@ -51,6 +51,7 @@ class Run:
     module: nn.Module
     loss: Callable[[np.random.Generator], dict[str, Tensor]]
     optimizer: OptimizerParams
+    steps: int
     seed: int
     work: Path
     audio_s_per_step: float
@@ -68,8 +69,8 @@ class Run:
         first, log = self._restore(optimizer, schedule)
         self.module.train()
         saved = time.monotonic()
-        with tqdm(total=self.optimizer.steps, initial=first, desc=self.name, unit="step", mininterval=5) as progress:
-            for step in range(first, self.optimizer.steps):
+        with tqdm(total=self.steps, initial=first, desc=self.name, unit="step", mininterval=5) as progress:
+            for step in range(first, self.steps):
                 log.append({"step": step + 1, **self._step(step, optimizer, schedule)})
                 progress.update()
                 progress.set_postfix(
@@ -100,7 +101,7 @@ class Run:
 
     def _rate(self, step: int) -> float:
         """Linear warm-up, then a cosine to zero."""
-        warmup, steps = self.optimizer.warmup_steps, self.optimizer.steps
+        warmup, steps = self.optimizer.warmup_steps, self.steps
         if step < warmup:
             return (step + 1) / warmup
         return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(steps - warmup, 1)))
