@@ -2,6 +2,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from facedistill.core.errors import InputError
 from facedistill.core.manifest import read_manifest, select
@@ -107,3 +109,10 @@ def test_shards_are_the_same_bytes(tmp_path):
     write_shard(tmp_path / "1.npz", curves)
     write_shard(tmp_path / "2.npz", curves)
     assert (tmp_path / "1.npz").read_bytes() == (tmp_path / "2.npz").read_bytes()
+
+
+@given(st.lists(st.integers(0, N_PHONE_CLASSES - 1), min_size=1, max_size=200))
+def test_classes_survive_as_timed_phones(classes):
+    starts_s, found = phone_classes(phones_of(np.array(classes)))
+    times_s = (np.arange(len(classes)) + 0.5) / FPS
+    np.testing.assert_array_equal(found[np.searchsorted(starts_s, times_s, side="right") - 1], classes)

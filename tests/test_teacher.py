@@ -70,15 +70,15 @@ def test_labelling_resumes_shard_by_shard(smoke_params, data, monkeypatch):
     teach(params)
     label(params)
     whole = {path.name: path.read_bytes() for path in (data / "label" / "curves").iterdir()}
-    animated, animate = [], Teacher.animate
+    animated, perceive = [], Teacher.perceive
 
     def dies(self, audio, chunk_s):
         animated.append(len(audio))
         if len(animated) == 4:
             raise KeyboardInterrupt
-        return animate(self, audio, chunk_s)
+        return perceive(self, audio, chunk_s)
 
-    monkeypatch.setattr(Teacher, "animate", dies)
+    monkeypatch.setattr(Teacher, "perceive", dies)
     with pytest.raises(KeyboardInterrupt):
         label(params)
     label(params)

@@ -12,9 +12,9 @@ from facedistill.core.files import write_json
 from facedistill.core.manifest import read_manifest
 from facedistill.core.params import DistillParams, Params, StudentLosses
 from facedistill.core.paths import DATA
-from facedistill.models.dataset import Corpus, batch
+from facedistill.models.dataset import N_PHONE_CLASSES, Corpus, batch
 from facedistill.models.filterbank import GRID_FPS, HOP_SAMPLES
-from facedistill.models.losses import closure, feature, lip_gap, reconstruction, velocity
+from facedistill.models.losses import closure, feature, lip_gap, phones, reconstruction, velocity
 from facedistill.models.student import Student, StudentConfig, load_student, n_parameters, save_student
 from facedistill.models.training import Run, device, prepare_torch, work_folder, write_log
 from facedistill.speech.audio import SAMPLE_RATE_HZ
@@ -24,11 +24,12 @@ GUIDED_LAYERS = 2  # the deepest layers, which stand on the output grid: the las
 
 
 class Guided(nn.Module):
-    """A student in training, with projections of its guided layers to the guide's width where widths differ."""
+    """A student in training, with what it does not keep: a phone head, and projections to the guide's width where that differs."""
 
     def __init__(self, student: Student, guide: Student | None) -> None:
         super().__init__()
         self.student = student
+        self.phones = nn.Conv1d(student.config.channels, N_PHONE_CLASSES, 1)
         widths = (student.config.channels, guide.config.channels if guide else student.config.channels)
         self.projections = nn.ModuleList(
             nn.Conv1d(*widths, 1) if widths[0] != widths[1] else nn.Identity() for _ in range(GUIDED_LAYERS if guide else 0)
@@ -51,11 +52,11 @@ class StudentLoss:
         self.times_s = (self.past + HOP_SAMPLES * np.arange(self.frames)) / SAMPLE_RATE_HZ
 
     def __call__(self, rng: np.random.Generator) -> dict[str, Tensor]:
-        audio, target, _ = batch(
+        audio, target, classes = batch(
             self.corpus, size=self.params.optimizer.batch_size, n_samples=self.n_samples, times_s=self.times_s,
             params=self.params.augment, rng=rng,
         )  # fmt: skip
-        audio, target = audio.to(device()), target.to(device())
+        audio, target, classes = audio.to(device()), target.to(device()), classes.to(device())
         student = self.guided.student
         features = student.features(self._window(audio, student.config))
         pred = student.curves(features[-1])
@@ -64,6 +65,7 @@ class StudentLoss:
             "velocity": velocity(pred=pred, target=target, scale=self.scale),
             "lip_gap": lip_gap(pred=pred, target=target),
             "closure": closure(pred=pred, target=target),
+            "phones": phones(scores=self.guided.phones(features[-1]).transpose(1, 2), classes=classes),
         }
         if self.guide is not None:
             with torch.no_grad():
@@ -100,7 +102,9 @@ def student_config(params: DistillParams, name: str) -> StudentConfig:
     if name not in params.students:
         raise InputError(f"distill.students: no student {name!r}; allowed: {', '.join(params.students)}")
     try:
-        return StudentConfig(**params.students[name].model_dump(exclude={"steps"}), filters=params.filters, dilations=params.dilations)
+        return StudentConfig(
+            **params.students[name].model_dump(exclude={"steps"}), filters=params.filters, dilations=params.dilations
+        )
     except ValueError as error:
         raise InputError(f"distill.students.{name}: {error}") from None
 

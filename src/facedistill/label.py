@@ -1,4 +1,4 @@
-"""Stage `label`: the teacher's curves for audio-only corpora, sharded, and resumable shard by shard."""
+"""Stage `label`: the teacher's curves and phones for audio-only corpora, sharded, and resumable shard by shard."""
 
 import shutil
 from dataclasses import replace
@@ -11,13 +11,15 @@ from facedistill.core.manifest import Utterance, read_manifest, select, write_ma
 from facedistill.core.params import Params
 from facedistill.core.paths import DATA
 from facedistill.face.curves import write_shard
+from facedistill.face.phones import write_phones
+from facedistill.models.dataset import phones_of
 from facedistill.models.teacher import Teacher, load_teacher
 from facedistill.models.training import device, prepare_torch, work_folder
 from facedistill.speech.audio import read_audio
 
 
 def label(params: Params) -> None:
-    """Writes data/label: curves/label-NNNNN.npz (float16, 60 fps) and manifest.jsonl, whose audio stays in data/prepare.
+    """Writes data/label: curves/label-NNNNN.npz (float16, 60 fps), phones/*.tsv and manifest.jsonl; audio stays in data/prepare.
 
     Raises:
         InputError: nothing to label, or no teacher.
@@ -35,20 +37,23 @@ def label(params: Params) -> None:
     with tqdm(total=round(sum(row.duration_s for row in rows)), desc="label", unit="audio s", mininterval=5) as progress:
         for first in range(0, len(rows), size):
             shard = f"curves/label-{first // size:05d}.npz"
-            labelled += _label_shard(work / shard, shard, rows[first : first + size], teacher, params.label.chunk_s, progress)
+            labelled += _label_shard(work, shard, rows[first : first + size], teacher, params.label.chunk_s, progress)
     shutil.rmtree(out, ignore_errors=True)
     shutil.move(work, out)
     write_manifest(out / "manifest.jsonl", labelled)
 
 
 def _label_shard(
-    path: Path, shard: str, rows: list[Utterance], teacher: Teacher, chunk_s: float, progress: tqdm
+    work: Path, shard: str, rows: list[Utterance], teacher: Teacher, chunk_s: float, progress: tqdm
 ) -> list[Utterance]:
     """Labels the utterances of one shard, unless an interrupted run did."""
-    if not path.is_file():
+    common = {"curves": shard, "phoneset": "ipa", "label_kind": "teacher"}
+    labelled = [replace(row, audio=f"../prepare/{row.audio}", phones=f"phones/{row.id}.tsv", **common) for row in rows]
+    if not (work / shard).is_file():
         curves = {}
-        for row in rows:
-            curves[row.id] = teacher.animate(read_audio(DATA / "prepare" / row.audio), chunk_s)
+        for row, label_row in zip(rows, labelled, strict=True):
+            curves[row.id], classes = teacher.perceive(read_audio(DATA / "prepare" / row.audio), chunk_s)
+            write_phones(work / label_row.phones, phones_of(classes))
             progress.update(round(row.duration_s))
-        write_shard(path, curves)
-    return [replace(row, audio=f"../prepare/{row.audio}", curves=shard, label_kind="teacher", phones=None) for row in rows]
+        write_shard(work / shard, curves)
+    return labelled

@@ -3,16 +3,15 @@
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from facedistill.core.files import write_json
 from facedistill.core.manifest import read_manifest, select
 from facedistill.core.params import Params, TeachParams
 from facedistill.core.paths import DATA
 from facedistill.face.curves import FPS
-from facedistill.models.dataset import UNKNOWN, Corpus, batch
+from facedistill.models.dataset import Corpus, batch
 from facedistill.models.encoder import encode_at, save_encoder
-from facedistill.models.losses import closure, lip_gap, reconstruction, velocity
+from facedistill.models.losses import closure, lip_gap, phones, reconstruction, velocity
 from facedistill.models.student import n_parameters
 from facedistill.models.teacher import Teacher, build_teacher, mesh_basis, save_teacher
 from facedistill.models.training import Run, device, prepare_torch, work_folder, write_log
@@ -46,20 +45,11 @@ class TeacherLoss:
             "velocity": velocity(pred=rig, target=target, scale=self.scale),
             "lip_gap": lip_gap(pred=rig, target=target),
             "closure": closure(pred=rig, target=target),
-            "phones": phone_loss(self.teacher.phones(features), sounds),
+            "phones": phones(scores=self.teacher.phones(features), classes=sounds),
             "divergence": 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean(),
         }
         weights = self.params.losses.model_dump()
         return terms | {"total": sum(weights[name] * value for name, value in terms.items())}
-
-
-def phone_loss(scores: Tensor, classes: Tensor) -> Tensor:
-    """Cross-entropy of (B, T, classes) scores over the labelled ones of (B, T) frames; 0 where none is.
-
-    Ours: an encoder that must tell what is said learns faster from hours than one that only sees lips.
-    """
-    labelled = classes != UNKNOWN
-    return cross_entropy(scores[labelled], classes[labelled], reduction="sum") / labelled.sum().clamp(min=1)
 
 
 def teach(params: Params) -> None:

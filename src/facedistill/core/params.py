@@ -179,6 +179,7 @@ class StudentLosses(Section):
     velocity: NonNegative
     lip_gap: NonNegative
     closure: NonNegative
+    phones: NonNegative
     feature: NonNegative
 
 

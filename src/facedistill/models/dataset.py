@@ -1,6 +1,7 @@
 """Training batches: random crops of utterances, sped up or slowed down, degraded, with curves at the times the model asks for."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +12,15 @@ from torch import Tensor
 from facedistill.core.errors import InputError
 from facedistill.core.manifest import Utterance
 from facedistill.core.params import AugmentParams
-from facedistill.face.curves import at_times, read_curves
+from facedistill.face.curves import FPS, at_times, read_curves
 from facedistill.face.phones import LETTERS, Phone, read_phones, sounds
 from facedistill.speech.audio import SAMPLE_RATE_HZ
 from facedistill.speech.augment import augment
 
 SILENCE = ""
-PHONE_CLASS = {letter: number for number, letter in enumerate((SILENCE, *LETTERS))}
-N_PHONE_CLASSES = len(PHONE_CLASS)
+LABELS = (SILENCE, *LETTERS)
+PHONE_CLASS = {letter: number for number, letter in enumerate(LABELS)}
+N_PHONE_CLASSES = len(LABELS)
 UNKNOWN = -100  # what cross-entropy leaves out
 
 
@@ -69,6 +71,12 @@ def phone_classes(phones: Sequence[Phone]) -> tuple[np.ndarray, np.ndarray]:
             starts_s.append(phone.start_s + (phone.end_s - phone.start_s) * part / len(letters))
             classes.append(PHONE_CLASS[letter])
     return np.array(starts_s), np.array(classes, np.int64)
+
+
+def phones_of(classes: np.ndarray, fps: float = FPS) -> list[Phone]:
+    """The timed phones of (T,) classes frame by frame: a run of one class is one phone."""
+    edges = np.concatenate([[0], np.flatnonzero(np.diff(classes)) + 1, [len(classes)]])
+    return [Phone(first / fps, last / fps, LABELS[classes[first]]) for first, last in pairwise(edges.tolist())]
 
 
 def batch(

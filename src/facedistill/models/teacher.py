@@ -86,46 +86,47 @@ class Teacher(nn.Module):
             self.mesh2rig.weight.copy_(ridge.T)
             self.mesh2rig.bias.zero_()
 
-    def forward(self, audio: Tensor, times_s: Tensor) -> tuple[Tensor, Tensor]:
-        """Predicts meshes and curves, at the prior's mean.
+    def decode(self, features: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
+        """From features to the face.
 
         Args:
-            audio: (B, S) at 16 kHz.
-            times_s: (T,) seconds.
+            features: (B, T, C) of the encoder at 60 fps.
+            z: (B, latent); zero, the prior's mean, but in training.
 
         Returns:
             (B, T, 3V) vertex displacements in cm and (B, T, K) curves.
         """
-        features = encode_at(self.encoder, audio, times_s)
-        return self.decode(features, features.new_zeros(len(audio), self.generator.latent))
-
-    def decode(self, features: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, T, C) features and (B, latent) z -> meshes and curves, as `forward` returns them."""
         mesh = self.generator(features, z)
         return mesh, self.mesh2rig(mesh)
 
     @torch.inference_mode()
-    def animate(self, audio: np.ndarray, chunk_s: float = 20.0) -> np.ndarray:
-        """Animates an utterance of any length, in overlapping chunks of `chunk_s` seconds.
+    def perceive(self, audio: np.ndarray, chunk_s: float = 20.0) -> tuple[np.ndarray, np.ndarray]:
+        """Animates an utterance of any length and tells its phones, in overlapping chunks of `chunk_s` seconds.
 
         Args:
             audio: (S,) at 16 kHz.
 
         Returns:
-            (T, K) float32 in 0..1 at 60 fps.
+            (T, K) float32 curves in 0..1 and (T,) int64 phone classes, both at 60 fps.
         """
         total, chunk = n_frames(len(audio)), int(chunk_s * FPS) // 3 * 3
         margin = int(OVERLAP_S * FPS) // 3 * 3
         where = next(self.parameters()).device
-        parts = []
+        curves, classes = [], []
         for first in range(0, total, chunk):
             last = min(first + chunk, total)
             begin, end = max(first - margin, 0), min(last + margin, total)
             samples = audio[begin // 3 * ALIGNED_SAMPLES : end * SAMPLE_RATE_HZ // FPS + 1]
             padded = np.pad(samples, (0, max(0, SAMPLE_RATE_HZ // 4 - len(samples))))  # the encoder needs some frames
             times_s = torch.arange(first - begin, last - begin, device=where) / FPS
-            parts.append(self(torch.from_numpy(padded).to(where)[None], times_s)[1][0].cpu().numpy())
-        return np.clip(np.concatenate(parts), 0, 1)
+            features = encode_at(self.encoder, torch.from_numpy(padded).to(where)[None], times_s)
+            curves.append(self.decode(features, features.new_zeros(1, self.generator.latent))[1][0].cpu().numpy())
+            classes.append(self.phones(features)[0].argmax(dim=1).cpu().numpy())
+        return np.clip(np.concatenate(curves), 0, 1), np.concatenate(classes)
+
+    def animate(self, audio: np.ndarray, chunk_s: float = 20.0) -> np.ndarray:
+        """The curves of `perceive`."""
+        return self.perceive(audio, chunk_s)[0]
 
 
 def build_teacher(params: TeachParams) -> Teacher:
