@@ -11,6 +11,8 @@ UV := $(VENV)/bin/uv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PYTHONPATH := $(CURDIR)/src
 export DVC_NO_ANALYTICS := 1
+# Without bytecode every stage would spend half a minute on compiling torch and transformers.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help env repro test smoke lab lock clean
 
@@ -31,7 +33,7 @@ $(READY): requirements.txt pyproject.toml
 	  sed -n '/^\(setuptools\|uv\)==/,/^ *# via/p' requirements.txt >$(VENV)/bootstrap.txt; \
 	  $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $(VENV)/bootstrap.txt; \
 	fi
-	$(UV) pip sync --quiet --python $(VENV)/bin/python --require-hashes --no-build-isolation requirements.txt
+	$(UV) pip sync --quiet --compile-bytecode --python $(VENV)/bin/python --require-hashes --no-build-isolation requirements.txt
 	$(UV) pip install --quiet --python $(VENV)/bin/python --offline --no-deps --no-build-isolation --editable .
 	@touch $@
 

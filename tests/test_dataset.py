@@ -10,7 +10,16 @@ from facedistill.core.manifest import read_manifest, select
 from facedistill.core.params import AugmentParams
 from facedistill.face.curves import FPS, at_times, read_curves, write_shard
 from facedistill.face.phones import Phone, write_phones
-from facedistill.models.dataset import PHONE_CLASS, SILENCE, UNKNOWN, Corpus, batch, phone_classes
+from facedistill.models.dataset import (
+    N_PHONE_CLASSES,
+    PHONE_CLASS,
+    SILENCE,
+    UNKNOWN,
+    Corpus,
+    batch,
+    phone_classes,
+    phones_of,
+)
 
 STILL = AugmentParams(
     speed=(1, 1), gain_db=(0, 0), equalise=0, equaliser_db=0, room=0, rt60_s=0.5, noise=0, snr_db=(5, 40), telephone=0, clip=0

@@ -12,7 +12,7 @@ from facedistill.ablate import ablate
 from facedistill.core.errors import InputError
 from facedistill.core.manifest import read_manifest, write_manifest
 from facedistill.distill import Guided, StudentLoss, distill, student_config
-from facedistill.models.dataset import Corpus
+from facedistill.models.dataset import UNKNOWN, Corpus
 from facedistill.models.filterbank import HOP_SAMPLES
 from facedistill.models.student import Student, StudentConfig, load_student, n_parameters
 
@@ -106,7 +106,7 @@ def test_student_guide_and_labels_stand_on_the_same_frames(smoke_params, corpus_
     def labels_are_the_audio(corpus, *, size, n_samples, times_s, params, rng):
         audio = torch.from_numpy(rng.standard_normal((size, n_samples)).astype(np.float32))
         target = audio[:, torch.from_numpy(np.round(times_s * 16_000).astype(int)), None].expand(-1, -1, 52)
-        return audio, target, None
+        return audio, target, torch.full(target.shape[:2], UNKNOWN)
 
     monkeypatch.setattr(stage, "batch", labels_are_the_audio)
     student, guide = (Ear(*window) for window in windows)

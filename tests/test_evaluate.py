@@ -35,7 +35,7 @@ def utterance(folder, number: int, split: str, *, phones: bool = True, curves: b
     if curves:
         write_shard(folder / f"{key}.npz", {key: rng.random((n_frames(len(audio)), 52), dtype=np.float32)})
     return Utterance(
-        id=key, source="noise", speaker=f"s{number % 2}", language="und", split=split, audio=f"{key}.flac", duration_s=1.0,
+        id=key, source="noise", speaker=f"s{number}", language="und", split=split, audio=f"{key}.flac", duration_s=1.0,
         phones=f"{key}.tsv" if phones else None, curves=f"{key}.npz" if curves else None,
     )  # fmt: skip
 

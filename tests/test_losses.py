@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from facedistill.face.arkit import INDEX
 from facedistill.face.head import head
-from facedistill.models.losses import HALF_CLOSED_MM, SOFTNESS_MM, closure, feature, lip_gap, reconstruction, velocity
+from facedistill.models.dataset import UNKNOWN
+from facedistill.models.losses import HALF_CLOSED_MM, SOFTNESS_MM, closure, feature, lip_gap, phones, reconstruction, velocity
 
 B, T, K = 2, 5, 52
 
@@ -61,6 +62,26 @@ def test_lip_losses_do_not_see_the_brows(loss):
     pred = target.clone()
     pred[..., INDEX["browDownLeft"] : INDEX["browOuterUpRight"] + 1] += 0.5
     assert loss(pred=pred, target=target).item() == pytest.approx(0, abs=1e-9)
+
+
+def test_phones_is_the_naive_loop_over_known_frames():
+    scores = torch.from_numpy(np.random.default_rng(0).standard_normal((B, T, 3)))
+    classes = torch.tensor([[0, 2, UNKNOWN, 1, UNKNOWN], [1, UNKNOWN, 0, 2, 2]])
+    terms = []
+    for b in range(B):
+        for t in range(T):
+            if classes[b, t] != UNKNOWN:
+                odds = np.exp(scores[b, t].numpy())
+                terms.append(-np.log(odds[classes[b, t]] / odds.sum()))
+    assert len(terms) == 7
+    assert phones(scores=scores, classes=classes).item() == pytest.approx(np.mean(terms), rel=1e-9)
+
+
+def test_phones_of_unlabelled_speech_cost_and_teach_nothing():
+    scores = torch.ones(B, T, 3, requires_grad=True)
+    loss = phones(scores=scores, classes=torch.full((B, T), UNKNOWN))
+    loss.backward()
+    assert loss.item() == 0 and not scores.grad.any()
 
 
 def test_feature_is_the_naive_loop_and_layers_count_alike():

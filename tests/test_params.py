@@ -32,7 +32,7 @@ def changed(tmp_path, key: str, value: object):
         ("distill.losses.velocty", 1.0, "distill.losses.velocty: Extra inputs are not permitted"),
         ("teach.steps", 0, "teach.steps: Input should be greater than or equal to 1, got 0"),
         ("teach.optimizer.learning_rate", "fast", "teach.optimizer.learning_rate: Input should be a valid number"),
-        ("evaluate.false_closures", 1.5, "evaluate.false_closures: Input should be less than or equal to 1"),
+        ("teach.augment.noise", 1.5, "teach.augment.noise: Input should be less than or equal to 1"),
         (
             "teach.augment.snr_db",
             [40, 5],

@@ -104,7 +104,7 @@ def test_verdicts_follow_the_numbers(evaluated: Path):
 def test_better_means_that_the_interval_of_the_difference_is_above_zero():
     claim = next(claim for claim in results.CLAIMS if claim.judged == "low")
     scores = pd.DataFrame(columns=["split", "system", "metric", *results.INTERVAL, "n"])
-    for low, expected in ((0.01, "holds"), (-0.01, "FAILS")):
+    for low, expected in ((0.01, "holds"), (0.0, "FAILS"), (-0.01, "FAILS")):
         row = {
             "split": claim.split,
             "question": claim.subject,

@@ -24,7 +24,7 @@ GUIDED_LAYERS = 2  # the deepest layers, which stand on the output grid: the las
 
 
 class Guided(nn.Module):
-    """A student in training, with what it does not keep: a phone head, and projections to the guide's width where that differs."""
+    """A student in training, with what it does not keep: a phone head, and projections where its guide is wider."""
 
     def __init__(self, student: Student, guide: Student | None) -> None:
         super().__init__()

@@ -7,7 +7,7 @@ from torch import Tensor
 from facedistill.core.files import write_json
 from facedistill.core.manifest import read_manifest, select
 from facedistill.core.params import Params, TeachParams
-from facedistill.core.paths import DATA
+from facedistill.core.paths import DATA, ROOT
 from facedistill.face.curves import FPS
 from facedistill.models.dataset import Corpus, batch
 from facedistill.models.encoder import encode_at, save_encoder
@@ -55,18 +55,23 @@ class TeacherLoss:
 def teach(params: Params) -> None:
     """Trains the teacher and writes data/teach: model.safetensors, config.json, encoder/, losses.csv and summary.json."""
     prepare_torch()
-    corpus_folder, out = DATA / "prepare", DATA / "teach"
-    utterances = read_manifest(corpus_folder / "manifest.jsonl")
-    corpus = Corpus(corpus_folder, select(utterances, "paired"))
+    folder, out = DATA / "prepare", DATA / "teach"
+    rows = select(read_manifest(folder / "manifest.jsonl"), "paired")
+    corpus = Corpus(folder, rows)
     torch.manual_seed(params.seed)
     teacher = build_teacher(params.teach).to(device())
+    inputs = [folder / "manifest.jsonl", *sorted({folder / row.curves for row in rows})]
+    encoder = sorted((ROOT / params.teach.encoder.source).glob("*.safetensors"))
     run = Run(
-        name="teach", module=teacher, loss=TeacherLoss(teacher, corpus, params.teach), optimizer=params.teach.optimizer,
+        name="teach",
+        module=teacher,
+        loss=TeacherLoss(teacher, corpus, params.teach),
+        optimizer=params.teach.optimizer,
         steps=params.teach.steps,
         seed=params.seed,
-        work=work_folder("teach", settings=params.teach.model_dump_json(), inputs=[corpus_folder / "manifest.jsonl"]),
+        work=work_folder("teach", settings=params.teach.model_dump_json(), inputs=inputs + encoder),
         audio_s_per_step=params.teach.optimizer.batch_size * params.teach.optimizer.crop_s,
-    )  # fmt: skip
+    )
     write_log(out / "losses.csv", run.fit())
     save_teacher(teacher, params.teach, out)
     save_encoder(teacher.encoder, out / "encoder")

@@ -212,7 +212,6 @@ class AblateParams(Section):
 class EvaluateParams(Section):
     """Stage 6."""
 
-    false_closures: Ratio
     bootstrap: Count
     ensemble: tuple[float, float, float]
     max_utterances: Count

@@ -148,11 +148,10 @@ def verdicts(scores: pd.DataFrame, comparisons: pd.DataFrame) -> pd.DataFrame:
         key = (claim.split, claim.subject, claim.metric, claim.kind)
         ends = found.loc[key] if key in found.index else pd.Series(np.nan, INTERVAL)
         judged = ends[claim.judged]
-        holds = judged >= claim.bound if claim.at_least else judged <= claim.bound
+        sign, holds = ("≥", judged >= claim.bound) if claim.at_least else ("≤", judged <= claim.bound)
+        needed = f"{sign} {claim.bound}"
         if claim.judged == "low":
-            needed = "interval above 0"
-        else:
-            needed = f"{'≥' if claim.at_least else '≤'} {claim.bound}"
+            needed, holds = "interval above 0", judged > claim.bound
         rows.append({
             "Claim": claim.text, "Test": SPLIT_NAMES[claim.split], "Measure": f"{METRICS[claim.metric][0]}, {claim.kind}",
             "Measured": interval_text(*ends, n_digits=3), "Needed": needed,

@@ -82,7 +82,7 @@ def phones_of(classes: np.ndarray, fps: float = FPS) -> list[Phone]:
 def batch(
     corpus: Corpus, *, size: int, n_samples: int, times_s: np.ndarray, params: AugmentParams, rng: np.random.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Draws random crops; utterances are drawn by duration, crops may hang over both ends by up to half their length.
+    """Draws random crops; utterances are drawn by duration, crops may hang over both ends by up to a quarter of their length.
 
     Args:
         n_samples: S, length of each crop.

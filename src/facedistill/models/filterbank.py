@@ -6,6 +6,7 @@ Complex Gabor filters spaced on the mel scale, squared modulus, average pooling 
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -32,15 +33,16 @@ def gabor_filters(n_filters: int) -> Tensor:
     Returns:
         (2 * n_filters, 1, KERNEL_SAMPLES): the real parts, then the imaginary parts.
     """
-    mel = torch.linspace(_mel(LOWEST_HZ), _mel(HIGHEST_HZ), n_filters + 2)
+    mel = np.linspace(_mel(LOWEST_HZ), _mel(HIGHEST_HZ), n_filters + 2)
     edges_hz = 700 * (10 ** (mel / 2595) - 1)
     centre_hz, width_hz = edges_hz[1:-1, None], (edges_hz[2:] - edges_hz[:-2])[:, None] / 2
-    time_s = (torch.arange(KERNEL_SAMPLES) - (KERNEL_SAMPLES - 1) / 2) / SAMPLE_RATE_HZ
-    sigma_s = (math.sqrt(2 * math.log(2)) / (math.pi * width_hz)).clamp(max=KERNEL_SAMPLES / SAMPLE_RATE_HZ / 5)
-    envelope = torch.exp(-0.5 * (time_s / sigma_s) ** 2)
-    envelope = envelope / envelope.sum(dim=1, keepdim=True)
+    time_s = (np.arange(KERNEL_SAMPLES) - (KERNEL_SAMPLES - 1) / 2) / SAMPLE_RATE_HZ
+    sigma_s = np.minimum(math.sqrt(2 * math.log(2)) / (math.pi * width_hz), KERNEL_SAMPLES / SAMPLE_RATE_HZ / 5)
+    envelope = np.exp(-0.5 * (time_s / sigma_s) ** 2)
+    envelope /= envelope.sum(axis=1, keepdims=True)
     phase = 2 * math.pi * centre_hz * time_s
-    return torch.cat([envelope * phase.cos(), envelope * phase.sin()]).unsqueeze(1)
+    # NumPy throughout: `transformers` builds networks on the meta device, where torch computes nothing.
+    return torch.from_numpy(np.concatenate([envelope * np.cos(phase), envelope * np.sin(phase)])[:, None].astype(np.float32))
 
 
 class Filterbank(nn.Module):

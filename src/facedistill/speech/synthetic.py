@@ -22,7 +22,7 @@ from facedistill.speech.espeak import VARIANTS, Voice, synthesize
 from facedistill.speech.sentences import utterance_texts
 
 SOURCE = "espeak-ng"
-TEXTS_PER_LANGUAGE = 4000  # drawn lazily: more than any split speaks in one language
+TEXTS_PER_LANGUAGE = 4000  # more than any split speaks in one language
 SHARD_UTTERANCES = 500
 NOISE_SNR_DB, ROOM_RT60_S, ROOM_WET_DB = 10.0, 0.4, -3.0
 
