@@ -29,7 +29,7 @@ OVERLAP_S = 1.0  # context on either side of a chunk
 
 def mesh_basis() -> Tensor:
     """(K, 3 V) displacement of every vertex in cm per unit of every curve, flattened."""
-    return torch.from_numpy(head().basis).flatten(1).float() / 10
+    return torch.tensor(head().basis).flatten(1) / 10
 
 
 class Posterior(nn.Module):
