@@ -10,6 +10,7 @@ from facedistill import teach as teach_stage
 from facedistill.core.errors import InputError
 from facedistill.core.manifest import read_manifest
 from facedistill.face.curves import n_frames, read_curves
+from facedistill.face.phones import read_phones
 from facedistill.label import label
 from facedistill.models.encoder import build_encoder, encode_at, save_encoder
 from facedistill.models.teacher import Teacher, build_teacher, load_teacher, mesh_basis, save_teacher
@@ -52,6 +53,8 @@ def test_a_hub_hubert_teaches_and_labels(smoke_params, hub_checkpoint, data):
     for row in rows:
         assert curves[row.id].shape == (n_frames(round(row.duration_s * 16_000)), 52)
         assert (data / "label" / row.audio).is_file()
+        heard = read_phones(data / "label" / row.phones)
+        assert heard[0].start_s == 0 and heard[-1].end_s == pytest.approx(len(curves[row.id]) / 60, abs=1e-5)
         assert 0 <= curves[row.id].min() and curves[row.id].max() <= 1
 
 
