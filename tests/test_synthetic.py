@@ -1,6 +1,5 @@
 from itertools import combinations
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
 import pytest
@@ -17,13 +16,6 @@ from facedistill.speech.synthetic import DEGRADATIONS, synthetic_corpus
 SYNTHETIC = Params.model_validate(yaml.safe_load((PROFILES / "smoke.yaml").read_text())).prepare.synthetic
 TESTS = ("test-voices", "test-noisy", "test-languages")
 SPLITS = ("paired", "unlabelled", "validation", *TESTS)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def few_texts():
-    """Thousands of texts a language take longer to draw than the dozen that these corpora speak."""
-    with mock.patch("facedistill.speech.synthetic.TEXTS_PER_LANGUAGE", 50):
-        yield
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ COMPARISONS = {
     "distilled-against-paired-only": ("on-device", "paired-only"),
     "ensemble-against-real-time": ("real-time-ensemble", "real-time"),
 }
-HEADLINES = ("lip_gap_r", "pbm", "lve_mm")
+HEADLINES = ("lip_gap_r", "pbm", "pbm_fixed", "lve_mm")
 DIGITS = 5
 
 

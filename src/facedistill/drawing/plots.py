@@ -34,7 +34,7 @@ def corpus_figure(splits: pd.DataFrame, phones: pd.DataFrame) -> Figure:
     hours.bar_label(bars, words, fontsize=8)
     hours.invert_yaxis()
     hours.grid(axis="y", visible=False)
-    hours.set(xlabel="Speech (minutes)", xlim=(0, 60 * splits["hours"].max() * 1.75), title="Splits")
+    hours.set(xlabel="Speech (minutes)", xlim=(0, 60 * splits["hours"].max() * 2), title="Splits")
     shares = pd.crosstab(phones["split"], phones["class"], normalize="index").reindex(splits["split"]).dropna()
     counts = phones.groupby("split").size()
     left = np.zeros(len(shares))

@@ -9,6 +9,7 @@ import pandas as pd
 from facedistill.core.errors import InputError
 from facedistill.core.files import read_json
 from facedistill.core.paths import DATA
+from facedistill.measure.closures import CLOSED_GAP_MM
 
 EVALUATED = DATA / "evaluate"
 INTERVAL = ("value", "low", "high")
@@ -18,6 +19,8 @@ METRICS = {
     "lag_ms": ("Lag (ms)", 1),
     "pbm": ("PBM accuracy", 3),
     "false_closures": ("False closures", 3),
+    "pbm_fixed": (f"PBM, gap ≤ {CLOSED_GAP_MM:g} mm", 3),
+    "false_closures_fixed": (f"False closures, gap ≤ {CLOSED_GAP_MM:g} mm", 3),
     "closure_auc": ("Closure AUC", 3),
     "lve_mm": ("LVE (mm)", 2),
     "mse": ("MSE", 4),

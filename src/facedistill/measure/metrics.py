@@ -92,15 +92,13 @@ def lip_vertex_distances(*, pred: np.ndarray, target: np.ndarray, basis: np.ndar
         lips: int indices of the lip vertices.
 
     Returns:
-        (T,) float64 mm.
+        (T,) float64 mm, to the precision of float32.
     """
     difference = _difference(pred, target)
-    fields = basis[:, lips].reshape(len(basis), -1).astype(np.float64)  # (K, 3 L)
     distances = np.empty(len(difference))
-    step = max(1, _CHUNK_VALUES // fields.shape[1])
+    step = max(1, _CHUNK_VALUES // (3 * len(lips)))
     for first in range(0, len(difference), step):
-        vertices = (difference[first : first + step] @ fields).reshape(-1, len(lips), 3)
-        distances[first : first + step] = np.sqrt((vertices**2).sum(-1).max(-1))
+        distances[first : first + step] = _distances(difference[first : first + step], basis[:, lips]).max(axis=1)
     return distances
 
 
@@ -117,16 +115,22 @@ def upper_face_dynamics(weights: np.ndarray, *, basis: np.ndarray, upper_face: n
     Returns:
         mm; NaN for no frames.
     """
-    weights = np.asarray(weights, np.float64)
     if not len(weights):
         return float("nan")
     step = max(1, _CHUNK_VALUES // (3 * len(weights)))
     total = 0.0
     for first in range(0, len(upper_face), step):
-        fields = basis[:, upper_face[first : first + step]].reshape(len(basis), -1).astype(np.float64)
-        displacement = (weights @ fields).reshape(len(weights), -1, 3)  # (T, vertices of this chunk, 3)
-        total += float(np.sqrt((displacement**2).sum(-1)).std(axis=0).sum())
+        distances = _distances(weights, basis[:, upper_face[first : first + step]])
+        total += float(distances.std(axis=0, dtype=np.float64).sum())
     return total / len(upper_face)
+
+
+def _distances(weights: np.ndarray, basis: np.ndarray) -> np.ndarray:
+    """How far vertices are from neutral: (T, K) weights, (K, M, 3) basis -> (T, M) float32, axis by axis, which is fastest."""
+    moving = np.abs(basis).max(axis=(1, 2)) > 0
+    fields = np.ascontiguousarray(np.moveaxis(basis[moving], 2, 0), np.float32)  # (3, K moving, M)
+    weights = np.asarray(weights, np.float32)[:, moving]
+    return np.sqrt(sum(np.square(weights @ field) for field in fields))
 
 
 def jerks(curves: np.ndarray, *, fps: float) -> np.ndarray:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
 
-from facedistill.measure.closures import FALSE_CLOSURE_RATE
+from facedistill.measure.closures import CLOSED_GAP_MM, FALSE_CLOSURE_RATE
 from facedistill.measure.scores import UtteranceScores
 
 CONFIDENCE = 0.95
@@ -35,21 +35,19 @@ def aggregate(
     rng: np.random.Generator,
     n_boot: int = 500,
     groups: Sequence[Hashable] | None = None,
-    closed_gap_mm: float | None = None,
 ) -> dict[str, dict[str, float]]:
     """Pools utterances, with percentile bootstrap intervals: utterances (or whole groups) are drawn with replacement.
 
     Errors, LVE and jitter are pooled over frames; correlations and FDD are means, lag a median over utterances; closure lag is a
     median over bilabials; PBM, its threshold (`pbm_threshold_mm`) and AUC pool all intervals and frames. The threshold is
-    refitted to 5 % false closures in every resample, so the interval of PBM holds the doubt about it too. With `closed_gap_mm`
-    there are also `pbm_fixed` and `false_closures_fixed` at that gap. Memory grows with N^2 (AUC): 54 MB at 2600 utterances.
+    refitted to 5 % false closures in every resample, so the interval of PBM holds the doubt about it too; `pbm_fixed` and
+    `false_closures_fixed` are at a gap of `closures.CLOSED_GAP_MM`. Memory grows with N^2 (AUC): 54 MB at 2600 utterances.
 
     Args:
         scores: N utterances.
         rng: draws the resamples.
         n_boot: resamples.
         groups: (N,) label of every utterance, such as its speaker, to resample by instead.
-        closed_gap_mm: a gap at or under which lips count as closed.
 
     Returns:
         {metric: {"value", "low", "high", "n"}}: low and high bound the 95 % interval (NaN for under two groups), n counts what is
@@ -58,7 +56,7 @@ def aggregate(
     counts = _resamples(len(scores), rng=rng, n_boot=n_boot, groups=groups)
     return {
         name: _summary(_evaluate(statistic, counts, width), resampled=len(counts) > 1) | {"n": n}
-        for name, (statistic, width, n) in _statistics(scores, closed_gap_mm).items()
+        for name, (statistic, width, n) in _statistics(scores).items()
     }
 
 
@@ -69,14 +67,13 @@ def compare(
     rng: np.random.Generator,
     n_boot: int = 500,
     groups: Sequence[Hashable] | None = None,
-    closed_gap_mm: float | None = None,
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Compares two models on the same utterances, both evaluated on the same resamples, so that what they share cancels.
 
     Args:
         scores: N utterances of the model in question.
         reference: the same N utterances, in the same order, of the model it is compared with.
-        rng, n_boot, groups, closed_gap_mm: see `aggregate`.
+        rng, n_boot, groups: see `aggregate`.
 
     Returns:
         {metric: {"difference": {"value", "low", "high"}, "ratio": the same}}: scores minus, and over, reference.
@@ -87,8 +84,8 @@ def compare(
     if len(scores) != len(reference):
         raise ValueError(f"{len(scores)} and {len(reference)} utterances cannot be paired")
     counts = _resamples(len(scores), rng=rng, n_boot=n_boot, groups=groups)
-    theirs, table = _statistics(reference, closed_gap_mm), {}
-    for name, (statistic, width, _) in _statistics(scores, closed_gap_mm).items():
+    theirs, table = _statistics(reference), {}
+    for name, (statistic, width, _) in _statistics(scores).items():
         a, b = _evaluate(statistic, counts, width), _evaluate(theirs[name][0], counts, theirs[name][1])
         ratios = np.divide(a, b, out=np.full_like(a, np.nan), where=b != 0)
         table[name] = {
@@ -127,7 +124,7 @@ def _summary(replicates: np.ndarray, *, resampled: bool) -> dict[str, float]:
     return {"value": float(replicates[0]), "low": float(low), "high": float(high)}
 
 
-def _statistics(scores: Sequence[UtteranceScores], closed_gap_mm: float | None) -> dict[str, tuple[Statistic, int, int]]:
+def _statistics(scores: Sequence[UtteranceScores]) -> dict[str, tuple[Statistic, int, int]]:
     """{metric: (statistic, values it holds per resample, n)}."""
     table = {}
     for name, weight in MEANS.items():
@@ -146,10 +143,8 @@ def _statistics(scores: Sequence[UtteranceScores], closed_gap_mm: float | None) 
     table["pbm"] = (lambda counts: _share_under(bilabials, counts, threshold(counts))), width, n
     table["false_closures"] = (lambda counts: _share_under(vowels, counts, threshold(counts))), width, len(vowels[0])
     table["pbm_threshold_mm"] = threshold, width, len(vowels[0])
-    if closed_gap_mm is not None:
-        fixed = (("pbm_fixed", bilabials), ("false_closures_fixed", vowels))
-        for name, pooled in fixed:
-            table[name] = _fixed_statistic(pooled, closed_gap_mm), width, len(pooled[0])
+    for name, pooled in (("pbm_fixed", bilabials), ("false_closures_fixed", vowels)):
+        table[name] = _fixed_statistic(pooled, CLOSED_GAP_MM), width, len(pooled[0])
     n_frames = sum(len(score.bilabial_frames_mm) for score in scores)
     table["closure_auc"] = _auc_statistic(scores), len(scores), n_frames
     return table

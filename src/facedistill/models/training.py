@@ -63,7 +63,8 @@ class Run:
             One row per `LOG_EVERY_STEPS` steps: step and the mean of each loss term.
         """
         optimizer = torch.optim.AdamW(
-            self.module.parameters(), lr=self.optimizer.learning_rate, weight_decay=self.optimizer.weight_decay
+            self.module.parameters(), lr=self.optimizer.learning_rate, weight_decay=self.optimizer.weight_decay,
+            fused=True,
         )
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
         first, log = self._restore(optimizer, schedule)

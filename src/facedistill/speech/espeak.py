@@ -41,13 +41,14 @@ QUIET_RATIO = 0.04  # of the utterance's peak: silence plus the faint echo of so
 
 # The variants that serve as speakers. Left out: whispers and croaks (no voicing), robots and rooms (strong echo, which also
 # hides closures), clipped voices (iven, Jacky, antonio), a chipmunk (zac, 350 Hz), and near copies of another variant
-# (Gene2, edward2, klatt2, klatt5, klatt6, miguel, "Mr serious").
+# (Gene2, edward2, klatt2, klatt5, klatt6, miguel, "Mr serious"); and two whose first formant is half of a man's or lower, which no
+# vocal tract gives (kaukovalta 40 %, travis 50 %).
 VARIANTS = tuple(
     """
     Alex Andrea Andy Annie AnxiousAndy Denis Diogo Gene Henrique Hugo Lee Mario Michael Mike Nguyen Reed Storm
     Tweaky adam anika aunty belinda benjamin boris caleb david ed edward f1 f2 f3 f4 f5 fast grandma grandpa
-    gustave ian iven2 iven3 iven4 john kaukovalta klatt klatt3 klatt4 linda m1 m2 m3 m4 m5 m6 m7 m8 marcelo max
-    michel mike2 norbert paul pedro quincy rob robert sandro shelby steph steph2 steph3 travis victor
+    gustave ian iven2 iven3 iven4 john klatt klatt3 klatt4 linda m1 m2 m3 m4 m5 m6 m7 m8 marcelo max
+    michel mike2 norbert paul pedro quincy rob robert sandro shelby steph steph2 steph3 victor
     """.split()
 )
 

@@ -1,6 +1,7 @@
 """Texts to synthesise: original sentences of every language (data/sentences) and endless recombinations of their words."""
 
 import unicodedata
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -37,27 +38,24 @@ def read_sentences(language: str, folder: Path = SENTENCES) -> list[str]:
     return sentences
 
 
-def utterance_texts(language: str, *, n: int, rng: np.random.Generator, folder: Path = SENTENCES) -> list[str]:
-    """Draws texts: first every sentence once in random order, so that all phonemes occur, then recombinations.
+def utterance_texts(language: str, rng: np.random.Generator, folder: Path = SENTENCES) -> Iterator[str]:
+    """Draws texts without end: first every sentence once in random order, so that all phonemes occur, then recombinations.
 
     A recombination is a seeded draw of the language's words, about as long as its sentences, sometimes with a comma or as a
     question: sounds meet in ever new contexts, whatever the number of hours.
 
     Args:
-        n: how many texts.
         rng: source of all randomness; each call with an equal generator gives equal texts.
-
-    Returns:
-        n texts.
 
     Raises:
         InputError: the language has no sentences.
     """
     sentences = read_sentences(language, folder)
-    texts = [sentences[index] for index in rng.permutation(len(sentences))[:n]]
+    yield from rng.permutation(sentences).tolist()
     words = [word for sentence in sentences for word in _words(sentence)]
     mean_letters = sum(map(len, words)) / len(sentences)
-    return texts + [_recombination(words, mean_letters, rng) for _ in range(n - len(texts))]
+    while True:
+        yield _recombination(words, mean_letters, rng)
 
 
 def _words(sentence: str) -> list[str]:

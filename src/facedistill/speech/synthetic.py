@@ -22,7 +22,6 @@ from facedistill.speech.espeak import VARIANTS, Voice, synthesize
 from facedistill.speech.sentences import utterance_texts
 
 SOURCE = "espeak-ng"
-TEXTS_PER_LANGUAGE = 4000  # more than any split speaks in one language
 SHARD_UTTERANCES = 500
 NOISE_SNR_DB, ROOM_RT60_S, ROOM_WET_DB = 10.0, 0.4, -3.0
 
@@ -64,7 +63,7 @@ def plans(params: SyntheticParams, seed: int) -> list[Plan]:
 def spoken(plan: Plan, params: SyntheticParams, seed: int) -> Iterator[tuple[str, Voice, str, np.ndarray, list[Phone]]]:
     """Speaks a split: (text, voice, id, audio, phones) until its hours are full, languages and voices in turn."""
     rng = np.random.default_rng([seed, *plan.split.encode()])
-    texts = {language: iter(utterance_texts(language, n=TEXTS_PER_LANGUAGE, rng=rng)) for language in plan.languages}
+    texts = dict(zip(plan.languages, map(utterance_texts, plan.languages, rng.spawn(len(plan.languages))), strict=True))
     spoken_samples, number = 0, 0
     while spoken_samples < plan.hours * 3600 * SAMPLE_RATE_HZ:
         language = plan.languages[number % len(plan.languages)]
