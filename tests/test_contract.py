@@ -14,7 +14,7 @@ from dvc.repo import Repo
 
 from facedistill import cli, notebooks
 from facedistill.core.params import load_params
-from facedistill.core.paths import NOTEBOOKS, PARAMS, PROFILES, ROOT
+from facedistill.core.paths import FIGURES, NOTEBOOKS, PARAMS, PROFILES, ROOT
 
 PACKAGE = ROOT / "src" / "facedistill"
 # Every command goes through these; they hold no step of a stage.
@@ -233,6 +233,11 @@ def test_readme_maps_every_notebook():
     for stem, row in mapped.items():
         assert row["stage"] == stem
         assert row["command"].split() == ["dvc", "repro", stem]
+
+
+def test_readme_opens_with_the_numbers_of_table_1():
+    summary = (FIGURES / "tab1_main_results.md").read_text(encoding="utf-8").splitlines()[0]
+    assert " ".join(summary.split()) in " ".join(readme().split())
 
 
 def test_readme_commands_exist():

@@ -112,7 +112,7 @@ def test_student_guide_and_labels_stand_on_the_same_frames(smoke_params, corpus_
     student, guide = (Ear(*window) for window in windows)
     corpus = Corpus(corpus_folder, read_manifest(corpus_folder / "manifest.jsonl")[:3])
     loss = StudentLoss(Guided(student, guide), guide, corpus, smoke_params.distill, smoke_params.distill.losses)
-    terms = loss(np.random.default_rng(0))
+    terms = loss(*loss.draw(np.random.default_rng(0)))
     assert {name: term.item() for name, term in terms.items()} == pytest.approx(dict.fromkeys(terms, 0.0), abs=1e-9)
 
 
@@ -133,11 +133,11 @@ def test_a_killed_stage_resumes_to_the_same_bytes(smoke_params, data, monkeypatc
     log = (data / "distill" / "on-device" / "losses.csv").read_bytes()
     shutil.rmtree(data / "distill" / "on-device")
 
-    def dies(self, rng):
+    def dies(self, *batch):
         calls.append(None)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return call(self, rng)
+        return call(self, *batch)
 
     monkeypatch.setattr("facedistill.models.training.CHECKPOINT_EVERY_S", 0.0)
     monkeypatch.setattr(StudentLoss, "__call__", dies)

@@ -14,6 +14,7 @@ from facedistill.core.manifest import Utterance
 from facedistill.drawing import corpus, figures, plots, results, sentence
 from facedistill.face.arkit import INDEX, N_CURVES
 from facedistill.face.phones import Phone, write_phones
+from facedistill.measure.closures import CLOSED_GAP_MM
 
 SIZES = {
     "teacher": 4_000_000, "small": 2_900_000, "on-device": 200_000, "real-time": 2_900_000, "real-time-ensemble": 2_900_000,
@@ -84,6 +85,11 @@ def test_the_main_table_has_every_system_in_every_test(evaluated: Path):
     assert shown.loc[6, "PBM accuracy"] == "–"
 
 
+def test_headings_name_the_gap_that_counts_as_closed():
+    for metric in ("pbm_fixed", "false_closures_fixed"):
+        assert f"gap ≤ {CLOSED_GAP_MM:g} mm" in results.METRICS[metric][0]
+
+
 def test_claims_ask_what_evaluate_measures():
     for claim in results.CLAIMS:
         assert claim.kind == "value" or claim.subject in evaluate.COMPARISONS, claim
@@ -99,6 +105,15 @@ def test_verdicts_follow_the_numbers(evaluated: Path):
     assert verdict["`on-device` keeps the teacher's closures"] == "FAILS"  # 0.9 < 0.92
     assert verdict["The ensemble halves the jitter"] == "FAILS"  # 0.9 > 0.5
     assert set(verdict["Hybrid distillation beats no feature loss"]) == {"not measured"}
+
+
+def test_the_headline_says_what_is_kept_of_the_teacher(evaluated: Path):
+    read = results.read_scores(evaluated), results.read_comparisons(evaluated), results.read_systems(evaluated)
+    kept = "90 [80, 95] % of its {} (0.90 of 0.90)"
+    assert results.headline(*read) == (
+        "A student of 200,000 parameters follows a HuBERT teacher on voices that neither has heard: it keeps "
+        f"{kept.format('lip-gap correlation')} and {kept.format('PBM accuracy')}."
+    )
 
 
 def test_better_means_that_the_interval_of_the_difference_is_above_zero():

@@ -16,19 +16,26 @@ class Killed(BaseException):
     """Stands for kill -9: nothing may catch it."""
 
 
+class Sum:
+    """Learns the sum of four numbers; dies at a step where told to."""
+
+    def __init__(self, module: nn.Module, dies_at: int | None) -> None:
+        self.module, self.dies_at, self.calls = module, dies_at, 0
+
+    def draw(self, rng: np.random.Generator) -> tuple[torch.Tensor]:
+        return (torch.from_numpy(rng.standard_normal((16, 4), dtype=np.float32)),)
+
+    def __call__(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        self.calls += 1
+        if self.dies_at is not None and self.calls > self.dies_at:
+            raise Killed
+        return {"total": (self.module(x) - x.sum(dim=1, keepdim=True)).square().mean()}
+
+
 def a_run(work, *, dies_at: int | None = None) -> Run:
     torch.manual_seed(3)
     module = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 1))
-    calls = []
-
-    def loss(rng: np.random.Generator) -> dict[str, torch.Tensor]:
-        calls.append(None)
-        if dies_at is not None and len(calls) > dies_at:
-            raise Killed
-        x = torch.from_numpy(rng.standard_normal((16, 4), dtype=np.float32))
-        return {"total": (module(x) - x.sum(dim=1, keepdim=True)).square().mean()}
-
-    return Run(name="t", module=module, loss=loss, optimizer=SETTINGS, steps=30, seed=1, work=work, audio_s_per_step=4.0)
+    return Run(name="t", module=module, loss=Sum(module, dies_at), optimizer=SETTINGS, steps=30, seed=1, work=work, audio_s_per_step=4.0)
 
 
 def test_training_learns_and_repeats(tmp_path):

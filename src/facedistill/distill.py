@@ -37,7 +37,7 @@ class Guided(nn.Module):
 
 
 class StudentLoss:
-    """Draws a batch and scores the student on it, and its deepest features against the guide's for the same frames."""
+    """Scores a student on a batch, and its deepest features against the guide's for the same frames."""
 
     def __init__(
         self, guided: Guided, guide: Student | None, corpus: Corpus, params: DistillParams, losses: StudentLosses
@@ -51,12 +51,15 @@ class StudentLoss:
         self.n_samples = self.past + future + HOP_SAMPLES * (self.frames - 1)
         self.times_s = (self.past + HOP_SAMPLES * np.arange(self.frames)) / SAMPLE_RATE_HZ
 
-    def __call__(self, rng: np.random.Generator) -> dict[str, Tensor]:
-        audio, target, classes = batch(
+    def draw(self, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """See `dataset.batch`."""
+        return batch(
             self.corpus, size=self.params.optimizer.batch_size, n_samples=self.n_samples, times_s=self.times_s,
             params=self.params.augment, rng=rng,
         )  # fmt: skip
-        audio, target, classes = audio.to(device()), target.to(device()), classes.to(device())
+
+    def __call__(self, audio: Tensor, target: Tensor, classes: Tensor) -> dict[str, Tensor]:
+        """Terms of the loss on (B, S) audio with (B, T, K) curves and (B, T) phone classes."""
         student = self.guided.student
         features = student.features(self._window(audio, student.config))
         pred = student.curves(features[-1])

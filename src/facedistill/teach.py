@@ -19,7 +19,7 @@ from facedistill.speech.audio import SAMPLE_RATE_HZ
 
 
 class TeacherLoss:
-    """Draws a batch and scores the teacher on it, at a posterior sample of z and at the prior's mean, half the batch each."""
+    """Scores the teacher on a batch, at a posterior sample of z and at the prior's mean, half the batch each."""
 
     def __init__(self, teacher: Teacher, corpus: Corpus, params: TeachParams) -> None:
         self.teacher, self.corpus, self.params = teacher, corpus, params
@@ -27,12 +27,15 @@ class TeacherLoss:
         self.scale = corpus.curve_scale().to(device())
         self.times_s = np.arange(int(params.optimizer.crop_s * FPS)) / FPS
 
-    def __call__(self, rng: np.random.Generator) -> dict[str, Tensor]:
-        audio, target, sounds = batch(
+    def draw(self, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """See `dataset.batch`."""
+        return batch(
             self.corpus, size=self.params.optimizer.batch_size, n_samples=int(self.params.optimizer.crop_s * SAMPLE_RATE_HZ),
             times_s=self.times_s, params=self.params.augment, rng=rng,
         )  # fmt: skip
-        audio, target, sounds = audio.to(device()), target.to(device()), sounds.to(device())
+
+    def __call__(self, audio: Tensor, target: Tensor, classes: Tensor) -> dict[str, Tensor]:
+        """Terms of the loss on (B, S) audio with (B, T, K) curves and (B, T) phone classes."""
         mesh_target = target @ self.basis
         mean, log_variance = self.teacher.posterior(mesh_target)
         z = mean + torch.randn_like(mean) * (0.5 * log_variance).exp()
@@ -45,7 +48,7 @@ class TeacherLoss:
             "velocity": velocity(pred=rig, target=target, scale=self.scale),
             "lip_gap": lip_gap(pred=rig, target=target),
             "closure": closure(pred=rig, target=target),
-            "phones": phones(scores=self.teacher.phones(features), classes=sounds),
+            "phones": phones(scores=self.teacher.phones(features), classes=classes),
             "divergence": 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean(),
         }
         weights = self.params.losses.model_dump()

@@ -59,7 +59,14 @@ def save_figure(fig: Figure, stem: str, *, folder: Path = FIGURES) -> Path:
 
 
 def save_table(
-    frame: pd.DataFrame, stem: str, *, folder: Path = FIGURES, n_digits: int = 3, readable: pd.DataFrame | None = None
+    frame: pd.DataFrame,
+    stem: str,
+    *,
+    folder: Path = FIGURES,
+    n_digits: int = 3,
+    readable: pd.DataFrame | None = None,
+    above: str = "",
+    below: str = "",
 ) -> Path:
     """Saves a table as `<stem>.csv` (six significant digits) and `<stem>.md` (for readers); the index is left out.
 
@@ -69,6 +76,7 @@ def save_table(
         folder: where to save.
         n_digits: decimals of floating-point columns in the Markdown.
         readable: what the Markdown shows instead of `frame`, where readers want it in another form than programs.
+        above, below: Markdown around the table.
 
     Returns:
         The CSV.
@@ -82,7 +90,7 @@ def save_table(
     align = ["right" if is_numeric else "left" for is_numeric in numeric]
     # Numbers that are text stay as they are: the caller has formatted them.
     text = shown.to_markdown(index=False, disable_numparse=True, colalign=align)
-    write_text(csv.with_suffix(".md"), text + "\n")
+    write_text(csv.with_suffix(".md"), "\n\n".join(filter(None, (above, text, below))) + "\n")
     return csv
 
 

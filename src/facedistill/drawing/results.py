@@ -9,7 +9,6 @@ import pandas as pd
 from facedistill.core.errors import InputError
 from facedistill.core.files import read_json
 from facedistill.core.paths import DATA
-from facedistill.measure.closures import CLOSED_GAP_MM
 
 EVALUATED = DATA / "evaluate"
 INTERVAL = ("value", "low", "high")
@@ -19,8 +18,8 @@ METRICS = {
     "lag_ms": ("Lag (ms)", 1),
     "pbm": ("PBM accuracy", 3),
     "false_closures": ("False closures", 3),
-    "pbm_fixed": (f"PBM, gap ≤ {CLOSED_GAP_MM:g} mm", 3),
-    "false_closures_fixed": (f"False closures, gap ≤ {CLOSED_GAP_MM:g} mm", 3),
+    "pbm_fixed": ("PBM, gap ≤ 1 mm", 3),
+    "false_closures_fixed": ("False closures, gap ≤ 1 mm", 3),
     "closure_auc": ("Closure AUC", 3),
     "lve_mm": ("LVE (mm)", 2),
     "mse": ("MSE", 4),
@@ -135,6 +134,23 @@ def interval_text(value: float, low: float, high: float, *, n_digits: int) -> st
     if np.isnan(value):
         return "–"
     return f"{value:.{n_digits}f}" + ("" if np.isnan(low) else f" [{low:.{n_digits}f}, {high:.{n_digits}f}]")
+
+
+def headline(scores: pd.DataFrame, comparisons: pd.DataFrame, systems: pd.DataFrame) -> str:
+    """The one sentence that sums the project up, with the numbers of this run; the README opens with it."""
+    split, student, metrics = "test-voices", "on-device", {"lip_gap_r": "lip-gap correlation", "pbm": "PBM accuracy"}
+    values = scores[scores["split"] == split].set_index(["system", "metric"])["value"]
+    ratios = comparisons.set_index(["split", "question", "metric", "kind"])[[*INTERVAL]]
+    kept = []
+    for metric, name in metrics.items():
+        value, low, high = 100 * ratios.loc[split, f"{student}-against-teacher", metric, "ratio"]
+        share = interval_text(value, low, high, n_digits=0)
+        kept.append(f"{share} % of its {name} ({values[student, metric]:.2f} of {values['teacher', metric]:.2f})")
+    parameters = systems.set_index("system").loc[student, "parameters"]
+    return (
+        f"A student of {parameters:,.0f} parameters follows a HuBERT teacher on voices that neither has heard: "
+        f"it keeps {kept[0]} and {kept[1]}."
+    )
 
 
 def verdicts(scores: pd.DataFrame, comparisons: pd.DataFrame) -> pd.DataFrame:

@@ -6,9 +6,11 @@ Every random draw of step n comes from (seed, n), so a run resumed from a checkp
 import math
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -40,16 +42,23 @@ def work_folder(stage: str, *, settings: str, inputs: list[Path]) -> Path:
     return WORK / f"{stage}-{key}"
 
 
+class Loss(Protocol):
+    """What a training run minimises."""
+
+    def draw(self, rng: np.random.Generator) -> tuple[Tensor, ...]:
+        """Draws a batch; runs in a thread while the step before computes."""
+
+    def __call__(self, *batch: Tensor) -> dict[str, Tensor]:
+        """Named terms of the loss on a batch; "total" is minimised."""
+
+
 @dataclass
 class Run:
-    """One training run.
-
-    `loss(rng)` draws a batch and returns named terms; the term "total" is minimised.
-    """
+    """One training run."""
 
     name: str
     module: nn.Module
-    loss: Callable[[np.random.Generator], dict[str, Tensor]]
+    loss: Loss
     optimizer: OptimizerParams
     steps: int
     seed: int
@@ -71,8 +80,8 @@ class Run:
         self.module.train()
         saved = time.monotonic()
         with tqdm(total=self.steps, initial=first, desc=self.name, unit="step", mininterval=5) as progress:
-            for step in range(first, self.steps):
-                log.append({"step": step + 1, **self._step(step, optimizer, schedule)})
+            for step, batch in self._batches(first):
+                log.append({"step": step + 1, **self._step(step, batch, optimizer, schedule)})
                 progress.update()
                 progress.set_postfix(
                     loss=f"{log[-1]['total']:.4f}", audio_s=round(self.audio_s_per_step * (step + 1)), refresh=False
@@ -88,11 +97,24 @@ class Run:
         """Removes the resumable state; call once the results are on disk."""
         shutil.rmtree(self.work, ignore_errors=True)
 
+    def _batches(self, first: int) -> Iterator[tuple[int, list[Tensor]]]:
+        """Every step from `first` with its batch on the device, drawn one step ahead."""
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            coming = pool.submit(self.loss.draw, step_rng(self.seed, first))
+            for step in range(first, self.steps):
+                batch = coming.result()
+                coming = pool.submit(self.loss.draw, step_rng(self.seed, step + 1))
+                yield step, [tensor.to(device()) for tensor in batch]
+
     def _step(
-        self, step: int, optimizer: torch.optim.Optimizer, schedule: torch.optim.lr_scheduler.LRScheduler
+        self,
+        step: int,
+        batch: list[Tensor],
+        optimizer: torch.optim.Optimizer,
+        schedule: torch.optim.lr_scheduler.LRScheduler,
     ) -> dict[str, float]:
         torch.manual_seed(self.seed * 1_000_003 + step)  # dropout and latent samples inside the networks
-        terms = self.loss(step_rng(self.seed, step))
+        terms = self.loss(*batch)
         optimizer.zero_grad(set_to_none=True)
         terms["total"].backward()
         nn.utils.clip_grad_norm_(self.module.parameters(), self.optimizer.clip_norm)
