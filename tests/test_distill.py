@@ -11,6 +11,7 @@ from facedistill import distill as stage
 from facedistill.ablate import ablate
 from facedistill.core.errors import InputError
 from facedistill.core.manifest import read_manifest, write_manifest
+from facedistill.core.params import AblateParams, Variant
 from facedistill.distill import Guided, StudentLoss, distill, student_config
 from facedistill.models.dataset import UNKNOWN, Corpus
 from facedistill.models.filterbank import HOP_SAMPLES
@@ -51,7 +52,7 @@ def test_stage_1_then_stage_2(smoke_params, data, monkeypatch):
             super().__init__(guided, guide, *rest)
 
     monkeypatch.setattr(stage, "StudentLoss", Spy)
-    for name in ("small", "tiny-real-time"):
+    for name in ("small", "real-time"):
         distill(smoke_params, name)
         student = load_student(data / "distill" / name)
         assert student.config == student_config(smoke_params.distill, name)
@@ -114,6 +115,29 @@ def test_student_guide_and_labels_stand_on_the_same_frames(smoke_params, corpus_
     loss = StudentLoss(Guided(student, guide), guide, corpus, smoke_params.distill, smoke_params.distill.losses)
     terms = loss(*loss.draw(np.random.default_rng(0)))
     assert {name: term.item() for name, term in terms.items()} == pytest.approx(dict.fromkeys(terms, 0.0), abs=1e-9)
+
+
+def test_a_student_starts_from_the_weights_that_its_parameters_name(smoke_params, data):
+    still = smoke_params.distill.optimizer.model_copy(update={"learning_rate": 1e-12})
+    params = smoke_params.model_copy(update={"distill": smoke_params.distill.model_copy(update={"optimizer": still})})
+    for name in ("small", "on-device", "real-time", "tiny-real-time"):
+        distill(params, name)
+    inner = {name: load_student(data / "distill" / name).blocks[1].conv.weight for name in smoke_params.distill.students}
+    torch.testing.assert_close(inner["real-time"], inner["small"])
+    torch.testing.assert_close(inner["tiny-real-time"], inner["on-device"])
+
+
+def test_a_variant_without_a_teacher_starts_from_nothing(smoke_params, data, monkeypatch):
+    variants = {
+        name: Variant(student="tiny-real-time", data=kind, feature=0.0, why="to see")
+        for name, kind in (("taught", "pseudo-labels"), ("untaught", "paired"))
+    }
+    params = smoke_params.model_copy(update={"ablate": AblateParams(variants=variants)})
+    starts = {}
+    monkeypatch.setattr("facedistill.ablate.train_student", lambda _, recipe: starts.update({recipe.name: recipe.start}))
+    for name in variants:
+        ablate(params, name)
+    assert starts == {"taught": "on-device", "untaught": None}
 
 
 @pytest.mark.parametrize("name", ["small", "on-device"])

@@ -38,6 +38,11 @@ def changed(tmp_path, key: str, value: object):
             [40, 5],
             "teach.augment.snr_db: Value error, the first value must not be above the second, got .40, 5.",
         ),
+        (
+            "distill.students.tiny-real-time.start",
+            "small",
+            "distill.students: .* tiny-real-time.start: 'small'; allowed: null, on-device .as many channels.$",
+        ),
         ("label", ..., "label: Field required"),
         ("seed", -1, "seed: Input should be greater than or equal to 0"),
         ("ablate.variants.paired-only.data", "magic", "ablate.variants.paired-only.data: Input should be"),

@@ -16,6 +16,10 @@ def ablate(params: Params, name: str) -> None:
         raise InputError(f"ablate.variants: no variant {name!r}; allowed: {', '.join(params.ablate.variants)}")
     variant = params.ablate.variants[name]
     losses = params.distill.losses.model_copy(update={"feature": variant.feature})
-    paired = variant.data == "paired"
-    corpus, split = (DATA / "prepare", "paired") if paired else (DATA / "label", None)
-    train_student(params, Recipe("ablate", name, variant.student, corpus, split, losses))
+    if variant.data == "paired":  # without a teacher, so not from weights that have learnt from it either
+        source = (DATA / "prepare", "paired")
+        start = None
+    else:
+        source = (DATA / "label", None)
+        start = params.distill.students[variant.student].start
+    train_student(params, Recipe("ablate", name, variant.student, *source, losses, start))

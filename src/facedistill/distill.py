@@ -94,6 +94,7 @@ class Recipe:
     corpus: Path  # folder of the manifest with curves
     split: str | None  # of that manifest; None for all
     losses: StudentLosses
+    start: str | None  # the distilled student whose weights it starts from; None for random ones
 
 
 def student_config(params: DistillParams, name: str) -> StudentConfig:
@@ -106,7 +107,7 @@ def student_config(params: DistillParams, name: str) -> StudentConfig:
         raise InputError(f"distill.students: no student {name!r}; allowed: {', '.join(params.students)}")
     try:
         return StudentConfig(
-            **params.students[name].model_dump(exclude={"steps"}), filters=params.filters, dilations=params.dilations
+            **params.students[name].model_dump(exclude={"start", "steps"}), filters=params.filters, dilations=params.dilations
         )
     except ValueError as error:
         raise InputError(f"distill.students.{name}: {error}") from None
@@ -122,9 +123,11 @@ def train_student(params: Params, recipe: Recipe) -> None:
     guide = load_student(DATA / "distill" / GUIDE).requires_grad_(False).to(device()) if recipe.losses.feature > 0 else None
     torch.manual_seed(params.seed)
     guided = Guided(Student(config), guide).to(device())
-    inputs = sorted({recipe.corpus / row.curves for row in rows}) + (
-        [DATA / "distill" / GUIDE / "model.safetensors"] if guide else []
-    )
+    if recipe.start is not None:
+        guided.student.load_state_dict(load_student(DATA / "distill" / recipe.start).state_dict())
+    students = [GUIDE] * (guide is not None) + [recipe.start] * (recipe.start is not None)
+    inputs = sorted({recipe.corpus / row.curves for row in rows})
+    inputs += [DATA / "distill" / name / "model.safetensors" for name in students]
     run = Run(
         name=f"{recipe.stage} {recipe.name}", module=guided, optimizer=params.distill.optimizer,
         steps=params.distill.students[recipe.student].steps, seed=params.seed,
@@ -142,4 +145,5 @@ def train_student(params: Params, recipe: Recipe) -> None:
 def distill(params: Params, name: str) -> None:
     """Stage 1 for `small`, stage 2 for every other student of `distill.students`."""
     losses = params.distill.losses if name != GUIDE else params.distill.losses.model_copy(update={"feature": 0.0})
-    train_student(params, Recipe("distill", name, name, DATA / "label", None, losses))
+    student_config(params.distill, name)  # an unknown name is refused before its start is asked for
+    train_student(params, Recipe("distill", name, name, DATA / "label", None, losses, params.distill.students[name].start))

@@ -12,9 +12,12 @@ from facedistill.core.errors import InputError
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yields a temporary sibling of `path`, renamed onto it on success and removed on failure."""
+    """Yields a temporary sibling of `path`, renamed onto it on success and removed on failure.
+
+    After kill -9 it stays; its name is always the same, so that the next run takes its place.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.tmp")
     try:
         yield temporary
         os.replace(temporary, path)

@@ -164,12 +164,22 @@ class LabelParams(Section):
 
 
 class StudentParams(Section):
-    """One student: its network, and how long it is trained."""
+    """One student: its network, the student of another window that its weights start from (or null), and its training."""
 
     channels: Count
     past_ms: Count
     future_ms: Annotated[int, Field(ge=0)]
+    start: str | None
     steps: Count
+
+
+def _starts_fit(students: dict[str, StudentParams]) -> dict[str, StudentParams]:
+    for name, student in students.items():
+        fitting = [other for other in students if other != name and students[other].channels == student.channels]
+        if student.start is not None and student.start not in fitting:
+            allowed = ", ".join(["null", *fitting])
+            raise ValueError(f"{name}.start: {student.start!r}; allowed: {allowed} (as many channels)")
+    return students
 
 
 class StudentLosses(Section):
@@ -188,7 +198,7 @@ class DistillParams(Section):
 
     filters: Count
     dilations: tuple[Count, ...]
-    students: dict[str, StudentParams]
+    students: Annotated[dict[str, StudentParams], AfterValidator(_starts_fit)]
     losses: StudentLosses
     optimizer: OptimizerParams
     augment: AugmentParams
@@ -250,6 +260,6 @@ def _one_line(error: ValidationError) -> str:
     """The first problem: key, what is allowed, and what was given; and how many more there are."""
     first, *others = error.errors()
     key = ".".join(map(str, first["loc"])) or "(whole file)"
-    given = "" if first["type"] == "missing" else f", got {first['input']!r}"
+    given = "" if first["type"] == "missing" or isinstance(first["input"], dict) else f", got {first['input']!r}"
     more = f" (and {len(others)} more)" if others else ""
     return f"{key}: {first['msg']}{given}{more}"
