@@ -19,23 +19,21 @@ class Killed(BaseException):
 class Sum:
     """Learns the sum of four numbers; dies at a step where told to."""
 
-    def __init__(self, module: nn.Module, dies_at: int | None) -> None:
-        self.module, self.dies_at, self.calls = module, dies_at, 0
+    def __init__(self, dies_at: int | None) -> None:
+        self.dies_at, self.calls = dies_at, 0
 
-    def draw(self, rng: np.random.Generator) -> tuple[torch.Tensor]:
-        return (torch.from_numpy(rng.standard_normal((16, 4), dtype=np.float32)),)
-
-    def __call__(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+    def __call__(self, module: nn.Module, n_crops: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
         self.calls += 1
-        if self.dies_at is not None and self.calls > self.dies_at:
+        if self.dies_at is not None and self.calls > training.CPU_WORKERS * self.dies_at:
             raise Killed
-        return {"total": (self.module(x) - x.sum(dim=1, keepdim=True)).square().mean()}
+        x = torch.from_numpy(rng.standard_normal((4 * n_crops, 4), dtype=np.float32))
+        return {"total": (module(x) - x.sum(dim=1, keepdim=True)).square().mean()}
 
 
 def a_run(work, *, dies_at: int | None = None) -> Run:
     torch.manual_seed(3)
-    module = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 1))
-    return Run(name="t", module=module, loss=Sum(module, dies_at), optimizer=SETTINGS, steps=30, seed=1, work=work, audio_s_per_step=4.0)
+    module = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Linear(8, 1))
+    return Run(name="t", module=module, loss=Sum(dies_at), optimizer=SETTINGS, steps=30, seed=1, work=work, audio_s_per_step=4.0)
 
 
 def test_training_learns_and_repeats(tmp_path):
@@ -44,6 +42,19 @@ def test_training_learns_and_repeats(tmp_path):
     assert log["total"].iloc[-1] < log["total"].iloc[0]
     assert log.equals(two.fit())
     assert all(torch.equal(a, b) for a, b in zip(one.module.state_dict().values(), two.module.state_dict().values(), strict=True))
+
+
+def test_two_workers_give_the_gradient_of_the_whole_batch(tmp_path):
+    run = a_run(tmp_path)
+    run.module, run.loss = nn.Linear(4, 1), lambda module, n, rng: {"total": module(torch.from_numpy(given[rng])).square().mean()}
+    rng = np.random.default_rng(0)
+    halves = [rng.standard_normal((3, 4), dtype=np.float32) for _ in range(2)]
+    given = {0: halves[0], 1: halves[1]}
+    gradients = [run._gradients(run.module, 3, worker)[1] for worker in range(2)]
+    mean = [sum(pair) / 2 for pair in zip(*gradients, strict=True)]
+    run.module(torch.from_numpy(np.concatenate(halves))).square().mean().backward()
+    for found, parameter in zip(mean, run.module.parameters(), strict=True):
+        torch.testing.assert_close(found, parameter.grad)
 
 
 @pytest.mark.parametrize("dies_at", [1, 17, 29])

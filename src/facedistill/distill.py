@@ -20,6 +20,7 @@ from facedistill.models.training import Run, device, prepare_torch, work_folder,
 from facedistill.speech.audio import SAMPLE_RATE_HZ
 
 GUIDE = "small"  # the student of stage 1, frozen feature teacher of stage 2
+GUIDED_FRAMES = 63  # a second of every crop: a wide guide costs more than its narrow student does
 GUIDED_LAYERS = 2  # the deepest layers, which stand on the output grid: the last block and the hidden layer
 
 
@@ -37,51 +38,49 @@ class Guided(nn.Module):
 
 
 class StudentLoss:
-    """Scores a student on a batch, and its deepest features against the guide's for the same frames."""
+    """Draws a batch and scores a student on it, and its deepest features against the guide's for the same frames."""
 
     def __init__(
-        self, guided: Guided, guide: Student | None, corpus: Corpus, params: DistillParams, losses: StudentLosses
+        self, config: StudentConfig, guide: Student | None, corpus: Corpus, params: DistillParams, losses: StudentLosses
     ) -> None:
-        self.guided, self.guide, self.corpus, self.params, self.losses = guided, guide, corpus, params, losses
+        self.guide, self.corpus, self.params, self.losses = guide, corpus, params, losses
         self.scale = corpus.curve_scale().to(device())
         self.frames = round(params.optimizer.crop_s * GRID_FPS)
-        configs = [guided.student.config] + ([guide.config] if guide else [])
+        configs = [config] + ([guide.config] if guide else [])
         self.past = max(config.past_samples for config in configs)
         future = max(config.window_samples - config.past_samples for config in configs)
         self.n_samples = self.past + future + HOP_SAMPLES * (self.frames - 1)
         self.times_s = (self.past + HOP_SAMPLES * np.arange(self.frames)) / SAMPLE_RATE_HZ
 
-    def draw(self, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """See `dataset.batch`."""
-        return batch(
-            self.corpus, size=self.params.optimizer.batch_size, n_samples=self.n_samples, times_s=self.times_s,
-            params=self.params.augment, rng=rng,
-        )  # fmt: skip
-
-    def __call__(self, audio: Tensor, target: Tensor, classes: Tensor) -> dict[str, Tensor]:
-        """Terms of the loss on (B, S) audio with (B, T, K) curves and (B, T) phone classes."""
-        student = self.guided.student
-        features = student.features(self._window(audio, student.config))
+    def __call__(self, guided: Guided, n_crops: int, rng: np.random.Generator) -> dict[str, Tensor]:
+        audio, target, classes = batch(
+            self.corpus, size=n_crops, n_samples=self.n_samples, times_s=self.times_s, params=self.params.augment, rng=rng
+        )
+        audio, target, classes = audio.to(device()), target.to(device()), classes.to(device())
+        student = guided.student
+        features = student.features(self._window(audio, student.config, self.frames))
         pred = student.curves(features[-1])
         terms = {
             "reconstruction": reconstruction(pred=pred, target=target, scale=self.scale),
             "velocity": velocity(pred=pred, target=target, scale=self.scale),
             "lip_gap": lip_gap(pred=pred, target=target),
             "closure": closure(pred=pred, target=target),
-            "phones": phones(scores=self.guided.phones(features[-1]).transpose(1, 2), classes=classes),
+            "phones": phones(scores=guided.phones(features[-1]).transpose(1, 2), classes=classes),
         }
         if self.guide is not None:
+            n_guided = min(GUIDED_FRAMES, self.frames)
             with torch.no_grad():
-                wanted = self.guide.features(self._window(audio, self.guide.config))[-GUIDED_LAYERS:]
-            projected = [project(x) for project, x in zip(self.guided.projections, features[-GUIDED_LAYERS:], strict=True)]
+                wanted = self.guide.features(self._window(audio, self.guide.config, n_guided))[-GUIDED_LAYERS:]
+            deepest = [x[:, :, :n_guided] for x in features[-GUIDED_LAYERS:]]
+            projected = [project(x) for project, x in zip(guided.projections, deepest, strict=True)]
             terms["feature"] = feature(pred=projected, target=wanted)
         weights = self.losses.model_dump()
         return terms | {"total": sum(weights[name] * value for name, value in terms.items())}
 
-    def _window(self, audio: Tensor, config: StudentConfig) -> Tensor:
-        """The part of (B, S) audio that a network needs for the batch's frames."""
+    def _window(self, audio: Tensor, config: StudentConfig, n_frames: int) -> Tensor:
+        """The part of (B, S) audio that a network needs for the batch's first frames."""
         first = self.past - config.past_samples
-        return audio[:, first : first + config.window_samples + HOP_SAMPLES * (self.frames - 1)]
+        return audio[:, first : first + config.window_samples + HOP_SAMPLES * (n_frames - 1)]
 
 
 @dataclass(frozen=True)
@@ -131,7 +130,7 @@ def train_student(params: Params, recipe: Recipe) -> None:
     run = Run(
         name=f"{recipe.stage} {recipe.name}", module=guided, optimizer=params.distill.optimizer,
         steps=params.distill.students[recipe.student].steps, seed=params.seed,
-        loss=StudentLoss(guided, guide, corpus, params.distill, recipe.losses),
+        loss=StudentLoss(config, guide, corpus, params.distill, recipe.losses),
         work=work_folder(f"{recipe.stage}-{recipe.name}", settings=f"{recipe}{params.distill.model_dump_json()}", inputs=inputs),
         audio_s_per_step=params.distill.optimizer.batch_size * params.distill.optimizer.crop_s,
     )  # fmt: skip

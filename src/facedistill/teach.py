@@ -19,36 +19,34 @@ from facedistill.speech.audio import SAMPLE_RATE_HZ
 
 
 class TeacherLoss:
-    """Scores the teacher on a batch, at a posterior sample of z and at the prior's mean, half the batch each."""
+    """Draws a batch and scores the teacher on it, at a posterior sample of z and at the prior's mean, half the batch each."""
 
-    def __init__(self, teacher: Teacher, corpus: Corpus, params: TeachParams) -> None:
-        self.teacher, self.corpus, self.params = teacher, corpus, params
+    def __init__(self, corpus: Corpus, params: TeachParams) -> None:
+        self.corpus, self.params = corpus, params
         self.basis = mesh_basis().to(device())
         self.scale = corpus.curve_scale().to(device())
         self.times_s = np.arange(int(params.optimizer.crop_s * FPS)) / FPS
 
-    def draw(self, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """See `dataset.batch`."""
-        return batch(
-            self.corpus, size=self.params.optimizer.batch_size, n_samples=int(self.params.optimizer.crop_s * SAMPLE_RATE_HZ),
+    def __call__(self, teacher: Teacher, n_crops: int, rng: np.random.Generator) -> dict[str, Tensor]:
+        audio, target, classes = batch(
+            self.corpus, size=n_crops, n_samples=int(self.params.optimizer.crop_s * SAMPLE_RATE_HZ),
             times_s=self.times_s, params=self.params.augment, rng=rng,
         )  # fmt: skip
-
-    def __call__(self, audio: Tensor, target: Tensor, classes: Tensor) -> dict[str, Tensor]:
-        """Terms of the loss on (B, S) audio with (B, T, K) curves and (B, T) phone classes."""
+        audio, target, classes = audio.to(device()), target.to(device()), classes.to(device())
         mesh_target = target @ self.basis
-        mean, log_variance = self.teacher.posterior(mesh_target)
-        z = mean + torch.randn_like(mean) * (0.5 * log_variance).exp()
+        mean, log_variance = teacher.posterior(mesh_target)
+        noise = torch.from_numpy(rng.standard_normal(mean.shape, dtype=np.float32)).to(mean)
+        z = mean + noise * (0.5 * log_variance).exp()
         z = z * (torch.arange(len(z), device=z.device) % 2)[:, None]  # every other utterance: z = 0, as in use
-        features = encode_at(self.teacher.encoder, audio, torch.from_numpy(self.times_s).to(audio))
-        mesh, rig = self.teacher.decode(features, z)
+        features = encode_at(teacher.encoder, audio, torch.from_numpy(self.times_s).to(audio))
+        mesh, rig = teacher.decode(features, z)
         terms = {
             "mesh": (mesh - mesh_target).square().mean(),
             "rig": reconstruction(pred=rig, target=target, scale=self.scale),
             "velocity": velocity(pred=rig, target=target, scale=self.scale),
             "lip_gap": lip_gap(pred=rig, target=target),
             "closure": closure(pred=rig, target=target),
-            "phones": phones(scores=self.teacher.phones(features), classes=classes),
+            "phones": phones(scores=teacher.phones(features), classes=classes),
             "divergence": 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean(),
         }
         weights = self.params.losses.model_dump()
@@ -68,7 +66,7 @@ def teach(params: Params) -> None:
     run = Run(
         name="teach",
         module=teacher,
-        loss=TeacherLoss(teacher, corpus, params.teach),
+        loss=TeacherLoss(corpus, params.teach),
         optimizer=params.teach.optimizer,
         steps=params.teach.steps,
         seed=params.seed,

@@ -21,6 +21,10 @@ from facedistill.speech.audio import SAMPLE_RATE_HZ
 SCRATCH = "scratch"
 DILATIONS = (1, 2, 4, 8)
 TARGET_RMS = 0.1  # loudness the encoder hears every utterance at
+# Augmented audio is all the noise that training needs, and networks in training draw no random numbers (see `training`).
+NO_DROPOUT = dict.fromkeys(
+    ("layerdrop", "hidden_dropout", "attention_dropout", "activation_dropout", "feat_proj_dropout", "mask_time_prob"), 0.0
+)
 SILENCE_RMS = 1e-3  # quieter utterances are not amplified beyond what this would be
 
 
@@ -43,8 +47,7 @@ def _scratch_config(params: EncoderParams) -> HubertConfig:
         intermediate_size=params.feed_forward,
         conv_dim=(2 * params.filters, params.width), conv_kernel=(KERNEL_SAMPLES, POOL), conv_stride=(STRIDE_SAMPLES, POOL),
         num_conv_pos_embeddings=32, num_conv_pos_embedding_groups=16,
-        do_stable_layer_norm=True, layerdrop=0.0, hidden_dropout=0.0, attention_dropout=0.0, activation_dropout=0.0,
-        feat_proj_dropout=0.0, mask_time_prob=0.0,
+        do_stable_layer_norm=True, **NO_DROPOUT,
     )  # fmt: skip
 
 
@@ -59,7 +62,7 @@ def build_encoder(params: EncoderParams) -> HubertModel:
     local = ROOT / params.source
     source = str(local) if local.is_dir() else params.source
     try:
-        config = HubertConfig.from_pretrained(source)
+        config = HubertConfig.from_pretrained(source, **NO_DROPOUT)
         kind = FilterbankHubert if hasattr(config, "filterbank_filters") else HubertModel
         return kind.from_pretrained(source, config=config, use_safetensors=None if local.is_dir() else True).float()
     except (OSError, ValueError) as error:

@@ -1,13 +1,18 @@
 """The one training loop: seeded by step, resumable after a kill at any moment with the same final weights.
 
-Every random draw of step n comes from (seed, n), so a run resumed from a checkpoint repeats what an unbroken run does.
+Every random draw of step n comes from (seed, n, worker), so a run resumed from a checkpoint repeats what an unbroken run does.
+
+On the CPU two workers share each batch, one thread each, and their gradients are averaged: on two cores that is faster than
+sharing every operation among them, by a third for small networks. Networks in training must not draw random numbers themselves.
 """
 
+import copy
 import math
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -24,6 +29,7 @@ from facedistill.core.paths import WORK
 
 CHECKPOINT_EVERY_S = 20.0
 LOG_EVERY_STEPS = 10
+CPU_WORKERS = 2
 
 
 def device() -> torch.device:
@@ -31,9 +37,15 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def step_rng(seed: int, step: int) -> np.random.Generator:
-    """The generator of one training step."""
-    return np.random.default_rng([seed, step])
+@contextmanager
+def one_thread_each() -> Iterator[None]:
+    """On the CPU, operations run on the thread that asks for them."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1 if device().type == "cpu" else before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def work_folder(stage: str, *, settings: str, inputs: list[Path]) -> Path:
@@ -45,11 +57,8 @@ def work_folder(stage: str, *, settings: str, inputs: list[Path]) -> Path:
 class Loss(Protocol):
     """What a training run minimises."""
 
-    def draw(self, rng: np.random.Generator) -> tuple[Tensor, ...]:
-        """Draws a batch; runs in a thread while the step before computes."""
-
-    def __call__(self, *batch: Tensor) -> dict[str, Tensor]:
-        """Named terms of the loss on a batch; "total" is minimised."""
+    def __call__(self, module: nn.Module, n_crops: int, rng: np.random.Generator) -> dict[str, Tensor]:
+        """Named terms on a batch of `n_crops` that it draws; "total" is minimised."""
 
 
 @dataclass
@@ -72,16 +81,23 @@ class Run:
             One row per `LOG_EVERY_STEPS` steps: step and the mean of each loss term.
         """
         optimizer = torch.optim.AdamW(
-            self.module.parameters(), lr=self.optimizer.learning_rate, weight_decay=self.optimizer.weight_decay,
+            self.module.parameters(),
+            lr=self.optimizer.learning_rate,
+            weight_decay=self.optimizer.weight_decay,
             fused=True,
         )
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
         first, log = self._restore(optimizer, schedule)
         self.module.train()
+        replicas = self._replicas()
         saved = time.monotonic()
-        with tqdm(total=self.steps, initial=first, desc=self.name, unit="step", mininterval=5) as progress:
-            for step, batch in self._batches(first):
-                log.append({"step": step + 1, **self._step(step, batch, optimizer, schedule)})
+        with (
+            one_thread_each(),
+            ThreadPoolExecutor(len(replicas), initializer=torch.set_num_threads, initargs=(1,)) as pool,
+            tqdm(total=self.steps, initial=first, desc=self.name, unit="step", mininterval=5) as progress,
+        ):
+            for step in range(first, self.steps):
+                log.append({"step": step + 1, **self._step(step, replicas, pool, optimizer, schedule)})
                 progress.update()
                 progress.set_postfix(
                     loss=f"{log[-1]['total']:.4f}", audio_s=round(self.audio_s_per_step * (step + 1)), refresh=False
@@ -97,30 +113,42 @@ class Run:
         """Removes the resumable state; call once the results are on disk."""
         shutil.rmtree(self.work, ignore_errors=True)
 
-    def _batches(self, first: int) -> Iterator[tuple[int, list[Tensor]]]:
-        """Every step from `first` with its batch on the device, drawn one step ahead."""
-        with ThreadPoolExecutor(max_workers=1) as pool:
-            coming = pool.submit(self.loss.draw, step_rng(self.seed, first))
-            for step in range(first, self.steps):
-                batch = coming.result()
-                coming = pool.submit(self.loss.draw, step_rng(self.seed, step + 1))
-                yield step, [tensor.to(device()) for tensor in batch]
-
     def _step(
         self,
         step: int,
-        batch: list[Tensor],
+        replicas: Sequence[nn.Module],
+        pool: ThreadPoolExecutor,
         optimizer: torch.optim.Optimizer,
         schedule: torch.optim.lr_scheduler.LRScheduler,
     ) -> dict[str, float]:
-        torch.manual_seed(self.seed * 1_000_003 + step)  # dropout and latent samples inside the networks
-        terms = self.loss(*batch)
-        optimizer.zero_grad(set_to_none=True)
-        terms["total"].backward()
+        n_crops = self.optimizer.batch_size // len(replicas)
+        rngs = [np.random.default_rng([self.seed, step, worker]) for worker in range(len(replicas))]
+        results = list(pool.map(self._gradients, replicas, [n_crops] * len(replicas), rngs))
+        for parameter, *gradients in zip(self.module.parameters(), *(gradients for _, gradients in results), strict=True):
+            parameter.grad = None if gradients[0] is None else sum(gradients) / len(gradients)
         nn.utils.clip_grad_norm_(self.module.parameters(), self.optimizer.clip_norm)
         optimizer.step()
         schedule.step()
-        return {name: value.item() for name, value in terms.items()}
+        with torch.no_grad():
+            for replica in replicas[1:]:
+                for own, shared in zip(replica.parameters(), self.module.parameters(), strict=True):
+                    own.copy_(shared)
+        return {name: sum(terms[name] for terms, _ in results) / len(results) for name in results[0][0]}
+
+    def _gradients(
+        self, replica: nn.Module, n_crops: int, rng: np.random.Generator
+    ) -> tuple[dict[str, float], Sequence[Tensor | None]]:
+        """One worker's terms of the loss and gradients of all parameters."""
+        terms = self.loss(replica, n_crops, rng)
+        parameters = [parameter for parameter in replica.parameters() if parameter.requires_grad]
+        found = iter(torch.autograd.grad(terms["total"], parameters, allow_unused=True))
+        gradients = [next(found) if parameter.requires_grad else None for parameter in replica.parameters()]
+        return {name: value.item() for name, value in terms.items()}, gradients
+
+    def _replicas(self) -> list[nn.Module]:
+        """The module itself, and a copy for each further worker that the batch can be split among."""
+        n_workers = math.gcd(self.optimizer.batch_size, CPU_WORKERS) if device().type == "cpu" else 1
+        return [self.module, *(copy.deepcopy(self.module) for _ in range(n_workers - 1))]
 
     def _rate(self, step: int) -> float:
         """Linear warm-up, then a cosine to zero."""

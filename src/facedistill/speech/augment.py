@@ -58,7 +58,7 @@ def add_room(audio: np.ndarray, *, rt60_s: float, wet_db: float, rng: np.random.
 def add_noise(audio: np.ndarray, *, snr_db: float, tilt: float, rng: np.random.Generator) -> np.ndarray:
     """Adds stationary noise with a 1/f^tilt power spectrum at a signal-to-noise ratio over the whole clip."""
     size = next_fast_len(len(audio), real=True)
-    spectrum = rng.standard_normal((size // 2 + 1, 2), dtype=np.float32) @ np.array([1, 1j], np.complex64)
+    spectrum = rng.standard_normal(2 * (size // 2 + 1), dtype=np.float32).view(np.complex64)
     spectrum /= np.maximum(rfftfreq(size, 1 / SAMPLE_RATE_HZ), 50).astype(np.float32) ** (tilt / 2)
     noise = irfft(spectrum, size)[: len(audio)]
     level = np.sqrt(np.square(audio).mean() / np.square(noise).mean()) * 10 ** (-snr_db / 20)
