@@ -41,8 +41,8 @@ QUIET_RATIO = 0.04  # of the utterance's peak: silence plus the faint echo of so
 
 # The variants that serve as speakers. Left out: whispers and croaks (no voicing), robots and rooms (strong echo, which also
 # hides closures), clipped voices (iven, Jacky, antonio), a chipmunk (zac, 350 Hz), and near copies of another variant
-# (Gene2, edward2, klatt2, klatt5, klatt6, miguel, "Mr serious"); and two whose first formant is half of a man's or lower, which no
-# vocal tract gives (kaukovalta 40 %, travis 50 %).
+# (Gene2, edward2, klatt2, klatt5, klatt6, miguel, "Mr serious"); and two whose first formant is at most half of a man's, which
+# no vocal tract gives (kaukovalta 40 %, travis 50 %).
 VARIANTS = tuple(
     """
     Alex Andrea Andy Annie AnxiousAndy Denis Diogo Gene Henrique Hugo Lee Mario Michael Mike Nguyen Reed Storm
