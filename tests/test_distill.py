@@ -16,7 +16,7 @@ from facedistill.distill import Guided, StudentLoss, distill, student_config
 from facedistill.models.dataset import UNKNOWN, Corpus
 from facedistill.models.filterbank import HOP_SAMPLES
 from facedistill.models.student import Student, StudentConfig, load_student, n_parameters
-from facedistill.models.training import CPU_WORKERS
+from facedistill.models.workers import CPU_WORKERS
 
 
 @pytest.fixture

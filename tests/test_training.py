@@ -6,6 +6,7 @@ from torch import nn
 from facedistill.core.params import OptimizerParams
 from facedistill.models import training
 from facedistill.models.training import Run
+from facedistill.models.workers import CPU_WORKERS
 
 SETTINGS = OptimizerParams(
     batch_size=4, crop_s=1.0, learning_rate=1e-2, weight_decay=0.01, warmup_steps=5, clip_norm=1.0
@@ -24,7 +25,7 @@ class Sum:
 
     def __call__(self, module: nn.Module, n_crops: int, rng: np.random.Generator) -> dict[str, torch.Tensor]:
         self.calls += 1
-        if self.dies_at is not None and self.calls > training.CPU_WORKERS * self.dies_at:
+        if self.dies_at is not None and self.calls > CPU_WORKERS * self.dies_at:
             raise Killed
         x = torch.from_numpy(rng.standard_normal((4 * n_crops, 4), dtype=np.float32))
         return {"total": (module(x) - x.sum(dim=1, keepdim=True)).square().mean()}

@@ -16,7 +16,8 @@ from facedistill.models.dataset import N_PHONE_CLASSES, Corpus, batch
 from facedistill.models.filterbank import GRID_FPS, HOP_SAMPLES
 from facedistill.models.losses import closure, feature, lip_gap, phones, reconstruction, velocity
 from facedistill.models.student import Student, StudentConfig, load_student, n_parameters, save_student
-from facedistill.models.training import Run, device, prepare_torch, work_folder, write_log
+from facedistill.models.training import Run, prepare_torch, work_folder, write_log
+from facedistill.models.workers import device
 from facedistill.speech.audio import SAMPLE_RATE_HZ
 
 GUIDE = "small"  # the student of stage 1, frozen feature teacher of stage 2

@@ -12,11 +12,12 @@ from facedistill.core.params import Params
 from facedistill.core.paths import DATA
 from facedistill.face.curves import FPS, read_curves
 from facedistill.face.head import head
-from facedistill.face.phones import Phone, read_phones
+from facedistill.face.phones import read_phones
 from facedistill.measure.scores import UtteranceScores, score_utterance
 from facedistill.measure.statistics import aggregate, compare
 from facedistill.measure.systems import System, systems
 from facedistill.models.training import prepare_torch
+from facedistill.models.workers import workers
 from facedistill.speech.audio import read_audio
 
 # question -> (system, what it is compared with)
@@ -68,16 +69,15 @@ def test_splits(params: Params) -> dict[str, list[Utterance]]:
 def score_split(rows: Sequence[Utterance], table: Sequence[System], split: str) -> dict[str, list[UtteranceScores]]:
     """Every system's raw scores, utterance by utterance."""
     truth = read_curves(DATA / "prepare", rows)
-    measured: dict[str, list[UtteranceScores]] = {system.name: [] for system in table}
-    for row in tqdm(rows, desc=f"evaluate {split}", unit="utterance", mininterval=5):
+
+    def score(row: Utterance) -> list[UtteranceScores]:
         audio, phones = read_audio(DATA / "prepare" / row.audio), read_phones(DATA / "prepare" / row.phones)
-        for system in table:
-            measured[system.name].append(_score(system.animate(audio), phones, truth.get(row.id)))
-    return measured
+        given = {"fps": FPS, "head": head(), "target": truth.get(row.id)}
+        return [score_utterance(system.animate(audio), phones, **given) for system in table]
 
-
-def _score(pred: np.ndarray, phones: list[Phone], target: np.ndarray | None) -> UtteranceScores:
-    return score_utterance(pred, phones, fps=FPS, head=head(), target=target)
+    with workers() as pool:
+        scored = list(tqdm(pool.map(score, rows), total=len(rows), desc=f"evaluate {split}", unit="utterance", mininterval=5))
+    return {system.name: [scores[number] for scores in scored] for number, system in enumerate(table)}
 
 
 def headlines(scores: dict) -> dict[str, dict[str, dict[str, float]]]:

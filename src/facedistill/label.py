@@ -14,7 +14,8 @@ from facedistill.face.curves import write_shard
 from facedistill.face.phones import write_phones
 from facedistill.models.dataset import phones_of
 from facedistill.models.teacher import Teacher, load_teacher
-from facedistill.models.training import device, prepare_torch, work_folder
+from facedistill.models.training import prepare_torch, work_folder
+from facedistill.models.workers import device, workers
 from facedistill.speech.audio import read_audio
 
 
@@ -51,9 +52,11 @@ def _label_shard(
     labelled = [replace(row, audio=f"../prepare/{row.audio}", phones=f"phones/{row.id}.tsv", **common) for row in rows]
     if not (work / shard).is_file():
         curves = {}
-        for row, label_row in zip(rows, labelled, strict=True):
-            curves[row.id], classes = teacher.perceive(read_audio(DATA / "prepare" / row.audio), chunk_s)
-            write_phones(work / label_row.phones, phones_of(classes))
-            progress.update(round(row.duration_s))
+        with workers() as pool:
+            perceived = pool.map(lambda row: teacher.perceive(read_audio(DATA / "prepare" / row.audio), chunk_s), rows)
+            for row, (frames, classes) in zip(labelled, perceived, strict=True):
+                curves[row.id] = frames
+                write_phones(work / row.phones, phones_of(classes))
+                progress.update(round(row.duration_s))
         write_shard(work / shard, curves)
     return labelled

@@ -14,7 +14,8 @@ from facedistill.models.encoder import encode_at, save_encoder
 from facedistill.models.losses import closure, lip_gap, phones, reconstruction, velocity
 from facedistill.models.student import n_parameters
 from facedistill.models.teacher import Teacher, build_teacher, mesh_basis, save_teacher
-from facedistill.models.training import Run, device, prepare_torch, work_folder, write_log
+from facedistill.models.training import Run, prepare_torch, work_folder, write_log
+from facedistill.models.workers import device
 from facedistill.speech.audio import SAMPLE_RATE_HZ
 
 

@@ -13,7 +13,7 @@ from facedistill.models.ensemble import DELAY_S, smooth
 from facedistill.models.filterbank import GRID_FPS
 from facedistill.models.student import load_student, n_parameters
 from facedistill.models.teacher import load_teacher
-from facedistill.models.training import device
+from facedistill.models.workers import device
 
 ENSEMBLED = ("real-time", "tiny-real-time")
 

@@ -2,17 +2,15 @@
 
 Every random draw of step n comes from (seed, n, worker), so a run resumed from a checkpoint repeats what an unbroken run does.
 
-On the CPU two workers share each batch, one thread each, and their gradients are averaged: on two cores that is faster than
-sharing every operation among them, by a third for small networks. Networks in training must not draw random numbers themselves.
+On the CPU two workers share each batch and their gradients are averaged. Networks in training must not draw random numbers.
 """
 
 import copy
 import math
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -26,26 +24,10 @@ from tqdm import tqdm
 from facedistill.core.files import atomic_path, sha256, write_text
 from facedistill.core.params import OptimizerParams
 from facedistill.core.paths import WORK
+from facedistill.models.workers import CPU_WORKERS, device, workers
 
 CHECKPOINT_EVERY_S = 20.0
 LOG_EVERY_STEPS = 10
-CPU_WORKERS = 2
-
-
-def device() -> torch.device:
-    """The GPU where there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-@contextmanager
-def one_thread_each() -> Iterator[None]:
-    """On the CPU, operations run on the thread that asks for them."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1 if device().type == "cpu" else before)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def work_folder(stage: str, *, settings: str, inputs: list[Path]) -> Path:
@@ -92,8 +74,7 @@ class Run:
         replicas = self._replicas()
         saved = time.monotonic()
         with (
-            one_thread_each(),
-            ThreadPoolExecutor(len(replicas), initializer=torch.set_num_threads, initargs=(1,)) as pool,
+            workers() as pool,
             tqdm(total=self.steps, initial=first, desc=self.name, unit="step", mininterval=5) as progress,
         ):
             for step in range(first, self.steps):
