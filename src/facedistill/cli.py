@@ -4,6 +4,7 @@ Every command imports its module itself: torch takes seconds, and `--help` must 
 is bad input, not a bug: an `InputError` becomes one line on standard error and exit code 2.
 """
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -25,6 +26,7 @@ app = typer.Typer(
 
 def main() -> None:
     """Runs the command line and exits: 0 done, 2 bad input or usage, 130 interrupted."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy's own threads, idle but spinning, would take torch's cores
     try:
         app(prog_name="facedistill")
     except InputError as error:
