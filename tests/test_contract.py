@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 import pytest
 import typer
 import yaml
@@ -238,6 +239,17 @@ def test_readme_maps_every_notebook():
 def test_readme_opens_with_the_numbers_of_table_1():
     summary = (FIGURES / "tab1_main_results.md").read_text(encoding="utf-8").splitlines()[0]
     assert " ".join(summary.split()) in " ".join(readme().split())
+
+
+def test_readme_quotes_table_1():
+    table = pd.read_csv(FIGURES / "tab1_main_results.csv").set_index(["split", "system"]).loc["test-voices"]
+    student, teacher, loudness = (table.loc[name] for name in ("on-device", "teacher", "amplitude-envelope"))
+    text = " ".join(readme().split())
+    assert f"alone reaches {loudness.pbm:.2f} at that (with a correlation of {loudness.lip_gap_r:.2f})" in text
+    assert (
+        f"it is {student.pbm_fixed:.2f} for the student, {teacher.pbm_fixed:.2f} for the teacher and "
+        f"{loudness.pbm_fixed:.2f} for loudness" in text
+    )
 
 
 def test_readme_commands_exist():

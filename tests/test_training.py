@@ -1,3 +1,5 @@
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -6,7 +8,7 @@ from torch import nn
 from facedistill.core.params import OptimizerParams
 from facedistill.models import training
 from facedistill.models.training import Run
-from facedistill.models.workers import CPU_WORKERS
+from facedistill.models.workers import CPU_WORKERS, workers
 
 SETTINGS = OptimizerParams(
     batch_size=4, crop_s=1.0, learning_rate=1e-2, weight_decay=0.01, warmup_steps=5, clip_norm=1.0
@@ -45,17 +47,21 @@ def test_training_learns_and_repeats(tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(one.module.state_dict().values(), two.module.state_dict().values(), strict=True))
 
 
-def test_two_workers_give_the_gradient_of_the_whole_batch(tmp_path):
+def test_two_workers_make_the_step_of_the_whole_batch(tmp_path):
     run = a_run(tmp_path)
-    run.module, run.loss = nn.Linear(4, 1), lambda module, n, rng: {"total": module(torch.from_numpy(given[rng])).square().mean()}
-    rng = np.random.default_rng(0)
-    halves = [rng.standard_normal((3, 4), dtype=np.float32) for _ in range(2)]
-    given = {0: halves[0], 1: halves[1]}
-    gradients = [run._gradients(run.module, 3, worker)[1] for worker in range(2)]
-    mean = [sum(pair) / 2 for pair in zip(*gradients, strict=True)]
-    run.module(torch.from_numpy(np.concatenate(halves))).square().mean().backward()
-    for found, parameter in zip(mean, run.module.parameters(), strict=True):
-        torch.testing.assert_close(found, parameter.grad)
+    run.module, run.optimizer = nn.Linear(4, 1), SETTINGS.model_copy(update={"clip_norm": 1e9})
+    whole, replicas = copy.deepcopy(run.module), run._replicas()
+    optimizer = torch.optim.SGD(run.module.parameters(), lr=0.1)
+    with workers() as pool:
+        run._step(7, replicas, pool, optimizer, torch.optim.lr_scheduler.ConstantLR(optimizer, 1.0))
+    rngs = [np.random.default_rng([run.seed, 7, worker]) for worker in range(len(replicas))]
+    n_crops = SETTINGS.batch_size // len(replicas)
+    x = torch.from_numpy(np.concatenate([rng.standard_normal((4 * n_crops, 4), dtype=np.float32) for rng in rngs]))
+    (whole(x) - x.sum(dim=1, keepdim=True)).square().mean().backward()
+    for parameter, own, *copies in zip(whole.parameters(), *(replica.parameters() for replica in replicas), strict=True):
+        torch.testing.assert_close(own.grad, parameter.grad)
+        torch.testing.assert_close(own, parameter - 0.1 * parameter.grad)
+        assert all(torch.equal(own, other) for other in copies)
 
 
 @pytest.mark.parametrize("dies_at", [1, 17, 29])
