@@ -1,11 +1,14 @@
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from facedistill.face.curves import n_frames
 from facedistill.measure.metrics import jerks
-from facedistill.models.ensemble import ensemble, smooth
+from facedistill.models.ensemble import DELAY_S, ensemble, smooth
+from facedistill.models.filterbank import GRID_FPS
+from facedistill.models.student import Student, StudentConfig
 
 
 def noise(n: int, seed: int = 0) -> np.ndarray:
@@ -49,6 +52,26 @@ def test_a_symmetric_kernel_delays_nothing():
     late = smooth(curves, (0.8, 0.2, 0.0))[1:-1, 0] - 0.5
     lags = [np.dot(late[10:-10], np.roll(curves[1:-1, 0] - 0.5, lag)[10:-10]) for lag in range(-5, 6)]
     assert np.argmax(lags) == 6  # this one does
+
+
+def first_change(animate, audio: np.ndarray, sample: int) -> int:
+    """The first frame that hears what happens from a sample on."""
+    other = audio.copy()
+    other[sample:] = 0.3 * np.random.default_rng(sample).standard_normal(len(audio) - sample)
+    return np.flatnonzero((animate(audio) != animate(other)).any(axis=1))[0]
+
+
+def test_it_waits_for_one_more_frame_and_no_longer():
+    """Look-ahead measured on a student: a change of the sound reaches the ensemble's curves 16.7 ms earlier than its own."""
+    torch.manual_seed(0)
+    student = Student(StudentConfig(channels=16, past_ms=448, future_ms=64, filters=16)).eval()
+    audio = (0.1 * np.random.default_rng(0).standard_normal(16_000)).astype(np.float32)
+    ahead_ms = []
+    for sample in range(8000, 8600, 37):
+        alone = first_change(student.animate, audio, sample)
+        assert first_change(lambda sound: smooth(student.animate(sound)), audio, sample) == alone - round(DELAY_S * 60)
+        ahead_ms.append(1000 * (sample / 16_000 - alone / 60))
+    assert 64 < max(ahead_ms) <= 64 + 1000 / GRID_FPS  # the window's future, and the next window to interpolate with
 
 
 def test_jitter_falls_on_noise():

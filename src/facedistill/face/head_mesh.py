@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-from matplotlib.path import Path as Polygon
 from scipy.spatial import Delaunay
 
 from facedistill.face import head_parts, head_surface
@@ -27,14 +26,23 @@ def _dense(border: np.ndarray) -> np.ndarray:
     return points[points[:, 0] >= 0]
 
 
+def _inside(points: np.ndarray, polygon: np.ndarray) -> np.ndarray:
+    """Whether points (P, 2) lie in a polygon (N, 2), closed or not: a ray to the right meets its border an odd number of times."""
+    (x1, y1), (x2, y2) = polygon.T[:, None], np.roll(polygon, -1, axis=0).T[:, None]
+    x, y = points.T[..., None]
+    meets = (y1 > y) != (y2 > y)
+    reach = x1 + (y - y1) * (x2 - x1) / np.where(y2 == y1, 1, y2 - y1)  # where a border meets the ray's height
+    return (meets & (x < reach)).sum(axis=1) % 2 == 1
+
+
 def _fill_points(fixed: np.ndarray, holes: list[np.ndarray], outline: np.ndarray) -> np.ndarray:
     """Frontal points (P, 2) that cover the left half of the face between the rings, by greedy thinning of a fine grid."""
     y, x = np.mgrid[-66:142:2.0, 0:64:2.0]
     middle = np.column_stack([np.zeros(70), np.linspace(138, -68, 70)])
     grid = np.concatenate([middle, np.column_stack([(x + (y / 2 % 2))[x > 2], y[x > 2]])])
-    inside = Polygon(outline - [0.5, 0.0]).contains_points(grid)
+    inside = _inside(grid, outline - [0.5, 0.0])
     for hole in holes:
-        inside &= ~Polygon(hole).contains_points(grid)
+        inside &= ~_inside(grid, hole)
     borders = np.concatenate([_dense(border) for border in (*holes, outline)])
     spacing = _spacing(grid)
     near = np.sqrt(np.min(np.square(grid[:, None] - borders).sum(-1), axis=1))
@@ -77,9 +85,9 @@ def _add_skin(parts: head_parts.Parts, mouth: tuple[np.ndarray, np.ndarray], eye
     middle = corners.mean(1)
     one, two = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
     turn = one[:, 0] * two[:, 1] - one[:, 1] * two[:, 0]
-    keep = (np.abs(turn) > 0.2) & Polygon(outline).contains_points(middle)
+    keep = (np.abs(turn) > 0.2) & _inside(middle, outline)
     for hole in holes:
-        keep &= ~Polygon(hole).contains_points(middle)
+        keep &= ~_inside(middle, hole)
     triangles[turn < 0] = triangles[turn < 0][:, ::-1]
     parts.triangles(indices[triangles[keep]], "skin")
 

@@ -7,8 +7,8 @@ variations"; Flecha-García, 2010: about 60 ms ahead of the pitch accent). Blink
 """
 
 import numpy as np
+import scipy
 from scipy.ndimage import gaussian_filter1d, percentile_filter
-from scipy.signal import find_peaks, resample_poly
 
 from facedistill.face.arkit import INDEX, N_CURVES
 from facedistill.face.curves import FPS
@@ -82,7 +82,7 @@ def pitch_track(audio: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     Returns:
         time of each pitch frame (M,) s; f0 (M,) Hz, 0 where unvoiced; RMS (M,), each float64, one frame per 20 ms.
     """
-    slow = resample_poly(audio, PITCH_RATE_HZ, SAMPLE_RATE_HZ)
+    slow = scipy.signal.resample_poly(audio, PITCH_RATE_HZ, SAMPLE_RATE_HZ)
     slow = np.pad(slow, PITCH_WINDOW_SAMPLES // 2)
     windows = np.lib.stride_tricks.sliding_window_view(slow, PITCH_WINDOW_SAMPLES)[::PITCH_HOP_SAMPLES]
     blocks = [_pitch_block(windows[start : start + BLOCK_FRAMES]) for start in range(0, len(windows), BLOCK_FRAMES)]
@@ -127,7 +127,8 @@ def _brows(audio: np.ndarray, time_s: np.ndarray, rng: np.random.Generator) -> n
         return np.zeros(0)
     grid_s, strength = prominence(audio)
     hop_s = PITCH_HOP_SAMPLES / PITCH_RATE_HZ
-    peaks, _ = find_peaks(strength, height=0.3, prominence=0.15, distance=max(1, round(ACCENT_DISTANCE_S / hop_s)))
+    apart = max(1, round(ACCENT_DISTANCE_S / hop_s))
+    peaks, _ = scipy.signal.find_peaks(strength, height=0.3, prominence=0.15, distance=apart)
     raised = rng.random(len(peaks)) < np.clip(strength[peaks], 0.15, 0.85)
     heights = np.clip(strength[peaks], 0, 1.2) * rng.uniform(0.25, 0.5, len(peaks))
     brows = 0.06 * np.interp(time_s, grid_s, gaussian_filter1d(strength, 12.0))

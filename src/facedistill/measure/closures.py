@@ -6,7 +6,7 @@ be measured (no such phone, a clip too short) is NaN or an empty array, never an
 """
 
 import numpy as np
-from scipy.stats import rankdata
+import scipy
 
 from facedistill.face.phones import Phone, classify, is_open_vowel
 from facedistill.measure.metrics import lip_gap_correlation
@@ -155,7 +155,7 @@ def closure_auc(bilabial_mm: np.ndarray, vowel_mm: np.ndarray) -> float:
     n, m = len(bilabial_mm), len(vowel_mm)
     if not n or not m:
         return float("nan")
-    ranks = rankdata(np.concatenate([bilabial_mm, vowel_mm]))
+    ranks = scipy.stats.rankdata(np.concatenate([bilabial_mm, vowel_mm]))
     return 1 - float((ranks[:n].sum() - n * (n + 1) / 2) / (n * m))
 
 

@@ -92,7 +92,7 @@ def lip_vertex_distances(*, pred: np.ndarray, target: np.ndarray, basis: np.ndar
         lips: int indices of the lip vertices.
 
     Returns:
-        (T,) float64 mm, to the precision of float32.
+        (T,) float64 mm.
     """
     difference = _difference(pred, target)
     distances = np.empty(len(difference))
@@ -121,15 +121,15 @@ def upper_face_dynamics(weights: np.ndarray, *, basis: np.ndarray, upper_face: n
     total = 0.0
     for first in range(0, len(upper_face), step):
         distances = _distances(weights, basis[:, upper_face[first : first + step]])
-        total += float(distances.std(axis=0, dtype=np.float64).sum())
+        total += float(distances.std(axis=0).sum())
     return total / len(upper_face)
 
 
 def _distances(weights: np.ndarray, basis: np.ndarray) -> np.ndarray:
-    """How far vertices are from neutral: (T, K) weights, (K, M, 3) basis -> (T, M) float32, axis by axis, which is fastest."""
+    """How far vertices are from neutral: (T, K) weights, (K, M, 3) basis -> (T, M) float64, axis by axis, which is fastest."""
     moving = np.abs(basis).max(axis=(1, 2)) > 0
-    fields = np.ascontiguousarray(np.moveaxis(basis[moving], 2, 0), np.float32)  # (3, K moving, M)
-    weights = np.asarray(weights, np.float32)[:, moving]
+    fields = np.ascontiguousarray(np.moveaxis(basis[moving], 2, 0), np.float64)  # (3, K moving, M)
+    weights = np.asarray(weights, np.float64)[:, moving]
     return np.sqrt(sum(np.square(weights @ field) for field in fields))
 
 

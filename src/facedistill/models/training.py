@@ -6,17 +6,19 @@ On the CPU two workers share each batch and their gradients are averaged. Networ
 """
 
 import copy
+import csv
+import io
 import math
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Protocol
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -56,11 +58,11 @@ class Run:
     work: Path
     audio_s_per_step: float
 
-    def fit(self) -> pd.DataFrame:
+    def fit(self) -> list[dict[str, float]]:
         """Trains `module` in place.
 
         Returns:
-            One row per `LOG_EVERY_STEPS` steps: step and the mean of each loss term.
+            One row per `LOG_EVERY_STEPS` steps: the last of them, and the mean of each loss term over them.
         """
         optimizer = torch.optim.AdamW(
             self.module.parameters(),
@@ -87,8 +89,8 @@ class Run:
                     self._save(step + 1, optimizer, schedule, log)
                     saved = time.monotonic()
         self.module.eval()
-        frame = pd.DataFrame(log)
-        return frame.groupby((frame["step"] - 1) // LOG_EVERY_STEPS).mean().round(6).astype({"step": int})
+        blocks = [log[first : first + LOG_EVERY_STEPS] for first in range(0, len(log), LOG_EVERY_STEPS)]
+        return [{name: fmean(row[name] for row in block) for name in block[0]} | {"step": block[-1]["step"]} for block in blocks]
 
     def finish(self) -> None:
         """Removes the resumable state; call once the results are on disk."""
@@ -161,11 +163,15 @@ class Run:
         return state["step"], state["log"]
 
 
-def write_log(path: Path, log: pd.DataFrame) -> None:
-    """Writes the loss curves as CSV for `dvc plots`."""
-    write_text(path, log.to_csv(index=False))
+def write_log(path: Path, log: Sequence[Mapping[str, float]]) -> None:
+    """Writes the loss curves as CSV for `dvc plots`, to six significant digits."""
+    text = io.StringIO()
+    table = csv.DictWriter(text, log[0], lineterminator="\n")
+    table.writeheader()
+    table.writerows({name: f"{value:.6g}" for name, value in row.items()} for row in log)
+    write_text(path, text.getvalue())
 
 
 def prepare_torch() -> None:
     """Makes training repeat bit for bit on one machine."""
-    torch.use_deterministic_algorithms(True)
+    torch.set_deterministic_debug_mode("error")

@@ -15,8 +15,8 @@ def device() -> torch.device:
 
 
 @contextmanager
-def workers(n_most: int = CPU_WORKERS) -> Iterator[ThreadPoolExecutor]:
-    """A pool of at most `n_most` workers; one feeds a GPU."""
+def workers() -> Iterator[ThreadPoolExecutor]:
+    """A pool of workers; one feeds a GPU."""
     if device().type == "cuda":
         with ThreadPoolExecutor(1) as pool:
             yield pool
@@ -24,7 +24,7 @@ def workers(n_most: int = CPU_WORKERS) -> Iterator[ThreadPoolExecutor]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with ThreadPoolExecutor(min(n_most, CPU_WORKERS), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        with ThreadPoolExecutor(CPU_WORKERS, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             yield pool
     finally:
         torch.set_num_threads(before)

@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 
 import numpy as np
+import scipy  # its parts load when used: scipy.signal takes a second, and audio at 16 kHz does not need it
 import soundfile as sf
-from scipy.signal import resample_poly
 
 from facedistill.core.errors import InputError
 from facedistill.core.files import atomic_path
@@ -31,7 +31,7 @@ def to_mono_16k(samples: np.ndarray, rate_hz: int) -> np.ndarray:
     mono = samples.mean(axis=1) if samples.ndim == 2 else samples
     if rate_hz != SAMPLE_RATE_HZ:
         divisor = np.gcd(rate_hz, SAMPLE_RATE_HZ)
-        mono = resample_poly(mono, SAMPLE_RATE_HZ // divisor, rate_hz // divisor)
+        mono = scipy.signal.resample_poly(mono, SAMPLE_RATE_HZ // divisor, rate_hz // divisor)
     return mono.astype(np.float32)
 
 

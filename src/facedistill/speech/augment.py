@@ -6,7 +6,6 @@ split is made with the same functions at fixed settings.
 
 import numpy as np
 from scipy.fft import irfft, next_fast_len, rfft, rfftfreq
-from scipy.signal import fftconvolve
 
 from facedistill.core.params import AugmentParams
 from facedistill.speech.audio import SAMPLE_RATE_HZ
@@ -52,7 +51,8 @@ def add_room(audio: np.ndarray, *, rt60_s: float, wet_db: float, rng: np.random.
     tail = rng.standard_normal(n_taps).astype(np.float32) * np.exp(-6.9 * np.arange(n_taps, dtype=np.float32) / n_taps)
     tail *= 10 ** (wet_db / 20) / np.sqrt(np.square(tail).sum())
     tail[0] = 1.0
-    return fftconvolve(audio, tail)[: len(audio)].astype(np.float32)
+    size = next_fast_len(len(audio) + n_taps - 1, real=True)
+    return irfft(rfft(audio, size) * rfft(tail, size), size)[: len(audio)].astype(np.float32)
 
 
 def add_noise(audio: np.ndarray, *, snr_db: float, tilt: float, rng: np.random.Generator) -> np.ndarray:
