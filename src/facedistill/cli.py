@@ -94,6 +94,8 @@ def notebook(
     normalize: Annotated[bool, typer.Option("--normalize", help="Only rewrite the sources in canonical form.")] = False,
 ) -> None:
     """Run notebooks strictly; the executed copies go to notebooks/executed."""
+    # jsonschema, under nbformat, would parse a grammar of IRIs for two seconds; notebooks have none to check.
+    sys.modules.setdefault("rfc3987_syntax", None)
     from facedistill import notebooks
     from facedistill.core.paths import NOTEBOOKS
 
