@@ -27,7 +27,7 @@ def _dense(border: np.ndarray) -> np.ndarray:
 
 
 def _inside(points: np.ndarray, polygon: np.ndarray) -> np.ndarray:
-    """Whether points (P, 2) lie in a polygon (N, 2), closed or not: a ray to the right meets its border an odd number of times."""
+    """Whether points (P, 2) lie in a polygon (N, 2): a ray to the right crosses its border an odd number of times."""
     (x1, y1), (x2, y2) = polygon.T[:, None], np.roll(polygon, -1, axis=0).T[:, None]
     x, y = points.T[..., None]
     meets = (y1 > y) != (y2 > y)
