@@ -14,6 +14,7 @@ from facedistill.animate import animate_batch, animate_one, find_model
 from facedistill.core.errors import InputError
 from facedistill.face.arkit import CURVES
 from facedistill.face.curves import n_frames
+from facedistill.models.ensemble import ensemble
 from facedistill.models.student import Student, StudentConfig, load_student, save_student
 from facedistill.speech.audio import read_audio
 
@@ -72,6 +73,15 @@ def test_the_csv_is_the_students_curves(model, tmp_path):
     curves = table[list(CURVES)].to_numpy()
     np.testing.assert_allclose(curves, student.animate(read_audio(recording), 30), atol=6e-5)
     assert 0 <= curves.min() and curves.max() <= 1
+    animate_one(recording, tmp_path / "b.csv", student, smoothed=True)
+    averaged = pd.read_csv(tmp_path / "b.csv")[list(CURVES)].to_numpy()
+    np.testing.assert_allclose(averaged, ensemble(student.animate(read_audio(recording))), atol=6e-5)
+
+
+def test_what_cannot_be_written_does_not_stop_the_batch(model, tmp_path, capsys):
+    (tmp_path / "out" / "a.csv").mkdir(parents=True)
+    assert animate_batch([speech(tmp_path / "a.wav"), speech(tmp_path / "b.wav")], tmp_path / "out", str(model)) == 1
+    assert (tmp_path / "out" / "b.csv").is_file() and "a.csv" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

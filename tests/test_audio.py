@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from facedistill.core.errors import InputError
-from facedistill.speech.audio import MIN_DURATION_S, read_audio, to_mono_16k, write_flac
+from facedistill.speech.audio import MIN_DURATION_S, read_audio, to_16k, write_flac
 
 
 def tone(rate_hz: int, duration_s: float = 0.5, frequency_hz: float = 440.0) -> np.ndarray:
@@ -34,7 +34,7 @@ def test_channels_are_averaged(tmp_path):
 
 def test_resampling_keeps_out_aliases():
     above_nyquist = tone(48_000, frequency_hz=12_000)
-    assert np.abs(to_mono_16k(above_nyquist, 48_000)[100:-100]).max() < 0.02  # the ends ring
+    assert np.abs(to_16k(above_nyquist, 48_000)[100:-100]).max() < 0.02  # the ends ring
 
 
 def test_silence_is_allowed(tmp_path):

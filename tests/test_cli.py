@@ -73,11 +73,11 @@ def test_named_stages_get_the_name(monkeypatch, command):
 @pytest.mark.parametrize(("n_failed", "code"), [(0, 0), (1, 2)])
 def test_animate_tells_of_failed_files(monkeypatch, tmp_path, n_failed, code):
     seen = []
-    fake(monkeypatch, "animate", animate_batch=lambda *arguments: seen.append(arguments) or n_failed)
-    assert run(monkeypatch, "animate", "a.wav", "b.flac", "-o", str(tmp_path)) == code
-    (recordings, out, model) = seen[0]
+    fake(monkeypatch, "animate", animate_batch=lambda *arguments, **options: seen.append((*arguments, options)) or n_failed)
+    assert run(monkeypatch, "animate", "a.wav", "b.flac", "-o", str(tmp_path), "--ensemble") == code
+    (recordings, out, model, options) = seen[0]
     assert [str(path) for path in recordings] == ["a.wav", "b.flac"]
-    assert (out, model) == (tmp_path, "on-device")
+    assert (out, model, options) == (tmp_path, "on-device", {"smoothed": True})
 
 
 @pytest.mark.parametrize("arguments", [["no-such-command"], ["distill"], ["animate", "a.wav"], ["prepare", "--fast"]])

@@ -160,7 +160,7 @@ def test_a_killed_stage_resumes_to_the_same_bytes(smoke_params, data, monkeypatc
 
     def dies(self, *batch):
         calls.append(None)
-        if len(calls) == 2 * CPU_WORKERS + 1:
+        if len(calls) == CPU_WORKERS + 1:
             raise KeyboardInterrupt
         return call(self, *batch)
 
@@ -172,7 +172,7 @@ def test_a_killed_stage_resumes_to_the_same_bytes(smoke_params, data, monkeypatc
     before = len(calls)
     distill(smoke_params, "on-device")
     steps = smoke_params.distill.students["on-device"].steps
-    assert len(calls) - before == CPU_WORKERS * (steps - 2)  # two steps were not made again
+    assert len(calls) - before == CPU_WORKERS * (steps - 1)  # one step was not made again
     assert weights(data, "on-device") == whole
     assert (data / "distill" / "on-device" / "losses.csv").read_bytes() == log
 

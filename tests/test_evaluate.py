@@ -95,7 +95,7 @@ def test_facts_of_the_systems(params, data):
     assert lookahead_ms["small"] == lookahead_ms["paired-only"] == 256 + 16
     assert lookahead_ms["real-time"] == 64 + 16
     assert lookahead_ms["real-time-ensemble"] == pytest.approx(64 + 16 + 1000 / 60)
-    assert lookahead_ms["amplitude-envelope"] == 15
+    assert lookahead_ms["amplitude-envelope"] is None
     assert facts["small"].weights_bytes > facts["on-device"].weights_bytes > 4 * facts["on-device"].parameters
     audio = np.random.default_rng(0).standard_normal(9000).astype(np.float32) * 0.1
     assert {system.animate(audio).shape for system in facts.values()} == {(n_frames(9000), 52)}

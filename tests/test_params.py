@@ -2,13 +2,20 @@ import pytest
 import yaml
 
 from facedistill.core.errors import InputError
-from facedistill.core.params import load_params
+from facedistill.core.params import N_VARIANTS, STEP_MS, load_params
 from facedistill.core.paths import PARAMS, PROFILES
+from facedistill.models.student import StudentConfig
+from facedistill.speech.espeak import VARIANTS
 
 
 @pytest.mark.parametrize("path", [PARAMS, *sorted(PROFILES.glob("*.yaml"))], ids=lambda path: path.stem)
 def test_every_profile_is_valid(path):
     load_params(path)
+
+
+def test_limits_agree_with_the_code_they_protect():
+    assert len(VARIANTS) == N_VARIANTS
+    assert StudentConfig(channels=8, past_ms=STEP_MS * 2, future_ms=STEP_MS, dilations=(1, 1)).window_samples
 
 
 def changed(tmp_path, key: str, value: object):
@@ -22,7 +29,7 @@ def changed(tmp_path, key: str, value: object):
     else:
         section[parts[-1]] = value
     path = tmp_path / "params.yaml"
-    path.write_text(yaml.safe_dump(values))
+    path.write_text(yaml.safe_dump(values, sort_keys=False))
     return path
 
 
@@ -41,9 +48,23 @@ def changed(tmp_path, key: str, value: object):
         (
             "distill.students.tiny-real-time.start",
             "small",
-            "distill.students: .* tiny-real-time.start: 'small'; allowed: null, on-device .as many channels.$",
+            "distill.students: .* tiny-real-time.start: 'small'; allowed: null, on-device .as many channels, no start of its",
         ),
         ("label", ..., "label: Field required"),
+        ("seed", "1", "seed: Input should be a valid integer"),
+        ("teach.encoder.trainable", "yes", "teach.encoder.trainable: Input should be a valid boolean"),
+        ("teach.encoder.width", 100, "teach.encoder: .*width: 100; allowed: multiples of 16"),
+        ("teach.augment.speed", [0, 1], "teach.augment.speed.0: Input should be greater than 0"),
+        ("teach.augment.gain_db", [float("nan"), 1], "teach.augment.gain_db.0: Input should be a finite number"),
+        ("prepare.synthetic.hours.test", float("inf"), "prepare.synthetic.hours.test: Input should be a finite number"),
+        ("prepare.synthetic.languages", [], "prepare.synthetic.languages: Tuple should have at least 1 item"),
+        ("prepare.synthetic.languages", ["ro"], "prepare.synthetic: .*'ro' is in languages too"),
+        ("prepare.synthetic.voices.paired", 41, "prepare.synthetic.voices: .*71 voices; allowed: at most 70"),
+        ("prepare.synthetic.rate_wpm", [10, 200], "prepare.synthetic.rate_wpm.0: Input should be greater than or equal to 80"),
+        ("distill.dilations", [1, 2], "distill: .*students.small: a window of 512 ms; allowed: 128 ms"),
+        ("distill.students.small.start", "real-time", "distill.students: .* small.start: 'real-time'; allowed: null .as many"),
+        ("distill.students.small", ..., "distill.students: .* no student 'small'"),
+        ("ablate.variants.paired-only.student", "nope", "ablate.variants.paired-only.student: 'nope'; allowed: small, on-device"),
         ("seed", -1, "seed: Input should be greater than or equal to 0"),
         ("ablate.variants.paired-only.data", "magic", "ablate.variants.paired-only.data: Input should be"),
     ],

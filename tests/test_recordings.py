@@ -31,6 +31,18 @@ def test_a_folder_of_anything_is_unlabelled(tmp_path):
         assert row.duration_s == pytest.approx(1.0, abs=0.15)
 
 
+def test_labels_and_transcripts_are_found_beside_recordings(tmp_path):
+    source = tmp_path / "in"
+    source.mkdir()
+    for name in "ab":
+        sf.write(source / f"{name}.wav", tone(16_000), 16_000)
+    (source / "a.tsv").write_text("0.0\t0.5\tm\n0.5\t1.0\ta\n")
+    (source / "b.txt").write_text("a few\nwords\n")
+    test, train = import_recordings(tmp_path / "out", source)
+    assert (test.split, train.split, train.transcript) == ("test-recordings", "unlabelled", "a few words")
+    assert [phone.label for phone in read_phones(tmp_path / "out" / test.phones)] == ["m", "a"]
+
+
 def manifest_row(**changes) -> dict:
     row = {
         "id": "x/1", "source": "s", "speaker": "p", "language": "pt-BR", "split": "test", "audio": "x.wav", "duration_s": 1.0,
@@ -53,10 +65,17 @@ def test_a_manifest_brings_labels_and_splits(tmp_path):
 
 @pytest.mark.parametrize(
     "content, message",
-    [("not json\n", "line 1 is not an utterance"), ('{"id": "a"}\n', "missing"), ("[]\n", "line 1"), ("", "no recordings")],
+    [
+        ("not json\n", "line 1 is not an utterance"),
+        ('{"id": "a"}\n', "missing"),
+        ("[]\n", "line 1"),
+        ("", "no recordings"),
+        (json.dumps(manifest_row(audio=5)), "line 1 is not an utterance .audio: 5 is no str"),
+        ("\udcff", "cannot be read as a manifest"),
+    ],
 )
 def test_bad_manifests_are_named(tmp_path, content, message):
-    (tmp_path / "m.jsonl").write_text(content)
+    (tmp_path / "m.jsonl").write_text(content, errors="surrogateescape")
     with pytest.raises(InputError, match=message):
         import_recordings(tmp_path / "out", tmp_path / "m.jsonl")
     with pytest.raises(InputError, match="no such manifest"):

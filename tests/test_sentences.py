@@ -11,7 +11,7 @@ import yaml
 from facedistill.core.errors import InputError
 from facedistill.core.paths import SENTENCES
 from facedistill.speech.espeak import STRESS_MARKS, Voice, synthesize
-from facedistill.speech.sentences import MIN_WORDS, read_sentences, utterance_texts
+from facedistill.speech.sentences import HELD_OUT, MIN_WORDS, read_sentences, utterance_texts
 
 INVENTORY = yaml.safe_load((SENTENCES / "inventory.yaml").read_text(encoding="utf-8"))
 FAST_WPM = 350  # labels do not depend on the rate
@@ -37,8 +37,9 @@ def test_every_language_has_an_inventory_and_distinct_sentences():
     assert sorted(path.stem for path in SENTENCES.glob("*.txt")) == sorted(INVENTORY)
     assert len(INVENTORY) >= 16
     for language in INVENTORY:
-        sentences = read_sentences(language)
+        sentences, held_out = read_sentences(language), read_sentences(language, HELD_OUT)
         assert len(set(sentences)) == len(sentences) >= 20
+        assert len(set(held_out)) == len(held_out) >= 8 and not set(held_out) & set(sentences)
 
 
 def test_texts_start_with_all_sentences_and_go_on_with_new_ones():

@@ -49,6 +49,12 @@ def test_no_voice_is_in_two_splits_but_for_the_tests(rows):
     assert len(set.union(*(voices[split] for split in TESTS))) <= SYNTHETIC.voices.test
 
 
+def test_no_text_of_training_is_spoken_in_a_test(rows):
+    trained = {row.transcript for row in rows if row.split in ("paired", "unlabelled")}
+    tested = [row.transcript for row in rows if row.split in ("validation", *TESTS)]
+    assert tested and not trained & set(tested)
+
+
 def test_unseen_languages_are_unseen(rows):
     assert {row.language for row in select(rows, "test-languages")} == set(SYNTHETIC.unseen_languages)
     assert {row.language for row in rows if row.split != "test-languages"} == set(SYNTHETIC.languages)

@@ -54,7 +54,7 @@ def teach() -> None:
 
 @app.command()
 def label() -> None:
-    """Let the teacher pseudo-label the unlabelled audio."""
+    """Let the teacher pseudo-label the training audio."""
     from facedistill.core.params import load_params
     from facedistill.label import label as run
 
@@ -115,9 +115,10 @@ def animate(
     recordings: Annotated[list[Path], typer.Argument(metavar="RECORDING...", help="Audio files: wav, flac, ogg, mp3.")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where the curves go, one CSV a recording.")],
     model: Annotated[str, typer.Option(metavar="NAME", help="A distilled student, or the path of one.")] = "on-device",
+    smoothed: Annotated[bool, typer.Option("--ensemble", help="Average three frames of 60 a second: less jitter.")] = False,
 ) -> None:
     """Turn recordings into ARKit curves at 30 frames a second; goes on past a bad file."""
     from facedistill.animate import animate_batch
 
-    if animate_batch(recordings, out, model) > 0:
+    if animate_batch(recordings, out, model, smoothed=smoothed) > 0:
         raise typer.Exit(BAD_INPUT)

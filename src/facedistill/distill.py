@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from facedistill.core.errors import InputError
 from facedistill.core.files import write_json
 from facedistill.core.manifest import read_manifest
-from facedistill.core.params import DistillParams, Params, StudentLosses
+from facedistill.core.params import GUIDE, DistillParams, Params, StudentLosses
 from facedistill.core.paths import DATA
 from facedistill.models.dataset import N_PHONE_CLASSES, Corpus, batch
 from facedistill.models.filterbank import GRID_FPS, HOP_SAMPLES
@@ -20,7 +20,6 @@ from facedistill.models.training import Run, prepare_torch, work_folder, write_l
 from facedistill.models.workers import device
 from facedistill.speech.audio import SAMPLE_RATE_HZ
 
-GUIDE = "small"  # the student of stage 1, frozen feature teacher of stage 2
 GUIDED_FRAMES = 63  # a second of every crop: a wide guide costs more than its narrow student does
 GUIDED_LAYERS = 2  # the deepest layers, which stand on the output grid: the last block and the hidden layer
 
@@ -126,13 +125,14 @@ def train_student(params: Params, recipe: Recipe) -> None:
     if recipe.start is not None:
         guided.student.load_state_dict(load_student(DATA / "distill" / recipe.start).state_dict())
     students = [GUIDE] * (guide is not None) + [recipe.start] * (recipe.start is not None)
-    inputs = sorted({recipe.corpus / row.curves for row in rows})
+    inputs = [recipe.corpus / "manifest.jsonl", *sorted({recipe.corpus / row.curves for row in rows})]
     inputs += [DATA / "distill" / name / "model.safetensors" for name in students]
+    settings = f"{params.seed}{recipe}{params.distill.model_dump_json()}"
     run = Run(
         name=f"{recipe.stage} {recipe.name}", module=guided, optimizer=params.distill.optimizer,
         steps=params.distill.students[recipe.student].steps, seed=params.seed,
         loss=StudentLoss(config, guide, corpus, params.distill, recipe.losses),
-        work=work_folder(f"{recipe.stage}-{recipe.name}", settings=f"{recipe}{params.distill.model_dump_json()}", inputs=inputs),
+        work=work_folder(f"{recipe.stage}-{recipe.name}", settings=settings, inputs=inputs),
         audio_s_per_step=params.distill.optimizer.batch_size * params.distill.optimizer.crop_s,
     )  # fmt: skip
     write_log(out / "losses.csv", run.fit())

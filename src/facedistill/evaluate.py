@@ -23,6 +23,7 @@ from facedistill.speech.audio import read_audio
 # question -> (system, what it is compared with)
 COMPARISONS = {
     "teacher-against-small-on-paired-data": ("teacher", "small-paired-only"),
+    "teacher-against-on-device-on-paired-data": ("teacher", "paired-only"),
     "on-device-against-teacher": ("on-device", "teacher"),
     "hybrid-against-no-feature-loss": ("on-device", "no-feature-loss"),
     "distilled-against-paired-only": ("on-device", "paired-only"),

@@ -1,4 +1,4 @@
-"""Stage `label`: the teacher's curves and phones for audio-only corpora, sharded, and resumable shard by shard."""
+"""Stage `label`: the teacher's curves and phones for all training audio, sharded, and resumable shard by shard."""
 
 import shutil
 from dataclasses import replace
@@ -39,9 +39,9 @@ def label(params: Params) -> None:
         for first in range(0, len(rows), size):
             shard = f"curves/label-{first // size:05d}.npz"
             labelled += _label_shard(work, shard, rows[first : first + size], teacher, params.label.chunk_s, progress)
+    write_manifest(work / "manifest.jsonl", labelled)
     shutil.rmtree(out, ignore_errors=True)
     shutil.move(work, out)
-    write_manifest(out / "manifest.jsonl", labelled)
 
 
 def _label_shard(

@@ -20,7 +20,7 @@ from facedistill.speech.audio import SAMPLE_RATE_HZ
 
 
 class TeacherLoss:
-    """Draws a batch and scores the teacher on it, at a posterior sample of z and at the prior's mean, half the batch each."""
+    """Draws a batch and scores the teacher on it, at the prior's mean, and every other utterance at a posterior sample of z."""
 
     def __init__(self, corpus: Corpus, params: TeachParams) -> None:
         self.corpus, self.params = corpus, params
@@ -71,7 +71,7 @@ def teach(params: Params) -> None:
         optimizer=params.teach.optimizer,
         steps=params.teach.steps,
         seed=params.seed,
-        work=work_folder("teach", settings=params.teach.model_dump_json(), inputs=inputs + encoder),
+        work=work_folder("teach", settings=f"{params.seed}{params.teach.model_dump_json()}", inputs=inputs + encoder),
         audio_s_per_step=params.teach.optimizer.batch_size * params.teach.optimizer.crop_s,
     )
     write_log(out / "losses.csv", run.fit())

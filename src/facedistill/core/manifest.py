@@ -23,9 +23,12 @@ class Utterance:
     transcript: str | None = None
     phones: str | None = None  # TSV: start_s, end_s, phone
     phoneset: str | None = None  # alphabet of the phone labels
-    label_kind: str | None = None  # exact, hand, forced or none
+    label_kind: str | None = None  # exact, hand, forced, teacher or none
     curves: str | None = None  # npz shard that holds the rig curves under the utterance's id
     licence: str | None = None
+
+
+OPTIONAL = {field.name for field in fields(Utterance) if field.default is None}
 
 
 def read_manifest(path: Path) -> list[Utterance]:
@@ -38,13 +41,25 @@ def read_manifest(path: Path) -> list[Utterance]:
         raise InputError(f"{path}: no such manifest; expected JSON Lines with one utterance a line")
     names = {field.name for field in fields(Utterance)}
     utterances = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as a manifest ({error}); expected JSON Lines") from None
+    for number, line in enumerate(lines[:-1] if lines[-1] == "" else lines, start=1):
         try:
             row = json.loads(line)
             utterances.append(Utterance(**{key: value for key, value in row.items() if key in names}))
+            _check_types(utterances[-1])
         except (json.JSONDecodeError, AttributeError, TypeError) as error:
             raise InputError(f"{path}: line {number} is not an utterance ({error})") from None
     return utterances
+
+
+def _check_types(utterance: Utterance) -> None:
+    for name, value in asdict(utterance).items():
+        allowed = (int, float) if name == "duration_s" else (str, type(None)) if name in OPTIONAL else (str,)
+        if not isinstance(value, allowed):
+            raise TypeError(f"{name}: {value!r} is no {allowed[0].__name__}")
 
 
 def write_manifest(path: Path, utterances: Iterable[Utterance]) -> None:

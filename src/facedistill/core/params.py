@@ -1,13 +1,19 @@
 """The one reader of params.yaml: a typed schema that is checked whole before any work starts."""
 
+import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from facedistill.core.errors import InputError
 from facedistill.core.paths import PARAMS
+
+GUIDE = "small"  # the student of stage 1, frozen feature teacher of stage 2
+N_VARIANTS = 70  # voices that espeak-ng brings and that a human vocal tract could have, see `speech.espeak`
+POSITION_GROUPS = 16  # of the encoder's positional convolution
+STEP_MS = 32  # a student sees two frames of the 16 ms grid, and two more for each unit of dilation
 
 Ratio = Annotated[float, Field(ge=0, le=1)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -22,12 +28,15 @@ def _ascends(bounds: tuple[float, float]) -> tuple[float, float]:
 
 
 Range = Annotated[tuple[float, float], AfterValidator(_ascends)]
+PositiveRange = Annotated[tuple[Positive, Positive], AfterValidator(_ascends)]
+Rate = Annotated[float, Field(ge=80, le=450)]  # what espeak-ng speaks
+Percent = Annotated[float, Field(ge=0, le=99)]
 
 
 class Section(BaseModel):
     """Every section is frozen and refuses unknown keys and wrong types."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class VoiceCounts(Section):
@@ -37,6 +46,13 @@ class VoiceCounts(Section):
     unlabelled: Count
     validation: Count
     test: Count
+
+    @model_validator(mode="after")
+    def _there_are_enough(self) -> Self:
+        n_voices = self.paired + self.unlabelled + self.validation + self.test
+        if n_voices > N_VARIANTS:
+            raise ValueError(f"{n_voices} voices; allowed: at most {N_VARIANTS} in all splits together")
+        return self
 
 
 class Hours(Section):
@@ -51,13 +67,20 @@ class Hours(Section):
 class SyntheticParams(Section):
     """The espeak-ng corpus."""
 
-    languages: tuple[str, ...]
-    unseen_languages: tuple[str, ...]
+    languages: Annotated[tuple[str, ...], Field(min_length=1)]
+    unseen_languages: Annotated[tuple[str, ...], Field(min_length=1)]
     voices: VoiceCounts
     hours: Hours
-    rate_wpm: Range
-    pitch: Range
-    pitch_range: Range
+    rate_wpm: Annotated[tuple[Rate, Rate], AfterValidator(_ascends)]
+    pitch: Annotated[tuple[Percent, Percent], AfterValidator(_ascends)]
+    pitch_range: Annotated[tuple[Percent, Percent], AfterValidator(_ascends)]
+
+    @model_validator(mode="after")
+    def _unseen_is_unseen(self) -> Self:
+        both = sorted(set(self.languages) & set(self.unseen_languages))
+        if both:
+            raise ValueError(f"unseen_languages: {both[0]!r} is in languages too; allowed: languages that are not")
+        return self
 
 
 class RecordingsParams(Section):
@@ -86,7 +109,7 @@ class PrepareParams(Section):
 class AugmentParams(Section):
     """Probabilities and ranges of the training augmentation."""
 
-    speed: Range
+    speed: PositiveRange
     gain_db: Range
     equalise: Ratio
     equaliser_db: NonNegative
@@ -122,6 +145,13 @@ class EncoderParams(Section):
     layers: Count
     heads: Count
     feed_forward: Count
+
+    @model_validator(mode="after")
+    def _width_divides(self) -> Self:
+        for name, parts in (("heads", self.heads), ("position groups", POSITION_GROUPS)):
+            if self.width % parts:
+                raise ValueError(f"width: {self.width}; allowed: multiples of {parts}, its {name}")
+        return self
 
 
 class GeneratorParams(Section):
@@ -174,11 +204,14 @@ class StudentParams(Section):
 
 
 def _starts_fit(students: dict[str, StudentParams]) -> dict[str, StudentParams]:
+    if GUIDE not in students:
+        raise ValueError(f"no student {GUIDE!r}, which guides the others")
     for name, student in students.items():
-        fitting = [other for other in students if other != name and students[other].channels == student.channels]
+        others = [other for other in students if other != name and students[other].start is None]
+        fitting = [other for other in others if students[other].channels == student.channels]
         if student.start is not None and student.start not in fitting:
             allowed = ", ".join(["null", *fitting])
-            raise ValueError(f"{name}.start: {student.start!r}; allowed: {allowed} (as many channels)")
+            raise ValueError(f"{name}.start: {student.start!r}; allowed: {allowed} (as many channels, no start of its own)")
     return students
 
 
@@ -202,6 +235,15 @@ class DistillParams(Section):
     losses: StudentLosses
     optimizer: OptimizerParams
     augment: AugmentParams
+
+    @model_validator(mode="after")
+    def _dilations_fill_windows(self) -> Self:
+        field_ms = STEP_MS * (1 + sum(self.dilations))
+        for name, student in self.students.items():
+            window_ms = student.past_ms + student.future_ms
+            if window_ms != field_ms:
+                raise ValueError(f"students.{name}: a window of {window_ms} ms; allowed: {field_ms} ms, which the dilations see")
+        return self
 
 
 class Variant(Section):
@@ -239,6 +281,14 @@ class Params(Section):
     evaluate: EvaluateParams
     notebooks: dict[str, dict[str, bool | int | float | str]]
 
+    @model_validator(mode="after")
+    def _variants_have_students(self) -> Self:
+        for name, variant in self.ablate.variants.items():
+            if variant.student not in self.distill.students:
+                allowed = ", ".join(self.distill.students)
+                raise ValueError(f"ablate.variants.{name}.student: {variant.student!r}; allowed: {allowed}")
+        return self
+
 
 def load_params(path: Path = PARAMS) -> Params:
     """Reads and validates a parameter file.
@@ -250,8 +300,8 @@ def load_params(path: Path = PARAMS) -> Params:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(f"{path}: cannot be read as YAML ({' '.join(str(error).split())})") from None
-    try:
-        return Params.model_validate(values)
+    try:  # as JSON, strictly: `seed: "1"` and `trainable: "yes"` are wrong types, and a list is a tuple
+        return Params.model_validate_json(json.dumps(values, default=str), strict=True)
     except ValidationError as error:
         raise InputError(f"{path}: {_one_line(error)}") from None
 

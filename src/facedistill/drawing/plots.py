@@ -19,6 +19,7 @@ VARIANTS = ("paired-only", "small-paired-only", "no-feature-loss")
 BASELINE = "amplitude-envelope"
 DODGE = 1.13  # systems of equal size are drawn this factor apart
 LONGEST_MS = 200.0
+INTERVALS = "Bars: 95 % bootstrap intervals over the voices of the test; one trained model each"
 
 
 def corpus_figure(splits: pd.DataFrame, phones: pd.DataFrame) -> Figure:
@@ -44,7 +45,7 @@ def corpus_figure(splits: pd.DataFrame, phones: pd.DataFrame) -> Figure:
         left += shares[name].to_numpy()
     classes.invert_yaxis()
     classes.xaxis.set_major_formatter(PercentFormatter(1))
-    classes.set(xlabel="Share of phones", title="Phone classes")
+    classes.set(xlabel="Share of phones", xlim=(0, 1), title="Phone classes")
     classes.legend(fontsize=8, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.17), frameon=False)
     # The degraded copies say again what the clean test says.
     bilabials = phones.loc[(phones["class"] == "bilabial") & (phones["split"] != "test-noisy"), "duration_ms"]
@@ -52,7 +53,7 @@ def corpus_figure(splits: pd.DataFrame, phones: pd.DataFrame) -> Figure:
     durations.axvline(bilabials.median(), color="black", linestyle="--")
     durations.set(
         xlabel=f"Duration of /p b m/ (ms; last bin: {LONGEST_MS - 10:.0f} and more)", ylabel="Phones",
-        title=f"Median {bilabials.median():.0f} ms, n = {len(bilabials):,}",
+        title=f"Closures: median {bilabials.median():.0f} ms, n = {len(bilabials):,}",
     )  # fmt: skip
     return fig
 
@@ -76,6 +77,8 @@ def intervals_figure(scores: pd.DataFrame, metrics: Sequence[str] = ("lip_gap_r"
         n = _n(scores, split, "pbm")
         ax.set_title(f"{SPLIT_NAMES.get(split, split)}\n{_n(scores, split, 'lip_gap_r')} utterances, {n} /p b m/", fontsize=11)
     axes[0, 0].invert_yaxis()
+    fig.supxlabel(INTERVALS, fontsize=10)
+    fig.get_layout_engine().set(h_pad=0.12)
     return fig
 
 
@@ -120,7 +123,10 @@ def size_figure(scores: pd.DataFrame, systems: pd.DataFrame, metrics: Sequence[s
         ax.set_title(f"{SPLIT_NAMES.get(split, split)}\n{_n(scores, split, 'pbm')} /p b m/", fontsize=11)
     for ax in axes[-1]:
         ax.set_xlabel("Parameters")
-    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False, fontsize=9)
+    fig.legend(
+        *axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False, fontsize=9,
+        title=f"{INTERVALS}. Systems of one size stand side by side.",
+    )  # fmt: skip
     return fig
 
 

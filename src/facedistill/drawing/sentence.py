@@ -113,4 +113,4 @@ def _label_phones(ax: Axes, phones: Sequence[Phone], moments: Sequence[Phone]) -
 
 
 def _colour(system: str) -> str:
-    return TRUTH_COLOUR if system == TRUTH else MODEL_COLOURS[system]
+    return TRUTH_COLOUR if system == TRUTH else MODEL_COLOURS.get(system, "#000000")

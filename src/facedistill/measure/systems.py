@@ -8,7 +8,7 @@ import numpy as np
 
 from facedistill.core.params import Params
 from facedistill.core.paths import DATA
-from facedistill.measure.baselines import WINDOW_S, amplitude_envelope
+from facedistill.measure.baselines import amplitude_envelope
 from facedistill.models.ensemble import DELAY_S, smooth
 from facedistill.models.filterbank import GRID_FPS
 from facedistill.models.student import load_student, n_parameters
@@ -47,7 +47,7 @@ def systems(params: Params) -> list[System]:
     students = [_student_system(DATA / "distill" / name) for name in params.distill.students]
     ensembles = [_ensemble_system(system, params.evaluate.ensemble) for system in students if system.name in ENSEMBLED]
     variants = [_student_system(DATA / "ablate" / name) for name in params.ablate.variants]
-    envelope = System("amplitude-envelope", amplitude_envelope, 0, 0, 1000 * WINDOW_S / 2)
+    envelope = System("amplitude-envelope", amplitude_envelope, 0, 0, None)  # it must know the loudest moment
     return [*found, *students, *ensembles, *variants, envelope]
 
 

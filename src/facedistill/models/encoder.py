@@ -5,6 +5,8 @@ has seven convolutions on the waveform: in minutes of CPU those do not get past 
 """
 
 import math
+import os
+import shutil
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from torch import Tensor, nn
 from transformers import HubertConfig, HubertModel
 
 from facedistill.core.errors import InputError
-from facedistill.core.params import EncoderParams
+from facedistill.core.params import POSITION_GROUPS, EncoderParams
 from facedistill.core.paths import ROOT
 from facedistill.models.filterbank import KERNEL_SAMPLES, POOL, STRIDE_SAMPLES, Block, Filterbank
 from facedistill.speech.audio import SAMPLE_RATE_HZ
@@ -46,7 +48,7 @@ def _scratch_config(params: EncoderParams) -> HubertConfig:
         hidden_size=params.width, num_hidden_layers=params.layers, num_attention_heads=params.heads,
         intermediate_size=params.feed_forward,
         conv_dim=(2 * params.filters, params.width), conv_kernel=(KERNEL_SAMPLES, POOL), conv_stride=(STRIDE_SAMPLES, POOL),
-        num_conv_pos_embeddings=32, num_conv_pos_embedding_groups=16,
+        num_conv_pos_embeddings=32, num_conv_pos_embedding_groups=POSITION_GROUPS,
         do_stable_layer_norm=True, **NO_DROPOUT,
     )  # fmt: skip
 
@@ -80,9 +82,11 @@ def encoder_from_config(config: dict) -> HubertModel:
 
 def save_encoder(encoder: HubertModel, folder: Path) -> None:
     """Saves a float16 checkpoint, which `teach.encoder.source` can name; the encoder itself is rounded to float16 by it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    encoder.half().save_pretrained(folder)
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    encoder.half().save_pretrained(temporary)
     encoder.float()
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(temporary, folder)
 
 
 def normalise_level(audio: Tensor) -> Tensor:

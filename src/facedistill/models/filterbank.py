@@ -61,7 +61,7 @@ class Filterbank(nn.Module):
 
 
 class Block(nn.Module):
-    """A dilated convolution with batch normalisation (folded into it for inference), ReLU and a residual where widths agree.
+    """A dilated convolution with batch normalisation, ReLU and a residual where widths agree.
 
     Valid, as students need it, so that the residual is cropped; or `same`, which keeps the length by padding with zeros.
     """

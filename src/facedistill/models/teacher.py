@@ -141,6 +141,7 @@ def save_teacher(teacher: Teacher, params: TeachParams, folder: Path) -> None:
     with atomic_path(folder / "model.safetensors") as temporary:
         save_file({key: value.contiguous() for key, value in teacher.state_dict().items()}, temporary)
     encoder = json.loads(teacher.encoder.config.to_json_string(use_diff=False))
+    encoder.pop("_name_or_path", None)  # where it was loaded from is a folder of this machine
     write_json(folder / "config.json", {"generator": params.generator.model_dump(), "encoder": encoder})
 
 

@@ -25,17 +25,20 @@ from tqdm import tqdm
 
 from facedistill.core.files import atomic_path, sha256, write_text
 from facedistill.core.params import OptimizerParams
-from facedistill.core.paths import WORK
+from facedistill.core.paths import PACKAGE, WORK
 from facedistill.models.workers import CPU_WORKERS, device, workers
 
 CHECKPOINT_EVERY_S = 20.0
 LOG_EVERY_STEPS = 10
+KEY_LETTERS = 16
 
 
 def work_folder(stage: str, *, settings: str, inputs: list[Path]) -> Path:
-    """A folder for resumable state, named by all that determines the result, so that stale state is never resumed."""
-    key = sha256(settings, *inputs)[:16]
-    return WORK / f"{stage}-{key}"
+    """A folder for resumable state, named by all that determines the result, code too; state of another result goes."""
+    folder = WORK / f"{stage}-{sha256(settings, *sorted(PACKAGE.rglob('*.py')), *inputs)[:KEY_LETTERS]}"
+    for stale in set(WORK.glob(f"{stage}-{'[0-9a-f]' * KEY_LETTERS}")) - {folder}:
+        shutil.rmtree(stale)
+    return folder
 
 
 class Loss(Protocol):

@@ -13,22 +13,22 @@ from facedistill.core.files import atomic_path
 SAMPLE_RATE_HZ = 16_000
 MIN_RATE_HZ, MAX_RATE_HZ = 4_000, 384_000
 MIN_DURATION_S = 0.02
-MAX_DURATION_S = 6 * 3600.0
+MAX_DURATION_S = 3 * 3600.0
+BLOCK_FRAMES = 2**20  # read at once, so that channels are averaged before there are hours of them
 STREAMED_BYTES = 2**31 - 2**16  # WAV sizes from here on mean "unknown"
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 
 
-def to_mono_16k(samples: np.ndarray, rate_hz: int) -> np.ndarray:
-    """Averages channels and resamples with a polyphase low-pass filter.
+def to_16k(mono: np.ndarray, rate_hz: int) -> np.ndarray:
+    """Resamples with a polyphase low-pass filter.
 
     Args:
-        samples: (S,) or (S, channels), full scale +-1.
-        rate_hz: sample rate of `samples`.
+        mono: (S,) full scale +-1.
+        rate_hz: sample rate of `mono`.
 
     Returns:
         (S',) float32 at 16 kHz, S' = ceil(S * 16000 / rate_hz).
     """
-    mono = samples.mean(axis=1) if samples.ndim == 2 else samples
     if rate_hz != SAMPLE_RATE_HZ:
         divisor = np.gcd(rate_hz, SAMPLE_RATE_HZ)
         mono = scipy.signal.resample_poly(mono, SAMPLE_RATE_HZ // divisor, rate_hz // divisor)
@@ -42,7 +42,7 @@ def read_audio(path: Path) -> np.ndarray:
         (S,) float32 at 16 kHz mono. Silence is allowed: a silent recording animates a resting face.
 
     Raises:
-        InputError: missing, not audio, empty or truncated, shorter than 20 ms, longer than 6 h, or not finite.
+        InputError: missing, not audio, empty or truncated, shorter than 20 ms, longer than 3 h, or not finite.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such recording")
@@ -51,14 +51,15 @@ def read_audio(path: Path) -> np.ndarray:
             rate_hz, declared = file.samplerate, file.frames
             _check_header(path, rate_hz, declared / rate_hz)
             cut_short = _is_cut_short(file.extra_info)
-            samples = file.read(dtype="float32", always_2d=True)
+            blocks = file.blocks(BLOCK_FRAMES, dtype="float32", always_2d=True)
+            mono = np.concatenate([np.zeros(0, np.float32), *(block.mean(axis=1) for block in blocks)])
     except (sf.SoundFileError, RuntimeError) as error:
         raise InputError(f"{path}: not readable as audio ({error}); allowed: {' '.join(AUDIO_SUFFIXES)}") from None
-    if cut_short or len(samples) < declared:
+    if cut_short or len(mono) < declared:
         raise InputError(f"{path}: truncated: the file ends before the audio that its header announces")
-    if not np.isfinite(samples).all():
+    if not np.isfinite(mono).all():
         raise InputError(f"{path}: contains NaN or infinite samples; allowed: finite samples")
-    return to_mono_16k(samples, rate_hz)
+    return to_16k(mono, rate_hz)
 
 
 def _check_header(path: Path, rate_hz: int, duration_s: float) -> None:

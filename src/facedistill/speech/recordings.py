@@ -18,8 +18,9 @@ def import_recordings(folder: Path, source: Path) -> list[Utterance]:
     """Converts recordings to 16 kHz mono FLAC below `folder`, and their phone labels to IPA.
 
     Args:
-        source: a folder that is searched for audio, all of it unlabelled; or a manifest, whose `train` split is unlabelled
-            data and whose `test` split, where it has phones, is test data.
+        source: a folder that is searched for audio: test data where phone labels lie beside a recording (`.tsv`: start_s, end_s,
+            phone; IPA), unlabelled otherwise, with the transcript beside it (`.txt`), if any; or a manifest, whose `train` split
+            is unlabelled data and whose `test` split, where it has phones, is test data.
 
     Raises:
         InputError: nothing there, or a recording or label file that cannot be read.
@@ -36,14 +37,18 @@ def found(source: Path) -> list[Utterance]:
     """The rows of a manifest, or one row for each audio file below a folder, in path order."""
     if not source.is_dir():
         return read_manifest(source)
-    paths = sorted(path for path in source.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
-    return [
-        Utterance(
-            id=path.relative_to(source).with_suffix("").as_posix(), source=source.name, speaker="unknown", language="und",
-            split="unlabelled", audio=path.relative_to(source).as_posix(), duration_s=0.0,
-        )
-        for path in paths
-    ]  # fmt: skip
+    return [_beside(source, path) for path in sorted(source.rglob("*")) if path.suffix.lower() in AUDIO_SUFFIXES]
+
+
+def _beside(source: Path, path: Path) -> Utterance:
+    """The row of an audio file, with what lies beside it under the same name."""
+    audio, transcript, phones = (path.with_suffix(suffix) for suffix in (path.suffix, ".txt", ".tsv"))
+    return Utterance(
+        id=path.relative_to(source).with_suffix("").as_posix(), source=source.name, speaker="unknown", language="und",
+        split="test" if phones.is_file() else "unlabelled", audio=audio.relative_to(source).as_posix(), duration_s=0.0,
+        transcript=" ".join(transcript.read_text("utf-8", "replace").split()) if transcript.is_file() else None,
+        phones=phones.relative_to(source).as_posix() if phones.is_file() else None,
+    )  # fmt: skip
 
 
 def _import_one(folder: Path, root: Path, row: Utterance) -> Utterance:

@@ -9,6 +9,8 @@ import numpy as np
 from facedistill.core.errors import InputError
 from facedistill.core.paths import SENTENCES
 
+HELD_OUT = SENTENCES / "held-out"  # what the test voices say, in the languages of training: no training text has these
+
 LENGTH_RATIO = (0.9, 1.6)  # letters of a recombination, as a share of the language's mean sentence: 2 to 5 s of speech
 MIN_WORDS, MAX_WORDS = 4, 16
 COMMA_RATIO, QUESTION_RATIO = 0.3, 0.2

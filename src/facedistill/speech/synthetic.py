@@ -19,7 +19,7 @@ from facedistill.face.rig import truth_curves
 from facedistill.speech.audio import SAMPLE_RATE_HZ, write_flac
 from facedistill.speech.augment import add_noise, add_room, telephone
 from facedistill.speech.espeak import VARIANTS, Voice, synthesize
-from facedistill.speech.sentences import utterance_texts
+from facedistill.speech.sentences import HELD_OUT, SENTENCES, utterance_texts
 
 SOURCE = "espeak-ng"
 SHARD_UTTERANCES = 500
@@ -42,10 +42,11 @@ class Plan:
     variants: Sequence[str]
     hours: float
     with_truth: bool
+    sentences: Path = SENTENCES
 
 
 def plans(params: SyntheticParams, seed: int) -> list[Plan]:
-    """Deals voice variants to splits by a seeded shuffle."""
+    """Deals voice variants to splits by a seeded shuffle; no sentence of training is spoken in a test."""
     shuffled = np.random.default_rng([seed, 0]).permutation(VARIANTS).tolist()
     voices: dict[str, list[str]] = {}
     for split, count in params.voices.model_dump().items():
@@ -54,8 +55,8 @@ def plans(params: SyntheticParams, seed: int) -> list[Plan]:
     return [
         Plan("paired", seen, voices["paired"], hours.paired, True),
         Plan("unlabelled", seen, voices["unlabelled"], hours.unlabelled, False),
-        Plan("validation", seen, voices["validation"], hours.validation, True),
-        Plan("test-voices", seen, voices["test"], hours.test, True),
+        Plan("validation", seen, voices["validation"], hours.validation, True, HELD_OUT),
+        Plan("test-voices", seen, voices["test"], hours.test, True, HELD_OUT),
         Plan("test-languages", unseen, voices["test"], hours.test, True),
     ]
 
@@ -63,7 +64,10 @@ def plans(params: SyntheticParams, seed: int) -> list[Plan]:
 def spoken(plan: Plan, params: SyntheticParams, seed: int) -> Iterator[tuple[str, Voice, str, np.ndarray, list[Phone]]]:
     """Speaks a split: (text, voice, id, audio, phones) until its hours are full, languages and voices in turn."""
     rng = np.random.default_rng([seed, *plan.split.encode()])
-    texts = dict(zip(plan.languages, map(utterance_texts, plan.languages, rng.spawn(len(plan.languages))), strict=True))
+    texts = {
+        language: utterance_texts(language, texts_rng, plan.sentences)
+        for language, texts_rng in zip(plan.languages, rng.spawn(len(plan.languages)), strict=True)
+    }
     spoken_samples, number = 0, 0
     while spoken_samples < plan.hours * 3600 * SAMPLE_RATE_HZ:
         language = plan.languages[number % len(plan.languages)]
