@@ -56,8 +56,8 @@ def outputs(scratch: Path) -> dict[str, list[Path]]:
     return {name: [scratch / out["path"] for out in stage.get("outs", [])] for name, stage in stages.items()}
 
 
-def run_smoke(scratch: Path) -> dict[str, list[Path]]:
-    """Makes everything in an empty folder and checks that it is there and up to date.
+def make_all(scratch: Path) -> dict[str, list[Path]]:
+    """Makes everything in the copy and checks that it is there and up to date.
 
     Returns:
         The outputs of every stage.
@@ -65,7 +65,6 @@ def run_smoke(scratch: Path) -> dict[str, list[Path]]:
     Raises:
         RuntimeError: a stage failed, or its outputs are missing, empty or not up to date.
     """
-    copy_tree(scratch)
     dvc(scratch, "repro")
     made = outputs(scratch)
     missing = [path.relative_to(scratch) for paths in made.values() for path in paths if not is_filled(path)]
@@ -87,7 +86,8 @@ if __name__ == "__main__":
     start_s = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="facedistill-smoke-") as folder:
         try:
-            stages = run_smoke(Path(folder).resolve())
+            copy_tree(Path(folder).resolve())
+            stages = make_all(Path(folder).resolve())
         except RuntimeError as error:
             sys.exit(f"error: {error}")
     print(f"smoke: {len(stages)} stages, {sum(map(len, stages.values()))} outputs, {time.monotonic() - start_s:.0f} s")

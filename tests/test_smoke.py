@@ -1,14 +1,76 @@
-"""The whole pipeline runs on the smoke profile, and a second run has nothing to do."""
+"""The whole pipeline on the smoke profile: killed once, finished, repeated from the cache, and one stage made a second time."""
 
+import os
+import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
-from smoke import ROOT, dvc, run_smoke
+import pytest
+import yaml
+from smoke import ROOT, copy_tree, dvc, environment, make_all
 
 
-def test_the_whole_pipeline_runs_on_the_smoke_profile(tmp_path: Path):
-    made = run_smoke(tmp_path)
+def kill_in(scratch: Path, stage: str) -> None:
+    """Starts `dvc repro` and ends it, and all that it started, with SIGKILL once it runs a stage."""
+    command = [sys.executable, "-u", "-m", "dvc", "repro"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen(command, cwd=scratch, env=environment(scratch), start_new_session=True, **pipes) as process:
+        for line in process.stdout:
+            if f"> python -m facedistill {stage}" in line:
+                os.killpg(process.pid, signal.SIGKILL)
+                return
+    raise AssertionError(f"{stage} was not reached")
+
+
+def stages(scratch: Path) -> dict[str, dict]:
+    return yaml.safe_load((scratch / "dvc.lock").read_text(encoding="utf-8"))["stages"]
+
+
+@pytest.fixture(scope="module")
+def scratch(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("smoke")
+    copy_tree(folder)
+    kill_in(folder, "teach")
+    assert list(stages(folder)) == ["prepare"]
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made(scratch) -> dict[str, list[Path]]:
+    return make_all(scratch)
+
+
+def test_a_killed_run_is_finished_by_the_next(made):
     notebooks = {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}
     assert {"prepare", "teach", "label", "evaluate", *notebooks} <= set(made)
-    lock = (tmp_path / "dvc.lock").read_bytes()
-    assert "up to date" in dvc(tmp_path, "repro")
-    assert (tmp_path / "dvc.lock").read_bytes() == lock
+
+
+def test_nothing_is_done_when_nothing_changed(scratch, made):
+    lock = (scratch / "dvc.lock").read_bytes()
+    assert "up to date" in dvc(scratch, "repro")
+    assert (scratch / "dvc.lock").read_bytes() == lock
+
+
+def test_what_is_lost_comes_back_from_the_cache(scratch, made):
+    lost = [path for name in ("prepare", "teach", "distill@small") for path in made[name]]
+    for path in lost:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    lock = (scratch / "dvc.lock").read_bytes()
+    dvc(scratch, "checkout")
+    assert all(path.exists() for path in lost)
+    assert (scratch / "dvc.lock").read_bytes() == lock
+    assert "up to date" in dvc(scratch, "repro")
+
+
+def test_a_stage_made_again_has_the_same_bytes(scratch, made):
+    before = stages(scratch)
+    dvc(scratch, "repro", "--force", "--single-item", "distill@tiny-real-time")
+    assert stages(scratch) == before
+
+
+def test_no_output_names_a_folder_of_this_machine(scratch, made):
+    files = [file for paths in made.values() for path in paths for file in ([path] if path.is_file() else path.rglob("*"))]
+    named = [file for file in files if file.is_file() and str(scratch).encode() in file.read_bytes()]
+    assert files and not named

@@ -34,6 +34,16 @@ def test_dense_equals_window_by_window(student, extra, seed):
     torch.testing.assert_close(student(audio), by_windows(student, audio), rtol=0, atol=2e-6)
 
 
+@torch.inference_mode()
+@pytest.mark.parametrize("channels, past_ms, future_ms", [(512, 256, 256), (128, 256, 256), (512, 448, 64), (128, 448, 64)])
+def test_dense_equals_window_by_window_in_the_papers_sizes(channels, past_ms, future_ms):
+    torch.manual_seed(0)
+    student = Student(StudentConfig(channels=channels, past_ms=past_ms, future_ms=future_ms))
+    student.train()(torch.randn(2, 16_000) * 0.1)
+    audio = torch.randn(1, student.config.window_samples + 5 * HOP_SAMPLES + 7) * 0.1
+    torch.testing.assert_close(student.eval()(audio), by_windows(student, audio), rtol=0, atol=1e-5)
+
+
 def test_a_frame_sees_its_window_and_nothing_else(student):
     audio = (torch.randn(1, TINY.window_samples + 4 * HOP_SAMPLES) * 0.1).requires_grad_()
     student(audio)[0, 2].square().sum().backward()
