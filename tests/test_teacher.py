@@ -104,6 +104,14 @@ def test_a_saved_encoder_is_a_source(smoke_params, tmp_path):
     torch.testing.assert_close(encode_at(loaded, audio, times_s), encode_at(scratch, audio, times_s), atol=2e-2, rtol=0)
 
 
+def test_a_saved_teacher_does_not_tell_where_its_encoder_lay(smoke_params, tmp_path):
+    save_encoder(build_encoder(smoke_params.teach.encoder.model_copy(update={"source": "scratch"})), tmp_path / "encoder")
+    teach_params = with_source(smoke_params, str(tmp_path / "encoder")).teach
+    save_teacher(build_teacher(teach_params), teach_params, tmp_path / "teach")
+    for file in (tmp_path / "teach" / "config.json", tmp_path / "encoder" / "config.json"):
+        assert str(tmp_path) not in file.read_text()
+
+
 @pytest.fixture
 def teacher(smoke_params) -> Teacher:
     torch.manual_seed(0)
