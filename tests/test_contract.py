@@ -155,6 +155,25 @@ def test_parameters_of_every_stage_exist(path: Path):
     assert sorted(key for key in wanted if not lookup(values, key)) == []
 
 
+@pytest.mark.parametrize("path", PARAM_FILES, ids=lambda path: path.name)
+def test_dependencies_on_other_students_are_those_of_the_parameters(path: Path):
+    """DVC cannot read a dependency out of params.yaml: dvc.yaml says again which student guides, starts and is varied."""
+    declared, params = read_yaml(ROOT / "dvc.yaml")["stages"], load_params(path)
+    students = params.distill.students
+    assert set(declared["distill"]["foreach"]) == set(students)
+    for name, item in declared["distill"]["foreach"].items():
+        assert item["guide"] == ("data/label" if name == "small" else "data/distill/small/model.safetensors")
+        start = students[name].start
+        assert item["start"] == "data/label" if start is None else item["start"].startswith(f"data/distill/{start}/")
+    assert set(declared["ablate"]["foreach"]) == set(params.ablate.variants)
+    for name, item in declared["ablate"]["foreach"].items():
+        variant = params.ablate.variants[name]
+        assert item["student"] == variant.student
+        assert item["labels"] == ("data/prepare/manifest.jsonl" if variant.data == "paired" else "data/label")
+        # No variant depends on a student, so none may read one.
+        assert variant.feature == 0 and (variant.data == "paired" or students[variant.student].start is None)
+
+
 # params.yaml and its profiles ---------------------------------------------------------------------------------------
 
 

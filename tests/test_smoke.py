@@ -58,10 +58,9 @@ def test_what_is_lost_comes_back_from_the_cache(scratch, made):
     for path in lost:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     lock = (scratch / "dvc.lock").read_bytes()
-    dvc(scratch, "checkout")
+    assert "Running stage" not in dvc(scratch, "repro")
     assert all(path.exists() for path in lost)
     assert (scratch / "dvc.lock").read_bytes() == lock
-    assert "up to date" in dvc(scratch, "repro")
 
 
 def test_a_stage_made_again_has_the_same_bytes(scratch, made):
