@@ -269,6 +269,13 @@ class EvaluateParams(Section):
     max_utterances: Count
 
 
+class ExportParams(Section):
+    """Stage 7: how many utterances of unlabelled and of test-voices calibrate int8 and measure every precision."""
+
+    calibration_utterances: Count
+    test_utterances: Count
+
+
 class Params(Section):
     """All of params.yaml."""
 
@@ -279,6 +286,7 @@ class Params(Section):
     distill: DistillParams
     ablate: AblateParams
     evaluate: EvaluateParams
+    export: ExportParams
     notebooks: dict[str, dict[str, bool | int | float | str]]
 
     @model_validator(mode="after")

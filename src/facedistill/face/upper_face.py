@@ -1,9 +1,8 @@
 """The upper face of a speaker: brows that follow prosody, and blinks, gaze and squint from seeded processes.
 
 Brows rise on accents of pitch and loudness (Cavé et al., 1996, "About the relationship between eyebrow movements and F0
-variations"; Flecha-García, 2010: about 60 ms ahead of the pitch accent). Blinks come every few seconds and gather in pauses
-(Bentivoglio et al., 1997: about 26 a minute in conversation; Nakano & Kitazawa, 2010); a lid falls faster than it rises
-(Trutoiu et al., 2011). Gaze dwells and jumps (Lee, Badler & Badler, 2002, "Eyes alive").
+variations"; Flecha-García, 2010: about 60 ms ahead of the pitch accent). Blinks gather in pauses (Nakano & Kitazawa, 2010);
+how lids and eyes move is in `eyes`.
 """
 
 import numpy as np
@@ -12,6 +11,20 @@ from scipy.ndimage import gaussian_filter1d, percentile_filter
 
 from facedistill.face.arkit import INDEX, N_CURVES
 from facedistill.face.curves import FPS
+from facedistill.face.eyes import (
+    BLINK_CLOSE_S,
+    BLINK_MEAN_S,
+    BLINK_OPEN_S,
+    DWELL_MEAN_S,
+    DWELL_SHORTEST_S,
+    GAZE_LIMIT,
+    GAZE_SPREAD,
+    SACCADE_S,
+    TO_LISTENER,
+    blink_interval_s,
+    eye_curves,
+    lid_closure,
+)
 from facedistill.face.phones import Phone, sounds
 from facedistill.speech.audio import SAMPLE_RATE_HZ
 
@@ -26,11 +39,7 @@ N_FFT = 512  # at least two windows: no circular wrap-around
 ACCENT_LEAD_S = 0.06
 ACCENT_RISE_S, ACCENT_FALL_S = 0.18, 0.35
 ACCENT_DISTANCE_S = 0.5
-BLINK_MEAN_S, BLINK_SHORTEST_S = 4.0, 0.7
-BLINK_CLOSE_S, BLINK_OPEN_S = 0.075, 0.135  # 210 ms together, scaled by up to 15 % either way
 PAUSE_S, PAUSE_PULL_S = 0.15, 0.8  # a blink moves to a pause of this length if one starts this near
-DWELL_MEAN_S = 1.4
-SACCADE_S = 0.035
 
 
 def upper_face_curves(
@@ -59,17 +68,13 @@ def upper_face_curves(
         "browOuterUp": 0.6 * brows,
         "browDown": 0.3 * np.clip(squint - 0.05, 0, None) * (1 - brows),
         "eyeWide": 0.25 * brows * (1 - lids),
-        "eyeBlink": np.maximum(lids, 0.35 * np.clip(-up, 0, None)),  # the lids follow the eyes down
         "eyeSquint": 0.5 * squint + 0.2 * lids,
-        "eyeLookUp": np.clip(up, 0, None),
-        "eyeLookDown": np.clip(-up, 0, None),
     }
     for name, value in values.items():
         for side in ("",) if name in INDEX else ("Left", "Right"):
             curves[:, INDEX[name + side]] = value
-    for side, inwards in (("Left", right), ("Right", -right)):  # the left eye looks in where the head's right is
-        curves[:, INDEX[f"eyeLookIn{side}"]] = np.clip(inwards, 0, None)
-        curves[:, INDEX[f"eyeLookOut{side}"]] = np.clip(-inwards, 0, None)
+    for name, value in eye_curves(lids, right, up).items():
+        curves[:, INDEX[name]] = value
     return np.clip(curves, 0, 1, out=curves)
 
 
@@ -147,25 +152,22 @@ def _blinks(phones: list[Phone], time_s: np.ndarray, rng: np.random.Generator) -
     pauses_s = np.array([phone.start_s for phone in phones if not sounds(phone.label) and phone.end_s - phone.start_s >= PAUSE_S])
     clock_s = -rng.uniform(0, BLINK_MEAN_S)  # so that the first blink is as likely at the start as anywhere
     while True:
-        # Gamma intervals over a refractory time: irregular, but never two at once.
-        clock_s += BLINK_SHORTEST_S + rng.gamma(2.0, (BLINK_MEAN_S - BLINK_SHORTEST_S) / 2.0)
+        clock_s += blink_interval_s(rng)
         scale, depth = rng.uniform(0.85, 1.15), rng.uniform(0.9, 1.0)
         if clock_s > end_s:
             return lids
         near = pauses_s[np.abs(pauses_s - clock_s) < PAUSE_PULL_S]
         peak_s = near[np.abs(near - clock_s).argmin()] + BLINK_CLOSE_S if len(near) else clock_s
         window = slice(*np.searchsorted(time_s, [peak_s - scale * BLINK_CLOSE_S, peak_s + scale * BLINK_OPEN_S]))
-        offset_s = (time_s[window] - peak_s) / scale
-        phase = np.where(offset_s < 0, offset_s / BLINK_CLOSE_S, offset_s / BLINK_OPEN_S)
-        lids[window] = np.maximum(lids[window], depth * 0.5 * (1 + np.cos(np.pi * phase)))
+        lids[window] = np.maximum(lids[window], depth * lid_closure((time_s[window] - peak_s) / scale))
 
 
 def _gaze(time_s: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """(T,) gaze to the head's right and (T,) up, in [-0.4, 0.4]: dwells around the listener, joined by saccades."""
+    """(T,) gaze to the head's right and (T,) up: dwells around the listener, joined by saccades."""
     n_dwells = 4 + int(2 * (time_s[-1] if len(time_s) else 0.0) / DWELL_MEAN_S)
-    starts_s = np.cumsum(0.25 + rng.gamma(2.0, (DWELL_MEAN_S - 0.25) / 2.0, n_dwells)) - DWELL_MEAN_S
-    aims = np.clip(rng.normal(0.0, (0.10, 0.06), (n_dwells, 2)), -0.4, 0.4)
-    aims[rng.random(n_dwells) < 0.4] = 0.0  # back to the listener
+    starts_s = np.cumsum(DWELL_SHORTEST_S + rng.gamma(2.0, (DWELL_MEAN_S - DWELL_SHORTEST_S) / 2.0, n_dwells)) - DWELL_MEAN_S
+    aims = np.clip(rng.normal(0.0, GAZE_SPREAD, (n_dwells, 2)), -GAZE_LIMIT, GAZE_LIMIT)
+    aims[rng.random(n_dwells) < TO_LISTENER] = 0.0  # back to the listener
     knots_s = np.stack([starts_s - SACCADE_S / 2, starts_s + SACCADE_S / 2], axis=1).ravel()
     positions = np.repeat(np.concatenate([np.zeros((1, 2)), aims]), 2, axis=0)[1:-1]
     return np.interp(time_s, knots_s, positions[:, 0]), np.interp(time_s, knots_s, positions[:, 1])

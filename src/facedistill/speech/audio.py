@@ -39,7 +39,19 @@ def read_audio(path: Path) -> np.ndarray:
     """Reads a recording of any rate and channel count.
 
     Returns:
-        (S,) float32 at 16 kHz mono. Silence is allowed: a silent recording animates a resting face.
+        (S,) float32 at 16 kHz mono.
+
+    Raises:
+        InputError: see `read_mono`.
+    """
+    return to_16k(*read_mono(path))
+
+
+def read_mono(path: Path) -> tuple[np.ndarray, int]:
+    """Reads a recording at its own rate, its channels averaged.
+
+    Returns:
+        (S,) float32, and the sample rate in Hz. Silence is allowed: a silent recording animates a resting face.
 
     Raises:
         InputError: missing, not audio, empty or truncated, shorter than 20 ms, longer than 3 h, or not finite.
@@ -59,7 +71,7 @@ def read_audio(path: Path) -> np.ndarray:
         raise InputError(f"{path}: truncated: the file ends before the audio that its header announces")
     if not np.isfinite(mono).all():
         raise InputError(f"{path}: contains NaN or infinite samples; allowed: finite samples")
-    return to_16k(mono, rate_hz)
+    return mono, rate_hz
 
 
 def _check_header(path: Path, rate_hz: int, duration_s: float) -> None:
