@@ -1,7 +1,7 @@
 """Stage `evaluate`: every system on every test split, with confidence intervals, and the comparisons that the paper claims."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from tqdm import tqdm
@@ -15,7 +15,7 @@ from facedistill.face.head import head
 from facedistill.face.phones import read_phones
 from facedistill.measure.scores import UtteranceScores, score_utterance
 from facedistill.measure.statistics import aggregate, compare
-from facedistill.measure.systems import System, systems
+from facedistill.measure.systems import Animate, System, systems
 from facedistill.models.training import prepare_torch
 from facedistill.models.workers import workers
 from facedistill.speech.audio import read_audio
@@ -40,7 +40,7 @@ def evaluate(params: Params) -> None:
     table = systems(params)
     scores, comparisons = {}, {}
     for split, rows in test_splits(params).items():
-        measured = score_split(rows, table, split)
+        measured = score_split(rows, {system.name: system.animate for system in table}, split)
         settings = {"n_boot": params.evaluate.bootstrap, "groups": [(row.source, row.speaker) for row in rows]}
         scores[split] = {
             name: aggregate(values, rng=np.random.default_rng(params.seed), **settings) for name, values in measured.items()
@@ -50,10 +50,10 @@ def evaluate(params: Params) -> None:
             for question, (one, other) in COMPARISONS.items()
             if one in measured and other in measured
         }
-    write_json(out / "scores.json", _rounded(scores))
-    write_json(out / "comparisons.json", _rounded(comparisons))
+    write_json(out / "scores.json", rounded(scores))
+    write_json(out / "comparisons.json", rounded(comparisons))
     write_json(out / "systems.json", {system.name: _facts(system) for system in table})
-    write_json(out / "metrics.json", _rounded(headlines(scores)))
+    write_json(out / "metrics.json", rounded(headlines(scores)))
 
 
 def test_splits(params: Params) -> dict[str, list[Utterance]]:
@@ -67,18 +67,18 @@ def test_splits(params: Params) -> dict[str, list[Utterance]]:
     return splits
 
 
-def score_split(rows: Sequence[Utterance], table: Sequence[System], split: str) -> dict[str, list[UtteranceScores]]:
-    """Every system's raw scores, utterance by utterance."""
+def score_split(rows: Sequence[Utterance], systems: Mapping[str, Animate], split: str) -> dict[str, list[UtteranceScores]]:
+    """The raw scores of every system, by name, utterance by utterance."""
     truth = read_curves(DATA / "prepare", rows)
 
     def score(row: Utterance) -> list[UtteranceScores]:
         audio, phones = read_audio(DATA / "prepare" / row.audio), read_phones(DATA / "prepare" / row.phones)
         given = {"fps": FPS, "head": head(), "target": truth.get(row.id)}
-        return [score_utterance(system.animate(audio), phones, **given) for system in table]
+        return [score_utterance(animate(audio), phones, **given) for animate in systems.values()]
 
     with workers() as pool:
         scored = list(tqdm(pool.map(score, rows), total=len(rows), desc=f"evaluate {split}", unit="utterance", mininterval=5))
-    return {system.name: [scores[number] for scores in scored] for number, system in enumerate(table)}
+    return {name: [scores[number] for scores in scored] for number, name in enumerate(systems)}
 
 
 def headlines(scores: dict) -> dict[str, dict[str, dict[str, float]]]:
@@ -93,10 +93,10 @@ def _facts(system: System) -> dict[str, float | int | None]:
     return {"parameters": system.parameters, "weights_bytes": system.weights_bytes, "lookahead_ms": system.lookahead_ms}
 
 
-def _rounded(value: object) -> object:
+def rounded(value: object) -> object:
     """Rounds every float, and turns NaN (not measurable) into null: JSON has no NaN."""
     if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
+        return {key: rounded(item) for key, item in value.items()}
     if isinstance(value, float):
         return None if math.isnan(value) else round(value, DIGITS)
     return value

@@ -16,6 +16,7 @@ from facedistill.models.teacher import load_teacher
 from facedistill.models.workers import device
 
 ENSEMBLED = ("real-time", "tiny-real-time")
+Animate = Callable[[np.ndarray], np.ndarray]  # (S,) audio at 16 kHz -> (T, K) curves at 60 fps
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class System:
     """
 
     name: str
-    animate: Callable[[np.ndarray], np.ndarray]
+    animate: Animate
     parameters: int
     weights_bytes: int
     lookahead_ms: float | None

@@ -1,0 +1,1 @@
+"""Students as ONNX files: graphs, precisions, working memory and model cards."""

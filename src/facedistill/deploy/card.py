@@ -1,0 +1,114 @@
+"""The model card that travels with an exported student: what it is, how it was made, how good it is and where it ends."""
+
+from collections.abc import Mapping
+
+from facedistill.runtime.model import Facts
+
+METRICS = {
+    "lip_gap_r": "correlation of the lip gap",
+    "pbm": "lips closed on p, b, m (at 5 % false closures)",
+    "closure_auc": "AUC of closed lips, p, b, m against vowels",
+    "lve_mm": "lip vertex error, mm",
+}
+
+CARD = """# {name}
+
+A student of facedistill: {n_parameters:,} parameters of convolutions and fully-connected layers that turn speech into the
+{n_curves} ARKit curves, {hop_ms:g} ms at a time.
+
+| | |
+|---|---|
+| input | mono sound at {rate:,} Hz |
+| window | {window_ms:g} ms, of which {past_ms:g} ms are past and {future_ms:g} ms future |
+| output | curves in 0..1, named in the files' metadata; a frame every {hop_ms:g} ms, {past_ms:g} ms after the start of its window |
+| licence | {licence} |
+| training data | SHA-256 `{data}`; which corpora, and under which licences, is in the manifest of `data/prepare` |
+
+## Files
+
+{files}
+
+`{name}.onnx` is a step in a stream: `frames` (L, {frame}), each row the {hop} samples before and the {hop} new ones, and the
+histories that the step before gave, at first zeros -> `curves` (L, {n_curves}) and the histories of the next step. A frame is
+valid once its whole window has been heard: run the first {warm_up} steps on silence. `facedistill.runtime` does all of this.
+A file that ends in `-window.onnx` is a pure function of one window: `window` (1, {window}) -> `curves` (1, {n_curves}). Both give the same
+bits. float16 holds half-precision weights and computes in float32; int8 holds and computes 8 bits behind the filterbank, in
+standard QuantizeLinear and DequantizeLinear. Working memory is one step's: activations, and state before and after.
+
+## Quality
+
+On {n_test} utterances of voices that no model was trained on (synthetic speech), through the streaming engine, with 95 % intervals:
+
+{quality}
+
+{drift}
+
+## Limits
+
+Trained on synthetic speech with rule-made labels: on real recordings lips close less often than they should. Eyes and brows follow
+the averages of speech; blinks are better added by a layer of their own. Music, crowds and several voices at once were not tested.
+The curves move lips, not meaning: they are no evidence of what was said.
+"""
+
+
+def model_card(facts: Facts, n_parameters: int, files: Mapping[str, Mapping], quality: Mapping[str, Mapping]) -> str:
+    """The card as Markdown.
+
+    Args:
+        facts: of any of the files.
+        n_parameters: of the student.
+        files: {file name: precision, kind, bytes, sha256, activations_bytes, state_bytes}.
+        quality: {"scores": {precision: aggregate}, "differences", "tolerances": {precision: weights}}.
+    """
+    scores = quality["scores"]
+    per_ms = facts.sample_rate_hz / 1000
+    return CARD.format(
+        name=facts.name,
+        n_parameters=n_parameters,
+        n_curves=len(facts.curves),
+        rate=facts.sample_rate_hz,
+        window=facts.window_samples,
+        window_ms=facts.window_samples / per_ms,
+        past_ms=facts.past_samples / per_ms,
+        future_ms=facts.future_samples / per_ms,
+        hop=facts.hop_samples,
+        hop_ms=facts.hop_samples / per_ms,
+        frame=2 * facts.hop_samples,
+        warm_up=facts.window_samples // facts.hop_samples - 2,
+        licence=facts.licence,
+        data=facts.training_data_sha256,
+        files=_files(files),
+        n_test=scores["float32"]["lip_gap_r"]["n"],
+        quality=_quality(scores),
+        drift=_drift(quality),
+    )
+
+
+def _files(files: Mapping[str, Mapping]) -> str:
+    rows = [
+        f"| `{name}` | {file['bytes'] / 1e6:.2f} MB | {(file['activations_bytes'] + file['state_bytes']) / 1e6:.3f} MB "
+        f"| `{file['sha256']}` |"
+        for name, file in files.items()
+    ]
+    return "\n".join(["| file | weights | working memory | SHA-256 |", "|---|---|---|---|", *rows])
+
+
+def _quality(scores: Mapping[str, Mapping]) -> str:
+    rows = [
+        f"| {title} | " + " | ".join(_interval(table[metric]) for table in scores.values()) + " |"
+        for metric, title in METRICS.items()
+    ]
+    return "\n".join([f"| | {' | '.join(scores)} |", "|---|" + "---|" * len(scores), *rows])
+
+
+def _interval(summary: Mapping[str, float | None]) -> str:
+    if summary["value"] is None:
+        return "not measurable"
+    if summary["low"] is None:
+        return f"{summary['value']:.3f}"
+    return f"{summary['value']:.3f} [{summary['low']:.3f}, {summary['high']:.3f}]"
+
+
+def _drift(quality: Mapping[str, Mapping]) -> str:
+    parts = [f"{precision} {value:.2g}" for precision, value in quality["differences"].items()]
+    return f"The largest difference of any curve from the PyTorch network on test speech: {', '.join(parts)}."

@@ -1,0 +1,67 @@
+"""The working memory of inference, exactly, from the graph: what must be held besides the weights while one step is computed."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from onnx import helper, shape_inference
+
+
+@dataclass(frozen=True)
+class WorkingMemory:
+    """Bytes.
+
+    Attributes:
+        activations: the most that intermediate tensors take at any one time, each kept from the node that makes it to the last
+            that reads it.
+        state: all inputs and outputs of the graph; histories count twice, before and after the step.
+    """
+
+    activations: int
+    state: int
+
+    @property
+    def total(self) -> int:
+        return self.activations + self.state
+
+
+def working_memory(model: onnx.ModelProto, n_rows: int = 1) -> WorkingMemory:
+    """Counts the working memory of a graph that runs node by node.
+
+    Args:
+        model: an exported graph.
+        n_rows: 16 ms steps computed at once; a window graph has none to choose.
+    """
+    sizes = _sizes(model, n_rows)
+    graph = model.graph
+    outside = {tensor.name for tensor in (*graph.input, *graph.output)}
+    weights = {weight.name for weight in graph.initializer}
+    weights |= {node.output[0] for node in graph.node if node.input and set(node.input) <= weights}  # casts of float16 weights
+    readers = Counter(name for node in graph.node for name in node.input)
+    held, peak = 0, 0
+    for node in graph.node:
+        made = [name for name in node.output if name not in outside | weights]
+        held += sum(sizes[name] for name in made)
+        peak = max(peak, held)
+        for name in node.input:
+            readers[name] -= 1
+            if readers[name] == 0 and name not in outside | weights:
+                held -= sizes[name]
+    return WorkingMemory(activations=peak, state=sum(sizes[name] for name in outside))
+
+
+def _sizes(model: onnx.ModelProto, n_rows: int) -> dict[str, int]:
+    """Bytes of every tensor that is not a weight."""
+    fixed = onnx.ModelProto.FromString(model.SerializeToString())
+    for tensor in (*fixed.graph.input, *fixed.graph.output):
+        for dimension in tensor.type.tensor_type.shape.dim:
+            if dimension.dim_param:
+                dimension.dim_value = n_rows
+    graph = shape_inference.infer_shapes(fixed, strict_mode=True, data_prop=True).graph
+    return {tensor.name: _bytes(tensor.type.tensor_type) for tensor in (*graph.input, *graph.output, *graph.value_info)}
+
+
+def _bytes(tensor: onnx.TypeProto.Tensor) -> int:
+    shape = [dimension.dim_value for dimension in tensor.shape.dim]
+    return int(np.prod(shape, dtype=np.int64)) * helper.tensor_dtype_to_np_dtype(tensor.elem_type).itemsize

@@ -1,0 +1,165 @@
+"""The glTF 2.0 container: JSON plus bytes, read with every offset checked before it is used, and extended at the end only."""
+
+import base64
+import dataclasses
+import json
+import math
+import struct
+from pathlib import Path
+from urllib.parse import unquote
+
+import numpy as np
+
+from facedistill.formats.parsing import field, parse_json
+
+MAGIC, VERSION = b"glTF", 2
+HEADER, CHUNK = struct.Struct("<4sII"), struct.Struct("<I4s")
+JSON_CHUNK, BIN_CHUNK = b"JSON", b"BIN\0"
+FLOAT = 5126
+COMPONENTS = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", FLOAT: "<f4"}
+DATA_URI = "data:"
+
+
+@dataclasses.dataclass
+class Gltf:
+    """A glTF document in memory.
+
+    Attributes:
+        content: the JSON, with everything in it that this package does not know.
+        binary: the BIN chunk, which is buffer 0 where that has no `uri`; grows by `append`.
+        chunks: further chunks of a GLB, kept as they are.
+        folder: where buffers in files of their own lie.
+    """
+
+    content: dict
+    binary: bytearray = dataclasses.field(default_factory=bytearray)
+    chunks: list[tuple[bytes, bytes]] = dataclasses.field(default_factory=list)
+    folder: Path = Path()
+
+    def item(self, key: str, index: object) -> dict:
+        """`content[key][index]`, an object.
+
+        Raises:
+            ValueError: not there.
+        """
+        items = field(self.content, key, list, [])
+        if type(index) is not int or not 0 <= index < len(items) or not isinstance(items[index], dict):
+            raise ValueError(f"{key}[{str(index)[:20]}] is not there; {len(items)} are")
+        return items[index]
+
+    def accessor(self, index: object) -> np.ndarray:
+        """(count,) float64 of an accessor of numbers; normalised integers as the fractions that they stand for.
+
+        Raises:
+            ValueError: its bytes are not all there, or are compressed or sparse.
+        """
+        accessor = self.item("accessors", index)
+        kind, count = field(accessor, "componentType", int), field(accessor, "count", int)
+        if field(accessor, "type", str) != "SCALAR" or kind not in COMPONENTS or "sparse" in accessor:
+            raise ValueError(f"accessors[{index}]; allowed in an animation of weights: SCALAR numbers, not sparse")
+        dtype = np.dtype(COMPONENTS[kind])
+        data = self._view(field(accessor, "bufferView", int))
+        start = field(accessor, "byteOffset", int, 0)
+        if start < 0 or count < 1 or start + count * dtype.itemsize > len(data):
+            raise ValueError(f"accessors[{index}] does not fit into its bufferView")
+        values = np.frombuffer(data, dtype, count, start).astype(np.float64)
+        if not np.isfinite(values).all():
+            raise ValueError(f"accessors[{index}] holds a number that is not finite")
+        if dtype.kind == "f":
+            return values
+        if accessor.get("normalized") is not True:
+            raise ValueError(f"accessors[{index}] holds whole numbers; allowed: floats, or `normalized` ones")
+        return np.maximum(values / np.iinfo(dtype).max, -1.0)
+
+    def append(self, values: np.ndarray, *, bounds: bool = False, target: int | None = None) -> int:
+        """Adds an accessor over new bytes; the index of it.
+
+        Args:
+            values: (count,) or (count, 3), float32 or an unsigned integer type.
+            bounds: with the least and the greatest value.
+            target: what a graphics card uses the bytes as.
+        """
+        accessor = {"bufferView": self.append_view(values, target), **describe(values)}
+        return self.append_item("accessors", accessor | (limits(values) if bounds else {}))
+
+    def append_view(self, values: np.ndarray, target: int | None = None) -> int:
+        """Adds the bytes of `values` at the end and a bufferView over them; the index of it."""
+        self.binary += bytes(-len(self.binary) % 4)
+        view = {"buffer": 0, "byteOffset": len(self.binary), "byteLength": values.nbytes}
+        self.binary += values.astype(values.dtype.newbyteorder("<")).tobytes()
+        return self.append_item("bufferViews", view | ({} if target is None else {"target": target}))
+
+    def append_item(self, key: str, item: dict) -> int:
+        """Adds to one of the lists of the JSON; the index of it."""
+        items = self.content[key] = field(self.content, key, list, [])
+        items.append(item)
+        return len(items) - 1
+
+    def to_bytes(self) -> bytes:
+        """The document as a GLB."""
+        self.binary += bytes(-len(self.binary) % 4)
+        self.content["buffers"][0]["byteLength"] = len(self.binary)
+        text = json.dumps(self.content, separators=(",", ":")).encode()
+        chunks = [(JSON_CHUNK, text + b" " * (-len(text) % 4)), (BIN_CHUNK, bytes(self.binary)), *self.chunks]
+        body = b"".join(CHUNK.pack(len(data), kind) + data for kind, data in chunks)
+        return HEADER.pack(MAGIC, VERSION, HEADER.size + len(body)) + body
+
+    def _view(self, index: int) -> memoryview:
+        view = self.item("bufferViews", index)
+        if "extensions" in view:
+            raise ValueError(f"bufferViews[{index}] has extensions, as if it were compressed; allowed: plain animation data")
+        start, length = field(view, "byteOffset", int, 0), field(view, "byteLength", int)
+        data = self._buffer(field(view, "buffer", int))
+        if start < 0 or length < 0 or start + length > len(data) or "byteStride" in view:
+            raise ValueError(f"bufferViews[{index}] does not fit into its buffer, or has a byteStride")
+        return memoryview(data)[start : start + length]
+
+    def _buffer(self, index: int) -> bytes | bytearray:
+        uri = field(self.item("buffers", index), "uri", str, None)
+        if uri is None:
+            if index:
+                raise ValueError(f"buffers[{index}] has no uri; allowed: only the first, in a GLB")
+            return self.binary
+        if uri.startswith(DATA_URI):
+            return base64.b64decode(uri.partition(",")[2], validate=True)
+        name = unquote(uri)
+        if name in {"", ".", ".."} or set(name) & set("/\\:\0") or not (self.folder / name).is_file():
+            raise ValueError(f"buffers[{index}] is {uri[:80]!r}; allowed: the name of a file in the same folder, or a data URI")
+        return (self.folder / name).read_bytes()
+
+
+def load(path: Path) -> Gltf:
+    """Reads a .glb, or a .gltf with its buffers inside or beside it.
+
+    Raises:
+        ValueError: neither.
+    """
+    data = path.read_bytes()
+    if data[: len(MAGIC)] != MAGIC:
+        return Gltf(parse_json(data), folder=path.parent)
+    if len(data) < HEADER.size or HEADER.unpack_from(data)[1:] != (VERSION, len(data)):
+        raise ValueError(f"its header does not say glTF {VERSION} and its own {len(data)} bytes")
+    chunks, start = [], HEADER.size
+    while start < len(data):
+        if len(data) - start < CHUNK.size or len(data) - start - CHUNK.size < CHUNK.unpack_from(data, start)[0]:
+            raise ValueError(f"a chunk is cut off at byte {start}")
+        length, kind = CHUNK.unpack_from(data, start)
+        start += CHUNK.size + length
+        chunks.append((kind, data[start - length : start]))
+    if not chunks or chunks[0][0] != JSON_CHUNK:
+        raise ValueError("its first chunk is not JSON")
+    has_binary = len(chunks) > 1 and chunks[1][0] == BIN_CHUNK
+    binary, further = (chunks[1][1], chunks[2:]) if has_binary else (b"", chunks[1:])
+    return Gltf(parse_json(chunks[0][1]), bytearray(binary), further, path.parent)
+
+
+def describe(values: np.ndarray) -> dict:
+    """The fields of an accessor that say what it holds."""
+    kinds = {np.dtype(name): kind for kind, name in COMPONENTS.items()}
+    return {"componentType": kinds[values.dtype], "count": len(values), "type": "SCALAR" if values.ndim == 1 else "VEC3"}
+
+
+def limits(values: np.ndarray) -> dict:
+    """The fields of an accessor that hold its least and greatest values, component by component."""
+    rows = values.reshape(len(values), math.prod(values.shape[1:]))
+    return {"min": rows.min(0).tolist(), "max": rows.max(0).tolist()}

@@ -1,0 +1,201 @@
+"""Morph animations in glTF 2.0: written as GLB onto a face that names ARKit's shapes, and read from GLB and glTF.
+
+An animation that this package writes comes first in the file, is called "facedistill", and carries in its extras what glTF has no
+place for: the frame rate, the names of the curves in their order, and the curves that no morph target shows, with all digits.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from facedistill.core.errors import InputError
+from facedistill.core.files import atomic_path
+from facedistill.formats.animation import Animation, canonical, frame_rate, regular
+from facedistill.formats.glb import DATA_URI, Gltf, load
+from facedistill.formats.parsing import field, matrix, reading
+
+NAME = "facedistill"  # of the animation and of its extras
+DEFAULT_FPS = 30.0  # of a single key
+MAX_NODES, MAX_TARGETS = 100, 10_000  # with morph targets in one face; of one mesh
+MAX_FLOAT = 3e38  # float32's is 3.4e38
+VALUES_PER_KEY = {"LINEAR": 1, "STEP": 1, "CUBICSPLINE": 3}  # in-tangent, value, out-tangent
+
+
+def write(path: Path, animation: Animation, face: Path | None = None) -> None:
+    """Writes a face with its animation; weights and times are rounded to float32, which no other format here does.
+
+    Every node whose mesh has targets of the animation gets a channel; targets without a curve stay at their default weight.
+    All else in the face stays as it is, other animations too: they come after this one.
+
+    Args:
+        face: a GLB whose `mesh.extras.targetNames` are ARKit's shapes in any spelling; the built-in head without one.
+
+    Raises:
+        InputError: the face is not such a GLB, refers to other files, or shows no curve of the animation; or float32 cannot hold
+            the weights or the times, which ascend from 0 s or later.
+    """
+    if np.abs(animation.weights).max() > MAX_FLOAT or animation.times_s[-1] > MAX_FLOAT:
+        raise InputError(f"{path}: a weight or a time is too great for glTF; allowed: up to {MAX_FLOAT:g}")
+    times_s = animation.times_s.astype(np.float32)
+    if times_s[0] < 0 or (times_s[1:] <= times_s[:-1]).any():
+        raise InputError(f"{path}: times do not ascend as float32; allowed: from 0 s on, or resample with an explicit frame rate")
+    if face is None:
+        from facedistill.formats.head_glb import build
+
+        data = _animate(build(), path, animation, times_s).to_bytes()
+    else:
+        with reading(face, "a face to animate: a self-contained .glb with mesh.extras.targetNames"):
+            data = _animate(_self_contained(load(face)), face, animation, times_s).to_bytes()
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def read(path: Path, fps: float | None = None) -> Animation:
+    """Reads the first animation of morph targets of a .glb or .gltf; keys of any interpolation as they stand.
+
+    Times that are a frame rate's as float32 are put on it exactly.
+
+    Args:
+        fps: goes by the key and not by the times.
+
+    Raises:
+        InputError: no such animation, targets without names, compressed or sparse data, or channels that contradict each other.
+    """
+    with reading(path, "a glTF 2.0 file with an animation of named morph targets"):
+        gltf = load(path)
+        stored, channels = _weight_channels(gltf)
+        times_s, curves = _merge(gltf, stored, channels)
+        rate = frame_rate(times_s, DEFAULT_FPS)
+        extras = field(stored, "extras", dict, {}).get(NAME)
+        if extras is not None:
+            curves, rate = _with_extras(curves, extras, len(times_s)), field(extras, "fps", float)
+        names, weights = tuple(curves), np.stack(list(curves.values()), axis=1)
+        on_grid = regular(names, weights, rate if fps is None else fps)
+        same_times = (on_grid.times_s.astype(np.float32) == times_s).all()
+        return on_grid if same_times or fps is not None else Animation(names, weights, times_s, rate)
+
+
+def target_names(gltf: Gltf, mesh_index: object) -> list[str]:
+    """Names of a mesh's morph targets, made `canonical`; none where it has no names.
+
+    Raises:
+        ValueError: not as many names as targets.
+    """
+    mesh = gltf.item("meshes", mesh_index)
+    names = field(field(mesh, "extras", dict, {}), "targetNames", list, [])
+    primitive = (field(mesh, "primitives", list) or [{}])[0]
+    n_targets = len(field(primitive, "targets", list, []))
+    if names and len(names) != n_targets or n_targets > MAX_TARGETS or not all(isinstance(name, str) for name in names):
+        allowed = f"a text for each, and up to {MAX_TARGETS}"
+        raise ValueError(f"meshes[{mesh_index}] has {len(names)} targetNames for {n_targets} targets; allowed: {allowed}")
+    return [canonical(name) for name in names]
+
+
+def _self_contained(gltf: Gltf) -> Gltf:
+    buffers = gltf.content["buffers"] = field(gltf.content, "buffers", list, []) or [{}]
+    first = gltf.item("buffers", 0)
+    if "uri" in first or field(first, "byteLength", int, 0) > len(gltf.binary):
+        raise ValueError("its first buffer is not its BIN chunk")
+    for item in [*buffers, *field(gltf.content, "images", list, [])]:
+        uri = field(item, "uri", str, DATA_URI)
+        if not uri.startswith(DATA_URI):
+            raise ValueError(f"it refers to {uri[:80]!r}")
+    return gltf
+
+
+def _animate(gltf: Gltf, face: Path, animation: Animation, times_s: np.ndarray) -> Gltf:
+    """Adds the animation to a face; `times_s` (T,) float32 are its times."""
+    columns = dict(zip(animation.names, animation.weights.T, strict=True))
+    nodes = list(_named_nodes(gltf))
+    moved = [(node, names, rest) for node, names, rest in nodes if not columns.keys().isdisjoint(names)]
+    if not moved:
+        found = _some([name for _, names, _ in nodes for name in names])
+        raise InputError(f"{face}: its morph targets are {found}; allowed: mesh.extras.targetNames with {_some(animation.names)}")
+    keys = gltf.append(times_s, bounds=True)
+    samplers, channels = [], []
+    for node, names, rest in moved:
+        shown = [columns.get(name, np.full(len(times_s), weight)) for name, weight in zip(names, rest, strict=True)]
+        output = gltf.append(np.stack(shown, axis=1).astype(np.float32).ravel())  # frame by frame, (T * targets,)
+        channels.append({"sampler": len(samplers), "target": {"node": node, "path": "weights"}})
+        samplers.append({"input": keys, "output": output, "interpolation": "LINEAR"})
+    shown_names = {name for _, names, _ in moved for name in names}
+    others = [name for name in animation.names if name not in shown_names]
+    extras = {"fps": animation.fps, "names": list(animation.names)}
+    if others:  # as numbers: tools that renumber accessors do not know of any in the extras
+        extras |= {"otherNames": others, "otherWeights": animation.select(others).tolist()}
+    stored = {"name": NAME, "channels": channels, "samplers": samplers, "extras": {NAME: extras}}
+    gltf.content["animations"] = [stored, *field(gltf.content, "animations", list, [])]
+    return gltf
+
+
+def _named_nodes(gltf: Gltf) -> Iterator[tuple[int, list[str], list[float]]]:
+    """Nodes with named morph targets: (index, names, default weights of the node, of its mesh, or 0)."""
+    n_found = 0
+    for index in range(len(field(gltf.content, "nodes", list, []))):
+        node = gltf.item("nodes", index)
+        names = target_names(gltf, node["mesh"]) if "mesh" in node else []
+        n_found += bool(names)
+        if n_found > MAX_NODES:
+            raise ValueError(f"more than {MAX_NODES} nodes have morph targets; allowed: one face")
+        if names:
+            mesh_weights = field(gltf.item("meshes", node["mesh"]), "weights", list, [0.0] * len(names))
+            rest = matrix([field(node, "weights", list, mesh_weights)], len(names), "default weights, row")[0]
+            yield index, names, np.clip(rest, -MAX_FLOAT, MAX_FLOAT).tolist()
+
+
+def _weight_channels(gltf: Gltf) -> tuple[dict, list[dict]]:
+    """The first animation with channels of weights, and those."""
+    for index in range(len(field(gltf.content, "animations", list, []))):
+        stored = gltf.item("animations", index)
+        targets = [(channel, field(channel, "target", dict)) for channel in field(stored, "channels", list)]
+        channels = [channel for channel, target in targets if target.get("path") == "weights"]
+        if len(channels) > MAX_NODES:
+            raise ValueError(f"animations[{index}] moves {len(channels)} nodes; allowed: up to {MAX_NODES}")
+        if channels:
+            return stored, channels
+    raise ValueError("it has no animation of morph targets")
+
+
+def _merge(gltf: Gltf, stored: dict, channels: list[dict]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Times (T,), and the curves (T,) of all channels under their names."""
+    samplers, first_s, curves = Gltf({"samplers": field(stored, "samplers", list)}), None, {}
+    for channel in channels:
+        mesh_index = field(gltf.item("nodes", field(channel["target"], "node", int)), "mesh", int)
+        names = target_names(gltf, mesh_index)
+        if not names:
+            raise ValueError(f"meshes[{mesh_index}] moves and has no extras.targetNames")
+        times_s, weights = _keys(gltf, samplers.item("samplers", field(channel, "sampler", int)), len(names))
+        first_s = times_s if first_s is None else first_s
+        if not np.array_equal(times_s, first_s):
+            raise ValueError("its meshes have keys at different times; allowed: the same times, as baking makes them")
+        for name, curve in zip(names, weights.T, strict=True):
+            if not np.allclose(curve, curves.setdefault(name, curve), rtol=0, atol=1e-6):
+                raise ValueError(f"two of its meshes move {name[:40]!r} differently; allowed: one motion a name")
+    return first_s, curves
+
+
+def _keys(gltf: Gltf, sampler: dict, n_targets: int) -> tuple[np.ndarray, np.ndarray]:
+    """Times (T,) and weights (T, n_targets) of a sampler."""
+    n_values = VALUES_PER_KEY.get(field(sampler, "interpolation", str, "LINEAR"), 0)
+    times_s, values = gltf.accessor(field(sampler, "input", int)), gltf.accessor(field(sampler, "output", int))
+    if not n_values or len(values) != n_values * n_targets * len(times_s):
+        allowed = f"as many as {', '.join(VALUES_PER_KEY)} have"
+        raise ValueError(f"{len(values)} values for {len(times_s)} keys of {n_targets} targets; allowed: {allowed}")
+    return times_s, values.reshape(len(times_s), n_values, n_targets)[:, n_values // 2]
+
+
+def _with_extras(curves: dict[str, np.ndarray], extras: object, n_keys: int) -> dict[str, np.ndarray]:
+    """The curves (T,) that were written, in their order: those that nothing shows are in the extras."""
+    names, others = field(extras, "names", list), field(extras, "otherNames", list, [])
+    hidden = matrix(field(extras, "otherWeights", list, [[]] * n_keys), len(others), "otherWeights, row")
+    if not names or not all(isinstance(name, str) for name in names + others) or len(hidden) != n_keys:
+        raise ValueError(f"its {NAME} extras do not fit its {n_keys} keys")
+    known = curves | dict(zip(others, hidden.T, strict=True))
+    if not known.keys() >= set(names):
+        raise ValueError(f"its {NAME} extras name curves that nothing moves")
+    return {name: known[name] for name in names}
+
+
+def _some(names: Sequence[str]) -> str:
+    return (", ".join(repr(name[:40]) for name in names[:5]) or "none") + (", ..." if len(names) > 5 else "")

@@ -1,0 +1,120 @@
+"""This project's own files, lossless for whatever an animation holds: CSV, JSON and NPZ."""
+
+import io
+import json
+import math
+import re
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from facedistill.core.files import atomic_path, write_text
+from facedistill.formats.animation import Animation, frame_rate, regular
+from facedistill.formats.parsing import cells, field, matrix, parse_json, read_table, reading, table_text
+
+TIME_COLUMN = "time_s"
+FORMAT, VERSION = "facedistill-curves", 1
+DEFAULT_FPS = 60.0  # of a CSV with one row
+MAX_ARRAY_BYTES = 2**29  # unpacked: 20 times what an hour at 60 fps takes; a zip can claim anything
+NPY_HEADER = re.compile(
+    rb"\x93NUMPY\x01\x00..\{'descr': '([<|][fiuU]\d{1,6})', 'fortran_order': (False|True), 'shape': \(([\d, ]{0,40})\), \} *\n",
+    re.DOTALL,
+)
+
+
+def write_csv(path: Path, animation: Animation) -> None:
+    """Writes `time_s` and one column per curve, all digits of every number."""
+    rows = np.column_stack([animation.times_s, animation.weights]).tolist()
+    write_text(path, table_text([TIME_COLUMN, *animation.names], rows))
+
+
+def read_csv(path: Path, fps: float | None = None) -> Animation:
+    """Reads a CSV that begins with `time_s`; the frame rate is the one that its times keep.
+
+    Args:
+        fps: goes by the row and not by the times.
+
+    Raises:
+        InputError: not such a CSV.
+    """
+    with reading(path, "a CSV of time_s and one column per curve"):
+        header, rows = read_table(path)
+        if header[0] != TIME_COLUMN:
+            raise ValueError(f"its first column is {header[0]!r}, not {TIME_COLUMN!r}")
+        values = cells(rows, len(header))
+        names, weights, times_s = tuple(header[1:]), values[:, 1:], values[:, 0]
+        return regular(names, weights, fps) if fps else Animation(names, weights, times_s, frame_rate(times_s, DEFAULT_FPS))
+
+
+def write_json(path: Path, animation: Animation) -> None:
+    """Writes one JSON object: format, version, fps, names, times_s and weights, one list a frame."""
+    content = {
+        "format": FORMAT, "version": VERSION, "fps": animation.fps, "names": list(animation.names),
+        "times_s": animation.times_s.tolist(), "weights": animation.weights.tolist(),
+    }  # fmt: skip
+    write_text(path, json.dumps(content, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path, fps: float | None = None) -> Animation:
+    """Reads what `write_json` writes.
+
+    Args:
+        fps: goes by the row and not by the times.
+
+    Raises:
+        InputError: not such a JSON.
+    """
+    with reading(path, f"a JSON of the format {FORMAT!r}, version {VERSION}"):
+        content = parse_json(path.read_bytes())
+        if (field(content, "format", str), field(content, "version", int)) != (FORMAT, VERSION):
+            raise ValueError(f"its format is {content['format']!r}, version {content['version']}")
+        names = tuple(field(content, "names", list))
+        weights = matrix(field(content, "weights", list), len(names))
+        times_s = matrix([field(content, "times_s", list)], len(weights), "times_s, row")[0]
+        return regular(names, weights, fps) if fps else Animation(names, weights, times_s, field(content, "fps", float))
+
+
+def write_npz(path: Path, animation: Animation) -> None:
+    """Writes the arrays names (text of fixed width), weights, times_s and fps; the same bytes for the same animation."""
+    arrays = {"names": animation.names, "weights": animation.weights, "times_s": animation.times_s, "fps": animation.fps}
+    with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:  # dated 1980, always
+                np.lib.format.write_array(member, np.array(array), version=(1, 0), allow_pickle=False)
+
+
+def read_npz(path: Path, fps: float | None = None) -> Animation:
+    """Reads what `write_npz` or `numpy.savez(path, names=..., weights=..., times_s=..., fps=...)` writes.
+
+    Args:
+        fps: goes by the row and not by the times.
+
+    Raises:
+        InputError: not such an archive; nothing is unpickled and nothing is trusted about sizes.
+    """
+    with reading(path, "an NPZ of names, weights, times_s and fps"):
+        try:
+            with zipfile.ZipFile(io.BytesIO(path.read_bytes())) as archive:
+                names, weights, times_s, rate = (_array(archive, key) for key in ("names", "weights", "times_s", "fps"))
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+            raise ValueError(str(error)) from None
+        if names.dtype.kind != "U" or names.ndim != 1 or rate.size != 1 or "U" in {weights.dtype.kind, times_s.dtype.kind}:
+            raise ValueError("allowed: names as texts, weights and times_s as numbers, one fps")
+        return regular(names.tolist(), weights, fps) if fps else Animation(tuple(names.tolist()), weights, times_s, rate.item())
+
+
+def _array(archive: zipfile.ZipFile, key: str) -> np.ndarray:
+    """One array, read only after its header proves to tell the truth about its size."""
+    if f"{key}.npy" not in archive.namelist():
+        raise ValueError(f"{key!r} is missing")
+    with archive.open(f"{key}.npy") as member:
+        data = member.read(MAX_ARRAY_BYTES + 1)
+    header = NPY_HEADER.match(data)
+    if len(data) > MAX_ARRAY_BYTES or not header:
+        raise ValueError(f"{key!r} is no array of numbers or texts of up to {MAX_ARRAY_BYTES} bytes")
+    dtype, shape = np.dtype(header[1].decode()), [int(size) for size in header[3].replace(b",", b" ").split()]
+    if math.prod(shape) * dtype.itemsize != len(data) - header.end():
+        raise ValueError(f"{key!r} has the shape {shape} and {len(data) - header.end()} bytes")
+    return np.frombuffer(data, dtype, offset=header.end()).reshape(shape, order="F" if header[2] == b"True" else "C")

@@ -1,0 +1,160 @@
+"""All formats by name: which file is of which, reading any of them, and converting one to another."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from facedistill.core.errors import InputError
+from facedistill.formats import audio2face, beat, gltf, live_link, plain
+from facedistill.formats.animation import Animation, check_fps
+from facedistill.formats.parsing import parse_json, read_header, reading
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One file format.
+
+    Attributes:
+        suffix: of its files, with the dot.
+        read: (path, fps) -> Animation; see `read`.
+        write: (path, animation) -> None, and glb's also takes face=.
+        summary: what it is, in one line.
+    """
+
+    suffix: str
+    read: Callable[..., Animation]
+    write: Callable[..., None]
+    summary: str
+
+
+KINDS = {
+    "livelink": Kind(".csv", live_link.read, live_link.write, "Live Link Face recording: timecode, 52 curves, 9 rotations"),
+    "a2f": Kind(".json", audio2face.read_json, audio2face.write_json, "Audio2Face export of Omniverse; reads the SDK's too"),
+    "a2f-csv": Kind(".csv", audio2face.read_csv, audio2face.write_csv, "Audio2Face NIM client's animation frames"),
+    "beat": Kind(".json", beat.read, beat.write, "BEAT and LAM-Audio2Expression: names and timed frames"),
+    "csv": Kind(".csv", plain.read_csv, plain.write_csv, "time_s and one column per curve"),
+    "json": Kind(".json", plain.read_json, plain.write_json, "fps, names, times_s and weights"),
+    "npz": Kind(".npz", plain.read_npz, plain.write_npz, "NumPy arrays names, weights, times_s and fps"),
+    "glb": Kind(".glb", gltf.read, gltf.write, "glTF 2.0 morph animation of a face; reads .gltf too"),
+}
+BY_SUFFIX = {".csv": "csv", ".json": "json", ".npz": "npz", ".glb": "glb"}  # what a file is written as, unless told otherwise
+
+
+def read(path: Path, *, kind: str | None = None, fps: float | None = None) -> Animation:
+    """Reads curves from a file.
+
+    Args:
+        kind: one of KINDS; told from the suffix and the content if None.
+        fps: frame t is at t / fps, whatever the file says of its times.
+
+    Raises:
+        InputError: the file is of no known kind, or not of the one named, or broken.
+    """
+    path = Path(path)
+    if fps is not None:
+        _check_fps(path, fps)
+    return KINDS[sniff(path) if kind is None else _known(kind)].read(path, fps)
+
+
+def write(path: Path, animation: Animation, *, kind: str | None = None, face: Path | None = None) -> None:
+    """Writes curves to a file, atomically; lossless (glb: as float32), or an error.
+
+    Args:
+        kind: one of KINDS; that of the suffix if None: csv, json, npz or glb.
+        face: for glb: the face to animate instead of the built-in head.
+
+    Raises:
+        InputError: suffix and kind do not fit, the format cannot hold these curves or times, or no file can be written there.
+    """
+    path = Path(path)
+    suffix = path.suffix.lower()
+    kind = BY_SUFFIX.get(suffix) if kind is None else _known(kind)
+    if kind is None or KINDS[kind].suffix != suffix:
+        allowed = ", ".join(sorted(BY_SUFFIX)) if kind is None else KINDS[kind].suffix
+        raise InputError(f"{path}: the suffix {path.suffix!r} is not one to write {kind or 'curves'} to; allowed: {allowed}")
+    if face is not None and kind != "glb":
+        raise InputError(f"{path}: a face cannot go into {kind}; allowed: glb")
+    try:
+        KINDS[kind].write(path, animation, **({} if face is None else {"face": Path(face)}))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror}); allowed: a place for a file") from None
+
+
+def convert(
+    source: Path,
+    target: Path,
+    *,
+    source_kind: str | None = None,
+    kind: str | None = None,
+    fps: float | None = None,
+    at_fps: float | None = None,
+    face: Path | None = None,
+) -> None:
+    """Reads one file and writes it as another.
+
+    Args:
+        source_kind: see `read`.
+        kind: see `write`.
+        fps: see `read`.
+        at_fps: resamples to this frame rate; nothing is resampled without it.
+        face: see `write`.
+
+    Raises:
+        InputError: see `read` and `write`.
+    """
+    animation = read(source, kind=source_kind, fps=fps)
+    if at_fps is not None:
+        _check_fps(source, at_fps)
+        try:
+            animation = animation.at(at_fps)
+        except ValueError as error:
+            raise InputError(f"{source}: cannot be resampled ({error})") from None
+    write(target, animation, kind=kind, face=face)
+
+
+def sniff(path: Path) -> str:
+    """The kind of a file, from its suffix, the header of a CSV and the keys of a JSON.
+
+    Raises:
+        InputError: none of KINDS.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in {*BY_SUFFIX, ".gltf"}:
+        raise InputError(f"{path}: no file of curves ends in {path.suffix!r}; allowed: {', '.join(sorted(BY_SUFFIX))}, .gltf")
+    with reading(path, f"a {suffix} file of curves"):
+        if suffix == ".csv":
+            return _csv_kind(read_header(path))
+        return _json_kind(parse_json(path.read_bytes())) if suffix == ".json" else BY_SUFFIX.get(suffix, "glb")
+
+
+def _csv_kind(header: list[str]) -> str:
+    if [column.strip().lower() for column in header[:2]] == ["timecode", "blendshapecount"]:
+        return "livelink"
+    if audio2face.TIME_COLUMN in header[:2]:
+        return "a2f-csv"
+    if header[0] == plain.TIME_COLUMN:
+        return "csv"
+    raise ValueError(f"its columns begin with {header[:2]}; allowed: Timecode and BlendshapeCount, timeCode, or time_s")
+
+
+def _json_kind(content: dict) -> str:
+    if content.get("format") == plain.FORMAT:
+        return "json"
+    if "facsNames" in content or "blendshape_names" in content:
+        return "a2f"
+    if "names" in content and "frames" in content:
+        return "beat"
+    raise ValueError(f"its keys are {list(content)[:5]}; allowed: format, facsNames, blendshape_names, or names and frames")
+
+
+def _known(kind: str) -> str:
+    if kind not in KINDS:
+        raise InputError(f"{kind!r} is no file format; allowed: {', '.join(KINDS)}")
+    return kind
+
+
+def _check_fps(path: Path, fps: float) -> None:
+    try:
+        check_fps(fps)
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from None

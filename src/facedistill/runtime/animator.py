@@ -1,0 +1,242 @@
+"""The streaming engine: chunks of sound of any size in, frames of curves out as soon as they can be known.
+
+Every 16 ms of sound are computed once: what later frames need of them is kept. A recording pushed whole and one pushed in
+crumbs go through the same steps, so their frames agree bit for bit.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from facedistill.core.errors import InputError
+from facedistill.runtime.model import Model
+from facedistill.runtime.resample import Resampler
+from facedistill.runtime.steps import Steps
+
+MIN_RATE_HZ, MAX_RATE_HZ = 4_000, 384_000
+MAX_FPS = 240
+ENSEMBLE_FPS = 60  # the ensemble averages a frame with its neighbours at this rate, whatever the frame rate
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Frames of animation.
+
+    Attributes:
+        times_s: (T,) float64, seconds from the first sample.
+        weights: (T, K) float32 in [0, 1], in the order of the model's curves.
+    """
+
+    times_s: np.ndarray
+    weights: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.times_s)
+
+
+class Animator:
+    """One stream of sound through one model."""
+
+    def __init__(self, model: Model, *, rate_hz: int | None = None, fps: int = 60, ensemble: bool = False) -> None:
+        """Starts a stream.
+
+        Args:
+            rate_hz: of the sound that will be pushed; the model's own where not given.
+            fps: frames a second.
+            ensemble: average three predictions 1/60 s apart (paper): less jitter for 16.7 ms more of look-ahead.
+
+        Raises:
+            InputError: a rate that is not allowed.
+        """
+        facts = model.facts
+        rate_hz = facts.sample_rate_hz if rate_hz is None else rate_hz
+        if not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ or rate_hz != int(rate_hz):
+            raise InputError(f"sample rate {rate_hz} Hz; allowed: whole numbers from {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz")
+        if not 1 <= fps <= MAX_FPS or fps != int(fps):
+            raise InputError(f"{fps} frames a second; allowed: whole numbers from 1 to {MAX_FPS}")
+        self.model, self.rate_hz, self.fps, self.ensemble = model, int(rate_hz), int(fps), ensemble
+        self._taps = (-1, 0, 1) if ensemble else (0,)
+        # Time is counted in whole numbers, of which a second has ENSEMBLE_FPS * fps * sample_rate_hz: nothing is rounded.
+        self._step = ENSEMBLE_FPS * self.fps * facts.hop_samples  # between two frames of the grid
+        self._resampler = Resampler(self.rate_hz, facts.sample_rate_hz) if rate_hz != facts.sample_rate_hz else None
+        self._steps = Steps(model)
+        self.reset()
+
+    @property
+    def curves(self) -> tuple[str, ...]:
+        """Names of the K curves."""
+        return self.model.facts.curves
+
+    @property
+    def lookahead_s(self) -> float:
+        """How much later than its own time a frame may still depend on the sound: the whole algorithmic delay.
+
+        It is the future part of the window, up to a step of 16 ms to the next computed frame, what the ensemble needs, and,
+        at another sample rate, the reach of the filter.
+        """
+        facts = self.model.facts
+        period = self.fps * facts.hop_samples // np.gcd(facts.sample_rate_hz, self.fps * facts.hop_samples)
+        return max(self.heard_samples(frame) / self.rate_hz - frame / self.fps for frame in range(int(period)))
+
+    def heard_samples(self, frame: int) -> int:
+        """How many samples of the stream decide a frame: those from this index on change nothing in it.
+
+        At the model's own rate the bound is tight: the last of them changes the frame.
+        """
+        facts = self.model.facts
+        last = -(-self._time(frame, self._taps[-1]) // self._step) * facts.hop_samples + facts.future_samples - 1
+        return (last if self._resampler is None else self._resampler.last_input(last)) + 1
+
+    def reset(self) -> None:
+        """Starts over: before the first sample there is silence."""
+        facts = self.model.facts
+        if self._resampler is not None:
+            self._resampler.reset()
+        self._steps.reset()
+        self._pending = np.zeros(0, np.float32)  # at the model's rate, from the hop before the first that is not computed yet
+        self._grid: list[np.ndarray] = []  # (K,) computed frames that frames to come may need, the last of `_n_grid`
+        self._n_samples = 0  # at the model's rate
+        self._n_grid = 2 - facts.window_samples // facts.hop_samples  # the first frames see too little: they are not kept
+        self._n_frames = 0
+        self._compute(np.zeros(facts.past_samples, np.float32))
+
+    def push(self, samples: np.ndarray) -> Frames:
+        """Hears more sound.
+
+        Args:
+            samples: (S,) float in +-1, or int16; S may be any number.
+
+        Returns:
+            The frames that are known now and were not before.
+
+        Raises:
+            InputError: not such an array; the stream stays as it was.
+        """
+        self._hear(_checked(samples))
+        return self._frames(self._n_ready())
+
+    def flush(self) -> Frames:
+        """Ends the stream, as if silence followed, and starts over.
+
+        Returns:
+            The frames that are left, up to the end of the sound.
+        """
+        facts = self.model.facts
+        if self._resampler is not None:
+            self._hear_resampled(self._resampler.flush())
+        n_grid = -(-self._n_samples // facts.hop_samples) + 1  # up to the end of the sound
+        missing = (n_grid - 1) * facts.hop_samples + facts.future_samples - self._n_samples
+        self._compute(np.zeros(max(0, missing), np.float32))
+        frames = self._frames(self._n_inside())
+        self.reset()
+        return frames
+
+    def animate(self, samples: np.ndarray) -> Frames:
+        """A whole recording: `push` and `flush` in one."""
+        parts = self.push(samples), self.flush()
+        return Frames(*(np.concatenate([getattr(part, name) for part in parts]) for name in ("times_s", "weights")))
+
+    def state(self) -> dict[str, np.ndarray]:
+        """All that the stream carries on, as arrays: `numpy.savez` stores it."""
+        resampler = {} if self._resampler is None else self._resampler.state()
+        return {
+            "settings": np.array([self.rate_hz, self.fps, self.ensemble]),
+            "counts": np.array([self._n_samples, self._n_grid, self._n_frames]),
+            "pending": self._pending.copy(),
+            "grid": np.array(self._grid).reshape(-1, len(self.curves)),
+            **{f"resampler.{name}": value for name, value in resampler.items()},
+            **{f"steps.{name}": value for name, value in self._steps.state().items()},
+        }
+
+    def restore(self, state: dict[str, np.ndarray]) -> None:
+        """Goes on from what `state` gave, of this or another animator with the same model and settings.
+
+        Raises:
+            InputError: the state of other settings or of another model.
+        """
+        own = self.state()
+        fixed = [name for name in own if name.startswith("steps.")]
+        same_model = state.keys() == own.keys() and all(state[name].shape == own[name].shape for name in fixed)
+        if not same_model or (state["settings"] != own["settings"]).any():
+            raise InputError("this state is of another model, sample rate, frame rate or smoothing")
+        self._n_samples, self._n_grid, self._n_frames = map(int, state["counts"])
+        self._pending, self._grid = state["pending"].copy(), list(state["grid"].copy())
+        if self._resampler is not None:
+            self._resampler.restore({name: state[f"resampler.{name}"] for name in self._resampler.state()})
+        self._steps.restore({name.removeprefix("steps."): state[name] for name in fixed})
+
+    def _hear(self, samples: np.ndarray) -> None:
+        self._hear_resampled(samples if self._resampler is None else self._resampler.push(samples))
+
+    def _hear_resampled(self, samples: np.ndarray) -> None:
+        self._n_samples += len(samples)
+        self._compute(samples)
+
+    def _compute(self, samples: np.ndarray) -> None:
+        """Computes the grid frames that more samples, at the model's rate, make known."""
+        hop = self.model.facts.hop_samples
+        self._pending = np.concatenate([self._pending, samples])
+        n_steps = max(0, len(self._pending) // hop - 1)
+        if n_steps == 0:
+            return
+        rows = self._steps.run(self._pending[: (n_steps + 1) * hop].reshape(-1, hop))
+        self._pending = self._pending[n_steps * hop :].copy()
+        self._grid.extend(rows[max(0, min(-self._n_grid, n_steps)) :])
+        self._n_grid += n_steps
+
+    def _time(self, frame: int, tap: int) -> int:
+        """When a prediction stands of which a frame is averaged; nothing stands before the start."""
+        return max(0, ENSEMBLE_FPS * frame + self.fps * tap) * self.model.facts.sample_rate_hz
+
+    def _n_inside(self) -> int:
+        """Frames from the start to the end of the sound."""
+        return -(-self._n_samples * self.fps // self.model.facts.sample_rate_hz)
+
+    def _n_ready(self) -> int:
+        """Frames, counted from the start, whose grid frames are all known."""
+        rate_hz = self.model.facts.sample_rate_hz
+        ready = (self._n_grid - 1) * self._step - self._taps[-1] * self.fps * rate_hz
+        return min(ready // (ENSEMBLE_FPS * rate_hz) + 1, self._n_inside())
+
+    def _frames(self, end: int) -> Frames:
+        """The frames from the first that has not been given to `end`; the grid frames that no other needs go."""
+        numbers = range(self._n_frames, end)
+        weights = np.empty((len(numbers), len(self.curves)), np.float32)
+        for row, number in zip(weights, numbers, strict=True):
+            row[:] = self._prediction(number, self._taps[0])
+            for tap in self._taps[1:]:
+                row += self._prediction(number, tap)
+        if len(self._taps) > 1:
+            weights /= np.float32(len(self._taps))
+        self._n_frames += len(numbers)
+        needed = self._time(self._n_frames, self._taps[0]) // self._step - (self._n_grid - len(self._grid))
+        del self._grid[: max(0, min(needed, len(self._grid) - 1))]
+        return Frames(np.arange(numbers.start, numbers.start + len(numbers)) / self.fps, weights)
+
+    def _prediction(self, frame: int, tap: int) -> np.ndarray:
+        """(K,) between the grid frames before and after a moment; after the last, that is held."""
+        low, part = divmod(self._time(frame, tap), self._step)
+        low -= self._n_grid - len(self._grid)
+        if part == 0 or low >= len(self._grid) - 1:
+            return self._grid[min(low, len(self._grid) - 1)]
+        part /= self._step
+        return self._grid[low] * np.float32(1 - part) + self._grid[low + 1] * np.float32(part)
+
+
+def _checked(samples: np.ndarray) -> np.ndarray:
+    """(S,) float32.
+
+    Raises:
+        InputError: not mono, not samples or not finite.
+    """
+    samples = np.asarray(samples)
+    if samples.ndim != 1:
+        raise InputError(f"samples of shape {samples.shape}; allowed: one channel, (S,)")
+    if samples.dtype == np.int16:
+        return samples.astype(np.float32) / 2**15
+    if samples.dtype.kind != "f":
+        raise InputError(f"samples of type {samples.dtype}; allowed: floats in +-1, or int16")
+    samples = samples.astype(np.float32, copy=False)
+    if not np.isfinite(np.dot(samples, samples)):  # four times as fast as to look at every sample
+        raise InputError("samples that are NaN, infinite or beyond all bounds; allowed: floats in +-1")
+    return samples

@@ -1,0 +1,73 @@
+"""Blinks and eye darts, a layer of their own over any curves: seeded, and the same however a stream is cut."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from facedistill.face.eyes import (
+    BLINK_CLOSE_S,
+    BLINK_MEAN_S,
+    BLINK_OPEN_S,
+    DWELL_MEAN_S,
+    DWELL_SHORTEST_S,
+    GAZE_LIMIT,
+    GAZE_SPREAD,
+    SACCADE_S,
+    TO_LISTENER,
+    blink_interval_s,
+    eye_curves,
+    lid_closure,
+)
+
+
+class Eyes:
+    """A pair of eyes that blink and look around; times must ascend from call to call."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self._blink_rng, self._gaze_rng = np.random.default_rng(seed).spawn(2)
+        self._blinks_s = [self._blink_rng.uniform(0, BLINK_MEAN_S)]
+        self._knots_s, self._aims = [0.0], [(0.0, 0.0)]  # gaze is a straight line from knot to knot
+
+    def apply(self, weights: np.ndarray, times_s: np.ndarray, names: Sequence[str]) -> np.ndarray:
+        """Puts the layer in place of what the curves say of lids and gaze.
+
+        Args:
+            weights: (T, K).
+            times_s: (T,) seconds, not before those of the last call.
+            names: of the K curves; the eyes' curves that are not among them are left out.
+
+        Returns:
+            (T, K) as `weights`, with other eyes.
+        """
+        changed = weights.copy()
+        if len(times_s):
+            for name, values in self._curves(times_s).items():
+                if name in names:
+                    changed[:, names.index(name)] = values
+        return changed
+
+    def _curves(self, times_s: np.ndarray) -> dict[str, np.ndarray]:
+        self._imagine(times_s[-1])
+        self._forget(times_s[0])
+        lids = np.max([lid_closure(times_s - peak_s) for peak_s in self._blinks_s], axis=0)
+        right, up = (np.interp(times_s, self._knots_s, axis) for axis in zip(*self._aims, strict=True))
+        return eye_curves(lids, right, up)
+
+    def _imagine(self, until_s: float) -> None:
+        """Draws what happens up to a time, and the one event after it."""
+        while self._blinks_s[-1] - BLINK_CLOSE_S <= until_s:
+            self._blinks_s.append(self._blinks_s[-1] + blink_interval_s(self._blink_rng))
+        while self._knots_s[-1] <= until_s:
+            start_s = self._knots_s[-1] + DWELL_SHORTEST_S + self._gaze_rng.gamma(2.0, (DWELL_MEAN_S - DWELL_SHORTEST_S) / 2.0)
+            aim = np.clip(self._gaze_rng.normal(0.0, GAZE_SPREAD), -GAZE_LIMIT, GAZE_LIMIT)
+            aim = (0.0, 0.0) if self._gaze_rng.random() < TO_LISTENER else tuple(aim)
+            self._knots_s += [start_s, start_s + SACCADE_S]
+            self._aims += [self._aims[-1], aim]
+
+    def _forget(self, before_s: float) -> None:
+        """Drops what is over, so that a long stream needs no more memory than a short one."""
+        while len(self._blinks_s) > 1 and self._blinks_s[0] + BLINK_OPEN_S < before_s:
+            self._blinks_s.pop(0)
+        while len(self._knots_s) > 2 and self._knots_s[1] < before_s:
+            self._knots_s.pop(0)
+            self._aims.pop(0)

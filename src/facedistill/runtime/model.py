@@ -1,0 +1,141 @@
+"""Exported students: what their files say of themselves, and the session that runs them."""
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+
+from facedistill.core.errors import InputError
+
+VERSION = "1"  # of the inputs, outputs and metadata of exported graphs
+STREAMING, WINDOW = "streaming", "window"
+VERSION_KEY = "facedistill"
+MAX_ROWS = 16  # 16 ms steps computed at once: more are hardly faster, and working memory stays small
+QUIET = 4  # onnxruntime's log level: only what is fatal, since errors are raised anyway
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What an exported file says of itself.
+
+    Attributes:
+        kind: streaming or window.
+        name, precision: of the student; float32, float16 or int8.
+        sample_rate_hz: of the sound.
+        window_samples: what one frame sees, of which `past_samples` lie before it.
+        hop_samples: the step of the grid of frames.
+        curves: names of the K outputs, in order.
+        licence: SPDX identifier.
+        training_data_sha256: of the labels and recordings that the student was trained on.
+    """
+
+    kind: str
+    name: str
+    precision: str
+    sample_rate_hz: int
+    window_samples: int
+    past_samples: int
+    hop_samples: int
+    curves: tuple[str, ...]
+    licence: str
+    training_data_sha256: str
+
+    @property
+    def future_samples(self) -> int:
+        return self.window_samples - self.past_samples
+
+    def metadata(self) -> dict[str, str]:
+        """As the strings that an ONNX file holds."""
+        return {VERSION_KEY: VERSION} | {
+            key: value if isinstance(value, str) else json.dumps(value) for key, value in asdict(self).items()
+        }
+
+    @classmethod
+    def from_metadata(cls, metadata: dict[str, str]) -> "Facts":
+        """The inverse of `metadata`.
+
+        Raises:
+            ValueError: not what this version writes.
+        """
+        if VERSION_KEY not in metadata:
+            raise ValueError("it has no facedistill metadata")
+        if metadata[VERSION_KEY] != VERSION:
+            raise ValueError(f"its format is version {metadata[VERSION_KEY][:20]!r}; this facedistill reads {VERSION!r}")
+        missing = [field.name for field in fields(cls) if field.name not in metadata]
+        if missing:
+            raise ValueError(f"its metadata lacks {missing[0]}")
+        values = {field.name: metadata[field.name] for field in fields(cls)}
+        numbers = {name: json.loads(values[name]) for name in values if name.endswith(("_hz", "_samples"))}
+        curves = json.loads(values["curves"])
+        if not all(isinstance(number, int) and 0 <= number < 2**24 for number in numbers.values()):
+            raise ValueError(f"sizes in its metadata are no whole numbers: {numbers}")
+        if not isinstance(curves, list) or not curves or not all(isinstance(name, str) for name in curves):
+            raise ValueError("the curves of its metadata are no list of names")
+        facts = cls(**values | numbers | {"curves": tuple(curves)})
+        if min(facts.sample_rate_hz, facts.hop_samples) < 1 or facts.past_samples > facts.window_samples:
+            raise ValueError(f"sizes in its metadata do not fit each other: {numbers}")
+        return facts
+
+
+def open_session(path: Path) -> tuple[ort.InferenceSession, Facts]:
+    """Opens an exported file of either kind, on one core.
+
+    Raises:
+        InputError: missing, truncated, foreign or of another version.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such model; allowed: an ONNX file that facedistill exported")
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = QUIET
+    try:
+        session = ort.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+        return session, Facts.from_metadata(session.get_modelmeta().custom_metadata_map)
+    except Exception as error:  # onnxruntime has an exception of its own for every fault of a file, without a common base
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{path}: not a model that facedistill exported ({reason})") from None
+
+
+class Model:
+    """A streaming student; any number of animators may share it."""
+
+    def __init__(self, path: Path | str) -> None:
+        """Loads the file.
+
+        Raises:
+            InputError: not a streaming model of this version.
+        """
+        path = Path(path)
+        self.session, self.facts = open_session(path)
+        if self.facts.kind != STREAMING:
+            raise InputError(f"{path}: a graph of one {self.facts.kind}; allowed: the streaming graph of the same student")
+        shapes = {tensor.name: tensor.shape for tensor in self.session.get_inputs()}
+        outputs = {tensor.name: tensor.shape for tensor in self.session.get_outputs()}
+        self.history_shapes = {name: tuple(shape) for name, shape in shapes.items() if name != "frames"}
+        frame, n_curves = 2 * self.facts.hop_samples, len(self.facts.curves)
+        expected = {f"next_{name}": list(shape) for name, shape in self.history_shapes.items()}
+        whole = all(isinstance(size, int) for shape in self.history_shapes.values() for size in shape)
+        if shapes.get("frames", [])[1:] != [frame] or outputs.pop("curves", [])[1:] != [n_curves] or outputs != expected or not whole:
+            raise InputError(f"{path}: not a model that facedistill exported (its inputs and outputs are others)")
+        self.max_rows = MAX_ROWS if self._rows_are_independent() else 1
+
+    def run(self, frames: np.ndarray, histories: dict[str, np.ndarray]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """(L, 512) frames and the histories before them -> (L, K) curves and the histories after."""
+        curves, *after = self.session.run(["curves", *(f"next_{name}" for name in histories)], {"frames": frames, **histories})
+        return curves, dict(zip(histories, after, strict=True))
+
+    def no_history(self) -> dict[str, np.ndarray]:
+        """Histories of zeros: what a stream starts with, before it has heard silence."""
+        return {name: np.zeros(shape, np.float32) for name, shape in self.history_shapes.items()}
+
+    def _rows_are_independent(self) -> bool:
+        """Whether rows computed together have the bits of rows computed one by one, as matrix products on this processor decide."""
+        frames = np.random.default_rng(0).standard_normal((MAX_ROWS, 2 * self.facts.hop_samples), np.float32)
+        together, _ = self.run(frames, self.no_history())
+        histories, alone = self.no_history(), []
+        for row in range(MAX_ROWS):
+            curves, histories = self.run(frames[row : row + 1], histories)
+            alone.append(curves)
+        return bool((np.concatenate(alone) == together).all())
