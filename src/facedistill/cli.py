@@ -1,4 +1,4 @@
-"""The command line: one sub-command a stage, and `animate`, the job the students exist for.
+"""The command line: commands that use a model, and one sub-command a stage of the pipeline that makes models.
 
 Every command imports its module itself: torch takes seconds, and `--help` must not. A file that is new to the user's eye
 is bad input, not a bug: an `InputError` becomes one line on standard error and exit code 2.
@@ -7,34 +7,147 @@ is bad input, not a bug: an `InputError` becomes one line on standard error and 
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
+import typer.exceptions
 
 from facedistill.core.errors import InputError
 
 BAD_INPUT = 2
+FORMATS = ("livelink", "a2f", "a2f-csv", "beat", "csv", "json", "npz", "glb")
+Format = Literal[FORMATS]
+USE, REPRODUCE = "Use a model", "Make models (stages of the pipeline, in order)"
 app = typer.Typer(
     name="facedistill",
-    help="Tiny speech-driven facial animation models, distilled from a HuBERT teacher.",
-    no_args_is_help=True,
+    help="Tiny speech-driven facial animation models, distilled from a HuBERT teacher: a recording or a microphone in, ARKit curves out.",
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,
+    rich_markup_mode="markdown",
 )
+
+ModelName = Annotated[str, typer.Option("--model", "-m", metavar="NAME|PATH", help="An exported student, or the file of one.")]
+Fps = Annotated[Literal["24", "25", "30", "60"], typer.Option(help="Frames a second.")]
+Ensemble = Annotated[bool, typer.Option("--ensemble", help="Average three predictions 1/60 s apart: less jitter, 16.7 ms later.")]
+Blinks = Annotated[bool, typer.Option("--blinks", help="Blinks and eye darts in place of the model's eyes.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of the blinks and eye darts.")]
+Face = Annotated[Path | None, typer.Option(metavar="HEAD.glb", help="For glb: any head with ARKit's shapes; else the built-in.")]
 
 
 def main() -> None:
     """Runs the command line and exits: 0 done, 2 bad input or usage, 130 interrupted."""
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy's own threads, idle but spinning, would take torch's cores
+    if len(sys.argv) < 2:
+        sys.argv.append("--help")
     try:
-        app(prog_name="facedistill")
+        sys.exit(app(prog_name="facedistill", standalone_mode=False))
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(BAD_INPUT)
+    except typer.exceptions.TyperException as error:  # wrong usage, which Typer itself would tell in a box of lines
+        print(f"error: {' '.join(error.format_message().split())}", file=sys.stderr)
+    sys.exit(BAD_INPUT)
 
 
-@app.command()
+@app.command(rich_help_panel=USE)
+def animate(
+    inputs: Annotated[list[Path], typer.Argument(metavar="IN...", help="Recordings (wav, flac, ogg, mp3), or folders of them.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="A folder; or a file, for one recording.")],
+    format: Annotated[Format, typer.Option(metavar="FORMAT", help=f"What the files are for: {', '.join(FORMATS)}.")] = "csv",
+    fps: Fps = "30",
+    model: ModelName = "tiny-real-time",
+    ensemble: Ensemble = False,
+    blinks: Blinks = False,
+    seed: Seed = 0,
+    gain: Annotated[list[str] | None, typer.Option(metavar="CURVE=FACTOR", help="Scale a curve, jawOpen=1.2 say; repeatable.")] = None,
+    face: Face = None,
+    workers: Annotated[int, typer.Option(min=1, help="Recordings at a time.")] = os.cpu_count() or 1,
+) -> None:
+    """Turn recordings into files of ARKit curves; goes on past a bad recording."""
+    from facedistill.animate import Settings, animate_batch, find_model
+
+    if face is not None and format != "glb":
+        raise InputError(f"--face {face}: only for --format glb")
+    settings = Settings(
+        find_model(model), fps=int(fps), ensemble=ensemble, blinks=seed if blinks else None, gains=dict(map(_gain, gain or [])), kind=format,
+        face=face,
+    )  # fmt: skip
+    if animate_batch(inputs, out, settings, workers=workers) > 0:
+        raise typer.Exit(BAD_INPUT)
+
+
+@app.command(rich_help_panel=USE)
+def live(
+    target: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where Unreal's Live Link listens.")] = "127.0.0.1:11111",
+    mic: Annotated[bool, typer.Option("--mic", help="Hear the default microphone, until Ctrl-C.")] = False,
+    wav: Annotated[Path | None, typer.Option(metavar="FILE", help="Hear a recording instead, at its own pace.")] = None,
+    fps: Fps = "60",
+    model: ModelName = "tiny-real-time",
+    ensemble: Ensemble = False,
+    blinks: Blinks = False,
+    seed: Seed = 0,
+    subject: Annotated[str, typer.Option(help="The name that Unreal shows.")] = "facedistill",
+) -> None:
+    """Move a face in Unreal as the sound comes in: Live Link Face packets over UDP."""
+    from facedistill import live as module
+    from facedistill.animate import find_model
+    from facedistill.runtime import Model
+
+    if mic == (wav is not None):
+        raise InputError("live: either --mic or --wav FILE")
+    address, loaded = _address(target), Model(find_model(model))
+    source = module.stream_microphone(int(fps)) if mic else module.stream_recording(wav, int(fps))
+    print(f"live: {'microphone' if mic else wav} -> {target}, {fps} frames a second, Ctrl-C ends", file=sys.stderr)
+    n_sent = module.live(
+        source, loaded, address, fps=int(fps), ensemble=ensemble, blinks=seed if blinks else None, subject=subject
+    )
+    print(f"live: {n_sent} frames sent", file=sys.stderr)
+
+
+@app.command(rich_help_panel=USE)
+def convert(
+    source: Annotated[Path, typer.Argument(metavar="A", help="A file of curves; its format is told from its content.")],
+    target: Annotated[Path, typer.Argument(metavar="B", help="The file to write.")],
+    format: Annotated[
+        Format | None, typer.Option("--to", metavar="FORMAT", help=f"Of B, if its suffix does not tell: {', '.join(FORMATS)}.")
+    ] = None,
+    source_format: Annotated[
+        Format | None, typer.Option("--from", metavar="FORMAT", help="Of A, if its content does not tell.")
+    ] = None,
+    fps: Annotated[float | None, typer.Option(min=1, max=1000, help="Resample to this rate; never done without being asked.")] = None,
+    source_fps: Annotated[
+        float | None, typer.Option(min=1, max=1000, help="The rate of A, where what it says of its times is wrong.")
+    ] = None,
+    face: Face = None,
+) -> None:
+    """Turn curves of one format into another; nothing is lost, or the command refuses."""
+    from facedistill.formats import registry
+
+    registry.convert(source, target, source_kind=source_format, kind=format, fps=source_fps, at_fps=fps, face=face)
+
+
+@app.command(rich_help_panel=USE)
+def info(
+    model: Annotated[str, typer.Argument(metavar="NAME|PATH", help="An exported student, or any of its files.")],
+) -> None:
+    """Tell what a model is: what it hears, what it gives, how late, and how it was made."""
+    from facedistill.info import print_info
+
+    print_info(model)
+
+
+@app.command(rich_help_panel=USE)
+def bench(
+    models: Annotated[list[str] | None, typer.Argument(metavar="NAME|PATH...", help="Exported students; all, if none is named.")] = None,
+    seconds: Annotated[float, typer.Option(min=1, max=600, help="Of sound in each measurement.")] = 20,
+    out: Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE.json", help="Where to keep the measurements.")] = None,
+) -> None:
+    """Measure what models cost on this machine: time, delay and memory, beside the teacher and an envelope."""
+    from facedistill.bench import bench as run
+
+    run(models or [], seconds=seconds, out=out)
+
+
+@app.command(rich_help_panel=REPRODUCE)
 def prepare() -> None:
     """Make the corpora: audio, timed phones and rig curves, with one manifest."""
     from facedistill.core.params import load_params
@@ -43,7 +156,7 @@ def prepare() -> None:
     run(load_params())
 
 
-@app.command()
+@app.command(rich_help_panel=REPRODUCE)
 def teach() -> None:
     """Train the teacher on the paired split."""
     from facedistill.core.params import load_params
@@ -52,7 +165,7 @@ def teach() -> None:
     run(load_params())
 
 
-@app.command()
+@app.command(rich_help_panel=REPRODUCE)
 def label() -> None:
     """Let the teacher pseudo-label the training audio."""
     from facedistill.core.params import load_params
@@ -61,7 +174,7 @@ def label() -> None:
     run(load_params())
 
 
-@app.command()
+@app.command(rich_help_panel=REPRODUCE)
 def distill(name: Annotated[str, typer.Argument(help="The student, as in params.yaml, distill.")]) -> None:
     """Train one student on the pseudo-labels."""
     from facedistill.core.params import load_params
@@ -70,7 +183,7 @@ def distill(name: Annotated[str, typer.Argument(help="The student, as in params.
     run(load_params(), name)
 
 
-@app.command()
+@app.command(rich_help_panel=REPRODUCE)
 def ablate(name: Annotated[str, typer.Argument(help="The variant, as in params.yaml, ablate.")]) -> None:
     """Train one ablation variant of a student."""
     from facedistill.ablate import ablate as run
@@ -79,7 +192,7 @@ def ablate(name: Annotated[str, typer.Argument(help="The variant, as in params.y
     run(load_params(), name)
 
 
-@app.command()
+@app.command(rich_help_panel=REPRODUCE)
 def evaluate() -> None:
     """Measure the teacher, the students and the baselines on the test splits."""
     from facedistill.core.params import load_params
@@ -88,7 +201,16 @@ def evaluate() -> None:
     run(load_params())
 
 
-@app.command()
+@app.command(rich_help_panel=REPRODUCE)
+def export(name: Annotated[str, typer.Argument(help="The student, as in params.yaml, distill.")]) -> None:
+    """Write a student as ONNX files in every precision, each checked and measured."""
+    from facedistill.core.params import load_params
+    from facedistill.export import export as run
+
+    run(load_params(), name)
+
+
+@app.command(rich_help_panel=REPRODUCE)
 def notebook(
     names: Annotated[list[str], typer.Argument(metavar="STEM...", help="Stems of notebooks/, or paths that end in .ipynb.")],
     normalize: Annotated[bool, typer.Option("--normalize", help="Only rewrite the sources in canonical form.")] = False,
@@ -110,15 +232,21 @@ def notebook(
         notebooks.run_notebook(Path(name).stem if name.endswith(".ipynb") else name, params)
 
 
-@app.command()
-def animate(
-    recordings: Annotated[list[Path], typer.Argument(metavar="RECORDING...", help="Audio files: wav, flac, ogg, mp3.")],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where the curves go, one CSV a recording.")],
-    model: Annotated[str, typer.Option(metavar="NAME", help="A distilled student, or the path of one.")] = "on-device",
-    smoothed: Annotated[bool, typer.Option("--ensemble", help="Average three frames of 60 a second: less jitter.")] = False,
-) -> None:
-    """Turn recordings into ARKit curves at 30 frames a second; goes on past a bad file."""
-    from facedistill.animate import animate_batch
+def _gain(text: str) -> tuple[str, float]:
+    """"jawOpen=1.2" -> name and factor."""
+    name, _, factor = text.partition("=")
+    try:
+        value = float(factor)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 100:
+        raise InputError(f"--gain {text}: allowed: CURVE=FACTOR with a factor from 0 to 100, jawOpen=1.2 say")
+    return name, value
 
-    if animate_batch(recordings, out, model, smoothed=smoothed) > 0:
-        raise typer.Exit(BAD_INPUT)
+
+def _address(text: str) -> tuple[str, int]:
+    """"HOST:PORT"; an IPv6 host stands in brackets."""
+    host, _, port = text.rpartition(":")
+    if not host or not port.isascii() or not port.isdigit() or not 1 <= int(port) <= 65535:
+        raise InputError(f"--target {text}: allowed: HOST:PORT with a port from 1 to 65535, 127.0.0.1:11111 say")
+    return host.removeprefix("[").removesuffix("]"), int(port)

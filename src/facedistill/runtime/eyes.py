@@ -49,7 +49,10 @@ class Eyes:
     def _curves(self, times_s: np.ndarray) -> dict[str, np.ndarray]:
         self._imagine(times_s[-1])
         self._forget(times_s[0])
-        lids = np.max([lid_closure(times_s - peak_s) for peak_s in self._blinks_s], axis=0)
+        lids = np.zeros(len(times_s))
+        for peak_s in self._blinks_s:
+            course = slice(*np.searchsorted(times_s, [peak_s - BLINK_CLOSE_S, peak_s + BLINK_OPEN_S]))
+            lids[course] = np.maximum(lids[course], lid_closure(times_s[course] - peak_s))
         right, up = (np.interp(times_s, self._knots_s, axis) for axis in zip(*self._aims, strict=True))
         return eye_curves(lids, right, up)
 

@@ -48,9 +48,8 @@ class Facts:
 
     def metadata(self) -> dict[str, str]:
         """As the strings that an ONNX file holds."""
-        return {VERSION_KEY: VERSION} | {
-            key: value if isinstance(value, str) else json.dumps(value) for key, value in asdict(self).items()
-        }
+        values = asdict(self) | {"lookahead_samples": self.future_samples}
+        return {VERSION_KEY: VERSION} | {name: value if isinstance(value, str) else json.dumps(value) for name, value in values.items()}
 
     @classmethod
     def from_metadata(cls, metadata: dict[str, str]) -> "Facts":

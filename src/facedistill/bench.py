@@ -1,0 +1,244 @@
+"""What models cost on this machine: weights, working memory, time on one core and delay, beside the teacher and an envelope."""
+
+import hashlib
+import multiprocessing
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+import psutil
+from rich.console import Console
+from rich.table import Table
+from tqdm import tqdm
+
+from facedistill.animate import find_model
+from facedistill.core.errors import InputError
+from facedistill.core.files import write_json
+from facedistill.core.paths import DATA
+from facedistill.runtime import Animator, Model
+from facedistill.runtime.model import open_session
+from facedistill.runtime.steps import Steps
+
+RATE_HZ = 16_000
+REPEATS = 5
+FPS = 60  # of frames, and of windows in the paper's way
+PUSHES_HZ = (60, 30, 10)  # how often a stream gets sound: once a frame, at 60 and 30 a second, and in blocks of 100 ms
+TEACHER_S = 10.0
+MEMORY_STEPS = 20
+
+Result = dict[str, object]
+
+
+def bench(models: Sequence[str], *, seconds: float, out: Path | None) -> None:
+    """Measures models, each in a process of its own, and prints a table.
+
+    Args:
+        models: names or paths, see `animate.find_model`; every exported one, and teacher and envelope, if none is named.
+        seconds: of sound in each measurement.
+        out: a JSON file to keep everything in.
+
+    Raises:
+        InputError: no such model, or none is exported yet.
+    """
+    paths = [find_model(model) for model in models]
+    if not models:
+        paths = sorted(path for path in (DATA / "export").glob("*/*.onnx") if not path.stem.endswith("-window"))
+    if not paths:
+        raise InputError(f"{DATA / 'export'}: no models to measure; run `make repro`, or name a model's file")
+    jobs: dict[str, tuple[Callable[..., Result], tuple]] = {path.stem: (measure_model, (path, seconds)) for path in paths}
+    if not models:
+        jobs["amplitude-envelope"] = measure_envelope, (seconds,)
+    if not models and (DATA / "teach" / "config.json").is_file() and find_spec("torch"):
+        jobs["teacher"] = measure_teacher, ()
+    systems = {name: _alone(*job) for name, job in tqdm(jobs.items(), desc="bench", unit="system")}
+    Console().print(_table(systems))
+    if out is not None:
+        write_json(out, {"machine": _machine(), "seconds": seconds, "repeats": REPEATS, "systems": systems})
+
+
+def measure_model(path: Path, seconds: float) -> Result:
+    """Everything about one exported student; its window graph lies beside it."""
+    before = _resident_bytes()
+    model = Model(path)
+    loaded = _resident_bytes()
+    sound, facts = _sound(seconds), model.facts
+    animator = Animator(model, fps=FPS)
+    result: Result = {
+        "precision": facts.precision,
+        "weights_bytes": path.stat().st_size,
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "process_bytes": {"interpreter_and_libraries": before, "model": loaded - before},
+        "memory_bytes": measured_memory(path),
+        "future_ms": 1000 * facts.future_samples / facts.sample_rate_hz,
+        "delay_ms": 1000 * animator.lookahead_s,
+        "delay_ensemble_ms": 1000 * Animator(model, fps=FPS, ensemble=True).lookahead_s,
+    }
+    result["offline_ms_per_s"] = _timed(lambda: animator.animate(sound), seconds)
+    for pushes_hz in PUSHES_HZ:
+        result[f"pushes_{pushes_hz}_ms_per_s"] = _timed(lambda hz=pushes_hz: _stream(animator, sound, hz), seconds)
+    latencies_ms = np.sort([1000 * latency_s for _ in range(REPEATS) for latency_s in _stream(animator, sound, FPS)])
+    result["push_ms"] = {name: float(np.quantile(latencies_ms, q)) for name, q in (("median", 0.5), ("p99", 0.99), ("worst", 1.0))}
+    window = path.with_name(f"{path.stem}-window.onnx")
+    if window.is_file():
+        session, _ = open_session(window)
+        result["windows_ms_per_s"] = _timed(lambda: _windows(session, sound, facts.window_samples), seconds)
+    return result
+
+
+def measure_envelope(seconds: float) -> Result:
+    """The baseline that needs no learning."""
+    from facedistill.measure.baselines import amplitude_envelope
+
+    sound = _sound(seconds)
+    return {"offline_ms_per_s": _timed(lambda: amplitude_envelope(sound), seconds), "weights_bytes": 0}
+
+
+def measure_teacher() -> Result:
+    """The teacher on whole utterances of `TEACHER_S` seconds."""
+    before = _resident_bytes()
+    import torch
+
+    from facedistill.models.teacher import load_teacher
+
+    torch.set_num_threads(1)
+    libraries = _resident_bytes()
+    teacher, sound = load_teacher(DATA / "teach"), _sound(TEACHER_S)
+    loaded = _resident_bytes()
+    return {
+        "weights_bytes": (DATA / "teach" / "model.safetensors").stat().st_size,
+        "process_bytes": {"interpreter_and_libraries": libraries, "torch": libraries - before, "model": loaded - libraries},
+        "memory_bytes": {"measured": _peak_bytes(lambda: teacher.animate(sound))},
+        "offline_ms_per_s": _timed(lambda: teacher.animate(sound), TEACHER_S),
+    }
+
+
+def measured_memory(path: Path) -> dict[str, int | None]:
+    """The working memory of a step, as the graph says and as it was measured; None where a package for it is missing.
+
+    onnxruntime runs without its arena here, so that every tensor is an allocation that can be seen.
+    """
+    model = Model(path)
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.enable_cpu_mem_arena = options.enable_mem_pattern = False
+    model.session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    steps, hops = Steps(model), np.zeros((2, model.facts.hop_samples), np.float32)
+    for _ in range(2):  # both turns of the histories: buffers are tied to the session once
+        steps.run(hops)
+    result: dict[str, int | None] = {"measured": _peak_bytes(lambda: [steps.run(hops) for _ in range(MEMORY_STEPS)])}
+    if find_spec("onnx"):
+        import onnx
+
+        from facedistill.deploy.memory import working_memory
+
+        computed = working_memory(onnx.load(path))
+        result |= {"activations": computed.activations, "state": computed.state}
+    return result
+
+
+def _peak_bytes(run: Callable[[], object]) -> int | None:
+    """The most that a function allocates at any one time, in Python and in native code."""
+    if not find_spec("memray"):  # not made for Windows
+        return None
+    import memray
+
+    with tempfile.TemporaryDirectory() as folder:
+        trace = Path(folder) / "trace"
+        with memray.Tracker(trace):
+            run()
+        return sum(record.size for record in memray.FileReader(trace).get_high_watermark_allocation_records())
+
+
+def _stream(animator: Animator, sound: np.ndarray, pushes_hz: int) -> list[float]:
+    """Seconds that each push of a stream takes."""
+    latencies_s = []
+    for number in range(len(sound) * pushes_hz // RATE_HZ):
+        chunk = sound[number * RATE_HZ // pushes_hz : (number + 1) * RATE_HZ // pushes_hz]
+        start_s = time.perf_counter()
+        animator.push(chunk)
+        latencies_s.append(time.perf_counter() - start_s)
+    animator.flush()
+    return latencies_s
+
+
+def _windows(session: ort.InferenceSession, sound: np.ndarray, window_samples: int) -> None:
+    """The paper's way: the whole window again for every frame."""
+    padded = np.pad(sound, (0, window_samples))[None]
+    for frame in range(len(sound) * FPS // RATE_HZ):
+        first = frame * RATE_HZ // FPS
+        session.run(["curves"], {"window": padded[:, first : first + window_samples]})
+
+
+def _timed(run: Callable[[], object], seconds: float) -> dict[str, float]:
+    """Milliseconds of one core a second of sound: the median, the least and the most of `REPEATS` runs after one to warm up."""
+    run()
+    costs = []
+    for _ in range(REPEATS):
+        start_s = time.perf_counter()
+        run()
+        costs.append(1000 * (time.perf_counter() - start_s) / seconds)
+    return {"value": float(np.median(costs)), "low": min(costs), "high": max(costs)}
+
+
+def _sound(seconds: float) -> np.ndarray:
+    """Noise that comes and goes like syllables: what a model costs does not depend on what it hears."""
+    time_s = np.arange(int(seconds * RATE_HZ)) / RATE_HZ
+    noise = np.random.default_rng(0).standard_normal(len(time_s))
+    return (0.1 * noise * (1 + np.sin(2 * np.pi * 4 * time_s))).astype(np.float32)
+
+
+def _resident_bytes() -> int:
+    return psutil.Process().memory_info().rss
+
+
+def _alone(measure: Callable[..., Result], arguments: tuple) -> Result:
+    """Runs a measurement in a new process, so that its memory is its own."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(measure, *arguments).result()
+
+
+def _machine() -> dict[str, str]:
+    names = [line.split(":", 1)[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
+    return {
+        "processor": names[0] if names else platform.processor(),
+        "cores": str(os.cpu_count()),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "onnxruntime": ort.__version__,
+        "numpy": np.__version__,
+    }
+
+
+def _lines(path: str) -> list[str]:
+    return Path(path).read_text().splitlines() if Path(path).is_file() else []
+
+
+def _table(systems: dict[str, Result]) -> Table:
+    """The measurements for a terminal; all of them are in the JSON file."""
+    table = Table(title="One core; milliseconds are per second of sound", title_justify="left")
+    for heading in ("system", "weights MB", "working MB", "60 pushes/s", "30 pushes/s", "offline", "windows", "worst ms", "delay ms"):
+        table.add_column(heading, justify="left" if heading == "system" else "right", no_wrap=True)
+    for name, result in systems.items():
+        memory = result.get("memory_bytes", {})
+        working = memory["activations"] + memory["state"] if "state" in memory else memory.get("measured")
+        costs = [result.get(key, {}).get("value") for key in ("pushes_60_ms_per_s", "pushes_30_ms_per_s", "offline_ms_per_s", "windows_ms_per_s")]
+        table.add_row(
+            name,
+            _number(result["weights_bytes"] / 1e6, 2),
+            _number(None if working is None else working / 1e6, 3),
+            *(_number(cost, 2) for cost in costs),
+            _number(result.get("push_ms", {}).get("worst"), 2),
+            _number(result.get("delay_ms"), 1),
+        )
+    return table
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:.{digits}f}"

@@ -1,0 +1,54 @@
+"""What a model's file says of itself, as a table for people."""
+
+import hashlib
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from facedistill.animate import find_model
+from facedistill.runtime import Animator, Model
+from facedistill.runtime.model import STREAMING, Facts, open_session
+
+
+def print_info(model: str) -> None:
+    """Prints what an exported model is.
+
+    Args:
+        model: a name or a path, see `animate.find_model`; window graphs too.
+
+    Raises:
+        InputError: no such model, or not one.
+    """
+    path = find_model(model)
+    _, facts = open_session(path)
+    table = Table(title=f"{facts.name}, {facts.precision}", show_header=False, title_justify="left")
+    table.add_column()
+    table.add_column(overflow="fold")
+    for name, value in described(path, facts).items():
+        table.add_row(name, value)
+    Console().print(table)
+
+
+def described(path: Path, facts: Facts) -> dict[str, str]:
+    """{property: its value in words}."""
+    content, per_ms = path.read_bytes(), facts.sample_rate_hz / 1000
+    rows = {
+        "file": str(path),
+        "size": f"{len(content):,} bytes",
+        "SHA-256": hashlib.sha256(content).hexdigest(),
+        "kind": f"{facts.kind} graph",
+        "hears": f"mono sound at {facts.sample_rate_hz:,} Hz, {facts.window_samples / per_ms:g} ms a frame: "
+        f"{facts.past_samples / per_ms:g} ms before it and {facts.future_samples / per_ms:g} ms after",
+        "step": f"{facts.hop_samples / per_ms:g} ms",
+    }
+    if facts.kind == STREAMING:
+        loaded = Model(path)
+        for fps in (30, 60):
+            plain, smooth = (1000 * Animator(loaded, fps=fps, ensemble=ensemble).lookahead_s for ensemble in (False, True))
+            rows[f"delay at {fps} fps"] = f"at most {plain:.1f} ms; {smooth:.1f} ms with --ensemble"
+    return rows | {
+        f"gives {len(facts.curves)} curves": ", ".join(facts.curves),
+        "licence": facts.licence,
+        "training data": f"SHA-256 {facts.training_data_sha256}",
+    }

@@ -1,0 +1,55 @@
+"""A small student with curves that move, exported: what tests of the runtime, the formats and the command line share."""
+
+from functools import cache
+from pathlib import Path
+from tempfile import mkdtemp
+
+import numpy as np
+import torch
+
+from facedistill.export import build, write_model
+from facedistill.face.arkit import CURVES
+from facedistill.models.student import Student, StudentConfig
+from facedistill.runtime.model import Facts
+
+RATE_HZ = 16_000
+
+
+@cache
+def student(past_ms: int = 448, future_ms: int = 64, channels: int = 8) -> Student:
+    """An untrained student whose normalisations and outputs are made lively, so that every curve moves within 0..1."""
+    torch.manual_seed(past_ms)
+    made = Student(StudentConfig(channels=channels, past_ms=past_ms, future_ms=future_ms, filters=16)).eval()
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for module in made.modules():
+            if isinstance(module, torch.nn.BatchNorm1d):
+                module.running_mean.copy_(torch.randn(module.running_mean.shape, generator=generator))
+                module.running_var.copy_(0.5 + torch.rand(module.running_var.shape, generator=generator))
+                module.bias.fill_(1.0)  # few dead units: what reaches the input reaches the output
+        made.front.norm.running_mean.fill_(-8.0)
+        made.out.weight.mul_(0.3)
+        made.out.bias.fill_(0.5)
+    return made
+
+
+def noise(duration_s: float, seed: int = 0, rate_hz: int = RATE_HZ) -> np.ndarray:
+    rng, n = np.random.default_rng(seed), int(duration_s * rate_hz)
+    return (0.1 * rng.standard_normal(n) * (1 + np.sin(np.arange(n) * 25 / rate_hz))).astype(np.float32)
+
+
+@cache
+def exported(past_ms: int = 448, future_ms: int = 64) -> dict[tuple[str, str], Path]:
+    """{(precision, kind): file}."""
+    made, folder = student(past_ms, future_ms), Path(mkdtemp(prefix="facedistill-"))
+    graphs = build(made, iter([noise(3.0, seed) for seed in range(2)]))
+    return {
+        (precision, kind): write_model(
+            folder, graph, Facts(kind, "tiny", precision, RATE_HZ, 8192, made.config.past_samples, 256, CURVES, "Apache-2.0", "0" * 64)
+        )
+        for (precision, kind), graph in graphs.items()
+    }
+
+
+def model_path(precision: str = "float32", kind: str = "streaming") -> Path:
+    return exported()[precision, kind]
