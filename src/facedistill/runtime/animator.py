@@ -81,7 +81,7 @@ class Animator:
     def heard_samples(self, frame: int) -> int:
         """How many samples of the stream decide a frame: those from this index on change nothing in it.
 
-        At the model's own rate the bound is tight: the last of them changes the frame.
+        At the model's own rate the bound is tight: the last of them changes the frame, unless int8 rounds the change away.
         """
         facts = self.model.facts
         last = -(-self._time(frame, self._taps[-1]) // self._step) * facts.hop_samples + facts.future_samples - 1
