@@ -14,7 +14,7 @@ export DVC_NO_ANALYTICS := 1
 # Without bytecode every stage would spend half a minute on compiling torch and transformers.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help env repro test smoke lab lock clean
+.PHONY: help env repro test smoke bench lab lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,10 @@ test: env ## run the whole test suite
 
 smoke: env ## run the whole pipeline on profiles/smoke.yaml in a scratch copy
 	python tests/smoke.py
+
+bench: env ## measure time, delay and memory of the models here, then make table 3 and figure 5 anew
+	python -m facedistill bench --out benchmarks/on_device.json
+	python -m dvc repro tab3_on_device fig5_latency
 
 lab: env ## open the notebooks in JupyterLab
 	python -m jupyter lab notebooks

@@ -43,6 +43,10 @@ def main() -> None:
         sys.exit(app(prog_name="facedistill", standalone_mode=False))
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
+    except ModuleNotFoundError as error:
+        if str(error.name).startswith("facedistill"):
+            raise
+        print(f"error: {sys.argv[1]} needs the package {error.name}; allowed: `pip install facedistill[train]`", file=sys.stderr)
     except typer.exceptions.TyperException as error:  # wrong usage, which Typer itself would tell in a box of lines
         print(f"error: {' '.join(error.format_message().split())}", file=sys.stderr)
     sys.exit(BAD_INPUT)
