@@ -16,10 +16,10 @@ RATE_HZ = 16_000
 
 
 @cache
-def student(past_ms: int = 448, future_ms: int = 64, channels: int = 8) -> Student:
+def student(past_ms: int = 448, future_ms: int = 64, channels: int = 8, **config) -> Student:
     """An untrained student whose normalisations and outputs are made lively, so that every curve moves within 0..1."""
     torch.manual_seed(past_ms)
-    made = Student(StudentConfig(channels=channels, past_ms=past_ms, future_ms=future_ms, filters=16)).eval()
+    made = Student(StudentConfig(channels, past_ms, future_ms, **{"filters": 16} | config)).eval()
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for module in made.modules():

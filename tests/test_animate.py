@@ -1,143 +1,287 @@
-import os
-import subprocess
-import sys
+"""Recordings in, files of curves out: what is in them, where they lie, and what a bad recording does to a batch."""
+
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import soundfile as sf
-import torch
+from exported import exported, model_path, noise
 
 from facedistill import animate as module
-from facedistill.animate import animate_batch, animate_one, find_model
+from facedistill.animate import Settings, animate_batch, animate_file, find_model
 from facedistill.core.errors import InputError
 from facedistill.face.arkit import CURVES
-from facedistill.face.curves import n_frames
-from facedistill.models.ensemble import ensemble
-from facedistill.models.student import Student, StudentConfig, load_student, save_student
-from facedistill.speech.audio import read_audio
+from facedistill.formats import registry
+from facedistill.formats.animation import Animation
+from facedistill.runtime import Animator, Model
+from facedistill.speech.audio import MIN_DURATION_S
 
-SRC = Path(module.__file__).parents[1]
-
-
-@pytest.fixture
-def model(tmp_path) -> Path:
-    torch.manual_seed(0)
-    save_student(Student(StudentConfig(channels=8, past_ms=256, future_ms=256, filters=16)), tmp_path / "model")
-    return tmp_path / "model"
+SETTINGS = Settings(model_path())
+EYES = [name for name in CURVES if name.startswith(("eyeBlink", "eyeLook"))]
+OTHERS = [name for name in CURVES if name not in EYES]
 
 
-def speech(path: Path, rate_hz: int = 16_000, channels: int = 1, duration_s: float = 0.7, level: float = 0.1) -> Path:
-    samples = level * np.random.default_rng(0).standard_normal((int(duration_s * rate_hz), channels))
-    sf.write(path, samples, rate_hz, subtype="PCM_16")
+def speech(path: Path, rate_hz: int = 16_000, channels: int = 1, duration_s: float = 0.7, level: float = 1.0, seed: int = 0) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    mono = level * noise(duration_s, seed, rate_hz)
+    sf.write(path, np.stack([mono * (1 + channel / 8) for channel in range(channels)], axis=1), rate_hz)
     return path
 
 
-def truncated(path: Path) -> None:
-    path.write_bytes(speech(path).read_bytes()[:-3000])
+def animated(recording: Path, settings: Settings = SETTINGS, kind: str = "csv") -> Animation:
+    path = recording.with_suffix(registry.KINDS[kind].suffix)
+    animate_file(recording, path, replace(settings, kind=kind))
+    return registry.read(path, kind=kind)
 
 
-BAD = {
-    "missing": lambda path: None,
-    "folder": Path.mkdir,
-    "empty": lambda path: path.write_bytes(b""),
-    "text": lambda path: path.write_text("not audio"),
-    "truncated": truncated,
-    "nan": lambda path: sf.write(path, np.full(8000, np.nan), 16_000, subtype="FLOAT"),
-}
+def engine(recording: Path, **options) -> np.ndarray:
+    """What the streaming engine makes of the samples in the file."""
+    samples, rate_hz = sf.read(recording, dtype="float32", always_2d=True)
+    return Animator(Model(model_path()), rate_hz=rate_hz, **options).animate(samples.mean(axis=1)).weights
 
 
-def a_batch_with_bad_ones(folder: Path) -> list[Path]:
-    folder.mkdir()
-    recordings = [speech(folder / "first.wav")]
-    for kind, make in BAD.items():
-        make(folder / f"{kind}.wav")
-        recordings.append(folder / f"{kind}.wav")
-    return [*recordings, speech(folder / "last.wav")]
+def names_of(folder: Path) -> list[str]:
+    """All files below a folder, temporary ones too."""
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
-def check_what_is_left(out: Path, errors: list[str]) -> None:
-    assert sorted(path.name for path in out.iterdir()) == ["first.csv", "last.csv"]  # and nothing half-written
-    assert len(errors) == len(BAD)
-    for line, kind in zip(errors, BAD, strict=True):
-        assert f"{kind}.wav: " in line
+# What is in a file ----------------------------------------------------------------------------------------------------
 
 
-def test_the_csv_is_the_students_curves(model, tmp_path):
-    recording, student = speech(tmp_path / "a.wav"), load_student(model)
-    animate_one(recording, tmp_path / "a.csv", student)
-    table = pd.read_csv(tmp_path / "a.csv")
-    assert list(table.columns) == ["time_s", *CURVES]
-    np.testing.assert_allclose(table["time_s"], np.arange(21) / 30, atol=6e-5)
-    curves = table[list(CURVES)].to_numpy()
-    np.testing.assert_allclose(curves, student.animate(read_audio(recording), 30), atol=6e-5)
-    assert 0 <= curves.min() and curves.max() <= 1
-    animate_one(recording, tmp_path / "b.csv", student, smoothed=True)
-    averaged = pd.read_csv(tmp_path / "b.csv")[list(CURVES)].to_numpy()
-    np.testing.assert_allclose(averaged, ensemble(student.animate(read_audio(recording))), atol=6e-5)
+@pytest.mark.parametrize("fps", [24, 25, 30, 60])
+@pytest.mark.parametrize("rate_hz", [8000, 16_000, 44_100, 96_000])
+def test_the_curves_are_the_engines_at_the_recordings_own_rate(tmp_path, rate_hz, fps):
+    recording = speech(tmp_path / "a.wav", rate_hz)
+    found = animated(recording, replace(SETTINGS, fps=fps))
+    assert found.names == CURVES and found.fps == fps
+    np.testing.assert_array_equal(found.times_s, np.arange(len(found.times_s)) / fps)
+    np.testing.assert_allclose(found.weights, engine(recording, fps=fps), atol=1e-6)
+    assert found.weights.std(axis=0).max() > 0.01, "the curves move"
 
 
-def test_what_cannot_be_written_does_not_stop_the_batch(model, tmp_path, capsys):
-    (tmp_path / "out" / "a.csv").mkdir(parents=True)
-    assert animate_batch([speech(tmp_path / "a.wav"), speech(tmp_path / "b.wav")], tmp_path / "out", str(model)) == 1
-    assert (tmp_path / "out" / "b.csv").is_file() and "a.csv" in capsys.readouterr().err
+@pytest.mark.parametrize("kind", registry.KINDS)
+def test_every_format_reads_back_as_the_same_weights(tmp_path, kind):
+    recording = speech(tmp_path / "a.wav")
+    found, expected = animated(recording, kind=kind), engine(recording, fps=30)
+    written = [name for name in CURVES if name in found.names]
+    assert len(written) >= 51  # BEAT has no tongue
+    columns = [CURVES.index(name) for name in written]
+    np.testing.assert_allclose(found.select(written), expected[:, columns], atol=1e-6)
+    np.testing.assert_allclose(found.times_s, np.arange(21) / 30, atol=1e-4)
+
+
+def test_a_gain_scales_one_curve_and_stays_within_bounds(tmp_path):
+    recording = speech(tmp_path / "a.wav")
+    plain = animated(recording)
+    loudest = max(OTHERS, key=lambda name: plain.select([name]).max())
+    found = animated(recording, replace(SETTINGS, gains={loudest: 100.0, "jawOpen": 0.5, "mouthLeft": 0.0}))
+    np.testing.assert_allclose(found.select(["jawOpen"]), plain.select(["jawOpen"]) / 2, atol=1e-6)
+    assert not found.select(["mouthLeft"]).any()
+    np.testing.assert_allclose(found.select([loudest]), np.minimum(100 * plain.select([loudest]), 1), atol=1e-4)
+    assert found.weights.max() == 1, "100 times anything is too much"
+    rest = [name for name in CURVES if name not in (loudest, "jawOpen", "mouthLeft")]
+    np.testing.assert_array_equal(found.select(rest), plain.select(rest))
+
+
+def test_blinks_are_seeded_and_each_file_has_its_own(tmp_path):
+    first, second = (speech(tmp_path / f"{name}.wav", duration_s=4.0) for name in "ab")
+    plain = animated(first)
+    one, again, other_seed = (animated(first, replace(SETTINGS, blinks=seed)) for seed in (7, 7, 8))
+    other_file = animated(second, replace(SETTINGS, blinks=7))
+    np.testing.assert_array_equal(one.weights, again.weights)
+    for found in (one, other_seed, other_file):
+        np.testing.assert_array_equal(found.select(OTHERS), plain.select(OTHERS))
+    for found in (plain, other_seed, other_file):
+        assert np.abs(found.select(EYES) - one.select(EYES)).max() > 0.05
+
+
+def test_the_ensemble_is_the_engines(tmp_path):
+    recording = speech(tmp_path / "a.wav")
+    found = animated(recording, replace(SETTINGS, ensemble=True)).weights
+    np.testing.assert_allclose(found, engine(recording, fps=30, ensemble=True), atol=1e-6)
+    assert np.abs(found - animated(recording).weights).max() > 1e-3
+
+
+@pytest.mark.parametrize("suffix", [".flac", ".ogg", ".mp3", ".WAV"])
+def test_any_kind_of_recording(tmp_path, suffix):
+    recording = speech(tmp_path / f"a{suffix}")
+    np.testing.assert_allclose(animated(recording).weights, engine(recording, fps=30), atol=1e-6)
 
 
 @pytest.mark.parametrize(
-    "settings", [{"channels": 2}, {"rate_hz": 8000}, {"rate_hz": 96_000}, {"level": 0.0}, {"duration_s": 0.02}], ids=str
+    "settings", [{"channels": 2}, {"rate_hz": 4000}, {"rate_hz": 384_000}, {"level": 0.0}, {"duration_s": MIN_DURATION_S}], ids=str
 )
-def test_odd_recordings_are_fine(model, tmp_path, settings, capsys):
-    assert animate_batch([speech(tmp_path / "a.wav", **settings)], tmp_path / "out", str(model)) == 0
-    table = pd.read_csv(tmp_path / "out" / "a.csv")
-    assert len(table) == n_frames(round(settings.get("duration_s", 0.7) * 16_000), 30)
-    assert np.isfinite(table.to_numpy()).all()
-    assert capsys.readouterr().err == ""
+def test_odd_recordings_are_fine(tmp_path, settings, capsys):
+    recording = speech(tmp_path / "a.wav", **settings)
+    assert animate_batch([recording], tmp_path / "out", SETTINGS) == 0
+    found = registry.read(tmp_path / "out" / "a.csv")
+    np.testing.assert_allclose(found.weights, engine(recording, fps=30), atol=1e-6)
+    assert len(found.times_s) == np.ceil(settings.get("duration_s", 0.7) * 30) and capsys.readouterr().err == ""
 
 
-def test_a_batch_goes_on_past_every_kind_of_bad_file(model, tmp_path, capsys):
-    failed = animate_batch(a_batch_with_bad_ones(tmp_path / "in"), tmp_path / "out", str(model))
-    assert failed == len(BAD)
+# Where files lie ------------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_keeps_its_tree(tmp_path):
+    for place in ("a.wav", "deep/a.wav", "deep/er/b.FLAC", "deep/er/c.v2.mp3"):
+        speech(tmp_path / "in" / place, duration_s=0.1)
+    (tmp_path / "in" / "deep" / "notes.txt").write_text("no sound")
+    assert animate_batch([tmp_path / "in", speech(tmp_path / "alone.ogg")], tmp_path / "out", SETTINGS) == 0
+    assert names_of(tmp_path / "out") == ["a.csv", "alone.csv", "deep/a.csv", "deep/er/b.csv", "deep/er/c.v2.csv"]
+
+
+def test_out_may_be_a_file(tmp_path, capsys):
+    recording = speech(tmp_path / "a.wav")
+    assert animate_batch([recording], tmp_path / "new" / "face.npz", replace(SETTINGS, kind="npz")) == 0
+    np.testing.assert_allclose(registry.read(tmp_path / "new" / "face.npz").weights, engine(recording, fps=30), atol=1e-6)
+    assert capsys.readouterr() == ("", "")
+    (tmp_path / "folder.csv").mkdir()
+    assert animate_batch([recording], tmp_path / "folder.csv", SETTINGS) == 0
+    assert names_of(tmp_path / "folder.csv") == ["a.csv"]
+
+
+def test_a_file_is_no_place_for_two(tmp_path):
+    recordings = [speech(tmp_path / "a.wav"), speech(tmp_path / "b.wav")]
+    with pytest.raises(InputError, match="face.csv: one file for 2 recordings; allowed: a folder"):
+        animate_batch(recordings, tmp_path / "face.csv", SETTINGS)
+    assert not (tmp_path / "face.csv").exists()
+
+
+@pytest.mark.parametrize("others", [["deep/a.wav"], ["a.flac"], ["a.wav"]])
+def test_two_recordings_of_one_name_are_refused(tmp_path, others):
+    recordings = [speech(tmp_path / name) for name in ["a.wav", *others]]
+    with pytest.raises(InputError, match=r"would write .*a\.csv, as .*a\.wav does"):
+        animate_batch(recordings, tmp_path / "out", SETTINGS)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_without_recordings_is_refused(tmp_path):
+    (tmp_path / "in.wav").mkdir()
+    with pytest.raises(InputError, match="in.wav: holds no recordings; allowed: .wav .flac .ogg .mp3"):
+        animate_batch([tmp_path / "in.wav"], tmp_path / "out", SETTINGS)
+
+
+def test_files_do_not_depend_on_the_number_of_workers(tmp_path):
+    """Bad recordings among them, and each file with its own eyes."""
+    for number in range(5):
+        speech(tmp_path / "in" / f"{number}.wav", duration_s=0.2 + 0.1 * number, seed=number)
+    (tmp_path / "in" / "bad.wav").write_bytes(b"")
+    settings = Settings(model_path("int8"), blinks=3)
+    outs = [tmp_path / "one", tmp_path / "two"]
+    for workers, out in enumerate(outs, start=1):
+        assert animate_batch([tmp_path / "in"], out, settings, workers=workers) == 1
+    assert names_of(outs[0]) == [f"{number}.csv" for number in range(5)]
+    one, two = ({path.name: path.read_bytes() for path in out.iterdir()} for out in outs)
+    assert one == two and len(set(one.values())) == 5
+
+
+# Bad recordings -------------------------------------------------------------------------------------------------------
+
+
+def hours_long(path: Path) -> None:
+    """A FLAC whose header announces the most samples that it can, 1,193 hours."""
+    sf.write(path, noise(0.5), 16_000, format="FLAC")
+    content = bytearray(path.read_bytes())
+    content[21] |= 0x0F  # STREAMINFO: the number of samples is 36 bits, the last of which end at byte 26
+    content[22:26] = b"\xff\xff\xff\xff"
+    path.write_bytes(content)
+
+
+BAD = {
+    "missing": (lambda path: None, "no such recording"),
+    "nothing": (lambda path: path.write_bytes(b""), "not readable as audio"),
+    "text": (lambda path: path.write_text("not audio"), "not readable as audio"),
+    "empty": (lambda path: sf.write(path, np.zeros(0), 16_000), "empty or too short"),
+    "short": (lambda path: speech(path, duration_s=MIN_DURATION_S - 0.001), "empty or too short"),
+    "truncated": (lambda path: path.write_bytes(speech(path).read_bytes()[:-3000]), "truncated"),
+    "nan": (lambda path: sf.write(path, np.full(8000, np.nan), 16_000, subtype="FLOAT"), "NaN"),
+    "infinite": (lambda path: sf.write(path, np.full(8000, np.inf), 16_000, subtype="FLOAT"), "infinite"),
+    "slow": (lambda path: speech(path, 3999), "sample rate 3999 Hz"),
+    "fast": (lambda path: speech(path, 400_000), "sample rate 400000 Hz"),
+    "hours": (hours_long, r"\d h long; allowed: at most 3 h"),
+    "loud": (lambda path: sf.write(path, np.full(8000, 1e38), 16_000, subtype="FLOAT"), "beyond all bounds"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_a_bad_recording_is_one_line_that_names_it(tmp_path, kind, capsys):
+    make, message = BAD[kind]
+    (tmp_path / "in").mkdir()
+    make(tmp_path / "in" / "bad.wav")
+    assert animate_batch([tmp_path / "in" / "bad.wav"], tmp_path / "out", SETTINGS) == 1
+    error, summary = capsys.readouterr().err.splitlines()
+    assert error.startswith("error: ") and "bad.wav: " in error
+    with pytest.raises(InputError, match=message):
+        animate_file(tmp_path / "in" / "bad.wav", tmp_path / "out.csv", SETTINGS)
+    assert "animated 0 of 1 recordings" in summary
+    assert not (tmp_path / "out").exists() and not (tmp_path / "out.csv").exists()
+
+
+def test_a_batch_goes_on_past_every_kind_of_bad_file(tmp_path, capsys):
+    recordings = [speech(tmp_path / "in" / "first.wav")]
+    for kind, (make, _) in BAD.items():
+        recordings.append(tmp_path / "in" / f"{kind}.wav")
+        make(recordings[-1])
+    recordings.append(speech(tmp_path / "in" / "last.wav"))
+    assert animate_batch(recordings, tmp_path / "out", SETTINGS) == len(BAD)
+    assert names_of(tmp_path / "out") == ["first.csv", "last.csv"]
     output = capsys.readouterr().err
-    check_what_is_left(tmp_path / "out", [line for line in output.splitlines() if line.startswith("error: ")])
-    assert f"animated 2 of {len(BAD) + 2} recordings" in output
+    errors = [line for line in output.splitlines() if line.startswith("error: ")]
+    assert [kind for kind, line in zip(BAD, errors, strict=True) if f"{kind}.wav: " not in line] == []
+    assert f"animated 2 of {len(BAD) + 2} recordings into {tmp_path / 'out'}" in output
 
 
-def test_the_command_line_reports_one_line_a_bad_file(model, tmp_path):
-    recordings = a_batch_with_bad_ones(tmp_path / "in")
-    command = [sys.executable, "-m", "facedistill", "animate", *recordings, "--out", tmp_path / "out", "--model", model]
-    environment = {**os.environ, "PYTHONPATH": str(SRC), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert "Traceback" not in done.stderr and done.stdout == ""
-    check_what_is_left(tmp_path / "out", [line for line in done.stderr.splitlines() if line.startswith("error: ")])
-
-
-def test_two_recordings_of_one_name_are_refused(model, tmp_path):
-    (tmp_path / "deep").mkdir()
-    recordings = [speech(tmp_path / "a.wav"), speech(tmp_path / "deep" / "a.wav")]
-    with pytest.raises(InputError, match="several recordings would write .*a.csv"):
-        animate_batch(recordings, tmp_path / "out", str(model))
-    assert not (tmp_path / "out").exists()
-
-
-def test_an_unknown_model_is_told_what_there_is(model, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "DATA", tmp_path / "data")
-    with pytest.raises(InputError, match="--model nope: .*none is distilled yet") as caught:
-        find_model("nope")
-    assert "\n" not in str(caught.value)
-    for name in ("small", "on-device"):
-        save_student(load_student(model), tmp_path / "data" / "distill" / name)
-    with pytest.raises(InputError, match="--model nope: .* one of: on-device, small$"):
-        animate_batch([speech(tmp_path / "a.wav")], tmp_path / "out", "nope")
-    assert not (tmp_path / "out").exists()
-    assert find_model("small") == tmp_path / "data" / "distill" / "small"
-    assert find_model(str(model)) == model
+def test_what_cannot_be_written_does_not_stop_the_batch(tmp_path, capsys):
+    (tmp_path / "out" / "a.csv").mkdir(parents=True)
+    assert animate_batch([speech(tmp_path / "a.wav"), speech(tmp_path / "b.wav")], tmp_path / "out", SETTINGS) == 1
+    assert names_of(tmp_path / "out") == ["b.csv"] and "a.csv" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("out", ["out", "out/deeper"])
-def test_a_file_is_no_folder_for_the_curves(model, tmp_path, out):
+def test_a_file_is_no_folder_for_the_curves(tmp_path, out, capsys):
     (tmp_path / "out").write_text("mine")
-    with pytest.raises(InputError, match="cannot be a folder for the curves"):
-        animate_batch([speech(tmp_path / "a.wav")], tmp_path / out, str(model))
-    assert (tmp_path / "out").read_text() == "mine"
+    assert animate_batch([speech(tmp_path / "a.wav")], tmp_path / out, SETTINGS) == 1
+    assert "error: " in capsys.readouterr().err and (tmp_path / "out").read_text() == "mine"
+
+
+@pytest.mark.parametrize("kind", ["csv", "json", "npz"])
+def test_nothing_is_left_half_written(tmp_path, kind, monkeypatch, capsys):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("facedistill.core.files.os.replace", full)
+    out = tmp_path / "out"
+    assert animate_batch([speech(tmp_path / "a.wav")], out, replace(SETTINGS, kind=kind)) == 1
+    assert names_of(out) == [] and "No space left on device" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("gains", [{"jawopen": 1.0}, {"jawOpen": 1.0, "tail": 2.0}])
+def test_a_gain_of_an_unknown_curve_is_refused(tmp_path, gains):
+    with pytest.raises(InputError, match="--gain (jawopen|tail): no such curve; allowed: eyeBlinkLeft, "):
+        animate_batch([speech(tmp_path / "a.wav")], tmp_path / "out", replace(SETTINGS, gains=gains))
+    assert not (tmp_path / "out").exists()
+
+
+# Models ---------------------------------------------------------------------------------------------------------------
+
+
+def test_an_unknown_model_is_told_what_there_is(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "DATA", tmp_path)
+    with pytest.raises(InputError, match="--model nope: .*none is exported yet: run `make repro`$"):
+        find_model("nope")
+    folder = tmp_path / "export" / "tiny"
+    folder.mkdir(parents=True)
+    for precision, kind in exported():
+        path = model_path(precision, kind)
+        (folder / path.name).write_bytes(path.read_bytes())
+    with pytest.raises(InputError, match="--model nope: neither .* one of: tiny-float16, tiny-int8, tiny$"):
+        find_model("nope")
+    assert find_model("tiny-int8") == folder / "tiny-int8.onnx"
+    assert find_model(str(folder / "tiny-window.onnx")) == folder / "tiny-window.onnx"
+
+
+def test_a_window_graph_animates_nothing(tmp_path):
+    with pytest.raises(InputError, match="a graph of one window; allowed: the streaming graph"):
+        animate_batch([speech(tmp_path / "a.wav")], tmp_path / "out", Settings(model_path(kind="window")))
+    assert not (tmp_path / "out").exists()

@@ -99,7 +99,8 @@ def check(models: dict[str, Model], student: Student, recordings: Iterator[np.nd
     for audio in recordings:
         expected = student.animate(audio, FPS)
         for precision, model in models.items():
-            differences[precision] = max(differences[precision], float(np.abs(_animate(model, audio) - expected).max()))
+            difference = np.abs(_animate(model, audio) - expected).max()
+            differences[precision] = float(np.maximum(differences[precision], difference))  # NaN stays, unlike with `max`
     for precision, difference in differences.items():
         if not difference <= TOLERANCES[precision]:
             raise RuntimeError(f"{precision} differs from the network by {difference:.2g}; allowed: {TOLERANCES[precision]}")

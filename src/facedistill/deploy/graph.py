@@ -30,7 +30,7 @@ class Graph:
 
     def constant(self, name: str, value: np.ndarray | Sequence[int]) -> str:
         """A weight, or integers that say how an operator works."""
-        self.constants[name] = np.ascontiguousarray(value)
+        self.constants[name] = np.asarray(value, order="C")  # a scalar stays one: `Clip` wants scalars
         return name
 
     def add(self, operator: str, inputs: Sequence[str], output: str, **attributes: object) -> str:

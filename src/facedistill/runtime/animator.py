@@ -4,6 +4,7 @@ Every 16 ms of sound are computed once: what later frames need of them is kept. 
 crumbs go through the same steps, so their frames agree bit for bit.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,8 +76,8 @@ class Animator:
         at another sample rate, the reach of the filter.
         """
         facts = self.model.facts
-        period = self.fps * facts.hop_samples // np.gcd(facts.sample_rate_hz, self.fps * facts.hop_samples)
-        return max(self.heard_samples(frame) / self.rate_hz - frame / self.fps for frame in range(int(period)))
+        period = self.fps * facts.hop_samples // math.gcd(facts.sample_rate_hz, self.fps * facts.hop_samples)
+        return max(self.heard_samples(frame) / self.rate_hz - frame / self.fps for frame in range(period))
 
     def heard_samples(self, frame: int) -> int:
         """How many samples of the stream decide a frame: those from this index on change nothing in it.
@@ -93,7 +94,6 @@ class Animator:
         if self._resampler is not None:
             self._resampler.reset()
         self._steps.reset()
-        self._pending = np.zeros(0, np.float32)  # at the model's rate, from the hop before the first that is not computed yet
         self._grid: list[np.ndarray] = []  # (K,) computed frames that frames to come may need, the last of `_n_grid`
         self._n_samples = 0  # at the model's rate
         self._n_grid = 2 - facts.window_samples // facts.hop_samples  # the first frames see too little: they are not kept
@@ -142,7 +142,6 @@ class Animator:
         return {
             "settings": np.array([self.rate_hz, self.fps, self.ensemble]),
             "counts": np.array([self._n_samples, self._n_grid, self._n_frames]),
-            "pending": self._pending.copy(),
             "grid": np.array(self._grid).reshape(-1, len(self.curves)),
             **{f"resampler.{name}": value for name, value in resampler.items()},
             **{f"steps.{name}": value for name, value in self._steps.state().items()},
@@ -155,15 +154,15 @@ class Animator:
             InputError: the state of other settings or of another model.
         """
         own = self.state()
-        fixed = [name for name in own if name.startswith("steps.")]
+        fixed = [name for name in own if name.startswith("steps.history")]
         same_model = state.keys() == own.keys() and all(state[name].shape == own[name].shape for name in fixed)
         if not same_model or (state["settings"] != own["settings"]).any():
             raise InputError("this state is of another model, sample rate, frame rate or smoothing")
         self._n_samples, self._n_grid, self._n_frames = map(int, state["counts"])
-        self._pending, self._grid = state["pending"].copy(), list(state["grid"].copy())
+        self._grid = list(state["grid"].copy())
         if self._resampler is not None:
             self._resampler.restore({name: state[f"resampler.{name}"] for name in self._resampler.state()})
-        self._steps.restore({name.removeprefix("steps."): state[name] for name in fixed})
+        self._steps.restore({name: state[f"steps.{name}"] for name in self._steps.state()})
 
     def _hear(self, samples: np.ndarray) -> None:
         self._hear_resampled(samples if self._resampler is None else self._resampler.push(samples))
@@ -174,15 +173,9 @@ class Animator:
 
     def _compute(self, samples: np.ndarray) -> None:
         """Computes the grid frames that more samples, at the model's rate, make known."""
-        hop = self.model.facts.hop_samples
-        self._pending = np.concatenate([self._pending, samples])
-        n_steps = max(0, len(self._pending) // hop - 1)
-        if n_steps == 0:
-            return
-        rows = self._steps.run(self._pending[: (n_steps + 1) * hop].reshape(-1, hop))
-        self._pending = self._pending[n_steps * hop :].copy()
-        self._grid.extend(rows[max(0, min(-self._n_grid, n_steps)) :])
-        self._n_grid += n_steps
+        for rows in self._steps.push(samples):
+            self._grid.extend(rows if self._n_grid >= 0 else rows[-self._n_grid :])
+            self._n_grid += len(rows)
 
     def _time(self, frame: int, tap: int) -> int:
         """When a prediction stands of which a frame is averaged; nothing stands before the start."""
@@ -202,16 +195,13 @@ class Animator:
         """The frames from the first that has not been given to `end`; the grid frames that no other needs go."""
         numbers = range(self._n_frames, end)
         weights = np.empty((len(numbers), len(self.curves)), np.float32)
-        for row, number in zip(weights, numbers, strict=True):
-            row[:] = self._prediction(number, self._taps[0])
-            for tap in self._taps[1:]:
-                row += self._prediction(number, tap)
-        if len(self._taps) > 1:
-            weights /= np.float32(len(self._taps))
+        for row, number in enumerate(numbers):
+            predictions = [self._prediction(number, tap) for tap in self._taps]
+            weights[row] = predictions[0] if len(predictions) == 1 else sum(predictions) * np.float32(1 / len(predictions))
         self._n_frames += len(numbers)
         needed = self._time(self._n_frames, self._taps[0]) // self._step - (self._n_grid - len(self._grid))
         del self._grid[: max(0, min(needed, len(self._grid) - 1))]
-        return Frames(np.arange(numbers.start, numbers.start + len(numbers)) / self.fps, weights)
+        return Frames(np.array([number / self.fps for number in numbers]), weights)
 
     def _prediction(self, frame: int, tap: int) -> np.ndarray:
         """(K,) between the grid frames before and after a moment; after the last, that is held."""
@@ -237,6 +227,6 @@ def _checked(samples: np.ndarray) -> np.ndarray:
     if samples.dtype.kind != "f":
         raise InputError(f"samples of type {samples.dtype}; allowed: floats in +-1, or int16")
     samples = samples.astype(np.float32, copy=False)
-    if not np.isfinite(np.dot(samples, samples)):  # four times as fast as to look at every sample
+    if not math.isfinite(np.dot(samples, samples)):  # four times as fast as to look at every sample
         raise InputError("samples that are NaN, infinite or beyond all bounds; allowed: floats in +-1")
     return samples

@@ -1,4 +1,4 @@
-"""Steps of 16 ms through a model: its state between them, and buffers that are made once."""
+"""Steps of 16 ms through a model: samples in, one frame of the grid a step out; the state between them in buffers made once."""
 
 import numpy as np
 import onnxruntime as ort
@@ -11,44 +11,52 @@ class Steps:
 
     def __init__(self, model: Model) -> None:
         self.model = model
-        self._frames = np.zeros((model.max_rows, 2 * model.facts.hop_samples), np.float32)
-        self._curves = np.zeros((model.max_rows, len(model.facts.curves)), np.float32)
+        self._hop, rows = model.facts.hop_samples, model.max_rows
+        self._heard = np.zeros((rows + 2) * self._hop, np.float32)  # from the hop before the first that is not computed yet
+        self._pairs = np.lib.stride_tricks.sliding_window_view(self._heard, 2 * self._hop)[:: self._hop]
+        self._frames = np.zeros((rows, 2 * self._hop), np.float32)
+        self._curves = np.zeros((rows, len(model.facts.curves)), np.float32)
         self._histories = model.no_history(), model.no_history()
-        self._turn = 0
         self._bindings: dict[tuple[int, int], ort.IOBinding] = {}
+        self.reset()
 
-    def run(self, hops: np.ndarray) -> np.ndarray:
-        """Computes the grid frames of consecutive hops.
-
-        Args:
-            hops: (L + 1, hop) float32 samples; the first is the hop before the new ones.
-
-        Returns:
-            (L, K) float32.
-        """
-        n_steps, hop = len(hops) - 1, hops.shape[1]
-        curves = np.empty((n_steps, self._curves.shape[1]), np.float32)
-        for first in range(0, n_steps, self.model.max_rows):
-            n_rows = min(self.model.max_rows, n_steps - first)
-            self._frames[:n_rows, :hop] = hops[first : first + n_rows]
-            self._frames[:n_rows, hop:] = hops[first + 1 : first + n_rows + 1]
-            self.model.session.run_with_iobinding(self._binding(n_rows))
-            self._turn = 1 - self._turn
-            curves[first : first + n_rows] = self._curves[:n_rows]
-        return curves
+    def push(self, samples: np.ndarray) -> list[np.ndarray]:
+        """Hears (S,) float32 samples; gives the frames that they complete, (L, K) float32 in blocks."""
+        room = self.model.max_rows * self._hop
+        if len(samples) <= room:
+            return self._push(samples)
+        return [rows for first in range(0, len(samples), room) for rows in self._push(samples[first : first + room])]
 
     def reset(self) -> None:
         """Forgets what was heard."""
-        self.restore(self.model.no_history())
+        self._turn = self._n_heard = 0
+        self.restore({"heard": np.zeros(0, np.float32), **self.model.no_history()})
 
     def state(self) -> dict[str, np.ndarray]:
-        """The histories, copied."""
-        return {name: history.copy() for name, history in self._histories[self._turn].items()}
+        """What the next step needs, copied."""
+        histories = {name: history.copy() for name, history in self._histories[self._turn].items()}
+        return {"heard": self._heard[: self._n_heard].copy(), **histories}
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
         """Goes on from what `state` gave."""
+        self._n_heard = len(state["heard"])
+        self._heard[: self._n_heard] = state["heard"]
         for name, history in self._histories[self._turn].items():
             history[:] = state[name]
+
+    def _push(self, samples: np.ndarray) -> list[np.ndarray]:
+        n_heard = self._n_heard + len(samples)
+        self._heard[self._n_heard : n_heard] = samples
+        self._n_heard = n_heard
+        n_rows = n_heard // self._hop - 1
+        if n_rows < 1:
+            return []
+        self._frames[:n_rows] = self._pairs[:n_rows]
+        self.model.session.run_with_iobinding(self._binding(n_rows))
+        self._turn = 1 - self._turn
+        self._n_heard -= n_rows * self._hop
+        self._heard[: self._n_heard] = self._heard[n_rows * self._hop : n_heard]
+        return [self._curves[:n_rows].copy()]
 
     def _binding(self, n_rows: int) -> ort.IOBinding:
         """The buffers of a run, tied to the session once for every number of rows."""
