@@ -43,10 +43,9 @@ def exported(past_ms: int = 448, future_ms: int = 64) -> dict[tuple[str, str], P
     """{(precision, kind): file}."""
     made, folder = student(past_ms, future_ms), Path(mkdtemp(prefix="facedistill-"))
     graphs = build(made, iter([noise(3.0, seed) for seed in range(2)]))
+    sizes = (RATE_HZ, 8192, made.config.past_samples, 256)
     return {
-        (precision, kind): write_model(
-            folder, graph, Facts(kind, "tiny", precision, RATE_HZ, 8192, made.config.past_samples, 256, CURVES, "Apache-2.0", "0" * 64)
-        )
+        (precision, kind): write_model(folder, graph, Facts(kind, "tiny", precision, *sizes, CURVES, "Apache-2.0", "0" * 64))
         for (precision, kind), graph in graphs.items()
     }
 

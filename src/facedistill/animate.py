@@ -69,6 +69,9 @@ def animate_samples(samples: np.ndarray, rate_hz: int, model: Model, settings: S
     Args:
         samples: (S,) at `rate_hz`, any of `runtime.MIN_RATE_HZ` to MAX_RATE_HZ.
         name: of the recording; eyes of the same seed differ from name to name.
+
+    Raises:
+        InputError: samples that the engine does not take, or a model whose curves are no numbers or bear a name twice.
     """
     animator = Animator(model, rate_hz=rate_hz, fps=settings.fps, ensemble=settings.ensemble)
     frames = animator.animate(samples)
@@ -79,7 +82,10 @@ def animate_samples(samples: np.ndarray, rate_hz: int, model: Model, settings: S
         if curve in animator.curves:
             column = animator.curves.index(curve)
             weights[:, column] = np.clip(weights[:, column] * gain, 0, 1)
-    return regular(animator.curves, weights.astype(np.float64).round(DECIMALS), settings.fps)
+    try:
+        return regular(animator.curves, weights.astype(np.float64).round(DECIMALS), settings.fps)
+    except ValueError as error:
+        raise InputError(f"the model gives no curves ({error})") from None
 
 
 def animate_file(recording: Path, path: Path, settings: Settings) -> None:
@@ -89,7 +95,11 @@ def animate_file(recording: Path, path: Path, settings: Settings) -> None:
         InputError: the recording or the model cannot be used, or the file cannot be written.
     """
     samples, rate_hz = read_mono(recording)
-    animation = animate_samples(samples, rate_hz, _model(settings.model), settings, name=recording.stem)
+    model = _model(settings.model)
+    try:
+        animation = animate_samples(samples, rate_hz, model, settings, name=recording.stem)
+    except InputError as error:  # the engine does not know where samples come from
+        raise InputError(f"{recording}: {error}") from None
     registry.write(path, animation, kind=settings.kind, face=settings.face)
 
 

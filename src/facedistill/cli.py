@@ -20,7 +20,7 @@ Format = Literal[FORMATS]
 USE, REPRODUCE = "Use a model", "Make models (stages of the pipeline, in order)"
 app = typer.Typer(
     name="facedistill",
-    help="Tiny speech-driven facial animation models, distilled from a HuBERT teacher: a recording or a microphone in, ARKit curves out.",
+    help="Tiny speech-driven facial animation models, distilled from a HuBERT teacher: sound in, ARKit curves out.",
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
@@ -41,7 +41,7 @@ def main() -> None:
         sys.argv.append("--help")
     try:
         sys.exit(app(prog_name="facedistill", standalone_mode=False))
-    except InputError as error:
+    except (InputError, OSError) as error:  # OSError: a name too long, a folder that must not be written to, a full disk
         print(f"error: {error}", file=sys.stderr)
     except ModuleNotFoundError as error:
         if str(error.name).startswith("facedistill"):
@@ -62,7 +62,7 @@ def animate(
     ensemble: Ensemble = False,
     blinks: Blinks = False,
     seed: Seed = 0,
-    gain: Annotated[list[str] | None, typer.Option(metavar="CURVE=FACTOR", help="Scale a curve, jawOpen=1.2 say; repeatable.")] = None,
+    gain: Annotated[list[str] | None, typer.Option(metavar="CURVE=FACTOR", help="Scale a curve; repeatable.")] = None,
     face: Face = None,
     workers: Annotated[int, typer.Option(min=1, help="Recordings at a time.")] = os.cpu_count() or 1,
 ) -> None:
@@ -72,9 +72,14 @@ def animate(
     if face is not None and format != "glb":
         raise InputError(f"--face {face}: only for --format glb")
     settings = Settings(
-        find_model(model), fps=int(fps), ensemble=ensemble, blinks=seed if blinks else None, gains=dict(map(_gain, gain or [])), kind=format,
+        find_model(model),
+        fps=int(fps),
+        ensemble=ensemble,
+        blinks=seed if blinks else None,
+        gains=dict(map(_gain, gain or [])),
+        kind=format,
         face=face,
-    )  # fmt: skip
+    )
     if animate_batch(inputs, out, settings, workers=workers) > 0:
         raise typer.Exit(BAD_INPUT)
 
@@ -117,7 +122,7 @@ def convert(
     source_format: Annotated[
         Format | None, typer.Option("--from", metavar="FORMAT", help="Of A, if its content does not tell.")
     ] = None,
-    fps: Annotated[float | None, typer.Option(min=1, max=1000, help="Resample to this rate; never done without being asked.")] = None,
+    fps: Annotated[float | None, typer.Option(min=1, max=1000, help="Resample to this rate; not done unasked.")] = None,
     source_fps: Annotated[
         float | None, typer.Option(min=1, max=1000, help="The rate of A, where what it says of its times is wrong.")
     ] = None,
@@ -141,7 +146,7 @@ def info(
 
 @app.command(rich_help_panel=USE)
 def bench(
-    models: Annotated[list[str] | None, typer.Argument(metavar="NAME|PATH...", help="Exported students; all, if none is named.")] = None,
+    models: Annotated[list[str] | None, typer.Argument(metavar="NAME|PATH...", help="Exported students; all, if none.")] = None,
     seconds: Annotated[float, typer.Option(min=1, max=600, help="Of sound in each measurement.")] = 20,
     out: Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE.json", help="Where to keep the measurements.")] = None,
 ) -> None:
@@ -237,7 +242,7 @@ def notebook(
 
 
 def _gain(text: str) -> tuple[str, float]:
-    """"jawOpen=1.2" -> name and factor."""
+    """ "jawOpen=1.2" -> name and factor."""
     name, _, factor = text.partition("=")
     try:
         value = float(factor)
@@ -249,7 +254,7 @@ def _gain(text: str) -> tuple[str, float]:
 
 
 def _address(text: str) -> tuple[str, int]:
-    """"HOST:PORT"; an IPv6 host stands in brackets."""
+    """ "HOST:PORT"; an IPv6 host stands in brackets."""
     host, _, port = text.rpartition(":")
     if not host or not port.isascii() or not port.isdigit() or not 1 <= int(port) <= 65535:
         raise InputError(f"--target {text}: allowed: HOST:PORT with a port from 1 to 65535, 127.0.0.1:11111 say")

@@ -1,13 +1,13 @@
 """Stage `export`: a student as ONNX files in every precision, each checked against the network and measured on test speech."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import onnx
+import torch
 from onnx import helper
 
 from facedistill.core.errors import InputError
@@ -23,19 +23,20 @@ from facedistill.evaluate import rounded, score_split
 from facedistill.face.arkit import CURVES
 from facedistill.face.curves import FPS
 from facedistill.measure.statistics import aggregate, compare
+from facedistill.measure.systems import Animate
 from facedistill.models.filterbank import HOP_SAMPLES
 from facedistill.models.student import Student, load_student, n_parameters
 from facedistill.models.training import prepare_torch
 from facedistill.runtime.animator import Animator
-from facedistill.runtime.model import STREAMING, WINDOW, Facts, Model
+from facedistill.runtime.model import STREAMING, WINDOW, Facts, Model, open_session
 from facedistill.speech.audio import SAMPLE_RATE_HZ, read_audio
 
 LICENCE = "Apache-2.0"
-CALIBRATION_SPLIT, CALIBRATION_HOP_S = "unlabelled", 0.25
+CALIBRATION_SPLIT, WINDOWS_HOP_S = "unlabelled", 0.25
 TEST_SPLIT, N_CHECKED = "test-voices", 5
 TOLERANCES = {"float32": 1e-5, "float16": 2e-3, "int8": 0.05}  # how far a curve may at most be from the network's
 
-Graphs = dict[tuple[str, str], onnx.ModelProto]  # by precision and kind
+Key = tuple[str, str]  # precision and kind
 
 
 def export(params: Params, name: str) -> None:
@@ -49,35 +50,35 @@ def export(params: Params, name: str) -> None:
     if name not in params.distill.students:
         raise InputError(f"student {name!r}; allowed: {', '.join(params.distill.students)}")
     student, out = load_student(DATA / "distill" / name), DATA / "export" / name
-    facts, files, models = _facts(student, name), {}, {}
+    facts, files, paths = _facts(student, name), {}, {}
     for (precision, kind), graph in build(student, _audio(CALIBRATION_SPLIT, params.export.calibration_utterances)).items():
-        path = write_model(out, graph, replace(facts, precision=precision, kind=kind))
+        path = paths[precision, kind] = write_model(out, graph, replace(facts, precision=precision, kind=kind))
         files[path.name] = _described(path, graph, precision=precision, kind=kind)
-        if kind == STREAMING:
-            models[precision] = Model(path)
-    quality = {"tolerances": TOLERANCES, "differences": check(models, student, _audio(TEST_SPLIT, N_CHECKED))}
-    quality |= rounded(measure(params, models))
+    differences = {paths[key].name: value for key, value in check(paths, student, _audio(TEST_SPLIT, N_CHECKED)).items()}
+    quality = {"tolerances": TOLERANCES, "differences": differences}
+    quality |= rounded(measure(params, {precision: Model(paths[precision, STREAMING]) for precision in PRECISIONS}))
     write_json(out / "files.json", files)
     write_json(out / "quality.json", quality)
     write_text(out / "README.md", model_card(facts, n_parameters(student), files, quality))
 
 
-def build(student: Student, recordings: Iterator[np.ndarray]) -> Graphs:
+def build(student: Student, recordings: Iterator[np.ndarray]) -> dict[Key, onnx.ModelProto]:
     """Every graph of a student.
 
     Args:
         recordings: (S,) at 16 kHz, which int8 is calibrated on.
     """
     float32 = {WINDOW: window_graph(student), STREAMING: streaming_graph(student)}
-    ranges = calibrate(float32[WINDOW], _windows(recordings, student.config.window_samples))
+    windows = _windows(recordings, student.config.window_samples)
+    ranges = calibrate(float32[WINDOW], ({"window": window} for window in windows))
     convert = {"float32": lambda graph: graph, "float16": to_float16, "int8": lambda graph: to_int8(graph, ranges)}
     return {(precision, kind): convert[precision](graph) for precision in PRECISIONS for kind, graph in float32.items()}
 
 
 def file_name(facts: Facts) -> str:
     """on-device.onnx, on-device-int8.onnx, on-device-int8-window.onnx: what is not said is float32 and streaming."""
-    parts = [facts.name, *([facts.precision] if facts.precision != "float32" else []), *([WINDOW] if facts.kind == WINDOW else [])]
-    return "-".join(parts) + ".onnx"
+    told = [word for word in (facts.precision, facts.kind) if word not in ("float32", STREAMING)]
+    return "-".join([facts.name, *told]) + ".onnx"
 
 
 def write_model(folder: Path, graph: onnx.ModelProto, facts: Facts) -> Path:
@@ -89,35 +90,40 @@ def write_model(folder: Path, graph: onnx.ModelProto, facts: Facts) -> Path:
     return path
 
 
-def check(models: dict[str, Model], student: Student, recordings: Iterator[np.ndarray]) -> dict[str, float]:
-    """How far each precision's curves are from the network's, at most, over recordings.
+def check(paths: Mapping[Key, Path], student: Student, recordings: Iterator[np.ndarray]) -> dict[Key, float]:
+    """How far each graph's curves are from the network's, at most, over recordings: streams as a whole, windows one by one.
 
     Raises:
-        RuntimeError: further than its tolerance.
+        RuntimeError: further than the tolerance of its precision.
     """
-    differences = dict.fromkeys(models, 0.0)
+    runs = {key: _streamed(Model(path)) if key[1] == STREAMING else _windowed(path) for key, path in paths.items()}
+    differences = dict.fromkeys(runs, 0.0)
     for audio in recordings:
-        expected = student.animate(audio, FPS)
-        for precision, model in models.items():
-            difference = np.abs(_animate(model, audio) - expected).max()
-            differences[precision] = float(np.maximum(differences[precision], difference))  # NaN stays, unlike with `max`
-    for precision, difference in differences.items():
+        windows = np.concatenate(list(_windows(iter([audio]), student.config.window_samples)))
+        inputs = {STREAMING: audio, WINDOW: windows}
+        expected = {STREAMING: student.animate(audio, FPS), WINDOW: _network(student, windows)}
+        for key, run in runs.items():
+            difference = np.abs(run(inputs[key[1]]) - expected[key[1]]).max()
+            differences[key] = float(np.maximum(differences[key], difference))  # NaN stays, unlike with `max`
+    for (precision, kind), difference in differences.items():
         if not difference <= TOLERANCES[precision]:
-            raise RuntimeError(f"{precision} differs from the network by {difference:.2g}; allowed: {TOLERANCES[precision]}")
-    return {precision: float(f"{difference:.2g}") for precision, difference in differences.items()}
+            raise RuntimeError(f"{precision}, {kind}: {difference:.2g} from the network; allowed: {TOLERANCES[precision]}")
+    return {key: float(f"{difference:.2g}") for key, difference in differences.items()}
 
 
 def measure(params: Params, models: dict[str, Model]) -> dict[str, dict]:
     """Every precision's scores on test speech through the streaming engine, and what each loses against float32."""
     rows = _utterances(TEST_SPLIT, params.export.test_utterances)
-    animators = {precision: partial(_animate, model) for precision, model in models.items()}
-    measured = score_split(rows, animators, f"export {TEST_SPLIT}")
+    measured = score_split(rows, {precision: _streamed(model) for precision, model in models.items()}, TEST_SPLIT)
     settings = {"n_boot": params.evaluate.bootstrap, "groups": [(row.source, row.speaker) for row in rows]}
+
+    def rng() -> np.random.Generator:  # the same resamples for all
+        return np.random.default_rng(params.seed)
+
     return {
-        "scores": {name: aggregate(scores, rng=np.random.default_rng(params.seed), **settings) for name, scores in measured.items()},
+        "scores": {name: aggregate(scores, rng=rng(), **settings) for name, scores in measured.items()},
         "against-float32": {
-            name: compare(measured[name], measured["float32"], rng=np.random.default_rng(params.seed), **settings)
-            for name in PRECISIONS[1:]
+            name: compare(measured[name], measured["float32"], rng=rng(), **settings) for name in PRECISIONS if name != "float32"
         },
     }
 
@@ -158,8 +164,19 @@ def _described(path: Path, graph: onnx.ModelProto, *, precision: str, kind: str)
     }
 
 
-def _animate(model: Model, audio: np.ndarray) -> np.ndarray:
-    return Animator(model, fps=FPS).animate(audio).weights
+def _streamed(model: Model) -> Animate:
+    return lambda audio: Animator(model, fps=FPS).animate(audio).weights
+
+
+def _windowed(path: Path) -> Animate:
+    """(N, window) samples -> (N, K) curves."""
+    session, _ = open_session(path)
+    return lambda windows: np.concatenate([session.run(["curves"], {"window": window[None]})[0] for window in windows])
+
+
+@torch.inference_mode()
+def _network(student: Student, windows: np.ndarray) -> np.ndarray:
+    return student(torch.from_numpy(windows))[:, 0].clamp(0, 1).numpy()
 
 
 def _utterances(split: str, count: int) -> Sequence[Utterance]:
@@ -179,9 +196,9 @@ def _audio(split: str, count: int) -> Iterator[np.ndarray]:
     return (read_audio(DATA / "prepare" / row.audio) for row in _utterances(split, count))
 
 
-def _windows(recordings: Iterator[np.ndarray], window_samples: int) -> Iterator[dict[str, np.ndarray]]:
-    """Inputs of a window graph."""
+def _windows(recordings: Iterator[np.ndarray], window_samples: int) -> Iterator[np.ndarray]:
+    """(1, window) pieces of recordings, every `WINDOWS_HOP_S`."""
     for audio in recordings:
         padded = np.pad(audio, (0, max(0, window_samples - len(audio))))
-        for first in range(0, len(padded) - window_samples + 1, int(CALIBRATION_HOP_S * SAMPLE_RATE_HZ)):
-            yield {"window": padded[None, first : first + window_samples]}
+        for first in range(0, len(padded) - window_samples + 1, int(WINDOWS_HOP_S * SAMPLE_RATE_HZ)):
+            yield padded[None, first : first + window_samples]

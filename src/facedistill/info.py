@@ -5,6 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from facedistill.animate import find_model
 from facedistill.runtime import Animator, Model
@@ -22,11 +23,11 @@ def print_info(model: str) -> None:
     """
     path = find_model(model)
     _, facts = open_session(path)
-    table = Table(title=f"{facts.name}, {facts.precision}", show_header=False, title_justify="left")
+    table = Table(title=Text(f"{facts.name}, {facts.precision}"), show_header=False, title_justify="left")
     table.add_column()
     table.add_column(overflow="fold")
     for name, value in described(path, facts).items():
-        table.add_row(name, value)
+        table.add_row(Text(name), Text(value))  # as they are: brackets in a path are no markup
     Console().print(table)
 
 

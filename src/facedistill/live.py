@@ -40,7 +40,9 @@ def stream_microphone(fps: int) -> tuple[int, Iterator[np.ndarray]]:
     try:
         import sounddevice
     except (ImportError, OSError) as error:  # OSError: the package is there, PortAudio is not
-        raise InputError(f"--mic: no access to microphones ({error}); allowed: `pip install facedistill[mic]` and PortAudio") from None
+        raise InputError(
+            f"--mic: no access to microphones ({error}); needed: `pip install facedistill[mic]`, PortAudio"
+        ) from None
     try:
         rate_hz = int(sounddevice.query_devices(kind="input")["default_samplerate"])
     except (sounddevice.PortAudioError, ValueError) as error:
@@ -107,7 +109,7 @@ def _connected(host: str, port: int) -> Iterator:
             connection.connect(address)
             yield connection.send
     except ConnectionRefusedError:
-        raise InputError(f"--target {host}:{port}: nobody listens there; allowed: a host with Live Link's message bus open") from None
+        raise InputError(f"--target {host}:{port}: nobody listens there; allowed: where Live Link Face is awaited") from None
     except (OSError, UnicodeError) as error:
         raise InputError(f"--target {host}:{port}: cannot be reached ({error})") from None
 

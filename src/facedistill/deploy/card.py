@@ -20,7 +20,7 @@ A student of facedistill: {n_parameters:,} parameters of convolutions and fully-
 |---|---|
 | input | mono sound at {rate:,} Hz |
 | window | {window_ms:g} ms, of which {past_ms:g} ms are past and {future_ms:g} ms future |
-| output | curves in 0..1, named in the files' metadata; a frame every {hop_ms:g} ms, {past_ms:g} ms after the start of its window |
+| output | curves in 0..1, named in the metadata; a frame every {hop_ms:g} ms, {past_ms:g} ms after the start of its window |
 | licence | {licence} |
 | training data | SHA-256 `{data}`; which corpora, and under which licences, is in the manifest of `data/prepare` |
 
@@ -31,13 +31,14 @@ A student of facedistill: {n_parameters:,} parameters of convolutions and fully-
 `{name}.onnx` is a step in a stream: `frames` (L, {frame}), each row the {hop} samples before and the {hop} new ones, and the
 histories that the step before gave, at first zeros -> `curves` (L, {n_curves}) and the histories of the next step. A frame is
 valid once its whole window has been heard: run the first {warm_up} steps on silence. `facedistill.runtime` does all of this.
-A file that ends in `-window.onnx` is a pure function of one window: `window` (1, {window}) -> `curves` (1, {n_curves}). Both give the same
-bits. float16 holds half-precision weights and computes in float32; int8 holds and computes 8 bits behind the filterbank, in
-standard QuantizeLinear and DequantizeLinear. Working memory is one step's: activations, and state before and after.
+A file that ends in `-window.onnx` is a pure function of one window: `window` (1, {window}) -> `curves` (1, {n_curves}).
+Both give the same bits. float16 holds half-precision weights and computes in float32; int8 holds and computes 8 bits behind the
+filterbank, in standard QuantizeLinear and DequantizeLinear. Working memory is one step's: activations, and state before and after.
 
 ## Quality
 
-On {n_test} utterances of voices that no model was trained on (synthetic speech), through the streaming engine, with 95 % intervals:
+On {n_test} utterances of voices that no model was trained on (synthetic speech), through the streaming engine, with 95 %
+intervals:
 
 {quality}
 
@@ -45,9 +46,9 @@ On {n_test} utterances of voices that no model was trained on (synthetic speech)
 
 ## Limits
 
-Trained on synthetic speech with rule-made labels: on real recordings lips close less often than they should. Eyes and brows follow
-the averages of speech; blinks are better added by a layer of their own. Music, crowds and several voices at once were not tested.
-The curves move lips, not meaning: they are no evidence of what was said.
+Trained on synthetic speech with rule-made labels: on real recordings lips close less often than they should. Eyes and brows
+follow the averages of speech; blinks are better added by a layer of their own. Music, crowds and several voices at once were not
+tested. The curves move lips, not meaning: they are no evidence of what was said.
 """
 
 
@@ -58,7 +59,7 @@ def model_card(facts: Facts, n_parameters: int, files: Mapping[str, Mapping], qu
         facts: of any of the files.
         n_parameters: of the student.
         files: {file name: precision, kind, bytes, sha256, activations_bytes, state_bytes}.
-        quality: {"scores": {precision: aggregate}, "differences", "tolerances": {precision: weights}}.
+        quality: {"scores": {precision: aggregate}, "differences": {file name: weights}, "tolerances": {precision: weights}}.
     """
     scores = quality["scores"]
     per_ms = facts.sample_rate_hz / 1000
@@ -110,5 +111,6 @@ def _interval(summary: Mapping[str, float | None]) -> str:
 
 
 def _drift(quality: Mapping[str, Mapping]) -> str:
-    parts = [f"{precision} {value:.2g}" for precision, value in quality["differences"].items()]
-    return f"The largest difference of any curve from the PyTorch network on test speech: {', '.join(parts)}."
+    parts = [f"`{name}` {value:.2g}" for name, value in quality["differences"].items()]
+    allowed = ", ".join(f"{precision} {value:g}" for precision, value in quality["tolerances"].items())
+    return f"The largest difference of any curve from the PyTorch network on test speech: {', '.join(parts)}. Allowed: {allowed}."

@@ -62,7 +62,7 @@ class Graph:
 
 
 def window_graph(student: Student) -> onnx.ModelProto:
-    """"window" (1, window samples) at 16 kHz -> "curves" (1, K) in [0, 1], of the moment `past_samples` into the window."""
+    """ "window" (1, window samples) at 16 kHz -> "curves" (1, K) in [0, 1], of the moment `past_samples` into the window."""
     graph = Graph()
     hops = graph.reshape("window", "hops", -1, HOP_SAMPLES)
     pairs = [graph.rows(hops, "earlier", 0, -1), graph.rows(hops, "later", 1, END)]

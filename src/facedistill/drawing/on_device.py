@@ -88,8 +88,9 @@ def _mb(count: float | None) -> float:
 
 
 def read_quality(folder: Path = EXPORTED) -> pd.DataFrame:
-    """What `export` measured of every precision: columns student, precision, sha256, lip_gap_r, pbm, and, against float32, r_ratio
-    and pbm_difference (NaN for float32).
+    """What `export` measured of every precision.
+
+    Columns: student, precision, sha256, lip_gap_r, pbm, and, against float32, r_ratio and pbm_difference (NaN for float32).
 
     Raises:
         InputError: nothing is exported, or something else lies there.
@@ -136,8 +137,8 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
         **{f"{heading} (ms/s)": _text(table[f"{way}_ms_per_s"], 2) for way, heading in WAYS.items()},
         "Worst chunk (ms)": _text(table["worst_ms"], 2),
         "Delay: window + step + ensemble (ms)": [
-            "–" if np.isnan(row.delay_ms) else f"{row.future_ms:.0f} + {row.step_ms:.0f} + {row.ensemble_ms:.0f} = {row.delay_ms:.0f}"
-            for row in table.itertuples()
+            "–" if np.isnan(whole) else f"{future:.0f} + {step:.0f} + {ensemble:.0f} = {whole:.0f}"
+            for future, step, ensemble, whole in table[["future_ms", "step_ms", "ensemble_ms", "delay_ms"]].to_numpy()
         ],
         "Lip-gap r": _text(table["lip_gap_r"], 3),
         "PBM": _text(table["pbm"], 3),

@@ -1,9 +1,9 @@
 """Sound in, ARKit curves out, in a stream: NumPy and onnxruntime are all that it needs.
 
-    from facedistill.runtime import Animator, Model
+from facedistill.runtime import Animator, Model
 
-    animator = Animator(Model("tiny-real-time.onnx"), rate_hz=48_000, fps=60)
-    frames = animator.push(samples)  # times_s (T,) and weights (T, K), as soon as they are known
+animator = Animator(Model("tiny-real-time.onnx"), rate_hz=48_000, fps=60)
+frames = animator.push(samples)  # times_s (T,) and weights (T, K), as soon as they are known
 """
 
 from facedistill.runtime.animator import Animator, Frames

@@ -49,7 +49,8 @@ class Facts:
     def metadata(self) -> dict[str, str]:
         """As the strings that an ONNX file holds."""
         values = asdict(self) | {"lookahead_samples": self.future_samples}
-        return {VERSION_KEY: VERSION} | {name: value if isinstance(value, str) else json.dumps(value) for name, value in values.items()}
+        texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in values.items()}
+        return {VERSION_KEY: VERSION} | texts
 
     @classmethod
     def from_metadata(cls, metadata: dict[str, str]) -> "Facts":
@@ -90,11 +91,15 @@ def open_session(path: Path) -> tuple[ort.InferenceSession, Facts]:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = QUIET
     try:
-        session = ort.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+        # Without a fallback: it would try a broken file again and print a box about it.
+        session = ort.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"], enable_fallback=0)
         return session, Facts.from_metadata(session.get_modelmeta().custom_metadata_map)
     except Exception as error:  # onnxruntime has an exception of its own for every fault of a file, without a common base
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{path}: not a model that facedistill exported ({reason})") from None
+        raise _foreign(path, error) from None
+
+
+def _foreign(path: Path, error: Exception) -> InputError:
+    return InputError(f"{path}: not a model that facedistill exported ({' '.join(str(error).split())[:200]})")
 
 
 class Model:
@@ -116,9 +121,13 @@ class Model:
         frame, n_curves = 2 * self.facts.hop_samples, len(self.facts.curves)
         expected = {f"next_{name}": list(shape) for name, shape in self.history_shapes.items()}
         whole = all(isinstance(size, int) for shape in self.history_shapes.values() for size in shape)
-        if shapes.get("frames", [])[1:] != [frame] or outputs.pop("curves", [])[1:] != [n_curves] or outputs != expected or not whole:
+        rows = shapes.get("frames", [])[1:] == [frame] and outputs.pop("curves", [])[1:] == [n_curves]
+        if not rows or not whole or outputs != expected:
             raise InputError(f"{path}: not a model that facedistill exported (its inputs and outputs are others)")
-        self.max_rows = MAX_ROWS if self._rows_are_independent() else 1
+        try:
+            self.max_rows = MAX_ROWS if self._rows_are_independent() else 1
+        except Exception as error:  # a broken file may open and not run
+            raise _foreign(path, error) from None
 
     def run(self, frames: np.ndarray, histories: dict[str, np.ndarray]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """(L, 512) frames and the histories before them -> (L, K) curves and the histories after."""
@@ -130,7 +139,7 @@ class Model:
         return {name: np.zeros(shape, np.float32) for name, shape in self.history_shapes.items()}
 
     def _rows_are_independent(self) -> bool:
-        """Whether rows computed together have the bits of rows computed one by one, as matrix products on this processor decide."""
+        """Whether rows computed together have the bits of rows computed one by one: matrix products on this processor decide."""
         frames = np.random.default_rng(0).standard_normal((MAX_ROWS, 2 * self.facts.hop_samples), np.float32)
         together, _ = self.run(frames, self.no_history())
         histories, alone = self.no_history(), []

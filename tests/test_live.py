@@ -1,0 +1,330 @@
+"""Live: what an independent reader of Live Link Face packets gets over UDP, and when; no test waits."""
+
+import itertools
+import re
+import socket
+import struct
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import soundfile as sf
+from exported import build, exported, model_path, noise, student
+
+from facedistill import cli
+from facedistill import live as module
+from facedistill.core.errors import InputError
+from facedistill.export import write_model
+from facedistill.runtime import Animator, Eyes, Model
+
+# Apple's order, as phones send it.
+ORDER = (
+    "eyeBlinkLeft eyeLookDownLeft eyeLookInLeft eyeLookOutLeft eyeLookUpLeft eyeSquintLeft eyeWideLeft eyeBlinkRight eyeLookDownRight "
+    "eyeLookInRight eyeLookOutRight eyeLookUpRight eyeSquintRight eyeWideRight jawForward jawLeft jawRight jawOpen mouthClose "
+    "mouthFunnel mouthPucker mouthLeft mouthRight mouthSmileLeft mouthSmileRight mouthFrownLeft mouthFrownRight mouthDimpleLeft "
+    "mouthDimpleRight mouthStretchLeft mouthStretchRight mouthRollLower mouthRollUpper mouthShrugLower mouthShrugUpper mouthPressLeft "
+    "mouthPressRight mouthLowerDownLeft mouthLowerDownRight mouthUpperUpLeft mouthUpperUpRight browDownLeft browDownRight browInnerUp "
+    "browOuterUpLeft browOuterUpRight cheekPuff cheekSquintLeft cheekSquintRight noseSneerLeft noseSneerRight tongueOut"
+).split()
+
+
+@dataclass(frozen=True)
+class Packet:
+    device: str
+    subject: str
+    frame: int
+    subframe: float
+    rate: tuple[int, int]
+    curves: dict[str, float]
+    rotations: tuple[float, ...]
+
+
+def decode(data: bytes) -> Packet:
+    """One packet, read field by field as Unreal does."""
+
+    def take(layout: str) -> tuple:
+        nonlocal data
+        size = struct.calcsize(layout)
+        values, data = struct.unpack(layout, data[:size]), data[size:]
+        return values
+
+    assert take("<I") == (6,)
+    (device,) = take("37s")
+    (length,) = take(">i")
+    (subject,) = take(f"{length}s")
+    (frame,), (subframe,), rate, (n_values,) = take(">i"), take(">f"), take(">ii"), take("B")
+    assert n_values == 61
+    values = take(">61f")
+    assert data == b""
+    return Packet(device.decode("ascii"), subject.decode(), frame, subframe, rate, dict(zip(ORDER, values, strict=False)), values[52:])
+
+
+class Clock:
+    """Time that passes when someone sleeps; a sleeper wakes up a little late."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+    def sleep(self, duration_s: float) -> None:
+        assert duration_s >= 0
+        self.now_s += duration_s + 0.0005 if duration_s else 0.0
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(module, "time", made)
+    return made
+
+
+@pytest.fixture
+def unreal():
+    """A socket that listens at a free port, and keeps what comes."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+        server.setblocking(False)
+        yield server
+
+
+def received(server: socket.socket) -> list[Packet]:
+    packets = []
+    while True:
+        try:
+            packets.append(decode(server.recv(65_536)))
+        except BlockingIOError:
+            return packets
+
+
+@pytest.fixture
+def recording(tmp_path) -> Path:
+    sf.write(tmp_path / "a.wav", noise(0.5, rate_hz=44_100), 44_100)
+    return tmp_path / "a.wav"
+
+
+def frames_of(recording: Path, model: Model, **options) -> np.ndarray:
+    samples, rate_hz = sf.read(recording, dtype="float32")
+    return Animator(model, rate_hz=rate_hz, **options).animate(samples).weights
+
+
+def run(monkeypatch, *arguments: object) -> int:
+    monkeypatch.setattr(sys, "argv", ["facedistill", "live", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    return ended.value.code or 0
+
+
+# Packets --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fps", [24, 30, 60])
+@pytest.mark.parametrize("smooth", [False, True])
+def test_unreal_gets_every_frame_of_the_engine_bit_for_bit(unreal, recording, fps, smooth):
+    model = Model(model_path())
+    n_sent = module.live(module.stream_recording(recording, fps), model, unreal.getsockname(), fps=fps, ensemble=smooth)
+    packets, expected = received(unreal), frames_of(recording, model, fps=fps, ensemble=smooth)
+    assert n_sent == len(packets) == len(expected) == np.ceil(fps / 2)
+    for packet, row in zip(packets, expected, strict=True):
+        assert packet.curves == dict(zip(model.facts.curves, row.tolist(), strict=True))
+        assert (packet.rotations, packet.subframe, packet.rate) == ((0.0,) * 9, 0.0, (fps, 1))
+    assert [packet.frame - packets[0].frame for packet in packets] == list(range(len(packets)))
+    assert 0 <= packets[0].frame < 86_400 * fps
+
+
+def test_curves_go_by_name_and_not_by_place(unreal, recording, tmp_path):
+    """A model that gives its curves the other way round, and calls one something that Unreal does not know."""
+    graph = build(student(), iter([noise(1.0)]))["float32", "streaming"]
+    facts = Model(exported()["float32", "streaming"]).facts
+    turned = Model(write_model(tmp_path, graph, replace(facts, curves=("tongueRoll", *facts.curves[:0:-1]))))
+    module.live(module.stream_recording(recording, 60), turned, unreal.getsockname())
+    expected = frames_of(recording, turned, fps=60)
+    for packet, row in zip(received(unreal), expected, strict=True):
+        named = dict(zip(turned.facts.curves, row.tolist(), strict=True))
+        assert packet.curves == {name: named.get(name, 0.0) for name in ORDER}
+
+
+def test_a_subject_keeps_its_name_and_its_device(unreal, recording):
+    devices = {}
+    for subject in ("Zoë 話す", "Zoë 話す", "other"):
+        module.live(module.stream_recording(recording, 24), Model(model_path()), unreal.getsockname(), fps=24, subject=subject)
+        packets = received(unreal)
+        assert {packet.subject for packet in packets} == {subject}
+        assert len({packet.device for packet in packets}) == 1
+        devices.setdefault(subject, set()).add(packets[0].device)
+    assert [len(found) for found in devices.values()] == [1, 1] and devices["Zoë 話す"] != devices["other"]
+    assert re.fullmatch(r"\$[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", devices["other"].pop())
+
+
+def test_blinks_are_the_eyes_of_their_seed(unreal, recording):
+    model, options = Model(model_path()), {"fps": 60}
+    module.live(module.stream_recording(recording, 60), model, unreal.getsockname(), blinks=5)
+    weights = frames_of(recording, model, **options)
+    expected = Eyes(5).apply(weights, np.arange(len(weights)) / 60, model.facts.curves)
+    for packet, row in zip(received(unreal), expected, strict=True):
+        np.testing.assert_allclose([packet.curves[name] for name in model.facts.curves], row, atol=1e-6)
+
+
+# Pace -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fps", [24, 60])
+@pytest.mark.parametrize("work_s", [0.0, 0.004, 0.1])
+def test_no_chunk_is_given_before_its_time_and_time_does_not_drift(recording, clock, fps, work_s):
+    """However long the work on a chunk takes; a machine that is too slow falls behind and is not made slower."""
+    samples, rate_hz = sf.read(recording, dtype="float32")
+    given_hz, chunks = module.stream_recording(recording, fps)
+    start_s, heard, steps = clock.now_s, [], []
+    for chunk in chunks:
+        heard.append(chunk)
+        assert clock.now_s - start_s >= sum(map(len, heard)) / rate_hz
+        clock.now_s += work_s
+        steps.append(clock.now_s - start_s)
+    assert given_hz == rate_hz
+    np.testing.assert_array_equal(np.concatenate(heard), samples)
+    late_s = steps[-1] - 0.5 - work_s
+    assert late_s <= (0.002 if work_s < 1 / fps else work_s * len(steps))
+
+
+@pytest.mark.parametrize("smooth", [False, True])
+def test_frames_go_out_in_order_and_as_soon_as_they_are_known(unreal, recording, clock, monkeypatch, smooth):
+    sent, start_s, packet = [], clock.now_s, module.PacketWriter.packet
+    monkeypatch.setattr(module.PacketWriter, "packet", lambda self, frame, row: sent.append(clock.now_s - start_s) or packet(self, frame, row))
+    model = Model(model_path())
+    module.live(module.stream_recording(recording, 60), model, unreal.getsockname(), ensemble=smooth)
+    animator = Animator(model, rate_hz=44_100, fps=60, ensemble=smooth)
+    assert len(sent) == 30 and sent == sorted(sent)
+    for frame, sent_s in enumerate(sent):
+        known_s = animator.heard_samples(frame) / 44_100
+        if known_s < 0.5:
+            assert known_s <= sent_s <= known_s + 1 / 60 + 0.002
+    after = [sent_s for sent_s in sent if sent_s > 0.502]
+    assert len(after) >= 3 and np.allclose(np.diff(after), 1 / 60, atol=0.002), "the last ones in their own time"
+
+
+# Where nobody listens -------------------------------------------------------------------------------------------------
+
+
+def closed_port() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+def test_where_nobody_listens(recording, monkeypatch, capsys):
+    port = closed_port()
+    with pytest.raises(InputError, match=f"^--target 127.0.0.1:{port}: nobody listens there; allowed: "):
+        module.live(module.stream_recording(recording, 60), Model(model_path()), ("127.0.0.1", port))
+    assert run(monkeypatch, "--target", f"127.0.0.1:{port}", "--wav", recording, "--model", model_path()) == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith(f"error: --target 127.0.0.1:{port}: nobody listens")
+
+
+@pytest.mark.parametrize("host", ["a..b", "x" * 100, "unknown"])
+def test_a_host_that_is_none(recording, monkeypatch, host):
+    resolve = socket.getaddrinfo
+
+    def without_network(name, *arguments, **options):
+        if name == "unknown":
+            raise socket.gaierror(-2, "Name or service not known")
+        return resolve(name, *arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", without_network)
+    with pytest.raises(InputError, match=rf"^--target {host}:11111: cannot be reached \(.*\)$"):
+        module.live(module.stream_recording(recording, 60), Model(model_path()), (host, 11_111))
+
+
+@pytest.mark.parametrize("target", ["", "11111", "localhost", "localhost:", ":11111", "localhost:0", "localhost:65536", "h:-1", "h:x", "h:²"])
+def test_a_target_without_host_or_port(recording, monkeypatch, capsys, target):
+    assert run(monkeypatch, "--target", target, "--wav", recording, "--model", model_path()) == 2
+    assert capsys.readouterr().err == f"error: --target {target}: allowed: HOST:PORT with a port from 1 to 65535, 127.0.0.1:11111 say\n"
+
+
+def test_the_command_line_sends_all(unreal, recording, monkeypatch, capsys):
+    target = f"127.0.0.1:{unreal.getsockname()[1]}"
+    assert run(monkeypatch, "--target", target, "--wav", recording, "--model", model_path(), "--fps", 30, "--subject", "Ada") == 0
+    packets = received(unreal)
+    assert len(packets) == 15 and {packet.subject for packet in packets} == {"Ada"}
+    assert capsys.readouterr().err.splitlines()[-1] == "live: 15 frames sent"
+
+
+def test_an_address_may_be_ipv6():
+    assert cli._address("[::1]:11111") == ("::1", 11_111)
+    assert cli._address("studio.local:54321") == ("studio.local", 54_321)
+
+
+# Microphones ----------------------------------------------------------------------------------------------------------
+
+
+def fake_sounddevice(monkeypatch, chunks=(), *, devices=1, opens: bool = True) -> SimpleNamespace:
+    """A sounddevice whose default microphone hears the given chunks at 48 kHz; what was asked of it is kept in `asked`."""
+
+    class PortAudioError(Exception):
+        pass
+
+    class InputStream:
+        def __init__(self, *, callback, **asked):
+            if not opens:
+                raise PortAudioError("Invalid sample rate")
+            made.asked, self.callback = asked, callback
+
+        def __enter__(self):
+            for chunk in chunks:
+                borrowed = chunk[:, None].copy()
+                self.callback(borrowed, len(borrowed), None, None)
+                borrowed[:] = np.nan  # PortAudio uses its buffers again
+            return self
+
+        def __exit__(self, *_):
+            made.closed = True
+
+    def query_devices(kind):
+        assert kind == "input"
+        if not devices:
+            raise PortAudioError("Error querying device -1")
+        return {"default_samplerate": 48_000.0}
+
+    made = SimpleNamespace(PortAudioError=PortAudioError, InputStream=InputStream, query_devices=query_devices, closed=False)
+    monkeypatch.setitem(sys.modules, "sounddevice", made)
+    return made
+
+
+def test_a_microphone_is_heard_as_a_recording_is(unreal, monkeypatch):
+    samples = noise(0.5, rate_hz=48_000)
+    chunks = samples.reshape(30, -1)
+    device = fake_sounddevice(monkeypatch, chunks)
+    rate_hz, heard = module.stream_microphone(60)
+    model, some = Model(model_path()), itertools.islice(heard, 30)
+    assert module.live((rate_hz, some), model, unreal.getsockname()) == 30
+    expected = Animator(model, rate_hz=48_000, fps=60).animate(samples).weights
+    for packet, row in zip(received(unreal), expected, strict=True):
+        assert packet.curves == dict(zip(model.facts.curves, row.tolist(), strict=True))
+    assert device.asked == {"samplerate": 48_000, "blocksize": 800, "channels": 1, "dtype": "float32"}
+    heard.close()
+    assert device.closed
+
+
+def test_ctrl_c_ends_a_microphone_with_130(unreal, monkeypatch):
+    def interrupted():
+        yield np.zeros((800,), np.float32)
+        raise KeyboardInterrupt
+
+    fake_sounddevice(monkeypatch, interrupted())
+    assert run(monkeypatch, "--target", f"127.0.0.1:{unreal.getsockname()[1]}", "--mic", "--model", model_path()) == 130
+
+
+@pytest.mark.parametrize(
+    ("fake", "message"),
+    [
+        (lambda patch: patch.setitem(sys.modules, "sounddevice", None), "--mic: no access to microphones "),
+        (lambda patch: fake_sounddevice(patch, devices=0), "--mic: no microphone (Error querying device -1)"),
+        (lambda patch: fake_sounddevice(patch, opens=False), "--mic: the microphone cannot be opened (Invalid sample rate)"),
+    ],
+)
+def test_no_microphone_is_one_line(unreal, monkeypatch, capsys, fake, message):
+    fake(monkeypatch)
+    assert run(monkeypatch, "--target", f"127.0.0.1:{unreal.getsockname()[1]}", "--mic", "--model", model_path()) == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith(f"error: {message}")
