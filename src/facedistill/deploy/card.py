@@ -33,7 +33,8 @@ histories that the step before gave, at first zeros -> `curves` (L, {n_curves}) 
 valid once its whole window has been heard: run the first {warm_up} steps on silence. `facedistill.runtime` does all of this.
 A file that ends in `-window.onnx` is a pure function of one window: `window` (1, {window}) -> `curves` (1, {n_curves}).
 Both give the same bits. float16 holds half-precision weights and computes in float32; int8 holds and computes 8 bits behind the
-filterbank, in standard QuantizeLinear and DequantizeLinear. Working memory is one step's: activations, and state before and after.
+filterbank, in standard QuantizeLinear and DequantizeLinear. Working memory is that of a step: activations, and state before and
+after.
 
 ## Quality
 
