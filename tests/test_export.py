@@ -16,7 +16,6 @@ from facedistill.deploy.precision import PRECISIONS, to_float16
 from facedistill.face.curves import n_frames, write_shard
 from facedistill.face.phones import Phone, write_phones
 from facedistill.models.student import save_student
-from facedistill.runtime import Model
 from facedistill.runtime.model import open_session
 from facedistill.speech.audio import write_flac
 
@@ -91,11 +90,14 @@ def test_everything_is_written_and_told(smoke_params, data):
         assert files[name]["sha256"] in written["README.md"].decode()
 
     quality = json.loads(written["quality.json"])
+    assert quality["tolerances"] == stage.TOLERANCES and list(quality["differences"]) == list(files)
+    for (precision, _), name in FILES.items():
+        assert 0 < quality["differences"][name] <= stage.TOLERANCES[precision]
     assert quality["scores"].keys() == set(PRECISIONS) and quality["against-float32"].keys() == {"float16", "int8"}
     for precision in PRECISIONS:
-        assert 0 <= quality["differences"][precision] <= quality["tolerances"][precision] == stage.TOLERANCES[precision]
         assert quality["scores"][precision]["lve_mm"]["n"] == 2 * 60, "test_utterances of a second each"
-    assert 0 < quality["differences"]["float32"] < quality["differences"]["float16"] < quality["differences"]["int8"]
+    exact, half, small = (quality["differences"][FILES[precision, "streaming"]] for precision in PRECISIONS)
+    assert exact < half < small, "and they are other graphs"
     lost = quality["against-float32"]["int8"]["lve_mm"]["difference"]["value"]
     assert lost == pytest.approx(
         quality["scores"]["int8"]["lve_mm"]["value"] - quality["scores"]["float32"]["lve_mm"]["value"], abs=2e-5
@@ -134,16 +136,19 @@ def test_nothing_to_calibrate_or_to_measure_on(smoke_params, data, split):
     assert not (data / "export" / NAME / "quality.json").exists()
 
 
+@pytest.mark.parametrize("kind", ["streaming", "window"])
 @pytest.mark.parametrize("value", [0.7, np.nan])
-def test_a_graph_that_is_off_is_no_export(smoke_params, data, monkeypatch, value):
+def test_a_graph_that_is_off_is_no_export(smoke_params, data, monkeypatch, value, kind):
     def spoiled(graph):
         half = to_float16(graph)
+        if graph.graph.name != kind:
+            return half
         weight = next(weight for weight in half.graph.initializer if weight.name == "out.bias.half")
         weight.raw_data = np.full(52, value, np.float16).tobytes()
         return half
 
     monkeypatch.setattr(stage, "to_float16", spoiled)
-    with pytest.raises(RuntimeError, match="^float16 differs from the network by"):
+    with pytest.raises(RuntimeError, match=f"^float16, {kind}: .* from the network; allowed: 0.002$"):
         stage.export(smoke_params, NAME)
     assert not {"quality.json", "files.json", "README.md"} & {path.name for path in (data / "export" / NAME).iterdir()}
 
@@ -152,10 +157,13 @@ def test_the_check_knows_the_network(data):
     """Against the student it came from, and against another."""
     graphs = stage.build(student(), iter([noise(1.0)]))
     facts = stage._facts(student(), NAME)
-    model = Model(stage.write_model(data, graphs["float32", "streaming"], facts))
-    assert stage.check({"float32": model}, student(), iter([noise(1.0)]))["float32"] < 1e-5
-    with pytest.raises(RuntimeError, match="float32 differs"):
-        stage.check({"float32": model}, student(256, 256), iter([noise(1.0)]))
+    paths = {
+        ("float32", kind): stage.write_model(data, graphs["float32", kind], replace(facts, kind=kind)) for kind in ("streaming", "window")
+    }
+    assert max(stage.check(paths, student(), iter([noise(1.0)])).values()) < 1e-5
+    for key, path in paths.items():
+        with pytest.raises(RuntimeError, match=f"^float32, {key[1]}: "):
+            stage.check({key: path}, student(256, 256), iter([noise(1.0)]))
 
 
 @pytest.mark.parametrize("what", ["curves", "phones", "audio", "manifest"])

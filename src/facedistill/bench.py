@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 import psutil
-from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -34,7 +33,11 @@ FPS = 60  # of frames, and of windows in the paper's way
 PUSHES_HZ = (60, 30, 10)  # how often a stream gets sound: once a frame, at 60 and 30 a second, and in blocks of 100 ms
 QUANTILES = {"median": 0.5, "p99": 0.99, "worst": 1.0}
 TEACHER_S = 10.0
-HEADINGS = ("system", "weights\nMB", "working\nMB", "60/s", "30/s", "10/s", "off-\nline", "win-\ndows", "worst\nms", "delay\nms")
+CAPTION = (
+    "MB of weights, kB of working memory; milliseconds of one core per second of sound that comes in 60, 30 or 10 chunks a "
+    "second, as a whole, or window by window; the worst chunk and how late a frame is, in ms"
+)
+HEADINGS = ("", "MB", "kB", "60/s", "30/s", "10/s", "whole", "wind.", "worst", "late")
 
 Result = dict[str, object]
 
@@ -55,6 +58,8 @@ def bench(models: Sequence[str], *, seconds: float, out: Path | None) -> None:
         paths = sorted(path for path in (DATA / "export").glob("*/*.onnx") if not path.stem.endswith("-window"))
     if not paths:
         raise InputError(f"{DATA / 'export'}: no models to measure; run `make repro`, or name a model's file")
+    for path in paths:
+        Model(path)  # what is none is told before the others are measured
     jobs: dict[str, tuple[Callable[..., Result], tuple]] = {path.stem: (measure_model, (path, seconds)) for path in paths}
     if not models:
         jobs["amplitude-envelope"] = measure_envelope, (seconds,)
@@ -230,24 +235,20 @@ def _lines(path: str) -> list[str]:
 
 def _table(systems: dict[str, Result]) -> Table:
     """The measurements for a terminal; all of them are in the JSON file."""
-    table = Table(
-        title="Milliseconds of one core per second of sound: in 60, 30 and 10 chunks a second, offline, and window by window",
-        title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0),
-    )  # fmt: skip
+    table = Table(box=None, padding=(0, 1, 0, 0), caption_justify="left", caption=CAPTION)
     for heading in HEADINGS:
-        table.add_column(heading, justify="left" if heading == "system" else "right", no_wrap=True)
+        table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
     for name, result in systems.items():
         memory = result.get("memory_bytes", {})
         working = memory["activations"] + memory["state"] if "state" in memory else memory.get("measured")
         ways = (*(f"pushes_{pushes_hz}" for pushes_hz in PUSHES_HZ), "offline", "windows")
-        costs = [result.get(f"{way}_ms_per_s", {}).get("value") for way in ways]
         table.add_row(
-            Text(name),
+            name,
             _number(result["weights_bytes"] / 1e6, 2),
-            _number(None if working is None else working / 1e6, 3),
-            *(_number(cost, 1) for cost in costs),
-            _number(result.get("push_ms", {}).get("worst"), 2),
-            _number(result.get("delay_ms"), 1),
+            _number(None if working is None else working / 1e3, 0),
+            *(_number(result.get(f"{way}_ms_per_s", {}).get("value"), 1) for way in ways),
+            _number(result.get("push_ms", {}).get("worst"), 1),
+            _number(result.get("delay_ms"), 0),
         )
     return table
 

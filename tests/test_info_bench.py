@@ -1,0 +1,195 @@
+"""`info` and `bench`: what a model's file says, and what a model costs here; nothing depends on how fast this machine is."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from exported import exported, model_path
+
+from facedistill import bench as bench_module
+from facedistill.bench import bench, measure_envelope, measured_memory
+from facedistill.core.errors import InputError
+from facedistill.deploy.memory import working_memory
+from facedistill.deploy.precision import PRECISIONS
+from facedistill.face.arkit import CURVES
+from facedistill.info import described, print_info
+from facedistill.runtime import Animator, Model
+from facedistill.runtime.model import open_session
+
+COSTS = {"offline_ms_per_s", "windows_ms_per_s", *(f"pushes_{pushes_hz}_ms_per_s" for pushes_hz in (60, 30, 10))}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """data/export with a student of every precision and kind."""
+    made = tmp_path_factory.mktemp("data")
+    (made / "export" / "tiny").mkdir(parents=True)
+    for key in exported():
+        shutil.copy(model_path(*key), made / "export" / "tiny")
+    return made
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch, folder) -> None:
+    """Every measurement once and in this process."""
+    for module in ("animate", "bench"):
+        monkeypatch.setattr(f"facedistill.{module}.DATA", folder)
+    monkeypatch.setattr(bench_module, "REPEATS", 1)
+    monkeypatch.setattr(bench_module, "_alone", lambda measure, arguments: measure(*arguments))
+
+
+# Info -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["streaming", "window"])
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_info_says_what_the_file_says(folder, capsys, monkeypatch, precision, kind):
+    monkeypatch.setenv("COLUMNS", "2000")
+    path = folder / "export" / "tiny" / model_path(precision, kind).name
+    print_info(path.stem if kind == "streaming" else str(path))
+    said = capsys.readouterr().out
+    for text in (
+        f"tiny, {precision}", f"{kind} graph", str(path), f"{path.stat().st_size:,} bytes", hashlib.sha256(path.read_bytes()).hexdigest(),
+        "16,000 Hz", "512 ms a frame: 448 ms before it and 64 ms after", ", ".join(CURVES), "Apache-2.0", "0" * 64,
+    ):  # fmt: skip
+        assert text in said
+    if kind == "streaming":
+        assert "at most 79.3 ms; 96.0 ms with --ensemble" in said
+    else:
+        assert "delay" not in said
+
+
+def test_the_delay_is_the_engines():
+    path = model_path()
+    rows, model = described(path, open_session(path)[1]), Model(path)
+    for fps in (30, 60):
+        plain, smooth = (1000 * Animator(model, fps=fps, ensemble=ensemble).lookahead_s for ensemble in (False, True))
+        assert rows[f"delay at {fps} fps"] == f"at most {plain:.1f} ms; {smooth:.1f} ms with --ensemble"
+
+
+@pytest.mark.parametrize("name", ["a[bold]b", "[red]", "[/bold]", "ü"])
+def test_a_path_is_printed_as_it_is(tmp_path, capsys, monkeypatch, name):
+    monkeypatch.setenv("COLUMNS", "500")
+    path = tmp_path / f"{name}.onnx"
+    path.parent.mkdir(exist_ok=True)
+    shutil.copy(model_path(), path)
+    print_info(str(path))
+    assert str(path) in capsys.readouterr().out
+
+
+def test_info_of_nothing_is_refused(tmp_path):
+    with pytest.raises(InputError, match="neither a model's file nor one of: tiny-float16, tiny-int8, tiny$"):
+        print_info("nope")
+    (tmp_path / "a.onnx").write_bytes(b"onnx")
+    with pytest.raises(InputError, match="a.onnx: not a model that facedistill exported"):
+        print_info(str(tmp_path / "a.onnx"))
+
+
+# Bench ----------------------------------------------------------------------------------------------------------------
+
+
+def check(result: dict, path: Path, precision: str) -> None:
+    assert result["precision"] == precision and result["weights_bytes"] == path.stat().st_size
+    assert result["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert (result["future_ms"], round(result["delay_ms"], 1), round(result["delay_ensemble_ms"], 1)) == (64, 79.3, 96.0)
+    assert {key for key in result if key.endswith("_ms_per_s")} == COSTS
+    for key in COSTS:
+        assert 0 < result[key]["low"] <= result[key]["value"] <= result[key]["high"]
+    assert 0 < result["push_ms"]["median"] <= result["push_ms"]["p99"] <= result["push_ms"]["worst"]
+    assert result["process_bytes"].keys() == {"interpreter_and_libraries", "model"}
+    assert result["memory_bytes"].keys() == {"measured", "activations", "state"}
+
+
+def test_every_exported_model_is_measured_beside_an_envelope(tmp_path, folder, capsys):
+    bench([], seconds=1, out=tmp_path / "deep" / "bench.json")
+    written = json.loads((tmp_path / "deep" / "bench.json").read_text())
+    assert (written["seconds"], written["repeats"]) == (1, 1)
+    assert written["machine"].keys() == {"processor", "cores", "system", "python", "onnxruntime", "numpy"} and all(written["machine"].values())
+    assert list(written["systems"]) == ["tiny-float16", "tiny-int8", "tiny", "amplitude-envelope"]
+    for precision in PRECISIONS:
+        name = model_path(precision).stem
+        check(written["systems"][name], folder / "export" / "tiny" / f"{name}.onnx", precision)
+    assert written["systems"]["amplitude-envelope"]["offline_ms_per_s"]["value"] > 0
+    printed = capsys.readouterr().out
+    for name in written["systems"]:
+        assert name in printed
+
+
+def test_a_named_model_is_measured_alone_and_in_a_process_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.undo()
+    path = shutil.copy(model_path("int8"), tmp_path / "a.onnx")
+    bench([str(path)], seconds=1, out=tmp_path / "bench.json")
+    systems = json.loads((tmp_path / "bench.json").read_text())["systems"]
+    assert list(systems) == ["a"] and "windows_ms_per_s" not in systems["a"], "no window graph beside it"
+    process = systems["a"]["process_bytes"]
+    assert 10e6 < process["interpreter_and_libraries"] < 500e6 and 0 < process["model"] < 200e6
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_the_memory_that_is_measured_is_the_memory_that_is_counted(precision):
+    pytest.importorskip("memray")
+    graph = onnx.load(model_path(precision))
+    found, counted = measured_memory(model_path(precision)), working_memory(graph)
+    assert (found["activations"], found["state"]) == (counted.activations, counted.state)
+    assert largest_tensor_bytes(graph) <= found["measured"] < 10 * counted.total
+
+
+def largest_tensor_bytes(graph: onnx.ModelProto) -> int:
+    """Of the intermediate tensors of a step, each computed alone so that it is really there."""
+    sizes = []
+    for operator in ("MatMul", "Gather"):
+        node = next(node for node in graph.graph.node if node.op_type == operator)
+        opened = onnx.ModelProto.FromString(graph.SerializeToString())
+        opened.graph.output.append(onnx.ValueInfoProto(name=node.output[0]))
+        run = ort.InferenceSession(opened.SerializeToString(), providers=["CPUExecutionProvider"])
+        feeds = {tensor.name: np.zeros([1 if size == "L" else size for size in tensor.shape], np.float32) for tensor in run.get_inputs()}
+        sizes.append(run.run([node.output[0]], feeds)[0].nbytes)
+    return max(sizes)
+
+
+def test_memory_that_cannot_be_found_out_is_left_out(monkeypatch, capsys):
+    monkeypatch.setattr(bench_module, "find_spec", lambda name: None)
+    assert measured_memory(model_path()) == {"measured": None}
+    bench([str(model_path())], seconds=1, out=None)
+    assert "tiny" in capsys.readouterr().out
+
+
+def test_what_a_stream_costs_is_counted_push_by_push():
+    animator = Animator(Model(model_path()), fps=60)
+    sound = bench_module._sound(1.5)
+    assert len(sound) == 24_000 and sound.dtype == np.float32 and 0.01 < np.abs(sound).max() < 1.5
+    for pushes_hz in (60, 30, 10):
+        assert len(bench_module._stream(animator, sound, pushes_hz)) == 1.5 * pushes_hz
+
+
+def test_the_spread_of_runs_is_told(monkeypatch):
+    """The run to warm up does not count; times are per second of sound."""
+    monkeypatch.setattr(bench_module, "REPEATS", 3)
+    times_s = iter([0.0, 0.010, 1.0, 1.040, 2.0, 2.020])
+    monkeypatch.setattr(bench_module.time, "perf_counter", lambda: next(times_s))
+    ran = []
+    found = bench_module._timed(lambda: ran.append(1), 2.0)
+    assert len(ran) == 4 and found == pytest.approx({"value": 10.0, "low": 5.0, "high": 20.0})
+
+
+def test_the_envelope_has_no_weights():
+    assert measure_envelope(1.0)["weights_bytes"] == 0
+
+
+def test_nothing_to_measure(tmp_path, monkeypatch):
+    monkeypatch.setattr(bench_module, "DATA", tmp_path)
+    with pytest.raises(InputError, match="export: no models to measure; run `make repro`, or name a model's file"):
+        bench([], seconds=1, out=None)
+    with pytest.raises(InputError, match="nope"):
+        bench(["nope"], seconds=1, out=None)
+
+
+def test_a_model_that_is_none_is_told_before_the_others_are_measured(monkeypatch):
+    monkeypatch.setattr(bench_module, "_alone", lambda *_: pytest.fail("measured"))
+    with pytest.raises(InputError, match="a graph of one window"):
+        bench([str(model_path()), str(model_path(kind="window"))], seconds=1, out=None)
