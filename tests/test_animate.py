@@ -22,7 +22,9 @@ EYES = [name for name in CURVES if name.startswith(("eyeBlink", "eyeLook"))]
 OTHERS = [name for name in CURVES if name not in EYES]
 
 
-def speech(path: Path, rate_hz: int = 16_000, channels: int = 1, duration_s: float = 0.7, level: float = 1.0, seed: int = 0) -> Path:
+def speech(
+    path: Path, rate_hz: int = 16_000, channels: int = 1, duration_s: float = 0.7, level: float = 1.0, seed: int = 0
+) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     mono = level * noise(duration_s, seed, rate_hz)
     sf.write(path, np.stack([mono * (1 + channel / 8) for channel in range(channels)], axis=1), rate_hz)
@@ -109,7 +111,9 @@ def test_any_kind_of_recording(tmp_path, suffix):
 
 
 @pytest.mark.parametrize(
-    "settings", [{"channels": 2}, {"rate_hz": 4000}, {"rate_hz": 384_000}, {"level": 0.0}, {"duration_s": MIN_DURATION_S}], ids=str
+    "settings",
+    [{"channels": 2}, {"rate_hz": 4000}, {"rate_hz": 384_000}, {"level": 0.0}, {"duration_s": MIN_DURATION_S}],
+    ids=str,
 )
 def test_odd_recordings_are_fine(tmp_path, settings, capsys):
     recording = speech(tmp_path / "a.wav", **settings)

@@ -20,7 +20,8 @@ from facedistill.formats import registry
 from facedistill.formats.animation import regular
 
 COMMANDS = [
-    "animate", "live", "convert", "info", "bench", "prepare", "teach", "label", "distill", "ablate", "evaluate", "export", "notebook",
+    "animate", "live", "convert", "info", "bench", "prepare", "teach", "label", "distill", "ablate", "evaluate", "export",
+    "notebook",
 ]  # fmt: skip
 
 
@@ -104,13 +105,32 @@ def test_an_error_of_the_disk_is_one_line(monkeypatch, capsys):
 def test_animate_passes_everything_on(monkeypatch, tmp_path, n_failed, code):
     seen = []
     monkeypatch.setattr(animate_module, "animate_batch", lambda *given, **options: seen.append((*given, options)) or n_failed)
-    options = ["--gain", "jawOpen=1.5", "--gain", "mouthClose=0", "--fps", 60, "--ensemble", "--blinks", "--seed", 4, "--workers", 3]
+    options = [
+        "--gain",
+        "jawOpen=1.5",
+        "--gain",
+        "mouthClose=0",
+        "--fps",
+        60,
+        "--ensemble",
+        "--blinks",
+        "--seed",
+        4,
+        "--workers",
+        3,
+    ]
     files = ["-o", tmp_path, "--model", model_path(), "--format", "glb", "--face", "head.glb"]
     assert run(monkeypatch, "animate", "a.wav", "b.flac", *files, *options) == code
     recordings, out, settings, rest = seen[0]
     assert ([str(path) for path in recordings], out, rest) == (["a.wav", "b.flac"], tmp_path, {"workers": 3})
     assert settings == animate_module.Settings(
-        model_path(), fps=60, ensemble=True, blinks=4, gains={"jawOpen": 1.5, "mouthClose": 0.0}, kind="glb", face=Path("head.glb")
+        model_path(),
+        fps=60,
+        ensemble=True,
+        blinks=4,
+        gains={"jawOpen": 1.5, "mouthClose": 0.0},
+        kind="glb",
+        face=Path("head.glb"),
     )
 
 
@@ -168,37 +188,48 @@ def place(tmp_path, monkeypatch) -> Path:
 LONG = "x" * 300
 BAD = {
     "animate": [
-        "", "a.wav", "-o out", "a.wav -o out", "a.wav -o out -m model.onnx --format bvh", "a.wav -o out -m model.onnx --fps 29",
-        "a.wav -o out -m nope", "a.wav -o out -m folder", "a.wav -o out -m foreign.onnx", "a.wav -o out -m window.onnx",
-        "a.wav -o out -m truncated.onnx", "a.wav -o out -m a.wav", f"a.wav -o out -m {LONG}", f"{LONG} -o out -m model.onnx",
+        "", "a.wav", "-o out", "a.wav -o out", "a.wav -o out -m model.onnx --format bvh",
+        "a.wav -o out -m model.onnx --fps 29", "a.wav -o out -m nope", "a.wav -o out -m folder",
+        "a.wav -o out -m foreign.onnx", "a.wav -o out -m window.onnx", "a.wav -o out -m truncated.onnx",
+        "a.wav -o out -m a.wav", f"a.wav -o out -m {LONG}", f"{LONG} -o out -m model.onnx",
         "a.wav -o out -m model.onnx --face head.glb", "a.wav -o out -m model.onnx --format csv --face text.glb",
-        "a.wav -o out -m model.onnx --gain", "a.wav -o out -m model.onnx --gain jawOpen", "a.wav -o out -m model.onnx --gain jawOpen=",
-        "a.wav -o out -m model.onnx --gain jawOpen=-1", "a.wav -o out -m model.onnx --gain jawOpen=nan",
-        "a.wav -o out -m model.onnx --gain jawOpen=101", "a.wav -o out -m model.onnx --gain tail=1", "a.wav -o out -m model.onnx --gain =1",
+        "a.wav -o out -m model.onnx --gain", "a.wav -o out -m model.onnx --gain jawOpen",
+        "a.wav -o out -m model.onnx --gain jawOpen=", "a.wav -o out -m model.onnx --gain jawOpen=-1",
+        "a.wav -o out -m model.onnx --gain jawOpen=nan", "a.wav -o out -m model.onnx --gain jawOpen=101",
+        "a.wav -o out -m model.onnx --gain tail=1", "a.wav -o out -m model.onnx --gain =1",
         "a.wav -o out -m model.onnx --workers 0", "a.wav -o out -m model.onnx --seed -1", "folder -o out -m model.onnx",
         "a.wav a.wav -o out -m model.onnx", "a.wav text.wav -o x.csv -m model.onnx", "a.wav -o out -m model.onnx --smooth",
     ],
     "live": [
-        "", "--mic --wav a.wav", "--wav a.wav", "--wav a.wav -m window.onnx", "--wav a.wav -m foreign.onnx", "--wav nope.wav -m model.onnx",
-        "--wav text.wav -m model.onnx", "--wav a.wav -m model.onnx --target nowhere", "--wav a.wav -m model.onnx --target host:99999",
-        "--wav a.wav -m model.onnx --fps 1", "--wav a.wav -m model.onnx --target a..b:1", "--wav folder -m model.onnx",
+        "", "--mic --wav a.wav", "--wav a.wav", "--wav a.wav -m window.onnx", "--wav a.wav -m foreign.onnx",
+        "--wav nope.wav -m model.onnx", "--wav text.wav -m model.onnx", "--wav a.wav -m model.onnx --target nowhere",
+        "--wav a.wav -m model.onnx --target host:99999", "--wav a.wav -m model.onnx --fps 1",
+        "--wav a.wav -m model.onnx --target a..b:1", "--wav folder -m model.onnx",
     ],
     "convert": [
-        "", "curves.csv", "nope.csv b.csv", "folder b.csv", "text.csv b.csv", "a.wav b.csv", "curves.csv b.bvh", "curves.csv b.csv --to bvh",
-        "curves.csv b.csv --to glb", "curves.csv b.csv --from livelink", "curves.csv b.csv --from bvh", "curves.csv b.csv --fps 0",
-        "curves.csv b.csv --fps nan", "curves.csv b.csv --source-fps 5000", "curves.csv b.csv --face text.glb",
-        "curves.csv b.glb --face text.glb", "curves.csv b.glb --face nope.glb", "own.csv b.csv --to livelink",
-        "curves.csv text.csv/b.csv", f"curves.csv {LONG}.csv", f"{LONG}.csv b.csv",
+        "", "curves.csv", "nope.csv b.csv", "folder b.csv", "text.csv b.csv", "a.wav b.csv", "curves.csv b.bvh",
+        "curves.csv b.csv --to bvh", "curves.csv b.csv --to glb", "curves.csv b.csv --from livelink",
+        "curves.csv b.csv --from bvh", "curves.csv b.csv --fps 0", "curves.csv b.csv --fps nan",
+        "curves.csv b.csv --source-fps 5000", "curves.csv b.csv --face text.glb", "curves.csv b.glb --face text.glb",
+        "curves.csv b.glb --face nope.glb", "own.csv b.csv --to livelink", "curves.csv text.csv/b.csv",
+        f"curves.csv {LONG}.csv", f"{LONG}.csv b.csv",
     ],
-    "info": ["", "nope", "folder", "a.wav", "foreign.onnx", "truncated.onnx", "model.onnx window.onnx", LONG],
+    "info": [
+        "", "nope", "folder", "a.wav", "foreign.onnx", "truncated.onnx", "model.onnx window.onnx", LONG,
+    ],
     "bench": [
-        "", "nope", "window.onnx", "foreign.onnx", "model.onnx --seconds 0", "model.onnx --seconds 601", "model.onnx --seconds x", LONG,
+        "", "nope", "window.onnx", "foreign.onnx", "model.onnx --seconds 0", "model.onnx --seconds 601",
+        "model.onnx --seconds x", LONG,
     ],
-    "": ["nope", "--nope", "--model model.onnx"],
+    "": [
+        "nope", "--nope", "--model model.onnx",
+    ],
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("command", "arguments"), [(command, arguments) for command, lines in BAD.items() for arguments in lines])
+@pytest.mark.parametrize(
+    ("command", "arguments"), [(command, arguments) for command, lines in BAD.items() for arguments in lines]
+)
 def test_every_bad_input_is_one_line_and_2(place, monkeypatch, capsys, command, arguments):
     monkeypatch.setattr("facedistill.bench._alone", lambda measure, given: measure(*given))
     before = sorted(place.rglob("*"))
@@ -211,7 +242,9 @@ def test_every_bad_input_is_one_line_and_2(place, monkeypatch, capsys, command, 
 
 def test_a_bad_recording_is_told_and_so_is_how_many_went_well(place, monkeypatch, capsys):
     assert run(monkeypatch, "animate", "a.wav", "text.wav", "-o", "out", "-m", "model.onnx", "--workers", "1") == 2
-    lines = [line for line in capsys.readouterr().err.replace("\r", "\n").splitlines() if line.startswith(("error: ", "animated "))]
+    lines = [
+        line for line in capsys.readouterr().err.replace("\r", "\n").splitlines() if line.startswith(("error: ", "animated "))
+    ]
     assert len(lines) == 2 and lines[0].startswith("error: text.wav: ") and lines[1] == "animated 1 of 2 recordings into out"
     assert [path.name for path in (place / "out").iterdir()] == ["a.csv"]
 

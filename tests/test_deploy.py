@@ -121,7 +121,9 @@ def test_int8_weights_have_a_scale_a_channel_and_seven_bits(graphs, kind):
         assert scale.shape == (quantised.shape[1],) and len(set(scale)) > 1
         assert not small[f"{layer}.weight_zero_point"].any()
         assert (np.abs(quantised * scale - exact[f"{layer}.weight"]) <= scale / 2 + 1e-7).all()
-    assert {name.removesuffix("_quantized") for name in small if name.endswith("weight_quantized")} == {f"{name}.weight" for name in layers}
+    assert {name.removesuffix("_quantized") for name in small if name.endswith("weight_quantized")} == {
+        f"{name}.weight" for name in layers
+    }
     for name in ("out.weight", "out.bias", "front.weight", "front.scale", "front.offset"):
         np.testing.assert_array_equal(small[name], exact[name])
 
@@ -177,7 +179,9 @@ def recount(graph: onnx.ModelProto, feeds: dict[str, np.ndarray]) -> tuple[int, 
         if all(name in fixed for name in node.input):
             fixed.update(node.output)
     outside = [tensor.name for tensor in (*inner.input, *inner.output)]
-    made = {name: moment for moment, node in enumerate(nodes) for name in node.output if name not in fixed and name not in outside}
+    made = {
+        name: moment for moment, node in enumerate(nodes) for name in node.output if name not in fixed and name not in outside
+    }
     last = {name: max(moment for moment, node in enumerate(nodes) if name in node.input) for name in made}
     peak = max(sum(everything[name].nbytes for name in made if made[name] <= now <= last[name]) for now in range(len(nodes)))
     return peak, sum(everything[name].nbytes for name in outside)
@@ -228,7 +232,12 @@ def made_up() -> tuple[dict, dict]:
     """Files and quality in which every number is another."""
     numbers = iter(np.random.default_rng(0).uniform(0.1, 0.9, 200).tolist())
     files = {
-        name: {"bytes": int(1e6 * next(numbers)), "sha256": f"{number:064x}", "activations_bytes": int(1e5 * next(numbers)), "state_bytes": 5000}
+        name: {
+            "bytes": int(1e6 * next(numbers)),
+            "sha256": f"{number:064x}",
+            "activations_bytes": int(1e5 * next(numbers)),
+            "state_bytes": 5000,
+        }
         for number, name in enumerate(["tiny.onnx", "tiny-window.onnx", "tiny-int8.onnx"])
     }
     scores = {
@@ -258,7 +267,18 @@ def test_a_card_says_every_number_it_is_given():
     for name, difference in quality["differences"].items():
         assert f"`{name}` {difference:.2g}" in card
     assert "int8 0.0625" in card
-    for text in ("123,456 parameters", "On 77 utterances", "512 ms", "448 ms", " 64 ms", "16 ms", "16,000 Hz", "Apache-2.0", "ab" * 32, "30 steps"):
+    for text in (
+        "123,456 parameters",
+        "On 77 utterances",
+        "512 ms",
+        "448 ms",
+        " 64 ms",
+        "16 ms",
+        "16,000 Hz",
+        "Apache-2.0",
+        "ab" * 32,
+        "30 steps",
+    ):
         assert text in card, text
     assert "{" not in card and "nan" not in card.lower().split()
 

@@ -22,12 +22,13 @@ from facedistill.runtime import Animator, Eyes, Model
 
 # Apple's order, as phones send it.
 ORDER = (
-    "eyeBlinkLeft eyeLookDownLeft eyeLookInLeft eyeLookOutLeft eyeLookUpLeft eyeSquintLeft eyeWideLeft eyeBlinkRight eyeLookDownRight "
-    "eyeLookInRight eyeLookOutRight eyeLookUpRight eyeSquintRight eyeWideRight jawForward jawLeft jawRight jawOpen mouthClose "
-    "mouthFunnel mouthPucker mouthLeft mouthRight mouthSmileLeft mouthSmileRight mouthFrownLeft mouthFrownRight mouthDimpleLeft "
-    "mouthDimpleRight mouthStretchLeft mouthStretchRight mouthRollLower mouthRollUpper mouthShrugLower mouthShrugUpper mouthPressLeft "
-    "mouthPressRight mouthLowerDownLeft mouthLowerDownRight mouthUpperUpLeft mouthUpperUpRight browDownLeft browDownRight browInnerUp "
-    "browOuterUpLeft browOuterUpRight cheekPuff cheekSquintLeft cheekSquintRight noseSneerLeft noseSneerRight tongueOut"
+    "eyeBlinkLeft eyeLookDownLeft eyeLookInLeft eyeLookOutLeft eyeLookUpLeft eyeSquintLeft eyeWideLeft eyeBlinkRight "
+    "eyeLookDownRight eyeLookInRight eyeLookOutRight eyeLookUpRight eyeSquintRight eyeWideRight jawForward jawLeft jawRight "
+    "jawOpen mouthClose mouthFunnel mouthPucker mouthLeft mouthRight mouthSmileLeft mouthSmileRight mouthFrownLeft "
+    "mouthFrownRight mouthDimpleLeft mouthDimpleRight mouthStretchLeft mouthStretchRight mouthRollLower mouthRollUpper "
+    "mouthShrugLower mouthShrugUpper mouthPressLeft mouthPressRight mouthLowerDownLeft mouthLowerDownRight mouthUpperUpLeft "
+    "mouthUpperUpRight browDownLeft browDownRight browInnerUp browOuterUpLeft browOuterUpRight cheekPuff cheekSquintLeft "
+    "cheekSquintRight noseSneerLeft noseSneerRight tongueOut"
 ).split()
 
 
@@ -59,7 +60,8 @@ def decode(data: bytes) -> Packet:
     assert n_values == 61
     values = take(">61f")
     assert data == b""
-    return Packet(device.decode("ascii"), subject.decode(), frame, subframe, rate, dict(zip(ORDER, values, strict=False)), values[52:])
+    curves = dict(zip(ORDER, values[:52], strict=True))
+    return Packet(device.decode("ascii"), subject.decode(), frame, subframe, rate, curves, values[52:])
 
 
 class Clock:
@@ -193,7 +195,12 @@ def test_no_chunk_is_given_before_its_time_and_time_does_not_drift(recording, cl
 @pytest.mark.parametrize("smooth", [False, True])
 def test_frames_go_out_in_order_and_as_soon_as_they_are_known(unreal, recording, clock, monkeypatch, smooth):
     sent, start_s, packet = [], clock.now_s, module.PacketWriter.packet
-    monkeypatch.setattr(module.PacketWriter, "packet", lambda self, frame, row: sent.append(clock.now_s - start_s) or packet(self, frame, row))
+
+    def noted(self, frame: int, row: np.ndarray) -> bytes:
+        sent.append(clock.now_s - start_s)
+        return packet(self, frame, row)
+
+    monkeypatch.setattr(module.PacketWriter, "packet", noted)
     model = Model(model_path())
     module.live(module.stream_recording(recording, 60), model, unreal.getsockname(), ensemble=smooth)
     animator = Animator(model, rate_hz=44_100, fps=60, ensemble=smooth)
@@ -237,10 +244,12 @@ def test_a_host_that_is_none(recording, monkeypatch, host):
         module.live(module.stream_recording(recording, 60), Model(model_path()), (host, 11_111))
 
 
-@pytest.mark.parametrize("target", ["", "11111", "localhost", "localhost:", ":11111", "localhost:0", "localhost:65536", "h:-1", "h:x", "h:²"])
+@pytest.mark.parametrize(
+    "target", ["", "11111", "localhost", "localhost:", ":11111", "localhost:0", "localhost:65536", "h:-1", "h:x", "h:²"]
+)
 def test_a_target_without_host_or_port(recording, monkeypatch, capsys, target):
     assert run(monkeypatch, "--target", target, "--wav", recording, "--model", model_path()) == 2
-    assert capsys.readouterr().err == f"error: --target {target}: allowed: HOST:PORT with a port from 1 to 65535, 127.0.0.1:11111 say\n"
+    assert capsys.readouterr().err.startswith(f"error: --target {target}: allowed: HOST:PORT with a port from 1 to 65535, ")
 
 
 def test_the_command_line_sends_all(unreal, recording, monkeypatch, capsys):

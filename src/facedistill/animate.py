@@ -1,10 +1,12 @@
 """The job the students exist for: recordings in, files of ARKit curves out, many at a time."""
 
 import multiprocessing
+import os
 import sys
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -16,12 +18,14 @@ from tqdm import tqdm
 from facedistill.core.errors import InputError
 from facedistill.core.paths import DATA
 from facedistill.face.arkit import CURVES
-from facedistill.formats import registry
+from facedistill.formats import gltf, registry
 from facedistill.formats.animation import Animation, regular
+from facedistill.messages import tell_error
 from facedistill.runtime import Animator, Eyes, Model
 from facedistill.speech.audio import AUDIO_SUFFIXES, read_mono
 
 DEFAULT_MODEL = "tiny-real-time"
+BLOCK_S = 10  # of sound at once: bounds memory
 DECIMALS = 6  # of weights in files: far below what can be seen
 
 
@@ -48,62 +52,82 @@ class Settings:
     face: Path | None = None
 
 
-def find_model(model: str) -> Path:
-    """The file of an exported student: a path, or the name of one that this checkout has exported, `on-device-int8` say.
+def find_model(model: str, *, windows: bool = False) -> Path:
+    """The file of an exported student.
+
+    Args:
+        model: a path, or the name of one in data/export of this checkout or of the working directory, `on-device-int8` say.
+        windows: window graphs too.
 
     Raises:
         InputError: neither.
     """
-    exported = {path.stem: path for path in sorted((DATA / "export").glob("*/*.onnx")) if not path.stem.endswith("-window")}
+    folders = dict.fromkeys([DATA / "export", Path("data/export").absolute()])
+    exported = {path.stem: path for folder in folders for path in sorted(folder.glob("*/*.onnx"))}
+    if not windows:
+        exported = {name: path for name, path in exported.items() if not name.endswith("-window")}
     if model in exported:
         return exported[model]
-    if Path(model).is_file():
+    if model and Path(model).is_file():
         return Path(model)
-    allowed = ", ".join(exported) if exported else "none is exported yet: run `make repro`"
-    raise InputError(f"--model {model}: neither a model's file nor one of: {allowed}")
+    allowed = (
+        ", ".join(exported) if exported else "none is exported here: name the file of one, or run `make repro` in a checkout"
+    )
+    raise InputError(f"model {model!r}: neither the file of one nor one of: {allowed}")
 
 
-def animate_samples(samples: np.ndarray, rate_hz: int, model: Model, settings: Settings, *, name: str = "") -> Animation:
+def read_recording(path: Path) -> tuple[np.ndarray, int]:
+    """See `audio.read_mono`; and a name that is not UTF-8 is told as what it is.
+
+    Raises:
+        InputError: see `audio.read_mono`.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{path}: not a name in UTF-8; allowed: names in UTF-8") from None
+    return read_mono(path)
+
+
+def animate_samples(
+    samples: np.ndarray, rate_hz: int, model: Model, settings: Settings, *, name: str = "", progress: bool = False
+) -> Animation:
     """Animates a recording.
 
     Args:
-        samples: (S,) at `rate_hz`, any of `runtime.MIN_RATE_HZ` to MAX_RATE_HZ.
+        samples: (S,) at `rate_hz`, any that `runtime.Animator` allows.
         name: of the recording; eyes of the same seed differ from name to name.
-
-    Raises:
-        InputError: samples that the engine does not take, or a model whose curves are no numbers or bear a name twice.
+        progress: show a bar.
     """
     animator = Animator(model, rate_hz=rate_hz, fps=settings.fps, ensemble=settings.ensemble)
-    frames = animator.animate(samples)
-    weights = frames.weights
+    parts = []
+    with tqdm(total=round(len(samples) / rate_hz), desc="animate", unit="s", disable=not progress) as bar:
+        for first in range(0, len(samples), BLOCK_S * rate_hz):
+            parts.append(animator.push(samples[first : first + BLOCK_S * rate_hz]).weights)
+            bar.update(BLOCK_S)
+    weights = np.concatenate([*parts, animator.flush().weights])
     if settings.blinks is not None:
-        weights = Eyes([settings.blinks, zlib.crc32(name.encode())]).apply(weights, frames.times_s, animator.curves)
+        eyes = Eyes([settings.blinks, zlib.crc32(name.encode())])
+        weights = eyes.apply(weights, np.arange(len(weights)) / settings.fps, animator.curves)
     for curve, gain in settings.gains.items():
         if curve in animator.curves:
             column = animator.curves.index(curve)
             weights[:, column] = np.clip(weights[:, column] * gain, 0, 1)
-    try:
-        return regular(animator.curves, weights.astype(np.float64).round(DECIMALS), settings.fps)
-    except ValueError as error:
-        raise InputError(f"the model gives no curves ({error})") from None
+    return regular(animator.curves, weights.astype(np.float64).round(DECIMALS), settings.fps)
 
 
-def animate_file(recording: Path, path: Path, settings: Settings) -> None:
+def animate_file(recording: Path, path: Path, settings: Settings, *, progress: bool = False) -> None:
     """Animates one recording into one file.
 
     Raises:
         InputError: the recording or the model cannot be used, or the file cannot be written.
     """
-    samples, rate_hz = read_mono(recording)
-    model = _model(settings.model)
-    try:
-        animation = animate_samples(samples, rate_hz, model, settings, name=recording.stem)
-    except InputError as error:  # the engine does not know where samples come from
-        raise InputError(f"{recording}: {error}") from None
+    samples, rate_hz = read_recording(recording)
+    animation = animate_samples(samples, rate_hz, _model(settings.model), settings, name=recording.stem, progress=progress)
     registry.write(path, animation, kind=settings.kind, face=settings.face)
 
 
-def animate_batch(inputs: Sequence[Path], out: Path, settings: Settings, *, workers: int = 1) -> int:
+def animate_batch(inputs: Sequence[str], out: str, settings: Settings, *, workers: int = 1) -> int:
     """Animates recordings, and all below folders; a bad one is reported in one line and the batch goes on.
 
     Args:
@@ -115,39 +139,57 @@ def animate_batch(inputs: Sequence[Path], out: Path, settings: Settings, *, work
         How many recordings failed.
 
     Raises:
-        InputError: no such model or curve, nothing to animate, or two recordings would write the same file.
+        InputError: no such model, face or curve, nothing to animate, a file that would be written twice or over one that is
+            read, or a worker that was killed.
     """
     unknown = sorted(set(settings.gains) - set(CURVES))
     if unknown:
-        raise InputError(f"--gain {unknown[0]}: no such curve; allowed: {', '.join(CURVES)}")
+        raise InputError(f"gain of {unknown[0]!r}: no such curve; allowed: the ARKit 52, jawOpen say")
     _model(settings.model)
-    jobs = [(recording, path, settings) for path, recording in _targets(inputs, out, settings.kind).items()]
+    if settings.face is not None:
+        gltf.check_face(settings.face)
+    targets = _targets(inputs, out, settings)
+    jobs = [(recording, path, settings, len(targets) == 1) for path, recording in targets.items()]
     failed = 0
-    with _mapped(min(workers, len(jobs))) as run:
-        for error in tqdm(run(_attempt, jobs), total=len(jobs), desc="animate", unit="file", disable=len(jobs) < 2):
-            if error is not None:
-                failed += 1
-                tqdm.write(f"error: {error}", file=sys.stderr)
+    try:
+        with _mapped(min(workers, len(jobs))) as run:
+            for error in tqdm(run(_attempt, jobs), total=len(jobs), desc="animate", unit="file", disable=len(jobs) < 2):
+                if error is not None:
+                    failed += 1
+                    tell_error(error)
+    except BrokenProcessPool:
+        raise InputError(f"--workers {workers}: one of them was killed; allowed: as many as there is memory for") from None
     if len(jobs) > 1 or failed:
         print(f"animated {len(jobs) - failed} of {len(jobs)} recordings into {out}", file=sys.stderr)
     return failed
 
 
-def _targets(inputs: Sequence[Path], out: Path, kind: str) -> dict[Path, Path]:
+def _targets(inputs: Sequence[Path], out: str, settings: Settings) -> dict[Path, Path]:
     """{file to write: recording}."""
-    suffix = registry.KINDS[kind].suffix
-    recordings = [pair for path in inputs for pair in _recordings(path)]
-    if out.suffix == suffix and not out.is_dir():
-        if len(recordings) > 1:
-            raise InputError(f"{out}: one file for {len(recordings)} recordings; allowed: a folder")
-        return {out: recordings[0][0]}
-    targets: dict[Path, Path] = {}
-    for recording, place in recordings:
-        path = out / place.with_suffix(suffix)
-        if path in targets:
-            raise InputError(f"{recording}: would write {path}, as {targets[path]} does; allowed: one recording a name")
-        targets[path] = recording
-    return targets
+    if not out or not all(inputs):
+        raise InputError("an empty name; allowed: recordings, folders of them, and a folder or a file to write")
+    suffix, target = registry.KINDS[settings.kind].suffix, Path(out)
+    is_file = target.suffix.lower() in registry.BY_SUFFIX and not target.is_dir()
+    recordings = [pair for path in inputs for pair in _recordings(Path(path))]
+    if target.exists() and not target.is_dir() and not is_file:
+        raise InputError(f"{out}: is no folder; allowed: a folder, or a file that ends in {suffix}")
+    if not is_file:
+        targets = [(target / place.with_suffix(suffix), recording) for recording, place in recordings]
+    elif target.suffix.lower() != suffix:
+        raise InputError(f"{out}: a file of the format {settings.kind} ends in {suffix}; allowed: such a file, or a folder")
+    elif len(recordings) > 1:
+        raise InputError(f"{out}: one file for {len(recordings)} recordings; allowed: a folder")
+    else:
+        targets = [(target, recordings[0][0])]
+    read = {os.path.realpath(path) for path in (settings.model, settings.face, *dict(recordings)) if path is not None}
+    found: dict[Path, Path] = {}
+    for path, recording in targets:
+        if path in found:
+            raise InputError(f"{recording}: would write {path}, as {found[path]} does; allowed: one recording a name")
+        if os.path.realpath(path) in read:
+            raise InputError(f"{path}: would be written over, and it is read; allowed: another place")
+        found[path] = recording
+    return found
 
 
 def _recordings(path: Path) -> list[tuple[Path, Path]]:
@@ -173,10 +215,11 @@ def _mapped(workers: int) -> Iterator:
         pool.shutdown(cancel_futures=True)
 
 
-def _attempt(job: tuple[Path, Path, Settings]) -> str | None:
+def _attempt(job: tuple[Path, Path, Settings, bool]) -> str | None:
     """The error of one recording, in one line."""
+    *files, progress = job
     try:
-        animate_file(*job)
+        animate_file(*files, progress=progress)
     except (InputError, OSError) as error:  # one that cannot be written must not stop the others either
         return str(error)
     return None

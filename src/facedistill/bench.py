@@ -243,7 +243,7 @@ def _table(systems: dict[str, Result]) -> Table:
         working = memory["activations"] + memory["state"] if "state" in memory else memory.get("measured")
         ways = (*(f"pushes_{pushes_hz}" for pushes_hz in PUSHES_HZ), "offline", "windows")
         table.add_row(
-            name,
+            Text(name),  # a file may have any name: no markup
             _number(result["weights_bytes"] / 1e6, 2),
             _number(None if working is None else working / 1e3, 0),
             *(_number(result.get(f"{way}_ms_per_s", {}).get("value"), 1) for way in ways),

@@ -114,4 +114,4 @@ def _interval(summary: Mapping[str, float | None]) -> str:
 def _drift(quality: Mapping[str, Mapping]) -> str:
     parts = [f"`{name}` {value:.2g}" for name, value in quality["differences"].items()]
     allowed = ", ".join(f"{precision} {value:g}" for precision, value in quality["tolerances"].items())
-    return f"The largest difference of any curve from the PyTorch network on test speech: {', '.join(parts)}. Allowed: {allowed}."
+    return f"On test speech, curves differ from the network's by, root mean square: {', '.join(parts)}. Allowed: {allowed}."

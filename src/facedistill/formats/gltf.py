@@ -11,10 +11,12 @@ import numpy as np
 
 from facedistill.core.errors import InputError
 from facedistill.core.files import atomic_path
+from facedistill.face.arkit import CURVES, N_CURVES
 from facedistill.formats.animation import Animation, canonical, frame_rate, regular
 from facedistill.formats.glb import DATA_URI, Gltf, load
 from facedistill.formats.parsing import field, matrix, reading
 
+FACE = "a face to animate: a self-contained .glb with mesh.extras.targetNames"
 NAME = "facedistill"  # of the animation and of its extras
 DEFAULT_FPS = 30.0  # of a single key
 MAX_NODES, MAX_TARGETS = 100, 10_000  # with morph targets in one face; of one mesh
@@ -45,10 +47,21 @@ def write(path: Path, animation: Animation, face: Path | None = None) -> None:
 
         data = _animate(build(), path, animation, times_s).to_bytes()
     else:
-        with reading(face, "a face to animate: a self-contained .glb with mesh.extras.targetNames"):
+        with reading(face, FACE):
             data = _animate(_self_contained(load(face)), face, animation, times_s).to_bytes()
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
+
+
+def check_face(face: Path) -> None:
+    """Whether `write` can animate a face.
+
+    Raises:
+        InputError: it cannot.
+    """
+    rest = regular(CURVES, np.zeros((1, N_CURVES)), DEFAULT_FPS)
+    with reading(face, FACE):
+        _animate(_self_contained(load(face)), face, rest, rest.times_s.astype(np.float32))
 
 
 def read(path: Path, fps: float | None = None) -> Animation:

@@ -28,7 +28,7 @@ def reading(path: Path, kind: str) -> Iterator[None]:
     """
     try:
         if not path.is_file():  # nor a folder, nor a pipe that would never end
-            raise ValueError("no such file")
+            raise InputError(f"{path}: no such file; allowed: {kind}")
         yield
     except (OSError, ValueError, OverflowError, RecursionError, csv.Error) as error:
         reason = " ".join(str(error).split())

@@ -2,6 +2,7 @@
 
 import io
 import json
+import lzma
 import re
 import zipfile
 import zlib
@@ -98,7 +99,7 @@ def read_npz(path: Path, fps: float | None = None) -> Animation:
         try:
             with zipfile.ZipFile(io.BytesIO(path.read_bytes())) as archive:
                 names, weights, times_s, rate = (_array(archive, key) for key in ("names", "weights", "times_s", "fps"))
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError) as error:
             raise ValueError(str(error)) from None
         if names.dtype.kind != "U" or names.ndim != 1 or rate.size != 1 or "U" in {weights.dtype.kind, times_s.dtype.kind}:
             raise ValueError("allowed: names as texts, weights and times_s as numbers, one fps")

@@ -1,14 +1,12 @@
 """All that can be evaluated, by name: audio in, curves at 60 fps out."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
 
 from facedistill.core.params import Params
 from facedistill.core.paths import DATA
 from facedistill.measure.baselines import amplitude_envelope
+from facedistill.measure.splits import Animate
 from facedistill.models.ensemble import DELAY_S, smooth
 from facedistill.models.filterbank import GRID_FPS
 from facedistill.models.student import load_student, n_parameters
@@ -16,7 +14,6 @@ from facedistill.models.teacher import load_teacher
 from facedistill.models.workers import device
 
 ENSEMBLED = ("real-time", "tiny-real-time")
-Animate = Callable[[np.ndarray], np.ndarray]  # (S,) audio at 16 kHz -> (T, K) curves at 60 fps
 
 
 @dataclass(frozen=True)

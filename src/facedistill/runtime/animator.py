@@ -4,6 +4,7 @@ Every 16 ms of sound are computed once: what later frames need of them is kept. 
 crumbs go through the same steps, so their frames agree bit for bit.
 """
 
+import json
 import math
 from dataclasses import dataclass
 
@@ -77,6 +78,7 @@ class Animator:
         """
         facts = self.model.facts
         period = self.fps * facts.hop_samples // math.gcd(facts.sample_rate_hz, self.fps * facts.hop_samples)
+        period = math.lcm(period, self.fps)  # whole seconds, after which every rate begins anew
         return max(self.heard_samples(frame) / self.rate_hz - frame / self.fps for frame in range(period))
 
     def heard_samples(self, frame: int) -> int:
@@ -140,9 +142,10 @@ class Animator:
         """All that the stream carries on, as arrays: `numpy.savez` stores it."""
         resampler = {} if self._resampler is None else self._resampler.state()
         return {
+            "model": np.array(json.dumps(self.model.facts.metadata())),
             "settings": np.array([self.rate_hz, self.fps, self.ensemble]),
             "counts": np.array([self._n_samples, self._n_grid, self._n_frames]),
-            "grid": np.array(self._grid).reshape(-1, len(self.curves)),
+            "grid": np.array(self._grid, np.float32).reshape(-1, len(self.curves)),
             **{f"resampler.{name}": value for name, value in resampler.items()},
             **{f"steps.{name}": value for name, value in self._steps.state().items()},
         }
@@ -151,13 +154,16 @@ class Animator:
         """Goes on from what `state` gave, of this or another animator with the same model and settings.
 
         Raises:
-            InputError: the state of other settings or of another model.
+            InputError: the state of other settings or of another model; the stream stays as it was.
         """
         own = self.state()
-        fixed = [name for name in own if name.startswith("steps.history")]
-        same_model = state.keys() == own.keys() and all(state[name].shape == own[name].shape for name in fixed)
-        if not same_model or (state["settings"] != own["settings"]).any():
+        form = {name: (array.dtype, array.ndim, array.shape[1:]) for name, array in own.items()}
+        if form != {name: (array.dtype, array.ndim, array.shape[1:]) for name, array in state.items()} or not all(
+            np.array_equal(state[name], own[name]) for name in ("model", "settings")
+        ):
             raise InputError("this state is of another model, sample rate, frame rate or smoothing")
+        if not self._steps.fits({name: state[f"steps.{name}"] for name in self._steps.state()}):
+            raise InputError("this state is broken: its buffers have other sizes")
         self._n_samples, self._n_grid, self._n_frames = map(int, state["counts"])
         self._grid = list(state["grid"].copy())
         if self._resampler is not None:

@@ -19,7 +19,7 @@ class Resampler:
         self._half = ZERO_CROSSINGS * widest
         offsets = np.arange(-self._half, self._half + 1)
         kernel = np.sinc(offsets / widest) * np.kaiser(len(offsets), KAISER_BETA)
-        kernel *= self.up / kernel.sum()
+        kernel = (kernel * self.up / kernel.sum()).astype(np.float32)
         self._taps = -(-len(kernel) // self.up)
         kernel = np.pad(kernel, (0, self._taps * self.up - len(kernel)))
         self._phases = np.ascontiguousarray(kernel.reshape(self._taps, self.up).T[:, ::-1])  # (up, taps), the oldest sample first
@@ -27,7 +27,7 @@ class Resampler:
 
     def reset(self) -> None:
         """Forgets everything: before the first sample there is silence."""
-        self._heard = np.zeros(self._taps)  # float64: the last inputs that outputs to come may need
+        self._heard = np.zeros(self._taps, np.float32)  # the last inputs that outputs to come may need
         self._n_in = self._n_out = 0
 
     def last_input(self, sample: int) -> int:
@@ -54,7 +54,7 @@ class Resampler:
         self._n_in, self._n_out = map(int, state["counts"])
 
     def _push(self, samples: np.ndarray) -> np.ndarray:
-        heard = np.concatenate([self._heard, samples])
+        heard = np.concatenate([self._heard, samples], dtype=np.float32)
         first = self._n_in - len(self._heard)  # index of heard[0]
         self._n_in += len(samples)
         end = (self._n_in * self.up - self._half - 1) // self.down + 1  # of the outputs whose last input is there
@@ -65,5 +65,8 @@ class Resampler:
         if len(outputs) == 0:
             return np.zeros(0, np.float32)
         newest, phase = np.divmod(outputs * self.down + self._half, self.up)
-        windows = np.lib.stride_tricks.sliding_window_view(heard, self._taps)[newest - self._taps + 1 - first]
-        return (windows * self._phases[phase]).sum(axis=1).astype(np.float32)
+        windows = np.lib.stride_tricks.sliding_window_view(heard, self._taps)
+        oldest = newest - self._taps + 1 - first
+        if self.up == 1:  # from a multiple of the new rate: one phase, and no need to gather
+            return np.einsum("ij,j->i", windows[oldest[0] :: self.down][: len(outputs)], self._phases[0])
+        return np.einsum("ij,ij->i", windows[oldest], self._phases[phase])

@@ -37,6 +37,11 @@ class Steps:
         histories = {name: history.copy() for name, history in self._histories[self._turn].items()}
         return {"heard": self._heard[: self._n_heard].copy(), **histories}
 
+    def fits(self, state: dict[str, np.ndarray]) -> bool:
+        """Whether `restore` can go on from a state."""
+        shapes = self.model.history_shapes
+        return len(state["heard"]) < 2 * self._hop and all(state[name].shape == shapes[name] for name in shapes)
+
     def restore(self, state: dict[str, np.ndarray]) -> None:
         """Goes on from what `state` gave."""
         self._n_heard = len(state["heard"])
