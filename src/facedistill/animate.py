@@ -70,9 +70,7 @@ def find_model(model: str, *, windows: bool = False) -> Path:
         return exported[model]
     if model and Path(model).is_file():
         return Path(model)
-    allowed = (
-        ", ".join(exported) if exported else "none is exported here: name the file of one, or run `make repro` in a checkout"
-    )
+    allowed = ", ".join(exported) if exported else "none is exported here: name a file, or run `make repro` in a checkout"
     raise InputError(f"model {model!r}: neither the file of one nor one of: {allowed}")
 
 
@@ -101,10 +99,11 @@ def animate_samples(
     """
     animator = Animator(model, rate_hz=rate_hz, fps=settings.fps, ensemble=settings.ensemble)
     parts = []
-    with tqdm(total=round(len(samples) / rate_hz), desc="animate", unit="s", disable=not progress) as bar:
+    with tqdm(total=round(len(samples) / rate_hz), desc="animate", unit="s", delay=1, disable=not progress) as bar:
         for first in range(0, len(samples), BLOCK_S * rate_hz):
-            parts.append(animator.push(samples[first : first + BLOCK_S * rate_hz]).weights)
-            bar.update(BLOCK_S)
+            block = samples[first : first + BLOCK_S * rate_hz]
+            parts.append(animator.push(block).weights)
+            bar.update(round(len(block) / rate_hz))
     weights = np.concatenate([*parts, animator.flush().weights])
     if settings.blinks is not None:
         eyes = Eyes([settings.blinks, zlib.crc32(name.encode())])

@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -56,6 +57,11 @@ def bench(models: Sequence[str], *, seconds: float, out: Path | None) -> None:
     paths = [find_model(model) for model in models]
     if not models:
         paths = sorted(path for path in (DATA / "export").glob("*/*.onnx") if not path.stem.endswith("-window"))
+    names = [path.stem for path in paths]
+    if len(set(names)) < len(names):
+        raise InputError(f"{next(name for name in names if names.count(name) > 1)}: named twice; allowed: each model once")
+    if out is not None and (out.is_dir() or not os.access(out.absolute().parent, os.W_OK)):
+        raise InputError(f"{out}: cannot be written; allowed: a file in a folder that is there")
     if not paths:
         raise InputError(f"{DATA / 'export'}: no models to measure; run `make repro`, or name a model's file")
     for path in paths:
@@ -65,7 +71,10 @@ def bench(models: Sequence[str], *, seconds: float, out: Path | None) -> None:
         jobs["amplitude-envelope"] = measure_envelope, (seconds,)
     if not models and (DATA / "teach" / "config.json").is_file() and find_spec("torch"):
         jobs["teacher"] = measure_teacher, ()
-    systems = {name: _alone(*job) for name, job in tqdm(jobs.items(), desc="bench", unit="system")}
+    try:
+        systems = {name: _alone(*job) for name, job in tqdm(jobs.items(), desc="bench", unit="system")}
+    except BrokenProcessPool:
+        raise InputError("bench: a measurement was killed; allowed: where there is memory for the model") from None
     Console().print(_table(systems))
     if out is not None:
         write_json(out, {"machine": _machine(), "seconds": seconds, "repeats": REPEATS, "systems": systems})
@@ -128,31 +137,27 @@ def measure_teacher() -> Result:
 
 
 def measured_memory(path: Path) -> dict[str, int | None]:
-    """The working memory of a step, as the graph says and as it was measured; None where a package for it is missing.
+    """The working memory of the most steps at once, as the graph says and as it was measured; None without the package for it.
 
-    onnxruntime runs without its arena here, so that every tensor is an allocation that can be seen.
+    onnxruntime runs without its arena here, so that every tensor is an allocation that can be seen; what it needs for its own
+    bookkeeping, some 15 kB, is among them. The buffers of the engine, made once, are counted as they are.
     """
     model = Model(path)
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.enable_cpu_mem_arena = options.enable_mem_pattern = False
     model.session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    steps, hop = Steps(model), np.zeros(model.facts.hop_samples, np.float32)
-
-    def two_steps() -> None:  # both turns of the histories
-        steps.push(hop)
-        steps.push(hop)
-
-    steps.push(hop)
-    two_steps()  # buffers are tied to the session once
-    result: dict[str, int | None] = {"measured": _peak_bytes(two_steps)}
+    steps, hops = Steps(model), np.zeros(model.max_rows * model.facts.hop_samples, np.float32)
+    for _ in range(3):  # both turns of the histories: buffers are tied to the session once
+        steps.push(hops)
+    result: dict[str, int | None] = {"state": steps.n_bytes, "activations_measured": _peak_bytes(lambda: steps.push(hops))}
     if find_spec("onnx"):
         import onnx
 
         from facedistill.deploy.memory import working_memory
 
         computed = working_memory(onnx.load(path))
-        result |= {"activations": computed.activations, "state": computed.state}
+        result |= {"activations": computed.activations, "expanded": computed.expanded}
     return result
 
 
@@ -240,7 +245,8 @@ def _table(systems: dict[str, Result]) -> Table:
         table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
     for name, result in systems.items():
         memory = result.get("memory_bytes", {})
-        working = memory["activations"] + memory["state"] if "state" in memory else memory.get("measured")
+        parts = ("activations", "state", "expanded")
+        working = sum(memory[part] for part in parts) if "activations" in memory else memory.get("measured")
         ways = (*(f"pushes_{pushes_hz}" for pushes_hz in PUSHES_HZ), "offline", "windows")
         table.add_row(
             Text(name),  # a file may have any name: no markup

@@ -13,8 +13,10 @@ import typer
 import typer.exceptions
 
 from facedistill.core.errors import InputError
+from facedistill.messages import tell_error
 
 BAD_INPUT = 2
+MAX_SUBJECT = 64
 FORMATS = ("livelink", "a2f", "a2f-csv", "beat", "csv", "json", "npz", "glb")
 Format = Literal[FORMATS]
 USE, REPRODUCE = "Use a model", "Make models (stages of the pipeline, in order)"
@@ -42,20 +44,20 @@ def main() -> None:
     try:
         sys.exit(app(prog_name="facedistill", standalone_mode=False))
     except (InputError, OSError) as error:  # OSError: a name too long, a folder that must not be written to, a full disk
-        print(f"error: {error}", file=sys.stderr)
+        tell_error(str(error))
     except ModuleNotFoundError as error:
         if str(error.name).startswith("facedistill"):
             raise
-        print(f"error: {sys.argv[1]} needs the package {error.name}; allowed: `pip install facedistill[train]`", file=sys.stderr)
+        tell_error(f"{sys.argv[1]} needs the package {error.name}; allowed: `pip install facedistill[train]`")
     except typer.exceptions.TyperException as error:  # wrong usage, which Typer itself would tell in a box of lines
-        print(f"error: {' '.join(error.format_message().split())}", file=sys.stderr)
+        tell_error(" ".join(error.format_message().split()))
     sys.exit(BAD_INPUT)
 
 
 @app.command(rich_help_panel=USE)
 def animate(
-    inputs: Annotated[list[Path], typer.Argument(metavar="IN...", help="Recordings (wav, flac, ogg, mp3), or folders of them.")],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="OUT", help="A folder; or a file, for one recording.")],
+    inputs: Annotated[list[str], typer.Argument(metavar="IN...", help="Recordings (wav, flac, ogg, mp3), or folders of them.")],
+    out: Annotated[str, typer.Option("--out", "-o", metavar="OUT", help="A folder; or a file, for one recording.")],
     format: Annotated[Format, typer.Option(metavar="FORMAT", help=f"What the files are for: {', '.join(FORMATS)}.")] = "csv",
     fps: Fps = "30",
     model: ModelName = "tiny-real-time",
@@ -103,12 +105,10 @@ def live(
 
     if mic == (wav is not None):
         raise InputError("live: either --mic or --wav FILE")
-    address, loaded = _address(target), Model(find_model(model))
+    address, name, loaded = _address(target), _subject(subject), Model(find_model(model))
     source = module.stream_microphone(int(fps)) if mic else module.stream_recording(wav, int(fps))
     print(f"live: {'microphone' if mic else wav} -> {target}, {fps} frames a second, Ctrl-C ends", file=sys.stderr)
-    n_sent = module.live(
-        source, loaded, address, fps=int(fps), ensemble=ensemble, blinks=seed if blinks else None, subject=subject
-    )
+    n_sent = module.live(source, loaded, address, fps=int(fps), ensemble=ensemble, blinks=seed if blinks else None, subject=name)
     print(f"live: {n_sent} frames sent", file=sys.stderr)
 
 
@@ -138,7 +138,7 @@ def convert(
 def info(
     model: Annotated[str, typer.Argument(metavar="NAME|PATH", help="An exported student, or any of its files.")],
 ) -> None:
-    """Tell what a model is: what it hears, what it gives, how late, and how it was made."""
+    """Tell what a model is: what it hears, what it gives, how late it is, and its licence."""
     from facedistill.info import print_info
 
     print_info(model)
@@ -242,7 +242,9 @@ def notebook(
 
 
 def _gain(text: str) -> tuple[str, float]:
-    """ "jawOpen=1.2" -> name and factor."""
+    """ "jawOpen=1.2" -> name, in the spelling of ARKit, and factor."""
+    from facedistill.formats.animation import canonical
+
     name, _, factor = text.partition("=")
     try:
         value = float(factor)
@@ -250,7 +252,13 @@ def _gain(text: str) -> tuple[str, float]:
         value = -1.0
     if not 0 <= value <= 100:
         raise InputError(f"--gain {text}: allowed: CURVE=FACTOR with a factor from 0 to 100, jawOpen=1.2 say")
-    return name, value
+    return canonical(name), value
+
+
+def _subject(text: str) -> str:
+    if not text.isprintable() or not 1 <= len(text) <= MAX_SUBJECT:
+        raise InputError(f"--subject {text[:MAX_SUBJECT]!r}: allowed: 1 to {MAX_SUBJECT} letters that can be printed")
+    return text
 
 
 def _address(text: str) -> tuple[str, int]:

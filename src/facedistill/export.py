@@ -164,6 +164,7 @@ def _described(path: Path, graph: onnx.ModelProto, *, precision: str, kind: str)
         "sha256": hashlib.sha256(content).hexdigest(),  # what `sha256sum` prints
         "activations_bytes": memory.activations,
         "state_bytes": memory.state,
+        "expanded_bytes": memory.expanded,
     }
 
 

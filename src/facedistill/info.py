@@ -1,11 +1,7 @@
-"""What a model's file says of itself, as a table for people."""
+"""What a model's file says of itself, in words."""
 
 import hashlib
 from pathlib import Path
-
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from facedistill.animate import find_model
 from facedistill.runtime import Animator, Model
@@ -21,20 +17,17 @@ def print_info(model: str) -> None:
     Raises:
         InputError: no such model, or not one.
     """
-    path = find_model(model)
+    path = find_model(model, windows=True)
     _, facts = open_session(path)
-    table = Table(title=Text(f"{facts.name}, {facts.precision}"), show_header=False, title_justify="left")
-    table.add_column()
-    table.add_column(overflow="fold")
     for name, value in described(path, facts).items():
-        table.add_row(Text(name), Text(value))  # as they are: brackets in a path are no markup
-    Console().print(table)
+        print(f"{name:16} {value}")
 
 
 def described(path: Path, facts: Facts) -> dict[str, str]:
     """{property: its value in words}."""
     content, per_ms = path.read_bytes(), facts.sample_rate_hz / 1000
     rows = {
+        "model": f"{facts.name}, {facts.precision}",
         "file": str(path),
         "size": f"{len(content):,} bytes",
         "SHA-256": hashlib.sha256(content).hexdigest(),

@@ -1,5 +1,6 @@
 """A face that speaks as the sound comes in: a microphone or a recording to Unreal, in real time."""
 
+import math
 import queue
 import socket
 import time
@@ -10,12 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
+from facedistill.animate import read_recording
 from facedistill.core.errors import InputError
 from facedistill.formats.live_link_udp import PacketWriter
 from facedistill.runtime import Animator, Eyes, Frames, Model
-from facedistill.speech.audio import read_mono
 
 SUBJECT = "facedistill"
+ROUNDING_S = 1e-4  # a chunk may be a sample shorter than a frame
+SILENT_S = 2.0  # a microphone that gives nothing for so long is gone
 
 
 def stream_recording(path: Path, fps: int) -> tuple[int, Iterator[np.ndarray]]:
@@ -27,7 +30,7 @@ def stream_recording(path: Path, fps: int) -> tuple[int, Iterator[np.ndarray]]:
     Raises:
         InputError: see `audio.read_mono`.
     """
-    samples, rate_hz = read_mono(path)
+    samples, rate_hz = read_recording(path)
     return rate_hz, _paced(samples, rate_hz, fps)
 
 
@@ -81,23 +84,39 @@ def live(
     now = datetime.now()
     first = int((now - now.replace(hour=0, minute=0, second=0, microsecond=0)).total_seconds() * fps)
     n_sent = 0
-    with _connected(*target) as send:
-        for frames in _animated(animator, chunks):
-            weights = frames.weights if eyes is None else eyes.apply(frames.weights, frames.times_s, animator.curves)
-            for row in weights:
-                send(packets.packet(first + n_sent, row))
-                n_sent += 1
+    try:
+        with _connected(*target) as send:
+            for frames in _paced_frames(animator, chunks):
+                weights = frames.weights if eyes is None else eyes.apply(frames.weights, frames.times_s, animator.curves)
+                for row in weights:
+                    send(packets.packet(first + n_sent, row))
+                    n_sent += 1
+    except KeyboardInterrupt:  # how a microphone ends
+        pass
     return n_sent
 
 
-def _animated(animator: Animator, chunks: Iterator[np.ndarray]) -> Iterator[Frames]:
-    """Frames as they become known; those that the end of the sound sets free come one by one, in their own time."""
+def _paced_frames(animator: Animator, chunks: Iterator[np.ndarray]) -> Iterator[Frames]:
+    """Frames at an even pace: each the same whole number of frames after its own time, the least that lets all be known.
+
+    A frame is known earlier or later by up to a step of the model; to send it at once would make the face stutter.
+    """
+    wait_s = math.ceil(animator.lookahead_s * animator.fps) / animator.fps
+    waiting, n_samples = Frames(np.zeros(0), np.zeros((0, len(animator.curves)), np.float32)), 0
     for chunk in chunks:
-        yield animator.push(chunk)
-    last = animator.flush()
-    for number in range(len(last)):
+        waiting = _joined(waiting, animator.push(chunk))
+        n_samples += len(chunk)
+        due = int(np.searchsorted(waiting.times_s, n_samples / animator.rate_hz - wait_s + ROUNDING_S))
+        yield Frames(waiting.times_s[:due], waiting.weights[:due])
+        waiting = Frames(waiting.times_s[due:], waiting.weights[due:])
+    waiting = _joined(waiting, animator.flush())
+    for number in range(len(waiting)):
         time.sleep(1 / animator.fps)
-        yield Frames(last.times_s[number : number + 1], last.weights[number : number + 1])
+        yield Frames(waiting.times_s[number : number + 1], waiting.weights[number : number + 1])
+
+
+def _joined(first: Frames, then: Frames) -> Frames:
+    return Frames(np.concatenate([first.times_s, then.times_s]), np.concatenate([first.weights, then.weights]))
 
 
 @contextmanager
@@ -131,6 +150,8 @@ def _microphone(sounddevice, rate_hz: int, fps: int) -> Iterator[np.ndarray]:
     try:
         with sounddevice.InputStream(samplerate=rate_hz, blocksize=rate_hz // fps, channels=1, dtype="float32", callback=hear):
             while True:
-                yield heard.get()
+                yield heard.get(timeout=SILENT_S)
+    except queue.Empty:
+        raise InputError(f"--mic: the microphone gave no sound for {SILENT_S:g} s; allowed: one that is connected") from None
     except sounddevice.PortAudioError as error:
         raise InputError(f"--mic: the microphone cannot be opened ({error})") from None

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from facedistill.runtime.model import Facts
+from facedistill.runtime.model import MAX_ROWS, Facts
 
 METRICS = {
     "lip_gap_r": "correlation of the lip gap",
@@ -10,6 +10,8 @@ METRICS = {
     "closure_auc": "AUC of closed lips, p, b, m against vowels",
     "lve_mm": "lip vertex error, mm",
 }
+
+PARTS = ("activations", "state", "expanded")  # of working memory
 
 CARD = """# {name}
 
@@ -33,8 +35,8 @@ histories that the step before gave, at first zeros -> `curves` (L, {n_curves}) 
 valid once its whole window has been heard: run the first {warm_up} steps on silence. `facedistill.runtime` does all of this.
 A file that ends in `-window.onnx` is a pure function of one window: `window` (1, {window}) -> `curves` (1, {n_curves}).
 Both give the same bits. float16 holds half-precision weights and computes in float32; int8 holds and computes 8 bits behind the
-filterbank, in standard QuantizeLinear and DequantizeLinear. Working memory is that of a step: activations, and state before and
-after.
+filterbank, in standard QuantizeLinear and DequantizeLinear. Working memory is what a run of at most {max_rows} steps holds
+besides: activations, state before and after, and float16 weights as float32.
 
 ## Quality
 
@@ -59,7 +61,7 @@ def model_card(facts: Facts, n_parameters: int, files: Mapping[str, Mapping], qu
     Args:
         facts: of any of the files.
         n_parameters: of the student.
-        files: {file name: precision, kind, bytes, sha256, activations_bytes, state_bytes}.
+        files: {file name: precision, kind, bytes, sha256, activations_bytes, state_bytes, expanded_bytes}.
         quality: {"scores": {precision: aggregate}, "differences": {file name: weights}, "tolerances": {precision: weights}}.
     """
     scores = quality["scores"]
@@ -76,6 +78,7 @@ def model_card(facts: Facts, n_parameters: int, files: Mapping[str, Mapping], qu
         hop=facts.hop_samples,
         hop_ms=facts.hop_samples / per_ms,
         frame=2 * facts.hop_samples,
+        max_rows=MAX_ROWS,
         warm_up=facts.window_samples // facts.hop_samples - 2,
         licence=facts.licence,
         data=facts.training_data_sha256,
@@ -88,7 +91,7 @@ def model_card(facts: Facts, n_parameters: int, files: Mapping[str, Mapping], qu
 
 def _files(files: Mapping[str, Mapping]) -> str:
     rows = [
-        f"| `{name}` | {file['bytes'] / 1e6:.2f} MB | {(file['activations_bytes'] + file['state_bytes']) / 1e6:.3f} MB "
+        f"| `{name}` | {file['bytes'] / 1e6:.2f} MB | {sum(file[f'{part}_bytes'] for part in PARTS) / 1e6:.3f} MB "
         f"| `{file['sha256']}` |"
         for name, file in files.items()
     ]

@@ -1,4 +1,4 @@
-"""The working memory of inference, exactly, from the graph: what must be held besides the weights while one step is computed."""
+"""The working memory of inference, exactly, from the graph: what must be held besides the file's weights while it is computed."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -7,6 +7,8 @@ import numpy as np
 import onnx
 from onnx import helper, shape_inference
 
+from facedistill.runtime.model import MAX_ROWS
+
 
 @dataclass(frozen=True)
 class WorkingMemory:
@@ -14,41 +16,48 @@ class WorkingMemory:
 
     Attributes:
         activations: the most that intermediate tensors take at any one time, each kept from the node that makes it to the last
-            that reads it.
+            that reads it; a reshaped tensor is the tensor itself.
         state: all inputs and outputs of the graph; histories count twice, before and after the step.
+        expanded: weights that are stored in half precision, as they are computed with.
     """
 
     activations: int
     state: int
+    expanded: int
 
     @property
     def total(self) -> int:
-        return self.activations + self.state
+        return self.activations + self.state + self.expanded
 
 
-def working_memory(model: onnx.ModelProto, n_rows: int = 1) -> WorkingMemory:
+def working_memory(model: onnx.ModelProto, n_rows: int = MAX_ROWS) -> WorkingMemory:
     """Counts the working memory of a graph that runs node by node.
 
     Args:
         model: an exported graph.
-        n_rows: 16 ms steps computed at once; a window graph has none to choose.
+        n_rows: 16 ms steps computed at once, the runtime's most if not given; a window graph has none to choose.
     """
     sizes = _sizes(model, n_rows)
     graph = model.graph
     outside = {tensor.name for tensor in (*graph.input, *graph.output)}
     weights = {weight.name for weight in graph.initializer}
-    weights |= {node.output[0] for node in graph.node if node.input and set(node.input) <= weights}  # casts of float16 weights
-    readers = Counter(name for node in graph.node for name in node.input)
+    casts = {node.output[0] for node in graph.node if node.op_type == "Cast" and set(node.input) <= weights}
+    weights |= {node.output[0] for node in graph.node if node.input and set(node.input) <= weights}
+    tensor_of = {}  # name -> the tensor whose memory it is
+    for node in graph.node:
+        tensor_of |= {
+            name: tensor_of.get(node.input[0], node.input[0]) if node.op_type == "Reshape" else name for name in node.output
+        }
+    readers = Counter(tensor_of.get(name, name) for node in graph.node for name in node.input)
     held, peak = 0, 0
     for node in graph.node:
-        made = [name for name in node.output if name not in outside | weights]
-        held += sum(sizes[name] for name in made)
+        held += sum(sizes[name] for name in node.output if tensor_of[name] == name and name not in outside | weights)
         peak = max(peak, held)
-        for name in node.input:
+        for name in (tensor_of.get(name, name) for name in node.input):
             readers[name] -= 1
             if readers[name] == 0 and name not in outside | weights:
                 held -= sizes[name]
-    return WorkingMemory(activations=peak, state=sum(sizes[name] for name in outside))
+    return WorkingMemory(peak, sum(sizes[name] for name in outside), sum(sizes[name] for name in casts))
 
 
 def _sizes(model: onnx.ModelProto, n_rows: int) -> dict[str, int]:

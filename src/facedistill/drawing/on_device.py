@@ -33,9 +33,10 @@ BUDGET_MB, BUDGET_MS_PER_S, BUDGET_CACHED, BUDGET_R, BUDGET_PBM = 1.0, 10.0, 1 /
 def read_measurements(path: Path = MEASUREMENTS) -> pd.DataFrame:
     """Reads what `facedistill bench --out` wrote: one row a system.
 
-    Columns: system, student, precision, weights_mb, activations_mb, state_mb, working_mb (the two together, computed; for the
-    teacher measured), measured_mb (allocations of a step), process_mb, model_mb, the ways of `WAYS` with _ms_per_s, and _low and
-    _high of each, median_ms, p99_ms, worst_ms, future_ms, step_ms, ensemble_ms, delay_ms, sha256. NaN where nothing was measured.
+    Columns: system, student, precision, weights_mb, activations_mb, state_mb, expanded_mb, working_mb (the three together; for
+    the teacher measured), measured_mb (the activations as they were seen), process_mb, model_mb, the ways of `WAYS` with
+    _ms_per_s, and _low and _high of each, median_ms, p99_ms, worst_ms, future_ms, step_ms, ensemble_ms, delay_ms, sha256. NaN where
+    nothing was measured.
 
     Raises:
         InputError: missing, not JSON, or of another form.
@@ -56,7 +57,7 @@ def machine(path: Path = MEASUREMENTS) -> str:
 def _row(name: str, result: dict) -> dict[str, object]:
     precision = result.get("precision", "float32")
     memory, process, push = (result.get(key, {}) for key in ("memory_bytes", "process_bytes", "push_ms"))
-    computed = _mb(memory.get("activations")) + _mb(memory.get("state"))
+    computed = sum(_mb(memory.get(part)) for part in ("activations", "state", "expanded"))
     row = {
         "system": name,
         "student": name.removesuffix(f"-{precision}"),
@@ -64,8 +65,9 @@ def _row(name: str, result: dict) -> dict[str, object]:
         "weights_mb": _mb(result["weights_bytes"]),
         "activations_mb": _mb(memory.get("activations")),
         "state_mb": _mb(memory.get("state")),
+        "expanded_mb": _mb(memory.get("expanded")),
         "working_mb": _mb(memory.get("measured")) if np.isnan(computed) else computed,
-        "measured_mb": _mb(memory.get("measured")),
+        "measured_mb": _mb(memory.get("activations_measured")),
         "process_mb": _mb(process.get("interpreter_and_libraries")),
         "model_mb": _mb(process.get("model")),
     }
@@ -129,7 +131,10 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
         "System": table["system"],
         "Weights (MB)": _text(table["weights_mb"], 2),
         "Working memory (MB)": _text(table["working_mb"], 3),
-        "measured (MB)": _text(table["measured_mb"], 3),
+        "Activations: counted / seen (MB)": [
+            "–" if np.isnan(counted) else f"{counted:.3f} / {interval_text(seen, np.nan, np.nan, n_digits=3)}"
+            for counted, seen in table[["activations_mb", "measured_mb"]].to_numpy()
+        ],
         "Process: libraries + model (MB)": [
             "–" if np.isnan(process) else f"{process:.0f} + {model:.0f}"
             for process, model in zip(table["process_mb"], table["model_mb"], strict=True)

@@ -20,6 +20,12 @@ class Steps:
         self._bindings: dict[tuple[int, int], ort.IOBinding] = {}
         self.reset()
 
+    @property
+    def n_bytes(self) -> int:
+        """What the buffers hold, histories before and after a step included."""
+        histories = [history for side in self._histories for history in side.values()]
+        return sum(array.nbytes for array in (self._heard, self._frames, self._curves, *histories))
+
     def push(self, samples: np.ndarray) -> list[np.ndarray]:
         """Hears (S,) float32 samples; gives the frames that they complete, (L, K) float32 in blocks."""
         room = self.model.max_rows * self._hop
