@@ -241,11 +241,32 @@ def test_what_cannot_be_written_does_not_stop_the_batch(tmp_path, capsys):
     assert names_of(tmp_path / "out") == ["b.csv"] and "a.csv" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("out", ["out", "out/deeper"])
-def test_a_file_is_no_folder_for_the_curves(tmp_path, out, capsys):
+def test_a_file_is_no_folder_for_the_curves(tmp_path, capsys):
     (tmp_path / "out").write_text("mine")
-    assert animate_batch([speech(tmp_path / "a.wav")], tmp_path / out, SETTINGS) == 1
+    with pytest.raises(InputError, match="out: is no folder; allowed: a folder, or a file that ends in .csv"):
+        animate_batch([speech(tmp_path / "a.wav")], tmp_path / "out", SETTINGS)
+    assert animate_batch([speech(tmp_path / "a.wav")], tmp_path / "out" / "deeper", SETTINGS) == 1
     assert "error: " in capsys.readouterr().err and (tmp_path / "out").read_text() == "mine"
+
+
+@pytest.mark.parametrize(("out", "kind"), [("curves.json", "csv"), ("curves.csv", "glb")])
+def test_a_file_of_another_format_is_refused(tmp_path, out, kind):
+    with pytest.raises(InputError, match=rf"{out}: a file of the format {kind} ends in \.{kind}; allowed: such a file, or a folder"):
+        animate_batch([speech(tmp_path / "a.wav")], tmp_path / out, replace(SETTINGS, kind=kind))
+
+
+def test_nothing_that_is_read_is_written_over(tmp_path):
+    """A recording whose content is not what its name says, over itself by way of a link."""
+    recording = speech(tmp_path / "a.wav")
+    (tmp_path / "a.csv").symlink_to(recording)
+    with pytest.raises(InputError, match="a.csv: would be written over, and it is read; allowed: another place"):
+        animate_batch([recording], tmp_path, SETTINGS)
+
+
+@pytest.mark.parametrize(("inputs", "out"), [([""], "out"), (["a.wav"], "")])
+def test_an_empty_name_is_refused(inputs, out):
+    with pytest.raises(InputError, match="^an empty name; allowed: "):
+        animate_batch(inputs, out, SETTINGS)
 
 
 @pytest.mark.parametrize("kind", ["csv", "json", "npz"])
@@ -261,7 +282,7 @@ def test_nothing_is_left_half_written(tmp_path, kind, monkeypatch, capsys):
 
 @pytest.mark.parametrize("gains", [{"jawopen": 1.0}, {"jawOpen": 1.0, "tail": 2.0}])
 def test_a_gain_of_an_unknown_curve_is_refused(tmp_path, gains):
-    with pytest.raises(InputError, match="--gain (jawopen|tail): no such curve; allowed: eyeBlinkLeft, "):
+    with pytest.raises(InputError, match="gain of '(jawopen|tail)': no such curve; allowed: "):
         animate_batch([speech(tmp_path / "a.wav")], tmp_path / "out", replace(SETTINGS, gains=gains))
     assert not (tmp_path / "out").exists()
 
@@ -271,14 +292,14 @@ def test_a_gain_of_an_unknown_curve_is_refused(tmp_path, gains):
 
 def test_an_unknown_model_is_told_what_there_is(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "DATA", tmp_path)
-    with pytest.raises(InputError, match="--model nope: .*none is exported yet: run `make repro`$"):
+    with pytest.raises(InputError, match="model 'nope': .*none is exported here: .*`make repro`"):
         find_model("nope")
     folder = tmp_path / "export" / "tiny"
     folder.mkdir(parents=True)
     for precision, kind in exported():
         path = model_path(precision, kind)
         (folder / path.name).write_bytes(path.read_bytes())
-    with pytest.raises(InputError, match="--model nope: neither .* one of: tiny-float16, tiny-int8, tiny$"):
+    with pytest.raises(InputError, match="model 'nope': neither .* one of: tiny-float16, tiny-int8, tiny$"):
         find_model("nope")
     assert find_model("tiny-int8") == folder / "tiny-int8.onnx"
     assert find_model(str(folder / "tiny-window.onnx")) == folder / "tiny-window.onnx"

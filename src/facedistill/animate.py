@@ -96,6 +96,9 @@ def animate_samples(
         samples: (S,) at `rate_hz`, any that `runtime.Animator` allows.
         name: of the recording; eyes of the same seed differ from name to name.
         progress: show a bar.
+
+    Raises:
+        InputError: samples that the engine does not take, or a model whose curves are no numbers or bear a name twice.
     """
     animator = Animator(model, rate_hz=rate_hz, fps=settings.fps, ensemble=settings.ensemble)
     parts = []
@@ -112,7 +115,10 @@ def animate_samples(
         if curve in animator.curves:
             column = animator.curves.index(curve)
             weights[:, column] = np.clip(weights[:, column] * gain, 0, 1)
-    return regular(animator.curves, weights.astype(np.float64).round(DECIMALS), settings.fps)
+    try:
+        return regular(animator.curves, weights.astype(np.float64).round(DECIMALS), settings.fps)
+    except ValueError as error:
+        raise InputError(f"the model gives no curves ({error})") from None
 
 
 def animate_file(recording: Path, path: Path, settings: Settings, *, progress: bool = False) -> None:
@@ -122,7 +128,11 @@ def animate_file(recording: Path, path: Path, settings: Settings, *, progress: b
         InputError: the recording or the model cannot be used, or the file cannot be written.
     """
     samples, rate_hz = read_recording(recording)
-    animation = animate_samples(samples, rate_hz, _model(settings.model), settings, name=recording.stem, progress=progress)
+    model = _model(settings.model)
+    try:
+        animation = animate_samples(samples, rate_hz, model, settings, name=recording.stem, progress=progress)
+    except InputError as error:  # the engine does not know where samples come from
+        raise InputError(f"{recording}: {error}") from None
     registry.write(path, animation, kind=settings.kind, face=settings.face)
 
 

@@ -35,8 +35,8 @@ def read_measurements(path: Path = MEASUREMENTS) -> pd.DataFrame:
 
     Columns: system, student, precision, weights_mb, activations_mb, state_mb, expanded_mb, working_mb (the three together; for
     the teacher measured), measured_mb (the activations as they were seen), process_mb, model_mb, the ways of `WAYS` with
-    _ms_per_s, and _low and _high of each, median_ms, p99_ms, worst_ms, future_ms, step_ms, ensemble_ms, delay_ms, sha256. NaN where
-    nothing was measured.
+    _ms_per_s, and _low and _high of each, median_ms, p99_ms, worst_ms, future_ms, step_ms, ensemble_ms, delay_ms, sha256. NaN
+    where nothing was measured.
 
     Raises:
         InputError: missing, not JSON, or of another form.
