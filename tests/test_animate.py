@@ -4,9 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import soundfile as sf
 from exported import exported, model_path, noise
+from onnx import numpy_helper
 
 from facedistill import animate as module
 from facedistill.animate import Settings, animate_batch, animate_file, find_model
@@ -251,7 +253,9 @@ def test_a_file_is_no_folder_for_the_curves(tmp_path, capsys):
 
 @pytest.mark.parametrize(("out", "kind"), [("curves.json", "csv"), ("curves.csv", "glb")])
 def test_a_file_of_another_format_is_refused(tmp_path, out, kind):
-    with pytest.raises(InputError, match=rf"{out}: a file of the format {kind} ends in \.{kind}; allowed: such a file, or a folder"):
+    with pytest.raises(
+        InputError, match=rf"{out}: a file of the format {kind} ends in \.{kind}; allowed: such a file, or a folder"
+    ):
         animate_batch([speech(tmp_path / "a.wav")], tmp_path / out, replace(SETTINGS, kind=kind))
 
 
@@ -309,3 +313,24 @@ def test_a_window_graph_animates_nothing(tmp_path):
     with pytest.raises(InputError, match="a graph of one window; allowed: the streaming graph"):
         animate_batch([speech(tmp_path / "a.wav")], tmp_path / "out", Settings(model_path(kind="window")))
     assert not (tmp_path / "out").exists()
+
+
+def damaged(path: Path, weight: str, value: object) -> Path:
+    """The model with one of its weights filled with a value."""
+    model = onnx.load(model_path())
+    tensor = next(tensor for tensor in model.graph.initializer if tensor.name == weight)
+    tensor.CopyFrom(numpy_helper.from_array(np.full_like(numpy_helper.to_array(tensor), value), weight))
+    onnx.save(model, path)
+    return path
+
+
+def test_a_model_that_opens_and_does_not_run_is_none(tmp_path):
+    settings = Settings(damaged(tmp_path / "a.onnx", "front.taps", 99))
+    with pytest.raises(InputError, match="a.onnx: not a model that facedistill exported"):
+        animate_batch([speech(tmp_path / "a.wav")], tmp_path / "out", settings)
+
+
+def test_a_model_whose_curves_are_no_numbers_is_told(tmp_path, capsys):
+    settings = Settings(damaged(tmp_path / "a.onnx", "out.bias", np.nan))
+    assert animate_batch([speech(tmp_path / "a.wav")], tmp_path / "out", settings) == 1
+    assert "a.wav: the model gives no curves" in capsys.readouterr().err and not (tmp_path / "out").exists()

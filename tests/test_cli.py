@@ -122,7 +122,7 @@ def test_animate_passes_everything_on(monkeypatch, tmp_path, n_failed, code):
     files = ["-o", tmp_path, "--model", model_path(), "--format", "glb", "--face", "head.glb"]
     assert run(monkeypatch, "animate", "a.wav", "b.flac", *files, *options) == code
     recordings, out, settings, rest = seen[0]
-    assert ([str(path) for path in recordings], out, rest) == (["a.wav", "b.flac"], tmp_path, {"workers": 3})
+    assert ([str(path) for path in recordings], out, rest) == (["a.wav", "b.flac"], str(tmp_path), {"workers": 3})
     assert settings == animate_module.Settings(
         model_path(),
         fps=60,

@@ -271,6 +271,18 @@ def test_readme_quotes_table_1():
     )
 
 
+def test_readme_quotes_table_3():
+    row = pd.read_csv(FIGURES / "tab3_on_device.csv").set_index("system").loc["tiny-real-time-int8"]
+    text = " ".join(readme().split())
+    assert f"is {row.weights_mb:.2f} MB of weights and needs {row.working_mb:.2f} MB of working memory" in text
+    assert (
+        f"core {row.pushes_60_ms_per_s:.1f} ms when it comes in 60 chunks a second, {row.pushes_10_ms_per_s:.1f} ms in ten, "
+        f"{row.offline_ms_per_s:.1f} ms as a whole, and {row.windows_ms_per_s:.0f} ms window by window" in text
+    )
+    assert f"A frame is up to {row.delay_ms:.0f} ms late" in text
+    assert f"int8 keeps {row.r_ratio:.3f} of the lip-gap correlation, and its PBM accuracy differs by {row.pbm_difference:.3f}" in text
+
+
 def test_readme_commands_exist():
     known = {command.name or command.callback.__name__ for command in cli.app.registered_commands}
     assert isinstance(cli.app, typer.Typer) and known

@@ -13,7 +13,7 @@ from exported import RATE_HZ, build, model_path, noise, student
 from onnx import TensorProto, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from facedistill.deploy.card import METRICS, model_card
+from facedistill.deploy.card import METRICS, PARTS, model_card
 from facedistill.deploy.graph import history_shapes, streaming_graph, window_graph
 from facedistill.deploy.memory import working_memory
 from facedistill.deploy.precision import PRECISIONS, to_float16
@@ -179,11 +179,14 @@ def recount(graph: onnx.ModelProto, feeds: dict[str, np.ndarray]) -> tuple[int, 
         if all(name in fixed for name in node.input):
             fixed.update(node.output)
     outside = [tensor.name for tensor in (*inner.input, *inner.output)]
-    made = {
-        name: moment for moment, node in enumerate(nodes) for name in node.output if name not in fixed and name not in outside
-    }
-    last = {name: max(moment for moment, node in enumerate(nodes) if name in node.input) for name in made}
-    peak = max(sum(everything[name].nbytes for name in made if made[name] <= now <= last[name]) for now in range(len(nodes)))
+    root = {}
+    for node in nodes:  # a reshaped tensor is the tensor itself
+        same = root.get(node.input[0], node.input[0])
+        root |= {name: same if node.op_type == "Reshape" else name for name in node.output}
+    made = {name: moment for moment, node in enumerate(nodes) for name in node.output}
+    inside = [name for name in made if root[name] == name and name not in fixed and name not in outside]
+    last = {name: max(moment for moment, node in enumerate(nodes) if name in map(root.get, node.input)) for name in inside}
+    peak = max(sum(everything[name].nbytes for name in inside if made[name] <= now <= last[name]) for now in range(len(nodes)))
     return peak, sum(everything[name].nbytes for name in outside)
 
 
@@ -192,11 +195,13 @@ def test_working_memory_of_a_window_is_what_a_naive_count_finds(graphs, precisio
     graph = graphs[precision, "window"]
     found = working_memory(graph)
     assert (found.activations, found.state) == recount(graph, {"window": noise(0.512)[None]})
-    assert found.total == found.activations + found.state
+    half = [4 * value.size for value in weights(graph).values() if value.dtype == np.float16]
+    assert found.expanded == sum(half) and bool(half) == (precision == "float16")
+    assert found.total == found.activations + found.state + found.expanded
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-@pytest.mark.parametrize("n_rows", [1, 5])
+@pytest.mark.parametrize("n_rows", [1, 5, 16])
 def test_working_memory_of_a_step_is_what_a_naive_count_finds(graphs, precision, n_rows):
     graph, histories = graphs[precision, "streaming"], history_shapes(student().config)
     feeds = {f"history{number}": np.zeros(shape, np.float32) for number, shape in enumerate(histories)}
@@ -235,8 +240,7 @@ def made_up() -> tuple[dict, dict]:
         name: {
             "bytes": int(1e6 * next(numbers)),
             "sha256": f"{number:064x}",
-            "activations_bytes": int(1e5 * next(numbers)),
-            "state_bytes": 5000,
+            **{f"{part}_bytes": int(1e5 * next(numbers)) for part in PARTS},
         }
         for number, name in enumerate(["tiny.onnx", "tiny-window.onnx", "tiny-int8.onnx"])
     }
@@ -253,7 +257,7 @@ def test_a_card_says_every_number_it_is_given():
     card = model_card(facts, 123_456, files, quality)
     assert rows_of(card, "Files")[1:] == [
         [
-            f"`{name}`", f"{file['bytes'] / 1e6:.2f} MB", f"{(file['activations_bytes'] + file['state_bytes']) / 1e6:.3f} MB",
+            f"`{name}`", f"{file['bytes'] / 1e6:.2f} MB", f"{sum(file[f'{part}_bytes'] for part in PARTS) / 1e6:.3f} MB",
             f"`{file['sha256']}`",
         ]
         for name, file in files.items()

@@ -193,7 +193,7 @@ def test_no_chunk_is_given_before_its_time_and_time_does_not_drift(recording, cl
 
 
 @pytest.mark.parametrize("smooth", [False, True])
-def test_frames_go_out_in_order_and_as_soon_as_they_are_known(unreal, recording, clock, monkeypatch, smooth):
+def test_frames_go_out_at_an_even_pace_as_soon_as_they_can_be_known(unreal, recording, clock, monkeypatch, smooth):
     sent, start_s, packet = [], clock.now_s, module.PacketWriter.packet
 
     def noted(self, frame: int, row: np.ndarray) -> bytes:
@@ -204,13 +204,9 @@ def test_frames_go_out_in_order_and_as_soon_as_they_are_known(unreal, recording,
     model = Model(model_path())
     module.live(module.stream_recording(recording, 60), model, unreal.getsockname(), ensemble=smooth)
     animator = Animator(model, rate_hz=44_100, fps=60, ensemble=smooth)
-    assert len(sent) == 30 and sent == sorted(sent)
-    for frame, sent_s in enumerate(sent):
-        known_s = animator.heard_samples(frame) / 44_100
-        if known_s < 0.5:
-            assert known_s <= sent_s <= known_s + 1 / 60 + 0.002
-    after = [sent_s for sent_s in sent if sent_s > 0.502]
-    assert len(after) >= 3 and np.allclose(np.diff(after), 1 / 60, atol=0.002), "the last ones in their own time"
+    late_s = np.array(sent) - np.arange(30) / 60
+    assert late_s.min() >= animator.lookahead_s, "not before it can be known"
+    assert late_s.min() < animator.lookahead_s + 1 / 60 + 0.001 and np.ptp(late_s) < 0.005, "but soon, after the end too"
 
 
 # Where nobody listens -------------------------------------------------------------------------------------------------
@@ -316,13 +312,14 @@ def test_a_microphone_is_heard_as_a_recording_is(unreal, monkeypatch):
     assert device.closed
 
 
-def test_ctrl_c_ends_a_microphone_with_130(unreal, monkeypatch):
+def test_ctrl_c_is_how_a_microphone_ends(unreal, monkeypatch, capsys):
     def interrupted():
         yield np.zeros((800,), np.float32)
         raise KeyboardInterrupt
 
     fake_sounddevice(monkeypatch, interrupted())
-    assert run(monkeypatch, "--target", f"127.0.0.1:{unreal.getsockname()[1]}", "--mic", "--model", model_path()) == 130
+    assert run(monkeypatch, "--target", f"127.0.0.1:{unreal.getsockname()[1]}", "--mic", "--model", model_path()) == 0
+    assert capsys.readouterr().err.endswith("live: 0 frames sent\n")
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,8 @@ def bench(models: Sequence[str], *, seconds: float, out: Path | None) -> None:
     names = [path.stem for path in paths]
     if len(set(names)) < len(names):
         raise InputError(f"{next(name for name in names if names.count(name) > 1)}: named twice; allowed: each model once")
-    if out is not None and (out.is_dir() or not os.access(out.absolute().parent, os.W_OK)):
+    parent = None if out is None else out.absolute().parent
+    if out is not None and (out.is_dir() or not parent.is_dir() or not os.access(parent, os.W_OK)):
         raise InputError(f"{out}: cannot be written; allowed: a file in a folder that is there")
     if not paths:
         raise InputError(f"{DATA / 'export'}: no models to measure; run `make repro`, or name a model's file")
