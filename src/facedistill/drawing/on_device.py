@@ -34,9 +34,9 @@ def read_measurements(path: Path = MEASUREMENTS) -> pd.DataFrame:
     """Reads what `facedistill bench --out` wrote: one row a system.
 
     Columns: system, student, precision, weights_mb, activations_mb, state_mb, expanded_mb, working_mb (the three together; for
-    the teacher measured), measured_mb (the activations as they were seen), process_mb, model_mb, the ways of `WAYS` with
-    _ms_per_s, and _low and _high of each, median_ms, p99_ms, worst_ms, future_ms, step_ms, ensemble_ms, delay_ms, sha256. NaN
-    where nothing was measured.
+    the teacher measured), measured_mb (the activations as they were seen), process_mb, model_mb, each of `WAYS` with _ms_per_s (the
+    least of some runs) and _ms_per_s_most, median_ms, p99_ms, worst_ms, future_ms, step_ms, ensemble_ms, delay_ms, sha256. NaN where
+    nothing was measured.
 
     Raises:
         InputError: missing, not JSON, or of another form.
@@ -73,7 +73,7 @@ def _row(name: str, result: dict) -> dict[str, object]:
     }
     for way in WAYS:
         cost = result.get(f"{way}_ms_per_s", {})
-        row |= {f"{way}_ms_per_s{end}": cost.get(key, np.nan) for end, key in (("", "value"), ("_low", "low"), ("_high", "high"))}
+        row |= {f"{way}_ms_per_s": cost.get("least", np.nan), f"{way}_ms_per_s_most": cost.get("most", np.nan)}
     delay, future, smooth = (result.get(key, np.nan) for key in ("delay_ms", "future_ms", "delay_ensemble_ms"))
     return row | {
         **{f"{key}_ms": push.get(key, np.nan) for key in ("median", "p99", "worst")},
@@ -216,10 +216,10 @@ def latency_figure(measurements: pd.DataFrame) -> Figure:
 
 def _costs(ax: plt.Axes, rows: pd.DataFrame, way: str, place: float) -> None:
     for row in rows.to_dict("records"):
-        value, low, high = (row[f"{way}_ms_per_s{end}"] for end in ("", "_low", "_high"))
+        value, most = row[f"{way}_ms_per_s"], row[f"{way}_ms_per_s_most"]
         if not np.isnan(value):
             ax.errorbar(
-                value, place, xerr=[[value - low], [high - value]], color=MODEL_COLOURS.get(row["student"], "black"),
+                value, place, xerr=[[0], [most - value]], color=MODEL_COLOURS.get(row["student"], "black"),
                 marker=MARKERS[row["precision"]], markersize=5, capsize=2, linestyle="none",
             )  # fmt: skip
 

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from facedistill.core.errors import InputError
-from facedistill.runtime.model import Model
+from facedistill.runtime.model import MAX_RATE_HZ, MIN_RATE_HZ, Model
 from facedistill.runtime.resample import Resampler
 from facedistill.runtime.steps import Steps
 
-MIN_RATE_HZ, MAX_RATE_HZ = 4_000, 384_000
 MAX_FPS = 240
 ENSEMBLE_FPS = 60  # the ensemble averages a frame with its neighbours at this rate, whatever the frame rate
 
@@ -216,7 +215,7 @@ class Animator:
         if part == 0 or low >= len(self._grid) - 1:
             return self._grid[min(low, len(self._grid) - 1)]
         part /= self._step
-        return self._grid[low] * np.float32(1 - part) + self._grid[low + 1] * np.float32(part)
+        return self._grid[low] * (1 - part) + self._grid[low + 1] * part
 
 
 def _checked(samples: np.ndarray) -> np.ndarray:
@@ -232,9 +231,9 @@ def _checked(samples: np.ndarray) -> np.ndarray:
         return samples.astype(np.float32) / 2**15
     if samples.dtype.kind != "f":
         raise InputError(f"samples of type {samples.dtype}; allowed: floats in +-1, or int16")
-    with np.errstate(over="ignore", invalid="ignore"):  # which the next line tells
-        samples = samples.astype(np.float32, copy=False)
-        energy = np.dot(samples, samples)  # four times as fast as to look at every sample
-    if not math.isfinite(energy):
+    if samples.dtype != np.float32:
+        with np.errstate(over="ignore"):  # infinite then
+            samples = samples.astype(np.float32)
+    if not math.isfinite(samples.dot(samples)):  # four times as fast as to look at every sample
         raise InputError("samples that are NaN, infinite or beyond all bounds; allowed: floats in +-1")
     return samples

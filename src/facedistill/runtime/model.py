@@ -11,6 +11,7 @@ from facedistill.core.errors import InputError
 
 VERSION = "1"  # of the inputs, outputs and metadata of exported graphs
 STREAMING, WINDOW = "streaming", "window"
+MIN_RATE_HZ, MAX_RATE_HZ = 4_000, 384_000  # of sound
 VERSION_KEY = "facedistill"
 MAX_ROWS = 8  # 16 ms steps computed at once: more are little faster, and need more working memory
 QUIET = 4  # onnxruntime's log level: only what is fatal, since errors are raised anyway
@@ -74,7 +75,8 @@ class Facts:
         if not isinstance(curves, list) or not curves or not all(isinstance(name, str) for name in curves):
             raise ValueError("the curves of its metadata are no list of names")
         facts = cls(**values | numbers | {"curves": tuple(curves)})
-        if min(facts.sample_rate_hz, facts.hop_samples) < 1 or facts.past_samples > facts.window_samples:
+        rate_fits = MIN_RATE_HZ <= facts.sample_rate_hz <= MAX_RATE_HZ
+        if not rate_fits or facts.hop_samples < 1 or facts.past_samples > facts.window_samples:
             raise ValueError(f"sizes in its metadata do not fit each other: {numbers}")
         return facts
 
