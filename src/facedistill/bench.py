@@ -29,7 +29,7 @@ from facedistill.runtime.model import open_session
 from facedistill.runtime.steps import Steps
 
 RATE_HZ = 16_000
-REPEATS = 5
+REPEATS = 11
 FPS = 60  # of frames, and of windows in the paper's way
 PUSHES_HZ = (60, 30, 10)  # how often a stream gets sound: once a frame, at 60 and 30 a second, and in blocks of 100 ms
 QUANTILES = {"median": 0.5, "p99": 0.99, "worst": 1.0}

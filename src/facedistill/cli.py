@@ -147,7 +147,7 @@ def info(
 @app.command(rich_help_panel=USE)
 def bench(
     models: Annotated[list[str] | None, typer.Argument(metavar="NAME|PATH...", help="Exported students; all, if none.")] = None,
-    seconds: Annotated[float, typer.Option(min=1, max=600, help="Of sound in each measurement.")] = 20,
+    seconds: Annotated[float, typer.Option(min=1, max=600, help="Of sound in each measurement.")] = 10,
     out: Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE.json", help="Where to keep the measurements.")] = None,
 ) -> None:
     """Measure what models cost on this machine: time, delay and memory, beside the teacher and an envelope."""
