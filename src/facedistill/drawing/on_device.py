@@ -33,8 +33,8 @@ BUDGET_MB, BUDGET_MS_PER_S, BUDGET_CACHED, BUDGET_R, BUDGET_PBM = 1.0, 10.0, 1 /
 def read_measurements(path: Path = MEASUREMENTS) -> pd.DataFrame:
     """Reads what `facedistill bench --out` wrote: one row a system.
 
-    Columns: system, student, precision, weights_mb, activations_mb, state_mb, expanded_mb, working_mb (the three together; for
-    the teacher measured), measured_mb (the activations as they were seen), process_mb, model_mb, each of `WAYS` with _ms_per_s
+    Columns: system, student, precision, weights_mb, activations_mb, state_mb, expanded_mb, working_mb (the three together,
+    activations as they were seen where that is more; for the teacher measured), measured_mb (those activations), process_mb, model_mb, each of `WAYS` with _ms_per_s
     (the least of some runs) and _ms_per_s_most, median_ms, p99_ms, worst_ms, future_ms, step_ms, ensemble_ms, delay_ms, sha256.
     NaN where nothing was measured.
 
@@ -57,7 +57,8 @@ def machine(path: Path = MEASUREMENTS) -> str:
 def _row(name: str, result: dict) -> dict[str, object]:
     precision = result.get("precision", "float32")
     memory, process, push = (result.get(key, {}) for key in ("memory_bytes", "process_bytes", "push_ms"))
-    computed = sum(_mb(memory.get(part)) for part in ("activations", "state", "expanded"))
+    activations = np.fmax(_mb(memory.get("activations")), _mb(memory.get("activations_measured")))  # whichever is more
+    computed = activations + _mb(memory.get("state")) + _mb(memory.get("expanded"))
     row = {
         "system": name,
         "student": name.removesuffix(f"-{precision}"),
