@@ -34,9 +34,9 @@ def read_measurements(path: Path = MEASUREMENTS) -> pd.DataFrame:
     """Reads what `facedistill bench --out` wrote: one row a system.
 
     Columns: system, student, precision, weights_mb, activations_mb, state_mb, expanded_mb, working_mb (the three together,
-    activations as they were seen where that is more; for the teacher measured), measured_mb (those activations), process_mb, model_mb, each of `WAYS` with _ms_per_s
-    (the least of some runs) and _ms_per_s_most, median_ms, p99_ms, worst_ms, future_ms, step_ms, ensemble_ms, delay_ms, sha256.
-    NaN where nothing was measured.
+    activations as they were seen where that is more; for the teacher measured), measured_mb (activations as they were seen),
+    process_mb, model_mb, each of `WAYS` with _ms_per_s (the least of some runs) and _ms_per_s_most, median_ms, p99_ms, worst_ms,
+    future_ms, step_ms, ensemble_ms, delay_ms, sha256. NaN where nothing was measured.
 
     Raises:
         InputError: missing, not JSON, or of another form.
