@@ -24,8 +24,8 @@ def cost(value: float) -> dict[str, float]:
     return {"value": value, "low": 0.9 * value, "high": 1.2 * value}
 
 
-def time(least: float) -> dict[str, float]:
-    return {"least": least, "most": 1.5 * least}
+def time(median: float) -> dict[str, float]:
+    return {"median": median, "least": 0.8 * median, "most": 1.5 * median}
 
 
 def measured(precision: str, sha256: str, *, weights: int, stream: float = 4.0, windows: float = 20.0) -> dict:

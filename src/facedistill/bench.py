@@ -197,17 +197,14 @@ def _windows(session: ort.InferenceSession, sound: np.ndarray, window_samples: i
 
 
 def _timed(run: Callable[[], object], seconds: float) -> dict[str, float]:
-    """Milliseconds of one core a second of sound, the least and the most of `REPEATS` runs after one to warm up.
-
-    The least is what the code costs; whatever else the machine does only adds to it.
-    """
+    """Milliseconds of one core a second of sound: the median, the least and the most of `REPEATS` runs after one to warm up."""
     run()
     costs = []
     for _ in range(REPEATS):
         start_s = time.perf_counter()
         run()
         costs.append(1000 * (time.perf_counter() - start_s) / seconds)
-    return {"least": min(costs), "most": max(costs)}
+    return {"median": float(np.median(costs)), "least": min(costs), "most": max(costs)}
 
 
 def _sound(seconds: float) -> np.ndarray:
@@ -257,7 +254,7 @@ def _table(systems: dict[str, Result]) -> Table:
             Text(name),  # a file may have any name: no markup
             _number(result["weights_bytes"] / 1e6, 2),
             _number(None if working is None else working / 1e3, 0),
-            *(_number(result.get(f"{way}_ms_per_s", {}).get("least"), 1) for way in ways),
+            *(_number(result.get(f"{way}_ms_per_s", {}).get("median"), 1) for way in ways),
             _number(result.get("push_ms", {}).get("worst"), 1),
             _number(result.get("delay_ms"), 0),
         )

@@ -35,8 +35,8 @@ def read_measurements(path: Path = MEASUREMENTS) -> pd.DataFrame:
 
     Columns: system, student, precision, weights_mb, activations_mb, state_mb, expanded_mb, working_mb (the three together,
     activations as they were seen where that is more; for the teacher measured), measured_mb (activations as they were seen),
-    process_mb, model_mb, each of `WAYS` with _ms_per_s (the least of some runs) and _ms_per_s_most, median_ms, p99_ms, worst_ms,
-    future_ms, step_ms, ensemble_ms, delay_ms, sha256. NaN where nothing was measured.
+    process_mb, model_mb, each of `WAYS` with _ms_per_s (the median of some runs), _ms_per_s_least and _ms_per_s_most,
+    median_ms, p99_ms, worst_ms, future_ms, step_ms, ensemble_ms, delay_ms, sha256. NaN where nothing was measured.
 
     Raises:
         InputError: missing, not JSON, or of another form.
@@ -74,7 +74,7 @@ def _row(name: str, result: dict) -> dict[str, object]:
     }
     for way in WAYS:
         cost = result.get(f"{way}_ms_per_s", {})
-        row |= {f"{way}_ms_per_s": cost.get("least", np.nan), f"{way}_ms_per_s_most": cost.get("most", np.nan)}
+        row |= {f"{way}_ms_per_s{end}": cost.get(end[1:] or "median", np.nan) for end in ("", "_least", "_most")}
     delay, future, smooth = (result.get(key, np.nan) for key in ("delay_ms", "future_ms", "delay_ensemble_ms"))
     return row | {
         **{f"{key}_ms": push.get(key, np.nan) for key in ("median", "p99", "worst")},
@@ -217,10 +217,10 @@ def latency_figure(measurements: pd.DataFrame) -> Figure:
 
 def _costs(ax: plt.Axes, rows: pd.DataFrame, way: str, place: float) -> None:
     for row in rows.to_dict("records"):
-        value, most = row[f"{way}_ms_per_s"], row[f"{way}_ms_per_s_most"]
+        value, least, most = (row[f"{way}_ms_per_s{end}"] for end in ("", "_least", "_most"))
         if not np.isnan(value):
             ax.errorbar(
-                value, place, xerr=[[0], [most - value]], color=MODEL_COLOURS.get(row["student"], "black"),
+                value, place, xerr=[[value - least], [most - value]], color=MODEL_COLOURS.get(row["student"], "black"),
                 marker=MARKERS[row["precision"]], markersize=5, capsize=2, linestyle="none",
             )  # fmt: skip
 
