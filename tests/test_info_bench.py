@@ -19,7 +19,7 @@ from facedistill.deploy.precision import PRECISIONS
 from facedistill.face.arkit import CURVES
 from facedistill.info import described, print_info
 from facedistill.runtime import Animator, Model
-from facedistill.runtime.model import MAX_ROWS, open_session
+from facedistill.runtime.model import MAX_ROWS, TYPES, open_session
 
 COSTS = {"offline_ms_per_s", "windows_ms_per_s", *(f"pushes_{pushes_hz}_ms_per_s" for pushes_hz in (60, 30, 10))}
 
@@ -102,6 +102,11 @@ def check(result: dict, path: Path, precision: str) -> None:
     assert {key for key in result if key.endswith("_ms_per_s")} == COSTS
     for key in COSTS:
         assert 0 < result[key]["least"] <= result[key]["median"] <= result[key]["most"]
+    for way, ratio in result["of_windows"].items():
+        assert ratio == pytest.approx(result[f"{way}_ms_per_s"]["median"] / result["windows_ms_per_s"]["median"]), (
+            "of the one run"
+        )
+    assert len(result["of_windows"]) == len(COSTS) - 1
     assert 0 < result["push_ms"]["median"] <= result["push_ms"]["p99"] <= result["push_ms"]["worst"]
     assert result["process_bytes"].keys() == {"interpreter_and_libraries", "model"}
     assert result["memory_bytes"].keys() == {"activations_measured", "state", "activations", "expanded"}
@@ -128,7 +133,7 @@ def test_a_named_model_is_measured_alone_and_in_a_process_of_its_own(tmp_path, m
     path = shutil.copy(model_path("int8"), tmp_path / "a.onnx")
     bench([str(path)], seconds=1, out=tmp_path / "bench.json")
     systems = json.loads((tmp_path / "bench.json").read_text())["systems"]
-    assert list(systems) == ["a"] and "windows_ms_per_s" not in systems["a"], "no window graph beside it"
+    assert list(systems) == ["a"] and not {"windows_ms_per_s", "of_windows"} & systems["a"].keys(), "no window graph beside it"
     process = systems["a"]["process_bytes"]
     assert 10e6 < process["interpreter_and_libraries"] < 500e6 and 0 < process["model"] < 200e6
 
@@ -152,7 +157,7 @@ def largest_tensor_bytes(graph: onnx.ModelProto) -> int:
         opened.graph.output.append(onnx.ValueInfoProto(name=node.output[0]))
         run = ort.InferenceSession(opened.SerializeToString(), providers=["CPUExecutionProvider"])
         feeds = {
-            tensor.name: np.zeros([MAX_ROWS if size == "L" else size for size in tensor.shape], np.float32)
+            tensor.name: np.zeros([MAX_ROWS if size == "L" else size for size in tensor.shape], TYPES[tensor.type])
             for tensor in run.get_inputs()
         }
         sizes.append(run.run([node.output[0]], feeds)[0].nbytes)
@@ -178,11 +183,13 @@ def test_what_a_stream_costs_is_counted_push_by_push():
 def test_the_spread_of_runs_is_told(monkeypatch):
     """The run to warm up does not count; times are per second of sound."""
     monkeypatch.setattr(bench_module, "REPEATS", 3)
-    times_s = iter([0.0, 0.010, 1.0, 1.040, 2.0, 2.020])
+    times_s = iter([0.0, 0.010, 1.0, 1.001, 2.0, 2.040, 3.0, 3.001, 4.0, 4.020, 5.0, 5.001])
     monkeypatch.setattr(bench_module.time, "perf_counter", lambda: next(times_s))
     ran = []
-    found = bench_module._timed(lambda: ran.append(1), 2.0)
-    assert len(ran) == 4 and found == pytest.approx({"median": 10.0, "least": 5.0, "most": 20.0})
+    costs = bench_module._timed({"a": lambda: ran.append("a"), "b": lambda: ran.append("b")}, 2.0)
+    assert "".join(ran) == 4 * "ab", "in turns"
+    np.testing.assert_allclose(costs["b"], [0.5] * 3)
+    assert bench_module._spread(costs)["a_ms_per_s"] == pytest.approx({"median": 10.0, "least": 5.0, "most": 20.0})
 
 
 def test_the_envelope_has_no_weights():

@@ -37,6 +37,7 @@ def measured(precision: str, sha256: str, *, weights: int, stream: float = 4.0, 
         "push_ms": {"median": 0.1, "p99": 0.2, "worst": 1.5},
         "windows_ms_per_s": time(windows), "offline_ms_per_s": time(stream / 4),
         **{f"pushes_{hz}_ms_per_s": time(stream * hz / 60) for hz in (60, 30, 10)},
+        "of_windows": {"offline": stream / 4 / windows, **{f"pushes_{hz}": stream * hz / 60 / windows for hz in (60, 30, 10)}},
     }  # fmt: skip
 
 

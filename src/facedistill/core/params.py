@@ -269,11 +269,20 @@ class EvaluateParams(Section):
     max_utterances: Count
 
 
+class Tolerances(Section):
+    """How far any curve of an exported graph may be from the network's, in every precision."""
+
+    float32: Positive
+    float16: Positive
+    int8: Positive
+
+
 class ExportParams(Section):
     """Stage 7: how many utterances of unlabelled and of test-voices calibrate int8 and measure every precision."""
 
     calibration_utterances: Count
     test_utterances: Count
+    tolerances: Tolerances
 
 
 class Params(Section):

@@ -30,13 +30,14 @@ A student of facedistill: {n_parameters:,} parameters of convolutions and fully-
 
 {files}
 
-`{name}.onnx` is a step in a stream: `frames` (L, {frame}), each row the {hop} samples before and the {hop} new ones, and the
-histories that the step before gave, at first zeros -> `curves` (L, {n_curves}) and the histories of the next step. A frame is
-valid once its whole window has been heard: run the first {warm_up} steps on silence. `facedistill.runtime` does all of this.
+`{name}.onnx` is a step in a stream: `frames` (L, {frame}), each row the {hop} samples before and the {hop} new ones, and
+histories, at first zeros -> `curves` (L, {n_curves}) and `heard`, each history with the new rows behind it, whose last rows are
+the history of the next step. A frame is valid once its whole window has been heard: run the first {warm_up} steps on silence.
+`facedistill.runtime` does all of this.
 A file that ends in `-window.onnx` is a pure function of one window: `window` (1, {window}) -> `curves` (1, {n_curves}).
 Both give the same bits. float16 holds half-precision weights and computes in float32; int8 holds and computes 8 bits behind the
-filterbank, in standard QuantizeLinear and DequantizeLinear. Working memory is what a run of at most {max_rows} steps holds
-besides: activations, state before and after, and float16 weights as float32.
+filterbank, histories too, in standard QuantizeLinear and DequantizeLinear. Working memory is what a run of at most {max_rows}
+steps holds besides: activations, state before and after, and float16 weights as float32.
 
 ## Quality
 
@@ -117,4 +118,4 @@ def _interval(summary: Mapping[str, float | None]) -> str:
 def _drift(quality: Mapping[str, Mapping]) -> str:
     parts = [f"`{name}` {value:.2g}" for name, value in quality["differences"].items()]
     allowed = ", ".join(f"{precision} {value:g}" for precision, value in quality["tolerances"].items())
-    return f"On test speech, curves differ from the network's by, root mean square: {', '.join(parts)}. Allowed: {allowed}."
+    return f"On test speech, curves differ from the network's by at most: {', '.join(parts)}. Allowed: {allowed}."

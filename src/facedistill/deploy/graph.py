@@ -15,6 +15,7 @@ from torch import nn
 from facedistill.face.arkit import N_CURVES
 from facedistill.models.filterbank import ENERGY_FLOOR, FIELD_SAMPLES, HOP_SAMPLES, KERNEL, KERNEL_SAMPLES, POOL, STRIDE_SAMPLES
 from facedistill.models.student import Student, StudentConfig
+from facedistill.runtime.model import HEARD, HISTORY
 
 OPSET = 15  # what the importers of Unity and Unreal read without warnings
 IR_VERSION = 8
@@ -77,15 +78,16 @@ def streaming_graph(student: Student) -> onnx.ModelProto:
     """Any number L of 16 ms steps at once.
 
     "frames" (L, 512), each the hop of 256 samples before and the new one, and "history<i>" (2 * dilation, C), the last inputs
-    of block i -> "curves" (L, K) in [0, 1] and "next_history<i>", to be given to the next step.
+    of block i -> "curves" (L, K) in [0, 1] and "heard<i>" (2 * dilation + L, C), the history with the new inputs behind it: its
+    last 2 * dilation rows are the history of the next step.
     """
     graph = Graph()
     inputs, outputs = {"frames": ("L", FIELD_SAMPLES)}, {"curves": ("L", N_CURVES)}
     x = _front(graph, student, "frames")
-    for number, shape in enumerate(history_shapes(student.config)):
-        inputs[f"history{number}"] = outputs[f"next_history{number}"] = shape
-        heard = graph.add("Concat", [f"history{number}", x], f"block{number}.heard", axis=0)
-        graph.rows(heard, f"next_history{number}", -shape[0], END)
+    for number, (n_rows, width) in enumerate(history_shapes(student.config)):
+        history, heard = f"{HISTORY}{number}", f"{HEARD}{number}"
+        inputs[history], outputs[heard] = (n_rows, width), (f"{n_rows} + L", width)
+        graph.add("Concat", [history, x], heard, axis=0)
         x = _block(graph, student, number, heard, x)
     _head(graph, student, x)
     return graph.model("streaming", inputs, outputs)

@@ -17,7 +17,7 @@ class WorkingMemory:
     Attributes:
         activations: the most that intermediate tensors take at any one time, each kept from the node that makes it to the last
             that reads it; a reshaped tensor is the tensor itself.
-        state: all inputs and outputs of the graph; histories count twice, before and after the step.
+        state: all inputs and outputs of the graph; histories count twice, before the step and with the new rows behind.
         expanded: weights that are stored in half precision, as they are computed with.
     """
 
@@ -63,10 +63,12 @@ def working_memory(model: onnx.ModelProto, n_rows: int = MAX_ROWS) -> WorkingMem
 def _sizes(model: onnx.ModelProto, n_rows: int) -> dict[str, int]:
     """Bytes of every tensor that is not a weight."""
     fixed = onnx.ModelProto.FromString(model.SerializeToString())
-    for tensor in (*fixed.graph.input, *fixed.graph.output):
+    for tensor in fixed.graph.input:
         for dimension in tensor.type.tensor_type.shape.dim:
             if dimension.dim_param:
                 dimension.dim_value = n_rows
+    for tensor in fixed.graph.output:
+        tensor.type.tensor_type.ClearField("shape")  # which follows
     graph = shape_inference.infer_shapes(fixed, strict_mode=True, data_prop=True).graph
     return {tensor.name: _bytes(tensor.type.tensor_type) for tensor in (*graph.input, *graph.output, *graph.value_info)}
 

@@ -11,9 +11,12 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 from onnxruntime.quantization.calibrate import TensorsData, create_calibrator
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
+from facedistill.runtime.model import HEARD, HISTORY
+
 PRECISIONS = ("float32", "float16", "int8")
-QUANTISED = ("Gemm", "Relu")  # the blocks and the hidden layer; the filterbank hears 100 dB, which 8 bits do not hold
-KEPT = ("out",)  # 3 % of the weights: 8 bits would make curves step
+QUANTISED = ("block", HEARD, "hidden")  # names of nodes; the filterbank hears 100 dB, and the last layer would make curves step
+CALIBRATED = ("Add", "Gemm", "Relu")  # operators whose inputs and outputs are quantised
+ROUTES = ("Concat", "Slice")  # operators that hand numbers on as they are
 
 
 def to_float16(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -56,7 +59,7 @@ def calibrate(model: onnx.ModelProto, feeds: Iterable[dict[str, np.ndarray]]) ->
         path = Path(folder) / "model.onnx"
         onnx.save(model, path)
         augmented = str(path.with_name("augmented.onnx"))
-        calibrator = create_calibrator(path, list(QUANTISED), augmented, calibrate_method=CalibrationMethod.MinMax)
+        calibrator = create_calibrator(path, list(CALIBRATED), augmented, calibrate_method=CalibrationMethod.MinMax)
         calibrator.collect_data(_Feeds(feeds))
         return calibrator.compute_data()
 
@@ -65,26 +68,59 @@ def to_int8(model: onnx.ModelProto, ranges: TensorsData) -> onnx.ModelProto:
     """Quantises to 8 bits: weights by output channel, activations by tensor, in standard QuantizeLinear and DequantizeLinear.
 
     Weights use 7 of their 8 bits, so that processors without VNNI do not saturate: every machine computes the same integers.
+    The state of a stream is 8 bits too.
 
     Args:
         model: a float32 graph.
         ranges: see `calibrate`; of a graph with the same tensor names, so that a window and a step round alike.
     """
+    nodes = [node for node in model.graph.node if node.name.startswith(QUANTISED)]
+    known, weights = dict(ranges.items()), {weight.name for weight in model.graph.initializer}
     quantizer = QDQQuantizer(
         onnx.ModelProto.FromString(model.SerializeToString()),
         per_channel=True,
         reduce_range=True,
         weight_qType=QuantType.QInt8,
         activation_qType=QuantType.QUInt8,
-        tensors_range=ranges,
-        nodes_to_quantize=[],
-        nodes_to_exclude=list(KEPT),
-        op_types_to_quantize=list(QUANTISED),
+        tensors_range=TensorsData(
+            ranges.calibration_method, known | {name: known[source] for name, source in _sources(nodes, weights).items()}
+        ),
+        nodes_to_quantize=[node.name for node in nodes],
+        nodes_to_exclude=[],
+        op_types_to_quantize=[*CALIBRATED, *ROUTES],
         extra_options={},
     )
     quantizer.quantize_model()
+    _quantise_state(quantizer.model.graph())
     quantizer.model.topological_sort()
     small = quantizer.model.model
     small.producer_name, small.producer_version = model.producer_name, model.producer_version
     onnx.checker.check_model(small, full_check=True)
     return small
+
+
+def _sources(nodes: Iterable[onnx.NodeProto], weights: set[str]) -> dict[str, str]:
+    """The tensor whose numbers a tensor holds, for all that are cut from others or put together; histories hold earlier ones."""
+    sources: dict[str, str] = {}
+    for node in nodes:
+        if node.op_type in ROUTES:
+            tensors = [name for name in node.input if name not in weights]
+            sources |= dict.fromkeys([*tensors, *node.output], sources.get(tensors[-1], tensors[-1]))
+    return sources
+
+
+def _quantise_state(graph: onnx.GraphProto) -> None:
+    """Lets a step take and give its state as the 8 bits that it is computed with: without the conversions at its ends."""
+    names = {}
+    for node in list(graph.node):
+        if node.op_type == "QuantizeLinear" and node.input[0].startswith(HISTORY):
+            names[node.output[0]] = node.input[0]
+            graph.node.remove(node)
+        elif node.op_type == "DequantizeLinear" and node.output[0].startswith(HEARD):
+            names |= {node.input[0]: node.output[0], node.output[0]: f"{node.output[0]}.float"}
+    for node in graph.node:
+        for tensors in (node.input, node.output):
+            tensors[:] = [names.get(name, name) for name in tensors]
+    for tensor in (*graph.input, *graph.output):
+        if tensor.name.startswith((HISTORY, HEARD)):
+            tensor.type.tensor_type.elem_type = TensorProto.UINT8

@@ -35,7 +35,8 @@ def read_measurements(path: Path = MEASUREMENTS) -> pd.DataFrame:
 
     Columns: system, student, precision, weights_mb, activations_mb, state_mb, expanded_mb, working_mb (the three together,
     activations as they were seen where that is more; for the teacher measured), measured_mb (activations as they were seen),
-    process_mb, model_mb, each of `WAYS` with _ms_per_s (the median of some runs), _ms_per_s_least and _ms_per_s_most,
+    process_mb, model_mb, each of `WAYS` with _ms_per_s (the median of some runs), _ms_per_s_least and _ms_per_s_most, and
+    _ratio (the median of what it costs against window by window, run by run),
     median_ms, p99_ms, worst_ms, future_ms, step_ms, ensemble_ms, delay_ms, sha256. NaN where nothing was measured.
 
     Raises:
@@ -75,6 +76,7 @@ def _row(name: str, result: dict) -> dict[str, object]:
     for way in WAYS:
         cost = result.get(f"{way}_ms_per_s", {})
         row |= {f"{way}_ms_per_s{end}": cost.get(end[1:] or "median", np.nan) for end in ("", "_least", "_most")}
+        row[f"{way}_ratio"] = result.get("of_windows", {}).get(way, np.nan)
     delay, future, smooth = (result.get(key, np.nan) for key in ("delay_ms", "future_ms", "delay_ensemble_ms"))
     return row | {
         **{f"{key}_ms": push.get(key, np.nan) for key in ("median", "p99", "worst")},
@@ -119,8 +121,6 @@ def cost_table(measurements: pd.DataFrame, quality: pd.DataFrame) -> pd.DataFram
     """Both together, one row a system: students in the order of their sizes, each in its precisions, then the others."""
     table = measurements.merge(quality.drop(columns="sha256"), on=["student", "precision"], how="left")
     table["total_mb"] = table["weights_mb"] + table["working_mb"]
-    for way in ("pushes_60", "pushes_30", "pushes_10", "offline"):
-        table[f"{way}_ratio"] = table[f"{way}_ms_per_s"] / table["windows_ms_per_s"]
     sizes = table.groupby("student")["weights_mb"].transform("max").where(table["sha256"] != "", np.inf)
     order = table["precision"].map(PRECISIONS.index)
     return table.assign(_size=sizes, _order=order).sort_values(["_size", "student", "_order"]).drop(columns=["_size", "_order"])

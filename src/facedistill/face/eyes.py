@@ -20,6 +20,18 @@ def blink_interval_s(rng: np.random.Generator) -> float:
     return BLINK_SHORTEST_S + rng.gamma(2.0, (BLINK_MEAN_S - BLINK_SHORTEST_S) / 2.0)
 
 
+def dwell_s(rng: np.random.Generator, count: int) -> np.ndarray:
+    """(count,) seconds from one saccade to the next."""
+    return DWELL_SHORTEST_S + rng.gamma(2.0, (DWELL_MEAN_S - DWELL_SHORTEST_S) / 2.0, count)
+
+
+def aims(rng: np.random.Generator, count: int) -> np.ndarray:
+    """(count, 2) gaze to the head's right and up, in weights: around the listener, whom many dwells look at."""
+    points = np.clip(rng.normal(0.0, GAZE_SPREAD, (count, 2)), -GAZE_LIMIT, GAZE_LIMIT)
+    points[rng.random(count) < TO_LISTENER] = 0.0
+    return points
+
+
 def lid_closure(offset_s: np.ndarray) -> np.ndarray:
     """The course of a blink: seconds from its peak -> closure in [0, 1], a raised cosine, faster down than up."""
     phase = np.where(offset_s < 0, offset_s / BLINK_CLOSE_S, offset_s / BLINK_OPEN_S)

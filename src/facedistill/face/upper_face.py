@@ -9,22 +9,9 @@ import numpy as np
 import scipy
 from scipy.ndimage import gaussian_filter1d, percentile_filter
 
+from facedistill.face import eyes
 from facedistill.face.arkit import INDEX, N_CURVES
 from facedistill.face.curves import FPS
-from facedistill.face.eyes import (
-    BLINK_CLOSE_S,
-    BLINK_MEAN_S,
-    BLINK_OPEN_S,
-    DWELL_MEAN_S,
-    DWELL_SHORTEST_S,
-    GAZE_LIMIT,
-    GAZE_SPREAD,
-    SACCADE_S,
-    TO_LISTENER,
-    blink_interval_s,
-    eye_curves,
-    lid_closure,
-)
 from facedistill.face.phones import Phone, sounds
 from facedistill.speech.audio import SAMPLE_RATE_HZ
 
@@ -73,7 +60,7 @@ def upper_face_curves(
     for name, value in values.items():
         for side in ("",) if name in INDEX else ("Left", "Right"):
             curves[:, INDEX[name + side]] = value
-    for name, value in eye_curves(lids, right, up).items():
+    for name, value in eyes.eye_curves(lids, right, up).items():
         curves[:, INDEX[name]] = value
     return np.clip(curves, 0, 1, out=curves)
 
@@ -150,25 +137,24 @@ def _blinks(phones: list[Phone], time_s: np.ndarray, rng: np.random.Generator) -
     lids = np.zeros(len(time_s))
     end_s = time_s[-1] if len(time_s) else 0.0
     pauses_s = np.array([phone.start_s for phone in phones if not sounds(phone.label) and phone.end_s - phone.start_s >= PAUSE_S])
-    clock_s = -rng.uniform(0, BLINK_MEAN_S)  # so that the first blink is as likely at the start as anywhere
+    clock_s = -rng.uniform(0, eyes.BLINK_MEAN_S)  # so that the first blink is as likely at the start as anywhere
     while True:
-        clock_s += blink_interval_s(rng)
+        clock_s += eyes.blink_interval_s(rng)
         scale, depth = rng.uniform(0.85, 1.15), rng.uniform(0.9, 1.0)
         if clock_s > end_s:
             return lids
         near = pauses_s[np.abs(pauses_s - clock_s) < PAUSE_PULL_S]
-        peak_s = near[np.abs(near - clock_s).argmin()] + BLINK_CLOSE_S if len(near) else clock_s
-        window = slice(*np.searchsorted(time_s, [peak_s - scale * BLINK_CLOSE_S, peak_s + scale * BLINK_OPEN_S]))
-        lids[window] = np.maximum(lids[window], depth * lid_closure((time_s[window] - peak_s) / scale))
+        peak_s = near[np.abs(near - clock_s).argmin()] + eyes.BLINK_CLOSE_S if len(near) else clock_s
+        window = slice(*np.searchsorted(time_s, [peak_s - scale * eyes.BLINK_CLOSE_S, peak_s + scale * eyes.BLINK_OPEN_S]))
+        lids[window] = np.maximum(lids[window], depth * eyes.lid_closure((time_s[window] - peak_s) / scale))
 
 
 def _gaze(time_s: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """(T,) gaze to the head's right and (T,) up: dwells around the listener, joined by saccades."""
-    n_dwells = 4 + int(2 * (time_s[-1] if len(time_s) else 0.0) / DWELL_MEAN_S)
-    starts_s = np.cumsum(DWELL_SHORTEST_S + rng.gamma(2.0, (DWELL_MEAN_S - DWELL_SHORTEST_S) / 2.0, n_dwells)) - DWELL_MEAN_S
-    aims = np.clip(rng.normal(0.0, GAZE_SPREAD, (n_dwells, 2)), -GAZE_LIMIT, GAZE_LIMIT)
-    aims[rng.random(n_dwells) < TO_LISTENER] = 0.0  # back to the listener
-    knots_s = np.stack([starts_s - SACCADE_S / 2, starts_s + SACCADE_S / 2], axis=1).ravel()
+    n_dwells = 4 + int(2 * (time_s[-1] if len(time_s) else 0.0) / eyes.DWELL_MEAN_S)
+    starts_s = np.cumsum(eyes.dwell_s(rng, n_dwells)) - eyes.DWELL_MEAN_S
+    aims = eyes.aims(rng, n_dwells)
+    knots_s = np.stack([starts_s - eyes.SACCADE_S / 2, starts_s + eyes.SACCADE_S / 2], axis=1).ravel()
     positions = np.repeat(np.concatenate([np.zeros((1, 2)), aims]), 2, axis=0)[1:-1]
     return np.interp(time_s, knots_s, positions[:, 0]), np.interp(time_s, knots_s, positions[:, 1])
 

@@ -56,9 +56,10 @@ class Animator:
         if not 1 <= fps <= MAX_FPS or fps != int(fps):
             raise InputError(f"{fps} frames a second; allowed: whole numbers from 1 to {MAX_FPS}")
         self.model, self.rate_hz, self.fps, self.ensemble = model, int(rate_hz), int(fps), ensemble
-        self._taps = (-1, 0, 1) if ensemble else (0,)
         # Time is counted in whole numbers, of which a second has ENSEMBLE_FPS * fps * sample_rate_hz: nothing is rounded.
         self._step = ENSEMBLE_FPS * self.fps * facts.hop_samples  # between two frames of the grid
+        self._period = ENSEMBLE_FPS * facts.sample_rate_hz  # between two frames of the animation
+        self._offsets = [tap * self.fps * facts.sample_rate_hz for tap in ((-1, 0, 1) if ensemble else (0,))]  # of predictions
         self._resampler = Resampler(self.rate_hz, facts.sample_rate_hz) if rate_hz != facts.sample_rate_hz else None
         self._steps = Steps(model)
         self.reset()
@@ -86,7 +87,7 @@ class Animator:
         At the model's own rate the bound is tight: the last of them changes the frame, unless int8 rounds the change away.
         """
         facts = self.model.facts
-        last = -(-self._time(frame, self._taps[-1]) // self._step) * facts.hop_samples + facts.future_samples - 1
+        last = -(-self._time(frame, self._offsets[-1]) // self._step) * facts.hop_samples + facts.future_samples - 1
         return (last if self._resampler is None else self._resampler.last_input(last)) + 1
 
     def reset(self) -> None:
@@ -182,9 +183,9 @@ class Animator:
             self._grid.extend(rows if self._n_grid >= 0 else rows[-self._n_grid :])
             self._n_grid += len(rows)
 
-    def _time(self, frame: int, tap: int) -> int:
+    def _time(self, frame: int, offset: int) -> int:
         """When a prediction stands of which a frame is averaged; nothing stands before the start."""
-        return max(0, ENSEMBLE_FPS * frame + self.fps * tap) * self.model.facts.sample_rate_hz
+        return max(0, frame * self._period + offset)
 
     def _n_inside(self) -> int:
         """Frames from the start to the end of the sound."""
@@ -192,25 +193,24 @@ class Animator:
 
     def _n_ready(self) -> int:
         """Frames, counted from the start, whose grid frames are all known."""
-        rate_hz = self.model.facts.sample_rate_hz
-        ready = (self._n_grid - 1) * self._step - self._taps[-1] * self.fps * rate_hz
-        return min(ready // (ENSEMBLE_FPS * rate_hz) + 1, self._n_inside())
+        ready = ((self._n_grid - 1) * self._step - self._offsets[-1]) // self._period + 1
+        return min(ready, self._n_inside())
 
     def _frames(self, end: int) -> Frames:
         """The frames from the first that has not been given to `end`; the grid frames that no other needs go."""
         numbers = range(self._n_frames, end)
         weights = np.empty((len(numbers), len(self.curves)), np.float32)
         for row, number in enumerate(numbers):
-            predictions = [self._prediction(number, tap) for tap in self._taps]
+            predictions = [self._prediction(self._time(number, offset)) for offset in self._offsets]
             weights[row] = predictions[0] if len(predictions) == 1 else sum(predictions) * np.float32(1 / len(predictions))
         self._n_frames += len(numbers)
-        needed = self._time(self._n_frames, self._taps[0]) // self._step - (self._n_grid - len(self._grid))
+        needed = self._time(self._n_frames, self._offsets[0]) // self._step - (self._n_grid - len(self._grid))
         del self._grid[: max(0, min(needed, len(self._grid) - 1))]
         return Frames(np.array([number / self.fps for number in numbers]), weights)
 
-    def _prediction(self, frame: int, tap: int) -> np.ndarray:
+    def _prediction(self, time: int) -> np.ndarray:
         """(K,) between the grid frames before and after a moment; after the last, that is held."""
-        low, part = divmod(self._time(frame, tap), self._step)
+        low, part = divmod(time, self._step)
         low -= self._n_grid - len(self._grid)
         if part == 0 or low >= len(self._grid) - 1:
             return self._grid[min(low, len(self._grid) - 1)]
@@ -231,9 +231,9 @@ def _checked(samples: np.ndarray) -> np.ndarray:
         return samples.astype(np.float32) / 2**15
     if samples.dtype.kind != "f":
         raise InputError(f"samples of type {samples.dtype}; allowed: floats in +-1, or int16")
-    with np.errstate(over="ignore", invalid="ignore"):  # which the next line tells
-        samples = samples.astype(np.float32, copy=False)
-        energy = samples.dot(samples)  # four times as fast as to look at every sample
-    if not math.isfinite(energy):
+    if samples.dtype != np.float32:
+        with np.errstate(over="ignore"):  # which the next line tells
+            samples = samples.astype(np.float32)
+    if not math.isfinite(samples.dot(samples)):  # four times as fast as to look at every sample
         raise InputError("samples that are NaN, infinite or beyond all bounds; allowed: floats in +-1")
     return samples

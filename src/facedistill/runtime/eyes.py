@@ -4,20 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from facedistill.face.eyes import (
-    BLINK_CLOSE_S,
-    BLINK_MEAN_S,
-    BLINK_OPEN_S,
-    DWELL_MEAN_S,
-    DWELL_SHORTEST_S,
-    GAZE_LIMIT,
-    GAZE_SPREAD,
-    SACCADE_S,
-    TO_LISTENER,
-    blink_interval_s,
-    eye_curves,
-    lid_closure,
-)
+from facedistill.face import eyes
 
 
 class Eyes:
@@ -25,7 +12,7 @@ class Eyes:
 
     def __init__(self, seed: int = 0) -> None:
         self._blink_rng, self._gaze_rng = np.random.default_rng(seed).spawn(2)
-        self._blinks_s = [self._blink_rng.uniform(0, BLINK_MEAN_S)]
+        self._blinks_s = [self._blink_rng.uniform(0, eyes.BLINK_MEAN_S)]
         self._knots_s, self._aims = [0.0], [(0.0, 0.0)]  # gaze is a straight line from knot to knot
 
     def apply(self, weights: np.ndarray, times_s: np.ndarray, names: Sequence[str]) -> np.ndarray:
@@ -51,25 +38,23 @@ class Eyes:
         self._forget(times_s[0])
         lids = np.zeros(len(times_s))
         for peak_s in self._blinks_s:
-            course = slice(*np.searchsorted(times_s, [peak_s - BLINK_CLOSE_S, peak_s + BLINK_OPEN_S]))
-            lids[course] = np.maximum(lids[course], lid_closure(times_s[course] - peak_s))
+            course = slice(*np.searchsorted(times_s, [peak_s - eyes.BLINK_CLOSE_S, peak_s + eyes.BLINK_OPEN_S]))
+            lids[course] = np.maximum(lids[course], eyes.lid_closure(times_s[course] - peak_s))
         right, up = (np.interp(times_s, self._knots_s, axis) for axis in zip(*self._aims, strict=True))
-        return eye_curves(lids, right, up)
+        return eyes.eye_curves(lids, right, up)
 
     def _imagine(self, until_s: float) -> None:
         """Draws what happens up to a time, and the one event after it."""
-        while self._blinks_s[-1] - BLINK_CLOSE_S <= until_s:
-            self._blinks_s.append(self._blinks_s[-1] + blink_interval_s(self._blink_rng))
+        while self._blinks_s[-1] - eyes.BLINK_CLOSE_S <= until_s:
+            self._blinks_s.append(self._blinks_s[-1] + eyes.blink_interval_s(self._blink_rng))
         while self._knots_s[-1] <= until_s:
-            start_s = self._knots_s[-1] + DWELL_SHORTEST_S + self._gaze_rng.gamma(2.0, (DWELL_MEAN_S - DWELL_SHORTEST_S) / 2.0)
-            aim = np.clip(self._gaze_rng.normal(0.0, GAZE_SPREAD), -GAZE_LIMIT, GAZE_LIMIT)
-            aim = (0.0, 0.0) if self._gaze_rng.random() < TO_LISTENER else tuple(aim)
-            self._knots_s += [start_s, start_s + SACCADE_S]
-            self._aims += [self._aims[-1], aim]
+            start_s = self._knots_s[-1] + eyes.dwell_s(self._gaze_rng, 1)[0]
+            self._knots_s += [start_s, start_s + eyes.SACCADE_S]
+            self._aims += [self._aims[-1], tuple(eyes.aims(self._gaze_rng, 1)[0])]
 
     def _forget(self, before_s: float) -> None:
         """Drops what is over, so that a long stream needs no more memory than a short one."""
-        while len(self._blinks_s) > 1 and self._blinks_s[0] + BLINK_OPEN_S < before_s:
+        while len(self._blinks_s) > 1 and self._blinks_s[0] + eyes.BLINK_OPEN_S < before_s:
             self._blinks_s.pop(0)
         while len(self._knots_s) > 2 and self._knots_s[1] < before_s:
             self._knots_s.pop(0)

@@ -9,11 +9,13 @@ import onnxruntime as ort
 
 from facedistill.core.errors import InputError
 
-VERSION = "1"  # of the inputs, outputs and metadata of exported graphs
+VERSION = "2"  # of the inputs, outputs and metadata of exported graphs
 STREAMING, WINDOW = "streaming", "window"
 MIN_RATE_HZ, MAX_RATE_HZ = 4_000, 384_000  # of sound
 VERSION_KEY = "facedistill"
-MAX_ROWS = 8  # 16 ms steps computed at once: more are little faster, and need more working memory
+MAX_ROWS = 12  # 16 ms steps computed at once: more are little faster, and need more working memory
+HISTORY, HEARD = "history", "heard"  # a streaming graph's state: the input and the output of each block, numbered
+TYPES = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8}  # of that state
 QUIET = 4  # onnxruntime's log level: only what is fatal, since errors are raised anyway
 
 
@@ -117,14 +119,20 @@ class Model:
         self.session, self.facts = open_session(path)
         if self.facts.kind != STREAMING:
             raise InputError(f"{path}: a graph of one {self.facts.kind}; allowed: the streaming graph of the same student")
-        shapes = {tensor.name: tensor.shape for tensor in self.session.get_inputs()}
-        outputs = {tensor.name: tensor.shape for tensor in self.session.get_outputs()}
-        self.history_shapes = {name: tuple(shape) for name, shape in shapes.items() if name != "frames"}
-        frame, n_curves = 2 * self.facts.hop_samples, len(self.facts.curves)
-        expected = {f"next_{name}": list(shape) for name, shape in self.history_shapes.items()}
-        whole = all(isinstance(size, int) for shape in self.history_shapes.values() for size in shape)
-        rows = shapes.get("frames", [])[1:] == [frame] and outputs.pop("curves", [])[1:] == [n_curves]
-        if not rows or not whole or outputs != expected:
+        inputs, outputs = (
+            {tensor.name: (TYPES.get(tensor.type), tensor.shape) for tensor in tensors}
+            for tensors in (self.session.get_inputs(), self.session.get_outputs())
+        )
+        rows = {name: (kind, shape[1:]) for name, (kind, shape) in (inputs | outputs).items()}
+        self.histories = {name: form for name, form in inputs.items() if name.startswith(HISTORY)}  # {name: (type, shape)}
+        expected = {"frames": (np.float32, [2 * self.facts.hop_samples]), "curves": (np.float32, [len(self.facts.curves)])}
+        for name, (kind, shape) in self.histories.items():
+            expected |= dict.fromkeys((name, heard_name(name)), (kind, shape[1:]))
+        whole = all(
+            kind and len(shape) == 2 and all(isinstance(size, int) and size > 0 for size in shape)
+            for kind, shape in self.histories.values()
+        )
+        if not whole or rows != expected:
             raise InputError(f"{path}: not a model that facedistill exported (its inputs and outputs are others)")
         try:
             self.max_rows = MAX_ROWS if self._rows_are_independent() else 1
@@ -133,12 +141,12 @@ class Model:
 
     def run(self, frames: np.ndarray, histories: dict[str, np.ndarray]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """(L, 512) frames and the histories before them -> (L, K) curves and the histories after."""
-        curves, *after = self.session.run(["curves", *(f"next_{name}" for name in histories)], {"frames": frames, **histories})
-        return curves, dict(zip(histories, after, strict=True))
+        curves, *heard = self.session.run(["curves", *map(heard_name, histories)], {"frames": frames, **histories})
+        return curves, {name: rows[len(rows) - len(histories[name]) :] for name, rows in zip(histories, heard, strict=True)}
 
     def no_history(self) -> dict[str, np.ndarray]:
         """Histories of zeros: what a stream starts with, before it has heard silence."""
-        return {name: np.zeros(shape, np.float32) for name, shape in self.history_shapes.items()}
+        return {name: np.zeros(shape, kind) for name, (kind, shape) in self.histories.items()}
 
     def _rows_are_independent(self) -> bool:
         """Whether rows have the same bits however many are computed together: matrix products on this processor decide."""
@@ -152,3 +160,8 @@ class Model:
             if not np.array_equal(np.concatenate(parts), together):
                 return False
         return True
+
+
+def heard_name(history: str) -> str:
+    """The output that a history is taken from."""
+    return HEARD + history.removeprefix(HISTORY)

@@ -3,11 +3,15 @@
 import numpy as np
 import onnxruntime as ort
 
-from facedistill.runtime.model import Model
+from facedistill.runtime.model import Model, heard_name
 
 
 class Steps:
-    """The recurrence of a streaming graph. Two sets of histories take turns as input and output, so that nothing is copied."""
+    """The recurrence of a streaming graph.
+
+    What its blocks heard lies in two sets of buffers, which take turns as input and output: a run reads the last rows of one set
+    as its histories, and writes them, with the new rows behind, to the end of the other. So nothing is copied.
+    """
 
     def __init__(self, model: Model) -> None:
         self.model = model
@@ -16,15 +20,18 @@ class Steps:
         self._pairs = np.lib.stride_tricks.sliding_window_view(self._heard, 2 * self._hop)[:: self._hop]
         self._frames = np.zeros((rows, 2 * self._hop), np.float32)
         self._curves = np.zeros((rows, len(model.facts.curves)), np.float32)
-        self._histories = model.no_history(), model.no_history()
+        self._buffers = tuple(
+            {name: np.zeros((rows + n_rows, width), kind) for name, (kind, (n_rows, width)) in model.histories.items()}
+            for _ in range(2)
+        )
         self._bindings: dict[tuple[int, int], ort.IOBinding] = {}
         self.reset()
 
     @property
     def n_bytes(self) -> int:
-        """What the buffers hold, histories before and after a step included."""
-        histories = [history for side in self._histories for history in side.values()]
-        return sum(array.nbytes for array in (self._heard, self._frames, self._curves, *histories))
+        """What the buffers hold, those before and after a step included."""
+        buffers = [buffer for side in self._buffers for buffer in side.values()]
+        return sum(array.nbytes for array in (self._heard, self._frames, self._curves, *buffers))
 
     def push(self, samples: np.ndarray) -> list[np.ndarray]:
         """Hears (S,) float32 samples; gives the frames that they complete, (L, K) float32 in blocks."""
@@ -40,20 +47,24 @@ class Steps:
 
     def state(self) -> dict[str, np.ndarray]:
         """What the next step needs, copied."""
-        histories = {name: history.copy() for name, history in self._histories[self._turn].items()}
+        histories = {name: history.copy() for name, history in self._histories().items()}
         return {"heard": self._heard[: self._n_heard].copy(), **histories}
 
     def fits(self, state: dict[str, np.ndarray]) -> bool:
         """Whether `restore` can go on from a state."""
-        shapes = self.model.history_shapes
-        return len(state["heard"]) < 2 * self._hop and all(state[name].shape == shapes[name] for name in shapes)
+        histories = self._histories()
+        return len(state["heard"]) < 2 * self._hop and all(state[name].shape == histories[name].shape for name in histories)
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
         """Goes on from what `state` gave."""
         self._n_heard = len(state["heard"])
         self._heard[: self._n_heard] = state["heard"]
-        for name, history in self._histories[self._turn].items():
+        for name, history in self._histories().items():
             history[:] = state[name]
+
+    def _histories(self) -> dict[str, np.ndarray]:
+        """What the next run will read."""
+        return {name: buffer[self.model.max_rows :] for name, buffer in self._buffers[self._turn].items()}
 
     def _push(self, samples: np.ndarray) -> list[np.ndarray]:
         n_heard = self._n_heard + len(samples)
@@ -74,10 +85,12 @@ class Steps:
         key = n_rows, self._turn
         if key not in self._bindings:
             binding = self.model.session.io_binding()
-            before, after = self._histories[self._turn], self._histories[1 - self._turn]
-            for name, array in {"frames": self._frames[:n_rows], **before}.items():
+            heard = {
+                heard_name(name): buffer[self.model.max_rows - n_rows :] for name, buffer in self._buffers[1 - self._turn].items()
+            }
+            for name, array in {"frames": self._frames[:n_rows], **self._histories()}.items():
                 binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(array))
-            for name, array in {"curves": self._curves[:n_rows], **{f"next_{name}": after[name] for name in after}}.items():
+            for name, array in {"curves": self._curves[:n_rows], **heard}.items():
                 binding.bind_ortvalue_output(name, ort.OrtValue.ortvalue_from_numpy(array))
             self._bindings[key] = binding
         return self._bindings[key]
