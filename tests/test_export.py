@@ -150,7 +150,8 @@ def test_a_graph_that_is_off_is_no_export(smoke_params, data, monkeypatch, value
         return half
 
     monkeypatch.setattr(stage, "to_float16", spoiled)
-    with pytest.raises(RuntimeError, match=f"^float16, {kind}: .* from the network; allowed: 0.002$"):
+    allowed = smoke_params.export.tolerances.float16
+    with pytest.raises(RuntimeError, match=f"^float16, {kind}: .* from the network; allowed: {allowed}$"):
         stage.export(smoke_params, NAME)
     assert not {"quality.json", "files.json", "README.md"} & {path.name for path in (data / "export" / NAME).iterdir()}
 
