@@ -17,7 +17,7 @@ def ablate(params: Params, name: str) -> None:
     variant = params.ablate.variants[name]
     losses = params.distill.losses.model_copy(update={"feature": variant.feature})
     if variant.data == "paired":  # without a teacher, so not from weights that have learnt from it either
-        source = (DATA / "prepare", "paired")
+        source = (DATA / "align", "paired")
         start = None
     else:
         source = (DATA / "label", None)

@@ -166,6 +166,15 @@ def prepare() -> None:
 
 
 @app.command(rich_help_panel=REPRODUCE)
+def align() -> None:
+    """Time the phones of transcribed recordings, and make curves of them."""
+    from facedistill.align import align as run
+    from facedistill.core.params import load_params
+
+    run(load_params())
+
+
+@app.command(rich_help_panel=REPRODUCE)
 def teach() -> None:
     """Train the teacher on the paired split."""
     from facedistill.core.params import load_params

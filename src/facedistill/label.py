@@ -22,14 +22,18 @@ from facedistill.speech.audio import read_audio
 def label(params: Params) -> None:
     """Writes data/label: curves/label-NNNNN.npz (float16, 60 fps), phones/*.tsv and manifest.jsonl; audio stays in data/prepare.
 
+    Paired utterances are labelled by the teacher too, or with `label.keep_paired` they keep the curves they have.
+
     Raises:
         InputError: nothing to label, or no teacher.
     """
     prepare_torch()
-    corpus, out = DATA / "prepare", DATA / "label"
-    rows = select(read_manifest(corpus / "manifest.jsonl"), *params.label.splits)
-    if not rows:
+    corpus, out = DATA / "align", DATA / "label"
+    chosen = select(read_manifest(corpus / "manifest.jsonl"), *params.label.splits)
+    if not chosen:
         raise InputError(f"label.splits: {list(params.label.splits)} hold no utterances in {corpus / 'manifest.jsonl'}")
+    kept = [_beside(row) for row in chosen if params.label.keep_paired and row.split == "paired"]
+    rows = [row for row in chosen if not params.label.keep_paired or row.split != "paired"]
     teacher = load_teacher(DATA / "teach").to(device())
     inputs = [corpus / "manifest.jsonl", DATA / "teach" / "model.safetensors"]
     work = work_folder("label", settings=params.label.model_dump_json(), inputs=inputs)
@@ -39,9 +43,14 @@ def label(params: Params) -> None:
         for first in range(0, len(rows), size):
             shard = f"curves/label-{first // size:05d}.npz"
             labelled += _label_shard(work, shard, rows[first : first + size], teacher, params.label.chunk_s, progress)
-    write_manifest(work / "manifest.jsonl", labelled)
+    write_manifest(work / "manifest.jsonl", kept + labelled)
     shutil.rmtree(out, ignore_errors=True)
     shutil.move(work, out)
+
+
+def _beside(row: Utterance) -> Utterance:
+    """A row of data/align as seen from data/label."""
+    return replace(row, **{name: f"../align/{getattr(row, name)}" for name in ("audio", "phones", "curves")})
 
 
 def _label_shard(
@@ -49,11 +58,11 @@ def _label_shard(
 ) -> list[Utterance]:
     """Labels the utterances of one shard, unless an interrupted run did."""
     common = {"curves": shard, "phoneset": "ipa", "label_kind": "teacher"}
-    labelled = [replace(row, audio=f"../prepare/{row.audio}", phones=f"phones/{row.id}.tsv", **common) for row in rows]
+    labelled = [replace(row, audio=f"../align/{row.audio}", phones=f"phones/{row.id}.tsv", **common) for row in rows]
     if not (work / shard).is_file():
         curves = {}
         with workers() as pool:
-            perceived = pool.map(lambda row: teacher.perceive(read_audio(DATA / "prepare" / row.audio), chunk_s), rows)
+            perceived = pool.map(lambda row: teacher.perceive(read_audio(DATA / "align" / row.audio), chunk_s), rows)
             for row, (frames, classes) in zip(labelled, perceived, strict=True):
                 curves[row.id] = frames
                 write_phones(work / row.phones, phones_of(classes))

@@ -23,7 +23,7 @@ def prepare(params: Params) -> None:
     settings = params.prepare
     utterances = synthetic_corpus(folder, settings.synthetic, articulation=settings.articulation, seed=params.seed)
     if settings.recordings.path is not None:
-        utterances += import_recordings(folder, ROOT / settings.recordings.path)
+        utterances += import_recordings(folder, ROOT / settings.recordings.path, settings.recordings.held_out)
     if settings.librispeech.root is not None:
         utterances += _librispeech(folder, settings.librispeech)
     _check_ids(utterances)

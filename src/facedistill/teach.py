@@ -57,7 +57,7 @@ class TeacherLoss:
 def teach(params: Params) -> None:
     """Trains the teacher and writes data/teach: model.safetensors, config.json, encoder/, losses.csv and summary.json."""
     prepare_torch()
-    folder, out = DATA / "prepare", DATA / "teach"
+    folder, out = DATA / "align", DATA / "teach"
     rows = select(read_manifest(folder / "manifest.jsonl"), "paired")
     corpus = Corpus(folder, rows)
     torch.manual_seed(params.seed)

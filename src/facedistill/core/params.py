@@ -84,9 +84,13 @@ class SyntheticParams(Section):
 
 
 class RecordingsParams(Section):
-    """Real recordings: a folder of audio, or a manifest in this project's format; null leaves them out."""
+    """Real recordings: a folder of audio, or a manifest in this project's format; null leaves them out.
+
+    Training recordings whose "source/speaker" or "source/id" matches a pattern of `held_out` are kept for choosing between models.
+    """
 
     path: str | None
+    held_out: tuple[str, ...]
 
 
 class LibriSpeechParams(Section):
@@ -119,17 +123,39 @@ class AugmentParams(Section):
     snr_db: Range
     telephone: Ratio
     clip: Ratio
+    quiet: Ratio
+    quiet_db: Range
 
 
 class OptimizerParams(Section):
     """AdamW with warm-up and a cosine over the steps of a run."""
 
+    precision: Literal["float32", "bfloat16"]
     batch_size: Count
     crop_s: Annotated[float, Field(ge=0.1, le=30)]
     learning_rate: Positive
     weight_decay: NonNegative
     warmup_steps: Annotated[int, Field(ge=0)]
     clip_norm: Positive
+
+
+class RecogniserParams(Section):
+    """The phone model: `source` is "scratch", a hub id, or a folder with a Wav2Vec2 CTC model of espeak-ng's phones."""
+
+    source: str
+    channels: Count
+
+
+class AlignParams(Section):
+    """Stage 2: rounds of training and alignment, and the least confidence of a recording that is kept."""
+
+    recogniser: RecogniserParams
+    steps: Count
+    rounds: Annotated[int, Field(ge=0)]
+    round_steps: Count
+    min_confidence: Ratio
+    optimizer: OptimizerParams
+    augment: AugmentParams
 
 
 class EncoderParams(Section):
@@ -175,7 +201,7 @@ class TeacherLosses(Section):
 
 
 class TeachParams(Section):
-    """Stage 2."""
+    """Stage 3."""
 
     encoder: EncoderParams
     generator: GeneratorParams
@@ -186,9 +212,10 @@ class TeachParams(Section):
 
 
 class LabelParams(Section):
-    """Stage 3: which splits the teacher labels."""
+    """Stage 4: which splits the teacher labels, and whether paired utterances keep the curves they have instead."""
 
     splits: tuple[Literal["unlabelled", "paired"], ...]
+    keep_paired: bool
     shard_utterances: Count
     chunk_s: Annotated[float, Field(ge=2, le=60)]
 
@@ -227,7 +254,7 @@ class StudentLosses(Section):
 
 
 class DistillParams(Section):
-    """Stage 4."""
+    """Stage 5."""
 
     filters: Count
     dilations: tuple[Count, ...]
@@ -256,13 +283,13 @@ class Variant(Section):
 
 
 class AblateParams(Section):
-    """Stage 5."""
+    """Stage 6."""
 
     variants: dict[str, Variant]
 
 
 class EvaluateParams(Section):
-    """Stage 6."""
+    """Stage 7."""
 
     bootstrap: Count
     ensemble: tuple[float, float, float]
@@ -278,7 +305,7 @@ class Tolerances(Section):
 
 
 class ExportParams(Section):
-    """Stage 7: how many utterances of unlabelled and of test-voices calibrate int8 and measure every precision."""
+    """Stage 8: how many utterances of unlabelled and of test-voices calibrate int8 and measure every precision."""
 
     calibration_utterances: Count
     test_utterances: Count
@@ -290,6 +317,7 @@ class Params(Section):
 
     seed: Annotated[int, Field(ge=0)]
     prepare: PrepareParams
+    align: AlignParams
     teach: TeachParams
     label: LabelParams
     distill: DistillParams

@@ -47,18 +47,18 @@ class Dynamics:
 
 
 # Rounding is anticipated over whole consonant clusters and given up faster (Benguerel & Cowan, 1974; Perkell & Matthies, 1992);
-# lip contact is made and broken within about 60 ms (Löfqvist & Gracco, 1997).
+# lip contact is made and broken within about 40 ms, the end of the 60 ms movement of Löfqvist & Gracco (1997).
 DYNAMICS = {
-    "jaw": Dynamics(17.0, 19.0, 1.4, 0.05, 0.35),
-    "closure": Dynamics(65.0, 65.0, 1.0, 0.025, 0.5, 0.03),
-    "tuck": Dynamics(60.0, 60.0, 1.0, 0.025, 0.5, 0.03),
+    "jaw": Dynamics(26.0, 28.0, 1.4, 0.03, 0.35),
+    "closure": Dynamics(120.0, 120.0, 1.0, 0.02, 0.5, 0.03),
+    "tuck": Dynamics(110.0, 110.0, 1.0, 0.02, 0.5, 0.03),
     "rounding": Dynamics(8.0, 13.0, 1.3, 0.05, 0.35),
-    "height": Dynamics(17.0, 19.0, 1.4, 0.05, 0.35),
+    "height": Dynamics(26.0, 28.0, 1.4, 0.03, 0.35),
     "tongue": Dynamics(22.0, 22.0, 1.4, 0.03, 0.4),
 }
-# The mouth leaves rest about 150 ms before speech is heard (Chandrasekaran et al., 2009) and settles more slowly after it.
-SILENCE_INSETS_S = (0.20, 0.15)
-SILENCE_FULL_S = 0.20
+# The mouth leaves rest 100 ms or more before speech is heard (Chandrasekaran et al., 2009) and settles about as fast after it.
+SILENCE_INSETS_S = (0.12, 0.10)
+SILENCE_FULL_S = 0.12
 CONTACT_GROUPS = ("closure", "tuck")
 
 

@@ -47,20 +47,20 @@ class Target:
 
 # place:               jaw  closure   tuck     pucker funnel spread lower upper tongue | jaw closure tuck rounding height tongue
 _CONSONANT_TARGETS = {
-    "bilabial":           (0.13, CONTACT, 0.0,     0.00, 0.00, 0.00, 0.00, 0.00, 0.00, 0.6, 4.0, 0.5, 0.12, 0.10, 0.5),
-    "bilabial-fricative": (0.11, 0.55,    0.0,     0.00, 0.00, 0.05, 0.05, 0.03, 0.00, 0.6, 2.0, 0.5, 0.12, 0.30, 0.5),
-    "labiodental":        (0.08, 0.00,    CONTACT, 0.00, 0.00, 0.05, 0.00, 0.08, 0.00, 1.6, 1.0, 4.0, 0.15, 0.50, 0.5),
-    "labial-glide":       (0.05, 0.00,    0.0,     0.85, 0.05, 0.00, 0.00, 0.00, 0.00, 1.0, 0.5, 0.5, 1.60, 1.00, 0.5),
-    "dental":             (0.12, 0.00,    0.0,     0.00, 0.00, 0.05, 0.12, 0.05, 0.35, 0.9, 0.5, 0.5, 0.10, 0.40, 2.0),
-    "alveolar":           (0.10, 0.00,    0.0,     0.00, 0.00, 0.10, 0.12, 0.05, 0.00, 0.9, 0.5, 0.5, 0.05, 0.30, 0.5),
-    "lateral":            (0.17, 0.00,    0.0,     0.00, 0.00, 0.05, 0.12, 0.05, 0.00, 0.5, 0.5, 0.5, 0.05, 0.25, 0.5),
-    "tap":                (0.13, 0.00,    0.0,     0.05, 0.03, 0.05, 0.10, 0.05, 0.00, 0.6, 0.5, 0.5, 0.05, 0.20, 0.5),
-    "sibilant":           (0.05, 0.00,    0.0,     0.00, 0.00, 0.25, 0.18, 0.08, 0.00, 2.2, 0.5, 0.5, 0.12, 0.80, 0.5),
-    "postalveolar":       (0.06, 0.00,    0.0,     0.45, 0.25, 0.00, 0.10, 0.10, 0.00, 2.0, 0.5, 0.5, 1.20, 0.60, 0.5),
-    "approximant":        (0.12, 0.00,    0.0,     0.32, 0.12, 0.00, 0.08, 0.05, 0.00, 0.6, 0.5, 0.5, 0.50, 0.30, 0.5),
-    "palatal":            (0.09, 0.00,    0.0,     0.00, 0.00, 0.40, 0.08, 0.05, 0.00, 0.8, 0.5, 0.5, 0.15, 0.60, 0.5),
-    "velar":              (0.16, 0.00,    0.0,     0.00, 0.00, 0.05, 0.06, 0.03, 0.00, 0.35, 0.5, 0.5, 0.03, 0.08, 0.5),
-    "glottal":            (0.20, 0.00,    0.0,     0.00, 0.00, 0.00, 0.06, 0.03, 0.00, 0.08, 0.5, 0.5, 0.02, 0.03, 0.5),
+    "bilabial":           (0.08, CONTACT, 0.0,     0.00, 0.00, 0.00, 0.00, 0.00, 0.00, 0.90, 4.0, 0.5, 0.12, 0.10, 0.5),
+    "bilabial-fricative": (0.07, 0.55,    0.0,     0.00, 0.00, 0.05, 0.03, 0.03, 0.00, 0.90, 2.0, 0.5, 0.12, 0.30, 0.5),
+    "labiodental":        (0.05, 0.00,    CONTACT, 0.00, 0.00, 0.05, 0.00, 0.08, 0.00, 2.20, 1.0, 4.0, 0.15, 0.50, 0.5),
+    "labial-glide":       (0.03, 0.00,    0.0,     0.85, 0.05, 0.00, 0.00, 0.00, 0.00, 1.50, 0.5, 0.5, 1.60, 1.00, 0.5),
+    "dental":             (0.07, 0.00,    0.0,     0.00, 0.00, 0.05, 0.07, 0.05, 0.35, 1.60, 0.5, 0.5, 0.10, 0.40, 2.0),
+    "alveolar":           (0.06, 0.00,    0.0,     0.00, 0.00, 0.10, 0.07, 0.05, 0.00, 1.60, 0.5, 0.5, 0.05, 0.30, 0.5),
+    "lateral":            (0.10, 0.00,    0.0,     0.00, 0.00, 0.05, 0.07, 0.05, 0.00, 1.20, 0.5, 0.5, 0.05, 0.25, 0.5),
+    "tap":                (0.08, 0.00,    0.0,     0.05, 0.03, 0.05, 0.06, 0.05, 0.00, 1.20, 0.5, 0.5, 0.05, 0.20, 0.5),
+    "sibilant":           (0.03, 0.00,    0.0,     0.00, 0.00, 0.25, 0.11, 0.08, 0.00, 3.00, 0.5, 0.5, 0.12, 0.80, 0.5),
+    "postalveolar":       (0.04, 0.00,    0.0,     0.45, 0.25, 0.00, 0.06, 0.10, 0.00, 2.80, 0.5, 0.5, 1.20, 0.60, 0.5),
+    "approximant":        (0.07, 0.00,    0.0,     0.32, 0.12, 0.00, 0.05, 0.05, 0.00, 1.20, 0.5, 0.5, 0.50, 0.30, 0.5),
+    "palatal":            (0.05, 0.00,    0.0,     0.00, 0.00, 0.40, 0.05, 0.05, 0.00, 1.50, 0.5, 0.5, 0.15, 0.60, 0.5),
+    "velar":              (0.10, 0.00,    0.0,     0.00, 0.00, 0.05, 0.04, 0.03, 0.00, 0.90, 0.5, 0.5, 0.03, 0.08, 0.5),
+    "glottal":            (0.12, 0.00,    0.0,     0.00, 0.00, 0.00, 0.04, 0.03, 0.00, 0.12, 0.5, 0.5, 0.02, 0.03, 0.5),
 }  # fmt: skip
 
 
@@ -92,23 +92,26 @@ def _consonant(sound: Sound) -> tuple[dict[str, float], dict[str, float]]:
 
 
 def _vowel(sound: Sound) -> tuple[dict[str, float], dict[str, float]]:
-    """Openness drives the jaw and lowers the lips, rounding purses and narrows them, frontness spreads unrounded ones."""
+    """Openness drives the jaw and lowers the lips, rounding purses and narrows them, frontness spreads unrounded ones.
+
+    Close vowels open the lips far more than the tongue: a viewer must tell every vowel from the consonants beside it.
+    """
     openness, back, rounded = VOWELS[sound.letter]
     front = (1 - back) * (1 - rounded)
     position = {
-        "jaw": 0.11 + 0.38 * openness - 0.06 * rounded,
+        "jaw": 0.27 + 0.12 * openness - 0.06 * rounded * (1 - openness),
         "closure": 0.0,
         "tuck": 0.0,
         "pucker": rounded * (0.75 - 0.45 * openness),
         "funnel": rounded * (0.07 + 0.14 * min(openness, 0.7)),
         "spread": front * (0.60 - 0.40 * openness),
-        "lower_down": (1 - 0.6 * rounded) * (0.08 + 0.14 * openness),
+        "lower_down": (1 - 0.6 * rounded) * (0.14 + 0.14 * openness),
         "upper_up": (1 - 0.6 * rounded) * (0.04 + 0.08 * openness),
         "tongue": 0.0,
     }
     reduced = 0.55 if sound.letter in "əᵻᵿ" else 1.0  # central reduced vowels follow their neighbours
     dominance = {
-        "jaw": reduced * (0.7 + 0.6 * openness),
+        "jaw": reduced * (0.9 + 0.6 * openness),
         "closure": OPEN_LIPS,
         "tuck": OPEN_LIPS,
         "rounding": reduced * (1.3 if rounded else 0.5 + 0.3 * front),

@@ -15,20 +15,21 @@ from facedistill.core.params import AugmentParams
 from facedistill.face.curves import FPS, at_times, read_curves
 from facedistill.face.phones import LETTERS, Phone, read_phones, sounds
 from facedistill.speech.audio import SAMPLE_RATE_HZ
-from facedistill.speech.augment import augment
+from facedistill.speech.augment import augment, quiet_noise
 
 SILENCE = ""
 LABELS = (SILENCE, *LETTERS)
 PHONE_CLASS = {letter: number for number, letter in enumerate(LABELS)}
 N_PHONE_CLASSES = len(LABELS)
 UNKNOWN = -100  # what cross-entropy leaves out
+NO_CURVES = np.zeros((1, 0), np.float32)
 
 
 class Corpus:
     """Utterances of one folder with their rig curves; audio stays on disk, curves in memory."""
 
-    def __init__(self, root: Path, utterances: Sequence[Utterance]) -> None:
-        """Reads the curves of utterances whose paths are relative to `root`.
+    def __init__(self, root: Path, utterances: Sequence[Utterance], *, with_curves: bool = True) -> None:
+        """Reads the curves of utterances whose paths are relative to `root`; or, for what learns phones alone, does not.
 
         Raises:
             InputError: no utterances, or curves missing or not matching.
@@ -37,7 +38,7 @@ class Corpus:
             raise InputError(f"{root / 'manifest.jsonl'}: no utterances to train on")
         self.root = root
         self.utterances = list(utterances)
-        curves = read_curves(root, utterances)
+        curves = read_curves(root, utterances) if with_curves else dict.fromkeys((row.id for row in utterances), NO_CURVES)
         missing = [utterance.id for utterance in utterances if utterance.id not in curves]
         if missing:
             raise InputError(f"{root}: no curves for {len(missing)} utterances, the first is {missing[0]}")
@@ -107,4 +108,7 @@ def batch(
         if key in corpus.phones:
             starts_s, classes = corpus.phones[key]
             spoken[row] = classes[np.maximum(np.searchsorted(starts_s, source_times_s, side="right") - 1, 0)]
+        if rng.random() < params.quiet:  # nobody speaks, and the face rests
+            audio[row] = quiet_noise(n_samples, params.quiet_db, rng)
+            frames[-1], spoken[row] = np.zeros_like(frames[-1]), PHONE_CLASS[SILENCE]
     return torch.from_numpy(audio), torch.from_numpy(np.stack(frames)), torch.from_numpy(spoken)

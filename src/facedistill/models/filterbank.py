@@ -54,6 +54,8 @@ class Filterbank(nn.Module):
         self.filters.weight.data.copy_(gabor_filters(n_filters))
         self.norm = nn.BatchNorm1d(n_filters)
 
+    @torch.autocast("cpu", enabled=False)  # products of 8 bits would hide weak bands behind strong ones
+    @torch.autocast("cuda", enabled=False)
     def forward(self, audio: Tensor) -> Tensor:  # (B, S) -> (B, n_filters, L), L = (S - 512) // 256 + 1
         real, imaginary = self.filters(audio.unsqueeze(1)).chunk(2, dim=1)  # (B, n_filters, S / 64)
         energy = nn.functional.avg_pool1d(real.square() + imaginary.square(), POOL)

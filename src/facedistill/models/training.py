@@ -125,7 +125,8 @@ class Run:
         self, replica: nn.Module, n_crops: int, rng: np.random.Generator
     ) -> tuple[dict[str, float], Sequence[Tensor | None]]:
         """One worker's terms of the loss and gradients of all parameters."""
-        terms = self.loss(replica, n_crops, rng)
+        with torch.autocast(device().type, torch.bfloat16, enabled=self.optimizer.precision == "bfloat16"):
+            terms = self.loss(replica, n_crops, rng)
         parameters = [parameter for parameter in replica.parameters() if parameter.requires_grad]
         found = iter(torch.autograd.grad(terms["total"], parameters, allow_unused=True))
         gradients = [next(found) if parameter.requires_grad else None for parameter in replica.parameters()]

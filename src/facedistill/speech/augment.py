@@ -13,6 +13,7 @@ from facedistill.speech.audio import SAMPLE_RATE_HZ
 TELEPHONE_BAND_HZ = (300.0, 3400.0)
 MU_LAW = 255
 EQ_KNOTS = 6
+DIGITAL_SILENCE = 0.2  # the share of quiet clips without a sound
 
 
 def with_gain(audio: np.ndarray, gain_db: float) -> np.ndarray:
@@ -55,14 +56,26 @@ def add_room(audio: np.ndarray, *, rt60_s: float, wet_db: float, rng: np.random.
     return irfft(rfft(audio, size) * rfft(tail, size), size)[: len(audio)].astype(np.float32)
 
 
-def add_noise(audio: np.ndarray, *, snr_db: float, tilt: float, rng: np.random.Generator) -> np.ndarray:
-    """Adds stationary noise with a 1/f^tilt power spectrum at a signal-to-noise ratio over the whole clip."""
-    size = next_fast_len(len(audio), real=True)
+def coloured_noise(n_samples: int, *, tilt: float, rng: np.random.Generator) -> np.ndarray:
+    """(n_samples,) float32 of stationary noise with a 1/f^tilt power spectrum and an RMS of 1."""
+    size = next_fast_len(n_samples, real=True)
     spectrum = rng.standard_normal(2 * (size // 2 + 1), dtype=np.float32).view(np.complex64)
     spectrum /= np.maximum(rfftfreq(size, 1 / SAMPLE_RATE_HZ), 50).astype(np.float32) ** (tilt / 2)
-    noise = irfft(spectrum, size)[: len(audio)]
-    level = np.sqrt(np.square(audio).mean() / np.square(noise).mean()) * 10 ** (-snr_db / 20)
-    return (audio + np.float32(level) * noise).astype(np.float32)
+    noise = irfft(spectrum, size)[:n_samples]
+    return (noise / np.sqrt(np.square(noise).mean())).astype(np.float32)
+
+
+def add_noise(audio: np.ndarray, *, snr_db: float, tilt: float, rng: np.random.Generator) -> np.ndarray:
+    """Adds stationary noise with a 1/f^tilt power spectrum at a signal-to-noise ratio over the whole clip."""
+    level = np.sqrt(np.square(audio).mean()) * 10 ** (-snr_db / 20)
+    return (audio + np.float32(level) * coloured_noise(len(audio), tilt=tilt, rng=rng)).astype(np.float32)
+
+
+def quiet_noise(n_samples: int, level_db: tuple[float, float], rng: np.random.Generator) -> np.ndarray:
+    """(n_samples,) float32 in which nobody speaks: room noise at a level within `level_db` (dB full scale), or nothing at all."""
+    if rng.random() < DIGITAL_SILENCE:
+        return np.zeros(n_samples, np.float32)
+    return with_gain(coloured_noise(n_samples, tilt=rng.uniform(0, 2), rng=rng), rng.uniform(*level_db))
 
 
 def augment(audio: np.ndarray, params: AugmentParams, rng: np.random.Generator) -> np.ndarray:

@@ -1,0 +1,186 @@
+"""Stage `align`: recordings become paired data: phones of their transcripts, timed by forced alignment, and the curves of these.
+
+A phone model learns from synthetic speech, whose phone times are exact, and from recordings with given phones; then it aligns
+the transcribed recordings, learns from those too, and aligns them again. Recordings that it is unsure of are left out.
+"""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from tqdm import tqdm
+
+from facedistill.core.files import atomic_path, write_json
+from facedistill.core.manifest import Utterance, read_manifest, select, write_manifest
+from facedistill.core.params import AlignParams, Params
+from facedistill.core.paths import DATA
+from facedistill.face.curves import write_shard
+from facedistill.face.phones import Phone, read_phones, write_phones
+from facedistill.face.rig import truth_curves
+from facedistill.measure.boundaries import boundary_errors_ms
+from facedistill.models.dataset import UNKNOWN, Corpus, batch
+from facedistill.models.recogniser import Alignment, HubRecogniser, PhoneModel, Recogniser, align_phones
+from facedistill.models.training import Run, prepare_torch, work_folder
+from facedistill.models.workers import device, workers
+from facedistill.speech.audio import SAMPLE_RATE_HZ, read_audio
+from facedistill.speech.recordings import HELD_OUT
+from facedistill.speech.transcripts import pronounce
+
+SHARD_UTTERANCES = 500
+SCRATCH = "scratch"
+
+
+class RecogniserLoss:
+    """Draws a batch and scores the phone model on it, frame by frame."""
+
+    def __init__(self, corpus: Corpus, params: AlignParams) -> None:
+        self.corpus, self.params = corpus, params
+        self.n_samples = int(params.optimizer.crop_s * SAMPLE_RATE_HZ)
+
+    def __call__(self, model: Recogniser, n_crops: int, rng: np.random.Generator) -> dict[str, Tensor]:
+        n_frames = (self.n_samples - 2 * model.hop_samples) // model.hop_samples + 1
+        times_s = (np.arange(n_frames) + 1) * model.hop_samples / SAMPLE_RATE_HZ
+        audio, _, classes = batch(
+            self.corpus, size=n_crops, n_samples=self.n_samples, times_s=times_s, params=self.params.augment, rng=rng
+        )
+        scores = model(audio.to(device()))
+        return {"total": cross_entropy(scores.flatten(0, 1), classes.to(device()).flatten(), ignore_index=UNKNOWN)}
+
+
+def align(params: Params) -> None:
+    """Writes data/align: phones/, curves/, summary.json, and manifest.jsonl with all training data and the held-out recordings.
+
+    What is aligned is split "paired" there beside the synthetic utterances, or "held-out"; what is not stays "unlabelled".
+    """
+    prepare_torch()
+    folder, out = DATA / "prepare", DATA / "align"
+    rows = read_manifest(folder / "manifest.jsonl")
+    heard = [row for row in select(rows, "unlabelled", HELD_OUT) if row.phones or row.transcript]
+    tests = [row for row in rows if row.split == "test-recordings" and row.phones]
+    work = work_folder("align", settings=f"{params.seed}{params.align.model_dump_json()}", inputs=[folder / "manifest.jsonl"])
+    timed, summary = _timed(params, folder, select(rows, "paired"), heard, tests, work)
+    shutil.rmtree(out, ignore_errors=True)
+    others = [_beside(row) for row in select(rows, "paired", "unlabelled") if row.id not in timed]
+    write_json(out / "summary.json", summary)
+    write_manifest(out / "manifest.jsonl", others + _write_recordings(folder, out, heard, timed, params))
+    shutil.rmtree(work, ignore_errors=True)
+
+
+def _timed(
+    params: Params, folder: Path, paired: list[Utterance], heard: list[Utterance], tests: list[Utterance], work: Path
+) -> tuple[dict[str, list[Phone]], dict]:
+    """{id: phones} of the recordings to keep, and what is known of the alignments."""
+    given = {row.id: read_phones(folder / row.phones) for row in heard if row.phones}
+    to_align = {row: pronounce(row.transcript, row.language) for row in heard if row.id not in given}
+    if not to_align:
+        return given, {"given": len(given), "aligned": 0, "dropped": 0, "rounds": []}
+    checks = {row: _labels(folder, row) for row in tests}
+    kept: dict[str, Alignment] = {}
+    model, rounds = None, []
+    for number in range(params.align.rounds + 1):
+        known = given | {key: alignment.phones for key, alignment in kept.items()}
+        recorded = [row for row in heard if row.id in known and row.split != HELD_OUT]
+        model = _phone_model(params, folder, paired, recorded, known, model, work, number)
+        found = _align_all(model, folder, to_align, f"align, round {number}")
+        kept = {key: value for key, value in found.items() if value.confidence >= params.align.min_confidence}
+        rounds.append({"kept": len(kept), "confidence": _quantiles(found), "boundaries": _boundaries(model, folder, checks)})
+        if isinstance(model, HubRecogniser):
+            break
+    summary = {"given": len(given), "aligned": len(kept), "dropped": len(to_align) - len(kept), "rounds": rounds}
+    return given | {key: alignment.phones for key, alignment in kept.items()}, summary
+
+
+def _labels(folder: Path, row: Utterance) -> list[str]:
+    """What is spoken in a labelled recording: its transcript as espeak-ng reads it, or where there is none its labels."""
+    if row.transcript:
+        return pronounce(row.transcript, row.language)
+    return [phone.label for phone in read_phones(folder / row.phones) if phone.label]
+
+
+def _phone_model(
+    params: Params, folder: Path, paired: list[Utterance], recorded: list[Utterance], known: dict[str, list[Phone]],
+    before: PhoneModel | None, work: Path, number: int,
+) -> PhoneModel:  # fmt: skip
+    """The hub's model; or our own, trained on synthetic speech and on the recordings whose phones are known by now."""
+    settings = params.align
+    if settings.recogniser.source != SCRATCH:
+        return HubRecogniser(settings.recogniser.source)
+    torch.manual_seed(params.seed)
+    model = before or Recogniser(settings.recogniser.channels).to(device())
+    saved = work / f"round-{number}.safetensors"
+    if not saved.is_file():
+        labels = work / f"phones-{number}"
+        for row in recorded:
+            write_phones(labels / f"{row.id}.tsv", known[row.id])
+        rows = paired + [replace(row, phones=str(labels / f"{row.id}.tsv")) for row in recorded]
+        run = Run(
+            name=f"align, round {number}", module=model, optimizer=settings.optimizer, seed=params.seed + number,
+            steps=settings.round_steps if number else settings.steps, work=work / f"training-{number}",
+            loss=RecogniserLoss(Corpus(folder, rows, with_curves=False), settings),
+            audio_s_per_step=settings.optimizer.batch_size * settings.optimizer.crop_s,
+        )  # fmt: skip
+        run.fit()
+        with atomic_path(saved) as temporary:
+            save_file(model.state_dict(), temporary)
+        run.finish()
+    model.load_state_dict(load_file(saved))
+    return model.eval()
+
+
+def _align_all(model: PhoneModel, folder: Path, spoken: dict[Utterance, list[str]], title: str) -> dict[str, Alignment]:
+    """{id: alignment} of the recordings that can be aligned at all."""
+    with workers() as pool:
+        found = pool.map(lambda row: align_phones(model, read_audio(folder / row.audio), spoken[row]), spoken)
+        shown = tqdm(zip(spoken, found, strict=True), total=len(spoken), desc=title, unit="recording", mininterval=5)
+        return {row.id: alignment for row, alignment in shown if alignment is not None}
+
+
+def _boundaries(model: PhoneModel, folder: Path, checks: dict[Utterance, list[str]]) -> dict[str, dict[str, float | int]]:
+    """Boundary errors against the labels of test recordings, by source: number, median and 90th percentile in ms."""
+    errors: dict[str, list[np.ndarray]] = {}
+    for row, alignment in _align_all(model, folder, checks, "measure alignments").items():
+        (source, phones), *_ = [(check.source, check.phones) for check in checks if check.id == row]
+        errors.setdefault(source, []).append(boundary_errors_ms(alignment.phones, read_phones(folder / phones)))
+    pooled = {source: np.abs(np.concatenate(values)) for source, values in errors.items()}
+    return {
+        source: {
+            "n": len(values), "median_ms": round(float(np.median(values)), 1), "p90_ms": round(float(np.quantile(values, 0.9)), 1)
+        }
+        for source, values in pooled.items() if len(values)
+    }  # fmt: skip
+
+
+def _quantiles(found: dict[str, Alignment]) -> dict[str, float]:
+    values = [alignment.confidence for alignment in found.values()] or [0.0]
+    return {f"p{share}": round(float(np.percentile(values, share)), 3) for share in (5, 25, 50, 75, 95)}
+
+
+def _beside(row: Utterance) -> Utterance:
+    """A row of data/prepare as seen from data/align."""
+    paths = {name: getattr(row, name) for name in ("audio", "phones", "curves")}
+    return replace(row, **{name: path and f"../prepare/{path}" for name, path in paths.items()})
+
+
+def _write_recordings(
+    folder: Path, out: Path, heard: list[Utterance], timed: dict[str, list[Phone]], params: Params
+) -> list[Utterance]:
+    rows, curves = [], {}
+    kept = [row for row in heard if row.id in timed]
+    for number, row in enumerate(tqdm(kept, desc="curves of recordings", mininterval=5)):
+        phones = timed[row.id]
+        strength = params.prepare.articulation
+        curves[row.id] = truth_curves(read_audio(folder / row.audio), phones, seed=params.seed + number, strength=strength)
+        write_phones(out / f"phones/{row.id}.tsv", phones)
+        changes = {"audio": f"../prepare/{row.audio}", "phones": f"phones/{row.id}.tsv", "phoneset": "ipa"}
+        changes |= {"curves": f"curves/recordings-{number // SHARD_UTTERANCES:05d}.npz"}
+        changes |= {"split": row.split if row.split == HELD_OUT else "paired"}
+        changes |= {"label_kind": row.label_kind if row.phones else "forced"}
+        rows.append(replace(row, **changes))
+    for shard in dict.fromkeys(row.curves for row in rows):
+        write_shard(out / shard, {row.id: curves[row.id] for row in rows if row.curves == shard})
+    return rows

@@ -1,0 +1,194 @@
+"""Phone models and forced alignment: where in a recording the phones of its transcript are.
+
+A model gives log-probabilities of tokens frame by frame. It is either our own, convolutions that are trained frame by frame on
+exact phone times, with a token a letter of IPA and silence as the blank of CTC; or a CTC model of the hub whose vocabulary is
+espeak-ng's phones (Xu, Baevski & Auli, 2021, "Simple and effective zero-shot cross-lingual phoneme recognition").
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torchaudio.functional import forced_align, merge_tokens
+from transformers import Wav2Vec2ForCTC
+
+from facedistill.core.errors import InputError
+from facedistill.core.files import read_json
+from facedistill.core.paths import ROOT
+from facedistill.face.phones import Phone, sounds
+from facedistill.models.dataset import N_PHONE_CLASSES, PHONE_CLASS, SILENCE
+from facedistill.models.filterbank import HOP_SAMPLES, KERNEL_SAMPLES, Block, Filterbank
+from facedistill.speech.audio import SAMPLE_RATE_HZ
+from facedistill.speech.espeak import PLOSIVE_STARTS, STRESS_MARKS
+
+FILTERS = 80
+DILATIONS = (1, 2, 4, 8, 16)
+MAX_PAUSE_S = 0.05  # shorter silences between phones are closures or doubt: they belong to the phones beside them
+TARGET_RMS, SILENCE_RMS = 0.1, 1e-3
+MIN_SAMPLES = KERNEL_SAMPLES + 4 * HOP_SAMPLES
+
+
+class PhoneModel(Protocol):
+    """What `align_phones` needs of a model."""
+
+    blank: int
+    hop_samples: int
+    offset_samples: int  # of the border before frame 0
+
+    def log_probabilities(self, audio: np.ndarray) -> Tensor:
+        """(S,) at 16 kHz -> (L, N) on the CPU."""
+
+    def tokens(self, label: str) -> list[int]:
+        """The tokens of an IPA label, in order; none for what the model does not know."""
+
+
+class Recogniser(nn.Module):
+    """Our own phone model: a learnable filterbank and dilated convolutions on its 16 ms grid."""
+
+    blank = PHONE_CLASS[SILENCE]
+    hop_samples = HOP_SAMPLES
+    offset_samples = HOP_SAMPLES // 2  # frame l is centred on sample 256 l + 256
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        widths = [FILTERS] + [channels] * len(DILATIONS)
+        self.front = Filterbank(FILTERS)
+        self.blocks = nn.Sequential(
+            *(Block(*pair, dilation, same=True) for pair, dilation in zip(pairwise(widths), DILATIONS, strict=True))
+        )
+        self.out = nn.Conv1d(channels, N_PHONE_CLASSES, 1)
+
+    def forward(self, audio: Tensor) -> Tensor:  # (B, S) -> (B, L, N) scores, L = (S - 512) // 256 + 1
+        return self.out(self.blocks(self.front(audio))).transpose(1, 2)
+
+    @torch.inference_mode()
+    def log_probabilities(self, audio: np.ndarray) -> Tensor:
+        """See `PhoneModel`; every recording is heard at one loudness."""
+        where = next(self.parameters()).device
+        return self(_levelled(audio).to(where))[0].log_softmax(dim=1).cpu()
+
+    def tokens(self, label: str) -> list[int]:
+        """One class a letter of IPA."""
+        return [PHONE_CLASS[sound.letter] for sound in sounds(label)]
+
+
+class HubRecogniser:
+    """A CTC model of `transformers` with espeak-ng's phones as its vocabulary."""
+
+    def __init__(self, source: str) -> None:
+        """Loads a hub id or a local folder with a Wav2Vec2 CTC checkpoint and its vocab.json.
+
+        Raises:
+            InputError: it cannot be loaded, or has no vocabulary.
+        """
+        local = ROOT / source
+        where = str(local) if local.is_dir() else source
+        try:
+            self.network = Wav2Vec2ForCTC.from_pretrained(where, use_safetensors=None if local.is_dir() else True).float().eval()
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"align.recogniser.source: {source!r} cannot be loaded ({str(error).splitlines()[0]}); "
+                f"allowed: 'scratch', a hub id, a local folder"
+            ) from None
+        self.vocabulary: dict[str, int] = read_json(_vocabulary(where))
+        config = self.network.config
+        self.blank = config.pad_token_id
+        self.hop_samples = math.prod(config.conv_stride)
+        field = 1
+        for kernel, stride in zip(reversed(config.conv_kernel), reversed(config.conv_stride), strict=True):
+            field = (field - 1) * stride + kernel
+        self.offset_samples = (field - self.hop_samples) // 2
+
+    @torch.inference_mode()
+    def log_probabilities(self, audio: np.ndarray) -> Tensor:
+        """See `PhoneModel`."""
+        return self.network(_levelled(audio)).logits[0].log_softmax(dim=1)
+
+    def tokens(self, label: str) -> list[int]:
+        """The whole label as one token, else letter by letter."""
+        plain = label.strip(STRESS_MARKS)
+        if plain in self.vocabulary:
+            return [self.vocabulary[plain]]
+        letters = [sound.letter for sound in sounds(label)]
+        return [self.vocabulary[letter] for letter in letters if letter in self.vocabulary]
+
+
+def _vocabulary(where: str) -> Path:
+    """vocab.json of a local folder, or of the hub's cache, to which the model's loading has just gone."""
+    if Path(where).is_dir():
+        return Path(where, "vocab.json")
+    from huggingface_hub import hf_hub_download
+
+    return Path(hf_hub_download(where, "vocab.json"))
+
+
+def _levelled(audio: np.ndarray) -> Tensor:
+    """(S,) -> (1, S') at one loudness, long enough for a frame."""
+    rms = max(float(np.sqrt(np.mean(np.square(audio, dtype=np.float64)))), SILENCE_RMS)
+    padded = np.pad(audio, (0, max(0, MIN_SAMPLES - len(audio))))
+    return torch.from_numpy(padded * np.float32(TARGET_RMS / rms))[None]
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """The timed phones of a recording, and how sure the model is: the geometric mean of its phones' probabilities."""
+
+    phones: list[Phone]
+    confidence: float
+
+
+def align_phones(model: PhoneModel, audio: np.ndarray, labels: Sequence[str]) -> Alignment | None:
+    """Finds when each phone of a transcript is spoken (forced alignment of CTC, Viterbi).
+
+    Args:
+        audio: (S,) at 16 kHz.
+        labels: IPA labels in order, without silences.
+
+    Returns:
+        The alignment, its phones labelled as given; None where there is nothing to align or the recording is too short for it.
+    """
+    tokens, owners = [], []
+    for owner, label in enumerate(labels):
+        known = model.tokens(label)
+        tokens += known
+        owners += [owner] * len(known)
+    scores = model.log_probabilities(audio)
+    repeats = sum(one == other for one, other in pairwise(tokens))
+    if not tokens or len(tokens) + repeats > len(scores):
+        return None
+    path, path_scores = forced_align(scores[None], torch.tensor([tokens], dtype=torch.int32), blank=model.blank)
+    spans = merge_tokens(path[0], path_scores[0], blank=model.blank)
+    voiced = path[0] != model.blank
+    edges_s = [
+        ((frame * model.hop_samples + model.offset_samples) / SAMPLE_RATE_HZ)
+        for span in spans
+        for frame in (span.start, span.end)
+    ]
+    phones: list[Phone] = []
+    for owner, start_s, end_s in zip(owners, edges_s[::2], edges_s[1::2], strict=True):
+        if phones and owner == previous:
+            phones[-1] = Phone(phones[-1].start_s, end_s, labels[owner])
+        else:
+            phones.append(Phone(start_s, end_s, labels[owner]))
+        previous = owner
+    confidence = float(path_scores[0][voiced].mean().exp())
+    return Alignment(_without_short_pauses(phones, len(audio) / SAMPLE_RATE_HZ), confidence)
+
+
+def _without_short_pauses(phones: list[Phone], duration_s: float) -> list[Phone]:
+    """Gives short silences to the plosive they lead to, whose closure they are, or else to the phone before."""
+    edges = [[phone.start_s, min(phone.end_s, duration_s)] for phone in phones]
+    for before, after, phone in zip(edges, edges[1:], phones[1:], strict=False):
+        if 0 < after[0] - before[1] <= MAX_PAUSE_S:
+            if phone.label.lstrip(STRESS_MARKS).startswith(PLOSIVE_STARTS):
+                after[0] = before[1]
+            else:
+                before[1] = after[0]
+    spoken = [Phone(start, end, phone.label) for (start, end), phone in zip(edges, phones, strict=True) if end > start]
+    return spoken
