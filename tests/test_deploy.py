@@ -13,7 +13,9 @@ from exported import RATE_HZ, build, model_path, noise, student
 from onnx import TensorProto, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from facedistill.deploy.card import METRICS, PARTS, model_card
+from facedistill.core.manifest import Utterance
+from facedistill.deploy.card import METRICS, PARTS, model_card, real_speech_section
+from facedistill.deploy.corpora import Corpus, corpora_of, limits_of
 from facedistill.deploy.graph import history_shapes, streaming_graph, window_graph
 from facedistill.deploy.memory import working_memory
 from facedistill.deploy.precision import PRECISIONS, to_float16
@@ -246,6 +248,13 @@ def rows_of(card: str, heading: str) -> list[list[str]]:
     return [rows[0], *rows[2:]]
 
 
+CORPORA = [
+    Corpus("espeak-ng", 3.25, 62, ("de", "en-us"), ("generated",)),
+    Corpus("vctk", 0.5, 1200, ("en-GB",), ("CC BY 4.0", "CC0")),
+    Corpus("a|b", 0.125, 0, (), ("not stated",)),
+]
+
+
 def made_up() -> tuple[dict, dict]:
     """Files and quality in which every number is another."""
     numbers = iter(np.random.default_rng(0).uniform(0.1, 0.9, 200).tolist())
@@ -267,7 +276,7 @@ def made_up() -> tuple[dict, dict]:
 def test_a_card_says_every_number_it_is_given():
     files, quality = made_up()
     facts = replace(Model(model_path()).facts, training_data_sha256="ab" * 32)
-    card = model_card(facts, 123_456, files, quality)
+    card = model_card(facts, 123_456, CORPORA, files, quality)
     assert rows_of(card, "Files")[1:] == [
         [
             f"`{name}`", f"{file['bytes'] / 1e6:.2f} MB", f"{sum(file[f'{part}_bytes'] for part in PARTS) / 1e6:.3f} MB",
@@ -281,6 +290,13 @@ def test_a_card_says_every_number_it_is_given():
         for cell, precision in zip(row[1:], PRECISIONS, strict=True):
             summary = quality["scores"][precision][metric]
             assert cell == f"{summary['value']:.3f} [{summary['low']:.3f}, {summary['high']:.3f}]"
+    assert rows_of(card, "Training data") == [
+        ["source", "hours", "speakers", "languages", "licence"],
+        ["espeak-ng", "3.25", "62", "de, en-us", "generated"],
+        ["vctk", "0.50", "1200", "en-GB", "CC BY 4.0, CC0"],
+        ["a\\", "b", "0.12", "not stated", "not stated", "not stated"],
+    ]
+    assert limits_of(CORPORA) in card and "Real speech" not in card
     for name, difference in quality["differences"].items():
         assert f"`{name}` {difference:.2g}" in card
     assert "int8 0.0625" in card
@@ -304,6 +320,55 @@ def test_a_card_says_what_could_not_be_measured():
     files, quality = made_up()
     quality["scores"]["int8"]["pbm"] = {"value": None, "low": None, "high": None, "n": 0}
     quality["scores"]["float16"]["lve_mm"] |= {"low": None, "high": None}
-    card = model_card(Model(model_path()).facts, 1, files, quality)
+    card = model_card(Model(model_path()).facts, 1, CORPORA, files, quality)
     assert rows_of(card, "Quality")[2][3] == "not measurable"
     assert rows_of(card, "Quality")[4][2] == f"{quality['scores']['float16']['lve_mm']['value']:.3f}"
+
+
+def utterance(number: int, **fields) -> Utterance:
+    plain = {"source": "vctk", "speaker": "p1", "language": "en", "split": "unlabelled", "duration_s": 1800.0, "licence": "CC0"}
+    return Utterance(id=str(number), audio=f"{number}.flac", **plain | fields)
+
+
+def test_training_data_is_what_models_learn_from():
+    rows = [
+        {}, {"speaker": "p2", "split": "paired", "licence": "CC BY 4.0", "language": "de"},
+        {"speaker": "unknown", "language": "und"}, {"split": "held-out", "speaker": "p3"},
+        {"split": "test-recordings", "source": "emu"}, {"split": "validation"},
+        {"source": "espeak-ng", "licence": "generated", "duration_s": 9000.0}, {"source": "mine", "licence": None},
+    ]  # fmt: skip
+    assert corpora_of(utterance(number, **row) for number, row in enumerate(rows)) == [
+        Corpus("espeak-ng", 2.5, 1, ("en",), ("generated",)),
+        Corpus("vctk", 1.5, 2, ("de", "en"), ("CC BY 4.0", "CC0")),
+        Corpus("mine", 0.5, 1, ("en",), ("not stated",)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("corpora", "heard", "warned"),
+    [
+        (CORPORA[:1], "3.2 h of synthetic speech, with", True),
+        (CORPORA[1:2], "0.5 h of recordings by 1,200 speakers, with", False),
+        (CORPORA, "3.2 h of synthetic speech and 0.6 h of recordings by 1,200 speakers, with", False),
+        (CORPORA[2:], "0.1 h of recordings, with", False),
+    ],
+)
+def test_limits_follow_from_the_training_data(corpora, heard, warned):
+    told = limits_of(corpora)
+    assert told.startswith(f"Trained on {heard} curves made by rule") and ("No recording was heard" in told) is warned
+
+
+def test_real_speech_is_quoted_or_said_to_be_unmeasured():
+    results = {
+        "tiny": {
+            "emu": {"n": 1234, "auc": 0.95, "pbm": None, "lag_s": 0.1},
+            "mean": {"auc": {"value": 0.9, "low": 0.85, "high": 0.95}},
+        },
+        "teacher": {"mean": {"auc": 0.5}}, "broken": "x",
+    }  # fmt: skip
+    header, *rows = rows_of(f"\n{real_speech_section(results, ['tiny', 'tiny-int8'])}\n", "Real speech")
+    assert header[:3] == ["model", "recordings", "p, b, m"] and len(header) == 5
+    assert rows == [["`tiny`", "emu", "1,234", "0.950", "not measurable"],
+                    ["`tiny`", "mean", "not measurable", "0.900 [0.850, 0.950]", "not measurable"]]  # fmt: skip
+    for unknown in ({}, {"teacher": results["teacher"]}):
+        assert real_speech_section(unknown, ["tiny"]) == "## Real speech\n\nNot measured."

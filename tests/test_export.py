@@ -15,7 +15,7 @@ from facedistill.core.manifest import Utterance, read_manifest, write_manifest
 from facedistill.deploy.precision import PRECISIONS, to_float16
 from facedistill.face.curves import n_frames, write_shard
 from facedistill.face.phones import Phone, write_phones
-from facedistill.models.student import save_student
+from facedistill.models.student import n_parameters, save_student
 from facedistill.runtime.model import open_session
 from facedistill.speech.audio import write_flac
 
@@ -77,7 +77,7 @@ def test_everything_is_written_and_told(smoke_params, data):
     stage.export(smoke_params, NAME)
     out = data / "export" / NAME
     written = contents(out)
-    assert written.keys() == {*FILES.values(), "files.json", "quality.json", "README.md"}
+    assert written.keys() == {*FILES.values(), "files.json", "quality.json", "origin.json", "README.md"}
 
     files = json.loads(written["files.json"])
     assert files.keys() == set(FILES.values())
@@ -104,6 +104,12 @@ def test_everything_is_written_and_told(smoke_params, data):
     assert lost == pytest.approx(
         quality["scores"]["int8"]["lve_mm"]["value"] - quality["scores"]["float32"]["lve_mm"]["value"], abs=2e-5
     )
+
+    origin = json.loads(written["origin.json"])
+    assert origin["n_parameters"] == n_parameters(student())
+    noises = {"source": "noise", "hours": round(4 / 3600, 4), "speakers": 4, "languages": [], "licences": ["not stated"]}
+    assert origin["corpora"] == [noises], "the unlabelled three and the paired one: tests are no training data"
+    assert "| noise | 0.00 | 4 | not stated | not stated |" in written["README.md"].decode()
 
     stage.export(smoke_params, NAME)
     assert contents(out) == written, "the same bytes twice"
@@ -153,7 +159,9 @@ def test_a_graph_that_is_off_is_no_export(smoke_params, data, monkeypatch, value
     allowed = smoke_params.export.tolerances.float16
     with pytest.raises(RuntimeError, match=f"^float16, {kind}: .* from the network; allowed: {allowed}$"):
         stage.export(smoke_params, NAME)
-    assert not {"quality.json", "files.json", "README.md"} & {path.name for path in (data / "export" / NAME).iterdir()}
+    assert not {"quality.json", "files.json", "origin.json", "README.md"} & {
+        path.name for path in (data / "export" / NAME).iterdir()
+    }
 
 
 def test_the_check_knows_the_network(data):

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from facedistill.core.manifest import Utterance, read_manifest, select
 from facedistill.core.params import Params
 from facedistill.core.paths import DATA
 from facedistill.deploy.card import model_card
+from facedistill.deploy.corpora import corpora_of
 from facedistill.deploy.graph import streaming_graph, window_graph
 from facedistill.deploy.memory import working_memory
 from facedistill.deploy.precision import PRECISIONS, calibrate, to_float16, to_int8
@@ -38,7 +39,9 @@ Key = tuple[str, str]  # precision and kind
 
 
 def export(params: Params, name: str) -> None:
-    """Writes data/export/<name>: the graphs, files.json (sizes, hashes, memory), quality.json and README.md, a model card.
+    """Writes data/export/<name>: the graphs, files.json (sizes, hashes, memory), quality.json, origin.json and a model card.
+
+    origin.json holds what else the card says: the number of parameters, and what the model was trained on.
 
     Raises:
         InputError: no such student, or nothing to calibrate or to measure on.
@@ -48,6 +51,7 @@ def export(params: Params, name: str) -> None:
     if name not in params.distill.students:
         raise InputError(f"student {name!r}; allowed: {', '.join(params.distill.students)}")
     student, out = load_student(DATA / "distill" / name), DATA / "export" / name
+    corpora = corpora_of(read_manifest(DATA / "prepare" / "manifest.jsonl"))
     facts, files, paths = _facts(student, name), {}, {}
     for (precision, kind), graph in build(student, _audio(CALIBRATION_SPLIT, params.export.calibration_utterances)).items():
         path = paths[precision, kind] = write_model(out, graph, replace(facts, precision=precision, kind=kind))
@@ -58,7 +62,9 @@ def export(params: Params, name: str) -> None:
     quality |= rounded(measure(params, {precision: Model(paths[precision, STREAMING]) for precision in PRECISIONS}))
     write_json(out / "files.json", files)
     write_json(out / "quality.json", quality)
-    write_text(out / "README.md", model_card(facts, n_parameters(student), files, quality))
+    origin = {"n_parameters": n_parameters(student), "corpora": list(map(asdict, corpora))}
+    write_json(out / "origin.json", origin)
+    write_text(out / "README.md", model_card(facts, origin["n_parameters"], corpora, files, quality))
 
 
 def build(student: Student, recordings: Iterator[np.ndarray]) -> dict[Key, onnx.ModelProto]:

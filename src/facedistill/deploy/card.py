@@ -1,7 +1,8 @@
 """The model card that travels with an exported student: what it is, how it was made, how good it is and where it ends."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+from facedistill.deploy.corpora import GENERATED, Corpus, limits_of, table_of
 from facedistill.runtime.model import MAX_ROWS, Facts
 
 METRICS = {
@@ -12,6 +13,14 @@ METRICS = {
 }
 
 PARTS = ("activations", "state", "expanded")  # of working memory
+
+# What the benchmark on recordings measures.
+REAL_METRICS = {
+    "n": "p, b, m",
+    "auc": "AUC of closed lips, p, b, m against vowels",
+    "r": "correlation of the lip gap with how open phones are",
+    "pbm": "lips closed on p, b, m (at 5 % false closures)",
+}
 
 CARD = """# {name}
 
@@ -24,20 +33,26 @@ A student of facedistill: {n_parameters:,} parameters of convolutions and fully-
 | window | {window_ms:g} ms, of which {past_ms:g} ms are past and {future_ms:g} ms future |
 | output | curves in 0..1, named in the metadata; a frame every {hop_ms:g} ms, {past_ms:g} ms after the start of its window |
 | licence | {licence} |
-| training data | SHA-256 `{data}`; which corpora, and under which licences, is in the manifest of `data/prepare` |
+| training data | see below; SHA-256 `{data}` |
 
 ## Files
 
 {files}
 
-`{name}.onnx` is a step in a stream: `frames` (L, {frame}), each row the {hop} samples before and the {hop} new ones, and
+A file that ends in `-window.onnx` is a pure function of one window: `window` (1, {window}) -> `curves` (1, {n_curves}).
+Every other is a step in a stream: `frames` (L, {frame}), each row the {hop} samples before and the {hop} new ones, and
 histories, at first zeros -> `curves` (L, {n_curves}) and `heard`, each history with the new rows behind it, whose last rows are
 the history of the next step. A frame is valid once its whole window has been heard: run the first {warm_up} steps on silence.
-`facedistill.runtime` does all of this.
-A file that ends in `-window.onnx` is a pure function of one window: `window` (1, {window}) -> `curves` (1, {n_curves}).
-Both give the same bits. float16 holds half-precision weights and computes in float32; int8 holds and computes 8 bits behind the
-filterbank, histories too, in standard QuantizeLinear and DequantizeLinear. Working memory is what a run of at most {max_rows}
-steps holds besides: activations, state before and after, and float16 weights as float32.
+`facedistill.runtime` does all of this. Both give the same bits. float16 holds half-precision weights and computes in float32;
+int8 holds and computes 8 bits behind the filterbank, histories too, in standard QuantizeLinear and DequantizeLinear. Working
+memory is what a run of at most {max_rows} steps holds besides: activations, state before and after, and
+float16 weights as float32.
+
+## Training data
+
+What the teacher and its students learnt from. Nothing of it is in this folder; the licences are those of the recordings.
+
+{corpora}
 
 ## Quality
 
@@ -47,23 +62,32 @@ intervals:
 {quality}
 
 {drift}
-
+{real_speech}
 ## Limits
 
-Trained on synthetic speech with rule-made labels: on real recordings lips close less often than they should. Eyes and brows
+{limits} Eyes and brows
 follow the averages of speech; blinks are better added by a layer of their own. Music, crowds and several voices at once were not
 tested. The curves move lips, not meaning: they are no evidence of what was said.
 """
 
 
-def model_card(facts: Facts, n_parameters: int, files: Mapping[str, Mapping], quality: Mapping[str, Mapping]) -> str:
+def model_card(
+    facts: Facts,
+    n_parameters: int,
+    corpora: Sequence[Corpus],
+    files: Mapping[str, Mapping],
+    quality: Mapping[str, Mapping],
+    real_speech: str = "",
+) -> str:
     """The card as Markdown.
 
     Args:
         facts: of any of the files.
         n_parameters: of the student.
+        corpora: what it was trained on.
         files: {file name: precision, kind, bytes, sha256, activations_bytes, state_bytes, expanded_bytes}.
         quality: {"scores": {precision: aggregate}, "differences": {file name: weights}, "tolerances": {precision: weights}}.
+        real_speech: a section of its own, see `real_speech_section`; none if empty.
     """
     scores = quality["scores"]
     per_ms = facts.sample_rate_hz / 1000
@@ -84,10 +108,49 @@ def model_card(facts: Facts, n_parameters: int, files: Mapping[str, Mapping], qu
         licence=facts.licence,
         data=facts.training_data_sha256,
         files=_files(files),
-        n_test=scores["float32"]["lip_gap_r"]["n"],
+        corpora=_corpora(corpora),
+        n_test=next(iter(scores.values()))["lip_gap_r"]["n"],
         quality=_quality(scores),
         drift=_drift(quality),
+        real_speech=real_speech and f"\n{real_speech}\n",
+        limits=limits_of(corpora),
     )
+
+
+def real_speech_section(results: Mapping[str, Mapping], systems: Sequence[str]) -> str:
+    """What the benchmark on recordings found for some systems.
+
+    Args:
+        results: {system: {source of recordings: {metric of `REAL_METRICS`: a number, or value, low and high, or none}}}; other
+            systems and metrics may be among them.
+        systems: those of this card.
+    """
+    title = "## Real speech\n\n"
+    rows_of = {system: results.get(system, {}).items() for system in systems}
+    measured = [(system, *row) for system, rows in rows_of.items() for row in rows if isinstance(row[1], Mapping)]
+    if not measured:
+        return f"{title}Not measured."
+    metrics = [metric for metric in REAL_METRICS if any(metric in scores for *_, scores in measured)]
+    heads = ["model", "recordings", *(REAL_METRICS[metric] for metric in metrics)]
+    rows = [
+        [f"`{system}`", source, *(_measured(scores.get(metric)) for metric in metrics)] for system, source, scores in measured
+    ]
+    lines = [heads, ["---"] * len(heads), *rows]
+    about = "On recordings with phone labels, which no model was trained on; a name without a precision is float32:\n\n"
+    return title + about + "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _measured(value: object) -> str:
+    if isinstance(value, Mapping):
+        return _interval({"value": None, "low": None, "high": None} | value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:.3f}" if isinstance(value, float) else "not measurable"
+
+
+def _corpora(corpora: Sequence[Corpus]) -> str:
+    table = table_of(corpora)
+    if not any(corpus.is_synthetic for corpus in corpora):
+        return table
+    return f"{table}\n\nWhat is `{GENERATED}` was synthesised by this project; its speakers are voices of the synthesiser."
 
 
 def _files(files: Mapping[str, Mapping]) -> str:
