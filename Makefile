@@ -14,10 +14,10 @@ export DVC_NO_ANALYTICS := 1
 # Without bytecode every stage would spend half a minute on compiling torch and transformers.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help env repro test smoke bench lab lock clean
+.PHONY: help env repro test smoke bench release lab lock clean
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 env: $(READY) ## build the environment in .venv (Python 3.11 or 3.12; PYTHON=... chooses one)
 
@@ -47,8 +47,11 @@ smoke: env ## run the whole pipeline on profiles/smoke.yaml in a scratch copy
 	python tests/smoke.py
 
 bench: env ## measure time, delay and memory of the models here, then make table 3 and figure 5 anew
-	python -m facedistill bench --out benchmarks/on_device.json
+	python -m facedistill bench --exported --out benchmarks/on_device.json
 	python -m dvc repro tab3_on_device fig5_latency
+
+release: env ## make models/ of what was exported: the small files, with model cards and checksums
+	python -m facedistill release
 
 lab: env ## open the notebooks in JupyterLab
 	python -m jupyter lab notebooks

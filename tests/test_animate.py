@@ -7,11 +7,10 @@ import numpy as np
 import onnx
 import pytest
 import soundfile as sf
-from exported import exported, model_path, noise
+from exported import model_path, noise
 from onnx import numpy_helper
 
-from facedistill import animate as module
-from facedistill.animate import Settings, animate_batch, animate_file, find_model
+from facedistill.animate import Settings, animate_batch, animate_file
 from facedistill.core.errors import InputError
 from facedistill.face.arkit import CURVES
 from facedistill.formats import registry
@@ -292,21 +291,6 @@ def test_a_gain_of_an_unknown_curve_is_refused(tmp_path, gains):
 
 
 # Models ---------------------------------------------------------------------------------------------------------------
-
-
-def test_an_unknown_model_is_told_what_there_is(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "DATA", tmp_path)
-    with pytest.raises(InputError, match="model 'nope': .*none is exported here: .*`make repro`"):
-        find_model("nope")
-    folder = tmp_path / "export" / "tiny"
-    folder.mkdir(parents=True)
-    for precision, kind in exported():
-        path = model_path(precision, kind)
-        (folder / path.name).write_bytes(path.read_bytes())
-    with pytest.raises(InputError, match="model 'nope': neither .* one of: tiny-float16, tiny-int8, tiny$"):
-        find_model("nope")
-    assert find_model("tiny-int8") == folder / "tiny-int8.onnx"
-    assert find_model(str(folder / "tiny-window.onnx")) == folder / "tiny-window.onnx"
 
 
 def test_a_window_graph_animates_nothing(tmp_path):

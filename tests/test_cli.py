@@ -20,8 +20,8 @@ from facedistill.formats import registry
 from facedistill.formats.animation import regular
 
 COMMANDS = [
-    "animate", "live", "convert", "info", "bench", "prepare", "teach", "label", "distill", "ablate", "evaluate", "export",
-    "notebook",
+    "animate", "live", "convert", "info", "bench", "prepare", "align", "teach", "label", "distill", "ablate", "evaluate",
+    "export", "release", "notebook",
 ]  # fmt: skip
 
 
@@ -169,8 +169,9 @@ def foreign(path: Path) -> None:
 def place(tmp_path, monkeypatch) -> Path:
     """A folder to work in, with a file of every kind that a command may be given."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("facedistill.animate.DATA", tmp_path / "data")
-    monkeypatch.setattr("facedistill.bench.DATA", tmp_path / "data")
+    monkeypatch.setattr("facedistill.runtime.released.RELEASED", tmp_path / "models")
+    for module in ("bench", "release", "runtime.released"):
+        monkeypatch.setattr(f"facedistill.{module}.DATA", tmp_path / "data")
     (tmp_path / "model.onnx").write_bytes(model_path().read_bytes())
     (tmp_path / "window.onnx").write_bytes(model_path(kind="window").read_bytes())
     (tmp_path / "truncated.onnx").write_bytes(model_path().read_bytes()[:-1000])
@@ -219,7 +220,10 @@ BAD = {
     ],
     "bench": [
         "", "nope", "window.onnx", "foreign.onnx", "model.onnx --seconds 0", "model.onnx --seconds 601",
-        "model.onnx --seconds x", LONG,
+        "model.onnx --seconds x", LONG, "--exported", "model.onnx --exported",
+    ],
+    "release": [
+        "on-device",
     ],
     "": [
         "nope", "--nope", "--model model.onnx",

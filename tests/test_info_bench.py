@@ -26,19 +26,22 @@ COSTS = {"offline_ms_per_s", "windows_ms_per_s", *(f"pushes_{pushes_hz}_ms_per_s
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """data/export with a student of every precision and kind."""
-    made = tmp_path_factory.mktemp("data")
-    (made / "export" / "tiny").mkdir(parents=True)
-    for key in exported():
-        shutil.copy(model_path(*key), made / "export" / "tiny")
+    """A checkout: a student of every precision and kind in data/export, and all but float32 of it in models/."""
+    made = tmp_path_factory.mktemp("checkout")
+    for place in ("data/export/tiny", "models/tiny"):
+        (made / place).mkdir(parents=True)
+        for precision, kind in exported():
+            if "export" in place or precision != "float32":
+                shutil.copy(model_path(precision, kind), made / place)
     return made
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch, folder) -> None:
     """Every measurement once and in this process."""
-    for module in ("animate", "bench"):
-        monkeypatch.setattr(f"facedistill.{module}.DATA", folder)
+    for module in ("bench", "runtime.released"):
+        monkeypatch.setattr(f"facedistill.{module}.DATA", folder / "data")
+    monkeypatch.setattr("facedistill.runtime.released.RELEASED", folder / "models")
     monkeypatch.setattr(bench_module, "REPEATS", 1)
     monkeypatch.setattr(bench_module, "_alone", lambda measure, arguments: measure(*arguments))
 
@@ -50,8 +53,9 @@ def quick(monkeypatch, folder) -> None:
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_info_says_what_the_file_says(folder, capsys, monkeypatch, precision, kind):
     monkeypatch.setenv("COLUMNS", "2000")
-    path = folder / "export" / "tiny" / model_path(precision, kind).name
-    print_info(path.stem if kind == "streaming" else str(path))
+    place = "data/export" if precision == "float32" else "models"
+    path = folder / place / "tiny" / model_path(precision, kind).name
+    print_info(str(path) if precision == "float32" else path.stem)
     said = capsys.readouterr().out
     content = path.read_bytes()
     for text in (
@@ -113,7 +117,7 @@ def check(result: dict, path: Path, precision: str) -> None:
 
 
 def test_every_exported_model_is_measured_beside_an_envelope(tmp_path, folder, capsys):
-    bench([], seconds=1, out=tmp_path / "bench.json")
+    bench([], seconds=1, out=tmp_path / "bench.json", exported=True)
     written = json.loads((tmp_path / "bench.json").read_text())
     assert (written["seconds"], written["repeats"]) == (1, 1)
     assert written["machine"].keys() == {"processor", "cores", "system", "python", "onnxruntime", "numpy"}
@@ -121,7 +125,7 @@ def test_every_exported_model_is_measured_beside_an_envelope(tmp_path, folder, c
     assert list(written["systems"]) == ["tiny-float16", "tiny-int8", "tiny", "amplitude-envelope"]
     for precision in PRECISIONS:
         name = model_path(precision).stem
-        check(written["systems"][name], folder / "export" / "tiny" / f"{name}.onnx", precision)
+        check(written["systems"][name], folder / "data" / "export" / "tiny" / f"{name}.onnx", precision)
     assert written["systems"]["amplitude-envelope"]["offline_ms_per_s"]["median"] > 0
     printed = capsys.readouterr().out
     for name in written["systems"]:
@@ -196,10 +200,24 @@ def test_the_envelope_has_no_weights():
     assert measure_envelope(1.0)["weights_bytes"] == 0
 
 
+def test_released_models_are_measured_unless_told(tmp_path):
+    bench([], seconds=1, out=tmp_path / "bench.json")
+    assert list(json.loads((tmp_path / "bench.json").read_text())["systems"]) == [
+        "tiny-float16",
+        "tiny-int8",
+        "amplitude-envelope",
+    ]
+
+
 def test_nothing_to_measure(tmp_path, monkeypatch):
     monkeypatch.setattr(bench_module, "DATA", tmp_path)
-    with pytest.raises(InputError, match="export: no models to measure; run `make repro`, or name a model's file"):
+    monkeypatch.setattr("facedistill.runtime.released.RELEASED", tmp_path)
+    with pytest.raises(InputError, match="export: no models to measure; run `make repro`$"):
+        bench([], seconds=1, out=None, exported=True)
+    with pytest.raises(InputError, match="^no models are released here; name a model's file, or .* --exported$"):
         bench([], seconds=1, out=None)
+    with pytest.raises(InputError, match="^--exported measures all of data/export; allowed: without names$"):
+        bench([str(model_path())], seconds=1, out=None, exported=True)
     with pytest.raises(InputError, match="nope"):
         bench(["nope"], seconds=1, out=None)
 

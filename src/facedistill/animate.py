@@ -16,7 +16,6 @@ import numpy as np
 from tqdm import tqdm
 
 from facedistill.core.errors import InputError
-from facedistill.core.paths import DATA
 from facedistill.face.arkit import CURVES
 from facedistill.formats import gltf, registry
 from facedistill.formats.animation import Animation, regular
@@ -24,7 +23,6 @@ from facedistill.messages import tell_error
 from facedistill.runtime import Animator, Eyes, Model
 from facedistill.speech.audio import AUDIO_SUFFIXES, read_mono
 
-DEFAULT_MODEL = "tiny-real-time"
 BLOCK_S = 10  # of sound at once: bounds memory
 DECIMALS = 6  # of weights in files: far below what can be seen
 
@@ -50,28 +48,6 @@ class Settings:
     gains: Mapping[str, float] = field(default_factory=dict)
     kind: str = "csv"
     face: Path | None = None
-
-
-def find_model(model: str, *, windows: bool = False) -> Path:
-    """The file of an exported student.
-
-    Args:
-        model: a path, or the name of one in data/export of this checkout or of the working directory, `on-device-int8` say.
-        windows: window graphs too.
-
-    Raises:
-        InputError: neither.
-    """
-    folders = dict.fromkeys([DATA / "export", Path("data/export").absolute()])
-    exported = {path.stem: path for folder in folders for path in sorted(folder.glob("*/*.onnx"))}
-    if not windows:
-        exported = {name: path for name, path in exported.items() if not name.endswith("-window")}
-    if model in exported:
-        return exported[model]
-    if model and Path(model).is_file():
-        return Path(model)
-    allowed = ", ".join(exported) if exported else "none is exported here: name a file, or run `make repro` in a checkout"
-    raise InputError(f"model {model!r}: neither the file of one nor one of: {allowed}")
 
 
 def read_recording(path: Path) -> tuple[np.ndarray, int]:

@@ -20,12 +20,12 @@ from rich.table import Table
 from rich.text import Text
 from tqdm import tqdm
 
-from facedistill.animate import find_model
 from facedistill.core.errors import InputError
 from facedistill.core.files import write_json
 from facedistill.core.paths import DATA
-from facedistill.runtime import Animator, Model
+from facedistill.runtime import Animator, Model, find_model
 from facedistill.runtime.model import open_session
+from facedistill.runtime.released import WINDOW_SUFFIX, released_models
 from facedistill.runtime.steps import Steps
 
 RATE_HZ = 16_000
@@ -43,20 +43,21 @@ HEADINGS = ("", "MB", "kB", "60/s", "30/s", "10/s", "whole", "wind.", "worst", "
 Result = dict[str, object]
 
 
-def bench(models: Sequence[str], *, seconds: float, out: Path | None) -> None:
+def bench(models: Sequence[str], *, seconds: float, out: Path | None, exported: bool = False) -> None:
     """Measures models, each in a process of its own, and prints a table.
 
     Args:
-        models: names or paths, see `animate.find_model`; every exported one, and teacher and envelope, if none is named.
+        models: names or paths, see `runtime.find_model`; if none is named, every released one and the envelope.
         seconds: of sound in each measurement.
         out: a JSON file to keep everything in.
+        exported: instead, every student in data/export, the envelope and the teacher: what table 3 and figure 5 are made of.
 
     Raises:
-        InputError: no such model, or none is exported yet.
+        InputError: no such model, none is there, or names beside `exported`.
     """
-    paths = [find_model(model) for model in models]
-    if not models:
-        paths = sorted(path for path in (DATA / "export").glob("*/*.onnx") if not path.stem.endswith("-window"))
+    paths = _exported(models) if exported else [find_model(model) for model in models]
+    if not exported and not models:
+        paths = list(dict.fromkeys(released_models().values()))
     names = [path.stem for path in paths]
     if len(set(names)) < len(names):
         raise InputError(f"{next(name for name in names if names.count(name) > 1)}: named twice; allowed: each model once")
@@ -64,13 +65,13 @@ def bench(models: Sequence[str], *, seconds: float, out: Path | None) -> None:
     if out is not None and (out.is_dir() or not parent.is_dir() or not os.access(parent, os.W_OK)):
         raise InputError(f"{out}: cannot be written; allowed: a file in a folder that is there")
     if not paths:
-        raise InputError(f"{DATA / 'export'}: no models to measure; run `make repro`, or name a model's file")
+        raise InputError("no models are released here; name a model's file, or measure what `make repro` exports: --exported")
     for path in paths:
         Model(path)  # what is none is told before the others are measured
     jobs: dict[str, tuple[Callable[..., Result], tuple]] = {path.stem: (measure_model, (path, seconds)) for path in paths}
     if not models:
         jobs["amplitude-envelope"] = measure_envelope, (seconds,)
-    if not models and (DATA / "teach" / "config.json").is_file() and find_spec("torch"):
+    if exported and (DATA / "teach" / "config.json").is_file() and find_spec("torch"):
         jobs["teacher"] = measure_teacher, ()
     try:
         systems = {name: _alone(*job) for name, job in tqdm(jobs.items(), desc="bench", unit="system")}
@@ -79,6 +80,16 @@ def bench(models: Sequence[str], *, seconds: float, out: Path | None) -> None:
     Console().print(_table(systems))
     if out is not None:
         write_json(out, {"machine": _machine(), "seconds": seconds, "repeats": REPEATS, "systems": systems})
+
+
+def _exported(models: Sequence[str]) -> list[Path]:
+    """Every streaming graph in data/export."""
+    if models:
+        raise InputError("--exported measures all of data/export; allowed: without names")
+    paths = sorted(path for path in (DATA / "export").glob("*/*.onnx") if not path.stem.endswith(WINDOW_SUFFIX))
+    if not paths:
+        raise InputError(f"{DATA / 'export'}: no models to measure; run `make repro`")
+    return paths
 
 
 def measure_model(path: Path, seconds: float) -> Result:
@@ -100,7 +111,7 @@ def measure_model(path: Path, seconds: float) -> Result:
     }
     ways: dict[str, Callable[[], object]] = {"offline": lambda: animator.animate(sound)}
     ways |= {f"pushes_{pushes_hz}": lambda hz=pushes_hz: _stream(animator, sound, hz) for pushes_hz in PUSHES_HZ}
-    window = path.with_name(f"{path.stem}-window.onnx")
+    window = path.with_name(f"{path.stem}{WINDOW_SUFFIX}.onnx")
     if window.is_file():
         session, _ = open_session(window)
         ways["windows"] = lambda: _windows(session, sound, facts.window_samples)

@@ -28,7 +28,8 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 
-ModelName = Annotated[str, typer.Option("--model", "-m", metavar="NAME|PATH", help="An exported student, or the file of one.")]
+MODEL = "A released model by its name, on-device-int8 say; any other by its file, data/export/small/small.onnx say."
+ModelName = Annotated[str, typer.Option("--model", "-m", metavar="NAME|PATH", help=MODEL)]
 Fps = Annotated[Literal["24", "25", "30", "60"], typer.Option(help="Frames a second.")]
 Ensemble = Annotated[bool, typer.Option("--ensemble", help="Average three predictions 1/60 s apart: less jitter, 16.7 ms later.")]
 Blinks = Annotated[bool, typer.Option("--blinks", help="Blinks and eye darts in place of the model's eyes.")]
@@ -69,7 +70,8 @@ def animate(
     workers: Annotated[int, typer.Option(min=1, help="Recordings at a time.")] = os.cpu_count() or 1,
 ) -> None:
     """Turn recordings into files of ARKit curves; goes on past a bad recording."""
-    from facedistill.animate import Settings, animate_batch, find_model
+    from facedistill.animate import Settings, animate_batch
+    from facedistill.runtime import find_model
 
     if face is not None and format != "glb":
         raise InputError(f"--face {face}: only for --format glb")
@@ -100,8 +102,7 @@ def live(
 ) -> None:
     """Move a face in Unreal as the sound comes in: Live Link Face packets over UDP."""
     from facedistill import live as module
-    from facedistill.animate import find_model
-    from facedistill.runtime import Model
+    from facedistill.runtime import Model, find_model
 
     if mic == (wav is not None):
         raise InputError("live: either --mic or --wav FILE")
@@ -136,7 +137,7 @@ def convert(
 
 @app.command(rich_help_panel=USE)
 def info(
-    model: Annotated[str, typer.Argument(metavar="NAME|PATH", help="An exported student, or any of its files.")],
+    model: Annotated[str, typer.Argument(metavar="NAME|PATH", help=MODEL)],
 ) -> None:
     """Tell what a model is: what it hears, what it gives, how late it is, and its licence."""
     from facedistill.info import print_info
@@ -146,14 +147,17 @@ def info(
 
 @app.command(rich_help_panel=USE)
 def bench(
-    models: Annotated[list[str] | None, typer.Argument(metavar="NAME|PATH...", help="Exported students; all, if none.")] = None,
+    models: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME|PATH...", help="Models as in `info`; all released ones, if none.")
+    ] = None,
+    exported: Annotated[bool, typer.Option("--exported", help="All of data/export instead, and the teacher.")] = False,
     seconds: Annotated[float, typer.Option(min=1, max=600, help="Of sound in each measurement.")] = 10,
     out: Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE.json", help="Where to keep the measurements.")] = None,
 ) -> None:
     """Measure what models cost on this machine: time, delay and memory, beside the teacher and an envelope."""
     from facedistill.bench import bench as run
 
-    run(models or [], seconds=seconds, out=out)
+    run(models or [], seconds=seconds, out=out, exported=exported)
 
 
 @app.command(rich_help_panel=REPRODUCE)
@@ -226,6 +230,15 @@ def export(name: Annotated[str, typer.Argument(help="The student, as in params.y
     from facedistill.export import export as run
 
     run(load_params(), name)
+
+
+@app.command(rich_help_panel=REPRODUCE)
+def release() -> None:
+    """Copy what was exported, as far as it is small, to models/, with model cards and checksums."""
+    from facedistill.release import release as run
+
+    for folder, files in run().items():
+        print(f"{folder}: {', '.join(path.name for path in files)}")
 
 
 @app.command(rich_help_panel=REPRODUCE)

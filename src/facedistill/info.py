@@ -3,8 +3,7 @@
 import hashlib
 from pathlib import Path
 
-from facedistill.animate import find_model
-from facedistill.runtime import Animator, Model
+from facedistill.runtime import Animator, Model, find_model
 from facedistill.runtime.model import STREAMING, Facts, open_session
 
 
@@ -12,7 +11,7 @@ def print_info(model: str) -> None:
     """Prints what an exported model is.
 
     Args:
-        model: a name or a path, see `animate.find_model`; window graphs too.
+        model: a name or a path, see `runtime.find_model`; window graphs too.
 
     Raises:
         InputError: no such model, or not one.

@@ -1,0 +1,139 @@
+"""The released models: `models/`, made of what the stage `export` wrote, with model cards and checksums.
+
+Nothing is trained, converted or measured here: files are chosen by their size, copied, and checked.
+"""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from facedistill.core.errors import InputError
+from facedistill.core.files import read_json, write_text
+from facedistill.core.paths import DATA, ROOT
+from facedistill.deploy.card import model_card, real_speech_section
+from facedistill.deploy.corpora import Corpus
+from facedistill.runtime.model import STREAMING, Model, open_session
+from facedistill.runtime.released import RELEASED
+
+NAMES = ("on-device", "real-time", "tiny-real-time")
+MAX_RELEASED_BYTES = 2_000_000  # of a file in float32 or int8
+CHECKSUMS = "checksums"
+RESULTS = ROOT / "benchmarks" / "real_speech" / "results.json"
+
+
+def release(exported: Path = DATA / "export", out: Path = RELEASED, *, results: Path = RESULTS) -> dict[Path, list[Path]]:
+    """Writes a folder for each of `NAMES` and `checksums`, which `sha256sum -c` reads; all of it or nothing.
+
+    Args:
+        exported: holds a folder a student, see `export.export`.
+        out: takes the place of what is there.
+        results: of the benchmark on recordings, which the cards quote; they say so where there are none.
+
+    Returns:
+        {folder: its models}.
+
+    Raises:
+        InputError: a student is not exported, or its files are not what the export says they are.
+    """
+    measured = _results(results)
+    with whole_folder(out) as new:
+        hashes = {name: _release_student(exported / name, new / name, measured) for name in NAMES}
+        lines = [f"{digest}  {name}/{file}\n" for name, files in hashes.items() for file, digest in files.items()]
+        write_text(new / CHECKSUMS, "".join(lines))
+    return {out / name: [out / name / file for file in files] for name, files in hashes.items()}
+
+
+def chosen(files: Mapping[str, Mapping]) -> dict[str, Mapping]:
+    """The files of a student to release: float32, and int8, of at most `MAX_RELEASED_BYTES`; or, for larger ones, float16.
+
+    Args:
+        files: {file name: precision, bytes and more}, see `export.export`.
+    """
+
+    def of(precision: str) -> dict[str, Mapping]:
+        return {name: file for name, file in files.items() if file["precision"] == precision}
+
+    exact = of("float32")
+    if any(file["bytes"] > MAX_RELEASED_BYTES for file in exact.values()):
+        return of("float16")
+    return exact | {name: file for name, file in of("int8").items() if file["bytes"] <= MAX_RELEASED_BYTES}
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Yields an empty sibling that takes the place of `path` in the end; if anything fails, `path` stays as it was.
+
+    What a killed run left is put right by the next: it has the same names every time.
+    """
+    new, old = (path.with_name(f".{path.name}.{kind}") for kind in ("tmp", "old"))
+    if old.is_dir() and not path.exists():  # killed between the two renames below
+        os.replace(old, path)
+    for folder in (new, old):
+        shutil.rmtree(folder, ignore_errors=True)
+    new.mkdir(parents=True)
+    try:
+        yield new
+        if path.exists():
+            os.replace(path, old)
+        os.replace(new, path)
+    finally:
+        if old.is_dir() and not path.exists():
+            os.replace(old, path)
+        for folder in (new, old):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _release_student(source: Path, target: Path, measured: Mapping[str, Mapping]) -> dict[str, str]:
+    """Copies the chosen files of a student and writes its card.
+
+    Returns:
+        {file name: its SHA-256}.
+    """
+    if not (source / "files.json").is_file():
+        raise InputError(f"{source}: not exported; run `make repro`, or `facedistill export {source.name}`")
+    origin, files, quality = (read_json(source / f"{kind}.json") for kind in ("origin", "files", "quality"))
+    try:
+        kept = chosen(files)
+        for name, file in kept.items():
+            _copy(source / name, target / name, file)
+        systems = [name.removesuffix(".onnx") for name, file in kept.items() if file["kind"] == STREAMING]
+        _, facts = open_session(target / f"{systems[0]}.onnx")
+        corpora = [Corpus(**corpus) for corpus in origin["corpora"]]
+        section = real_speech_section(measured, list(dict.fromkeys([source.name, *systems])))
+        card = model_card(facts, origin["n_parameters"], corpora, kept, _quality_of(quality, kept), section)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{source}: not what `facedistill export {source.name}` writes ({error!r}); run it again") from None
+    write_text(target / "README.md", card)
+    return {name: file["sha256"] for name, file in kept.items()}
+
+
+def _copy(source: Path, target: Path, file: Mapping) -> None:
+    """Copies a model that is what the export says it is, and opens the copy.
+
+    Raises:
+        InputError: it is missing, another one, or does not run.
+    """
+    content = source.read_bytes() if source.is_file() else b""
+    if (len(content), hashlib.sha256(content).hexdigest()) != (file["bytes"], file["sha256"]):
+        raise InputError(f"{source}: not the file that was exported; run `facedistill export {source.parent.name}` again")
+    target.parent.mkdir(exist_ok=True)
+    target.write_bytes(content)
+    (Model if file["kind"] == STREAMING else open_session)(target)  # says so if it does not run
+
+
+def _quality_of(quality: Mapping[str, Mapping], files: Mapping[str, Mapping]) -> dict[str, dict]:
+    """What is known of some of the files alone."""
+    precisions = {file["precision"] for file in files.values()}
+    kept = {"scores": precisions, "tolerances": precisions, "differences": files}
+    return {part: {key: value for key, value in quality[part].items() if key in keys} for part, keys in kept.items()}
+
+
+def _results(path: Path) -> dict[str, Mapping]:
+    """{system: what the benchmark says of it}; nothing where it has not run."""
+    content = read_json(path) if path.is_file() else {}
+    if not isinstance(content, dict):
+        raise InputError(f"{path}: not what the benchmark on recordings writes; allowed: a system a key")
+    return {system: entry for system, entry in content.items() if isinstance(entry, Mapping)}

@@ -1,0 +1,49 @@
+"""Released models: where they lie, and what a model's name means.
+
+A name is that of a released model, always. Whatever else is a model, those that the pipeline exports to `data/export` among
+them, is named by the path of its file.
+"""
+
+from pathlib import Path
+
+from facedistill.core.errors import InputError
+from facedistill.core.paths import DATA, PACKAGE, ROOT
+
+# A checkout has them in models/, editable and with PYTHONPATH too; a wheel carries them inside the package, see setup.py.
+RELEASED = PACKAGE / "released" if (PACKAGE / "released").is_dir() else ROOT / "models"
+WINDOW_SUFFIX = "-window"
+
+
+def find_model(model: str, *, windows: bool = False) -> Path:
+    """The file of a model.
+
+    Args:
+        model: the name of a released model, see `released_models`, or else the path of any file that was exported.
+        windows: names of window graphs too.
+
+    Raises:
+        InputError: neither.
+    """
+    released = released_models(windows=windows)
+    if model in released:
+        return released[model]
+    if model and Path(model).is_file():
+        return Path(model)
+    none = "none is released here: name a file, or run `make repro` in a checkout and name one of data/export"
+    allowed = ", ".join(released) or none
+    exported = {path.stem: path for path in (DATA / "export").glob("*/*.onnx")}
+    hint = f"; exported, so named by its path: {exported[model]}" if model in exported else ""
+    raise InputError(f"model {model!r}: neither the file of one nor one of: {allowed}{hint}")
+
+
+def released_models(*, windows: bool = False) -> dict[str, Path]:
+    """{name: file} of all released models; nothing where none is.
+
+    A name is that of a file without its suffix, `on-device-int8` say. Where float32 is too large to be released, the name
+    without a precision, `real-time` say, means float16.
+    """
+    paths = sorted(RELEASED.glob("*/*.onnx"))
+    found = {path.stem: path for path in paths if windows or not path.stem.endswith(WINDOW_SUFFIX)}
+    for path in list(found.values()):
+        found.setdefault(path.stem.replace("-float16", ""), path)
+    return found
