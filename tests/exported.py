@@ -1,16 +1,22 @@
 """A small student with curves that move, exported: what tests of the runtime, the formats and the command line share."""
 
+from collections.abc import Iterable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
 
 import numpy as np
+import onnx
 import torch
 
-from facedistill.export import build, write_model
+from facedistill.core.files import write_json
+from facedistill.deploy.card import METRICS
+from facedistill.deploy.precision import PRECISIONS
+from facedistill.export import _described, build, write_model
 from facedistill.face.arkit import CURVES
 from facedistill.models.student import Student, StudentConfig
-from facedistill.runtime.model import Facts
+from facedistill.runtime.model import Facts, Model
 
 RATE_HZ = 16_000
 
@@ -52,3 +58,44 @@ def exported(past_ms: int = 448, future_ms: int = 64) -> dict[tuple[str, str], P
 
 def model_path(precision: str = "float32", kind: str = "streaming") -> Path:
     return exported()[precision, kind]
+
+
+# data/export ----------------------------------------------------------------------------------------------------------
+
+CORPUS = {"source": "vctk", "hours": 1.25, "speakers": 3, "languages": ["en"], "licences": ["CC BY 4.0"]}
+
+
+@cache
+def graphs(channels: int) -> dict[tuple[str, str], onnx.ModelProto]:
+    return build(student(channels=channels), iter([noise(1.0)]))
+
+
+def export_tree(folder: Path, names: Iterable[str]) -> int:
+    """Makes data/export as the stage writes it, of untrained students, of which `real-time` is larger than the others.
+
+    Returns:
+        The size in bytes of the largest file of the others.
+    """
+    facts, largest = Model(model_path()).facts, 0
+    for name in names:
+        files = {}
+        for (precision, kind), graph in graphs(24 if name == "real-time" else 8).items():
+            path = write_model(folder / name, graph, replace(facts, name=name, precision=precision, kind=kind))
+            files[path.name] = _described(path, graph, precision=precision, kind=kind)
+        summary = {"value": 0.5, "low": 0.25, "high": 0.75, "n": 77}
+        quality = {
+            "scores": {precision: dict.fromkeys(METRICS, summary) for precision in PRECISIONS},
+            "tolerances": {"float32": 1e-5, "float16": 2e-3, "int8": 0.05},
+            "differences": dict.fromkeys(files, 1e-6),
+        }
+        origin = {"n_parameters": 1234, "corpora": [CORPUS]}
+        for part, content in (("files", files), ("quality", quality), ("origin", origin)):
+            write_json(folder / name / f"{part}.json", content)
+        if name != "real-time":
+            largest = max(largest, *(file["bytes"] for file in files.values()))
+    return largest
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """{path: content} of all files below a folder, temporary ones too."""
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}

@@ -1,4 +1,4 @@
-"""Released models: which files they are, what their cards and checksums say, what names mean, and that wheels bring them."""
+"""The command `release`: which files it takes, what cards and checksums say, and that it does all or nothing."""
 
 import hashlib
 import json
@@ -6,64 +6,28 @@ import os
 import shutil
 import subprocess
 import sys
-import tarfile
-import zipfile
-from dataclasses import replace
-from functools import cache
 from pathlib import Path
 
-import onnx
 import pytest
-from exported import model_path, noise, student
+from exported import export_tree, tree
 
 from facedistill import cli
 from facedistill import release as module
 from facedistill.core.errors import InputError
 from facedistill.core.files import write_json
-from facedistill.core.paths import ROOT
-from facedistill.deploy.card import METRICS
 from facedistill.deploy.precision import PRECISIONS
-from facedistill.export import _described, build, write_model
 from facedistill.release import MAX_RELEASED_BYTES, NAMES, chosen, release, whole_folder
-from facedistill.runtime import Model, find_model, released
-from facedistill.runtime.released import RELEASED
 
 SMALL = [f"{{}}{precision}{kind}.onnx" for precision in ("", "-int8") for kind in ("", "-window")]
 LARGE = ["{}-float16.onnx", "{}-float16-window.onnx"]
-CORPUS = {"source": "vctk", "hours": 1.25, "speakers": 3, "languages": ["en"], "licences": ["CC BY 4.0"]}
-
-
-@cache
-def graphs(channels: int) -> dict[tuple[str, str], onnx.ModelProto]:
-    return build(student(channels=channels), iter([noise(1.0)]))
 
 
 @pytest.fixture
 def export(tmp_path, monkeypatch) -> Path:
-    """data/export as the stage writes it: untrained students, of which `real-time` is too large to be released in float32."""
-    facts, limit = Model(model_path()).facts, 0
-    for name in NAMES:
-        folder, files = tmp_path / "data" / "export" / name, {}
-        for (precision, kind), graph in graphs(24 if name == "real-time" else 8).items():
-            path = write_model(folder, graph, replace(facts, name=name, precision=precision, kind=kind))
-            files[path.name] = _described(path, graph, precision=precision, kind=kind)
-        summary = {"value": 0.5, "low": 0.25, "high": 0.75, "n": 77}
-        scores = {precision: dict.fromkeys(METRICS, summary) for precision in PRECISIONS}
-        tolerances = {"float32": 1e-5, "float16": 2e-3, "int8": 0.05}
-        write_json(folder / "files.json", files)
-        write_json(
-            folder / "quality.json", {"scores": scores, "tolerances": tolerances, "differences": dict.fromkeys(files, 1e-6)}
-        )
-        write_json(folder / "origin.json", {"n_parameters": 1234, "corpora": [CORPUS]})
-        if name != "real-time":
-            limit = max(limit, *(file["bytes"] for file in files.values()))
-    monkeypatch.setattr(module, "MAX_RELEASED_BYTES", limit)
-    return tmp_path / "data" / "export"
-
-
-def tree(folder: Path) -> dict[str, bytes]:
-    """{path: content} of all files below a folder, temporary ones too."""
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    """data/export with untrained students, of which `real-time` is too large to be released in float32."""
+    folder = tmp_path / "data" / "export"
+    monkeypatch.setattr(module, "MAX_RELEASED_BYTES", export_tree(folder, NAMES))
+    return folder
 
 
 # What is released -----------------------------------------------------------------------------------------------------
@@ -233,103 +197,3 @@ def test_the_command_tells_what_it_wrote(monkeypatch, capsys):
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert not ended.value.code and capsys.readouterr().out == "models/a: a.onnx, a-int8.onnx\n"
-
-
-# What names mean ------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def checkout(export, tmp_path, monkeypatch) -> Path:
-    """A checkout with models/ and data/export, in which one works."""
-    release(export, tmp_path / "models", results=tmp_path / "none.json")
-    monkeypatch.setattr(released, "RELEASED", tmp_path / "models")
-    monkeypatch.setattr(released, "DATA", tmp_path / "data")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def test_a_name_is_a_released_model_and_an_exported_one_is_a_path(checkout):
-    """Even where the pipeline has exported one of the same name, and where a file is called that."""
-    (checkout / "on-device").write_text("a file")
-    for name in ("on-device", "on-device-int8", "tiny-real-time"):
-        assert find_model(name) == checkout / "models" / name.removesuffix("-int8") / f"{name}.onnx"
-    exported = Path("data/export/on-device/on-device.onnx")
-    assert find_model(str(exported)) == exported and find_model("./on-device") == Path("on-device")
-
-
-def test_a_large_model_has_its_plain_name_too(checkout):
-    half = checkout / "models" / "real-time" / "real-time-float16.onnx"
-    assert find_model("real-time") == find_model("real-time-float16") == half
-    assert find_model("real-time-window", windows=True) == half.with_name("real-time-float16-window.onnx")
-    with pytest.raises(InputError, match="exported, so named by its path: .*export/real-time/real-time-int8.onnx$"):
-        find_model("real-time-int8")
-
-
-def test_an_unknown_name_is_told_what_there_is(checkout):
-    allowed = "on-device-int8, on-device, real-time-float16, tiny-real-time-int8, tiny-real-time, real-time"
-    for name in ("nope", "", "models", "on-device.onnx"):
-        with pytest.raises(InputError, match=f"^model '{name}': neither the file of one nor one of: {allowed}$"):
-            find_model(name)
-    with pytest.raises(InputError, match="^model 'on-device-window': "):
-        find_model("on-device-window")
-    assert find_model("on-device-window", windows=True).name == "on-device-window.onnx"
-
-
-def test_nothing_released_and_nothing_trained_is_one_line(tmp_path, monkeypatch):
-    monkeypatch.setattr(released, "RELEASED", tmp_path / "models")
-    monkeypatch.setattr(released, "DATA", tmp_path / "data")
-    assert released.released_models() == {}
-    with pytest.raises(InputError, match="^model 'tiny-real-time': neither .*: none is released here: .*`make repro`.*$"):
-        find_model("tiny-real-time")
-
-
-# Wheels, and the models of this repository ----------------------------------------------------------------------------
-
-
-def built(kind: str, source: Path, out: Path) -> Path:
-    """A source distribution or a wheel, with the tools of this environment."""
-    code = f"from setuptools import build_meta; build_meta.build_{kind}({str(out)!r})"
-    done = subprocess.run([sys.executable, "-c", code], cwd=source, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return next(path for path in out.iterdir() if path.suffix in (".gz", ".whl"))
-
-
-@pytest.mark.parametrize("with_models", [True, False])
-def test_a_wheel_brings_the_models(tmp_path, with_models):
-    """Built from a source distribution, as `uv build` does, and imported from where it was unpacked."""
-    source = tmp_path / "source"
-    shutil.copytree(ROOT / "src", source / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-    for name in ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
-    if with_models:
-        (source / "models" / "tiny").mkdir(parents=True)
-        shutil.copy(model_path(), source / "models" / "tiny")
-        (source / "models" / "checksums").write_text("")
-    with tarfile.open(built("sdist", source, tmp_path)) as packed:
-        packed.extractall(tmp_path / "unpacked", filter="data")
-    (unpacked,) = (tmp_path / "unpacked").iterdir()
-    (tmp_path / "wheels").mkdir()
-    with zipfile.ZipFile(built("wheel", unpacked, tmp_path / "wheels")) as wheel:
-        names = [name for name in wheel.namelist() if "released/" in name]
-        wheel.extractall(tmp_path / "site")
-    assert sorted(names) == (["facedistill/released/checksums", "facedistill/released/tiny/tiny.onnx"] if with_models else [])
-    code = "from facedistill.runtime import Model, find_model; path = find_model('tiny'); Model(path); print(path)"
-    environment = {"PYTHONPATH": str(tmp_path / "site"), "PATH": ""}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
-    if with_models:
-        assert done.stdout.strip() == str(tmp_path / "site" / "facedistill" / "released" / "tiny" / "tiny.onnx"), done.stderr
-    else:
-        assert "InputError: model 'tiny': neither the file of one nor one of: none is released here" in done.stderr
-
-
-@pytest.mark.skipif(not RELEASED.is_dir(), reason="models/: nothing is released yet")
-def test_the_models_of_this_repository_are_whole():
-    lines = [line.split("  ") for line in (RELEASED / "checksums").read_text().splitlines()]
-    files = {name for name in tree(RELEASED) if name.endswith(".onnx")}
-    assert {name for _, name in lines} == files and {path.name for path in RELEASED.iterdir()} == {"checksums", *NAMES}
-    for digest, name in lines:
-        card, path = (RELEASED / name).with_name("README.md").read_text(), RELEASED / name
-        assert hashlib.sha256(path.read_bytes()).hexdigest() == digest and digest in card
-        assert path.stat().st_size <= MAX_RELEASED_BYTES or "-float16" in path.name
-    for name in NAMES:
-        assert Model(find_model(name)).facts.name == name
