@@ -73,5 +73,6 @@ def limits_of(corpora: Sequence[Corpus]) -> str:
     if recorded:
         speakers = sum(corpus.speakers for corpus in recorded)
         heard.append(f"{hours[1]:.1f} h of recordings" + (f" by {speakers:,} speakers" if speakers else ""))
-    told = f"Trained on {' and '.join(heard) or 'nothing'}, with curves made by rule or by a teacher of such: no face was filmed."
+    curves = "with curves made by rule or by a teacher of such: none are of filmed faces."
+    told = f"Trained on {' and '.join(heard) or 'nothing'}, {curves}"
     return told if recorded else f"{told} No recording was heard: on real speech lips close less often than they should."
