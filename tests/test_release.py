@@ -14,7 +14,7 @@ from exported import export_tree, tree
 from facedistill import cli
 from facedistill import release as module
 from facedistill.core.errors import InputError
-from facedistill.core.files import write_json
+from facedistill.core.files import sha256, write_json
 from facedistill.deploy.precision import PRECISIONS
 from facedistill.release import MAX_RELEASED_BYTES, NAMES, chosen, release, whole_folder
 
@@ -86,9 +86,12 @@ def test_a_card_is_about_the_released_files_alone(export, tmp_path):
         assert "\n## Real speech\n\nNot measured.\n\n## Limits\n\nTrained on 1.2 h of recordings by 3 speakers" in card
 
 
-def test_cards_quote_what_was_measured_on_recordings(export, tmp_path):
+def test_cards_quote_what_was_measured_on_recordings(export, tmp_path, capsys):
+    hashes = {name: sha256(export / name / f"{name}.onnx") for name in NAMES}
     results = {
-        "tiny-real-time-int8": {"emu_ae": {"auc": 0.875, "n": 12}},
+        "on-device": {"sha256": "0" * 64, "mean": {"pbm": 0.456}},
+        "tiny-real-time": {"sha256": hashes["tiny-real-time"], "mean": {"n": 34, "auc": 0.75}},
+        "tiny-real-time-int8": {"sha256": None, "lag_ms": 10, "emu_ae": {"auc": 0.875, "n": 12}},
         "real-time": {"mean": {"pbm": 0.75}},
         "real-time-float16": {"mean": {"pbm": 0.625}},
         "real-time-int8": {"mean": {"pbm": 0.123}},
@@ -102,6 +105,8 @@ def test_cards_quote_what_was_measured_on_recordings(export, tmp_path):
         "| `real-time` | mean | 0.750 |\n| `real-time-float16` | mean | 0.625 |" in cards["real-time"]
         and "0.123" not in cards["real-time"]
     )
+    assert "| `tiny-real-time` | mean | 34 | 0.750 |" in cards["tiny-real-time"]
+    assert capsys.readouterr().err.startswith("release: on-device was measured with another file: not quoted; run ")
     assert "Not measured." in cards["on-device"] and not any("0.321" in card for card in cards.values())
     (tmp_path / "results.json").write_text("[]")
     with pytest.raises(InputError, match="results.json: not what the benchmark on recordings writes"):

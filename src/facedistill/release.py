@@ -6,12 +6,13 @@ Nothing is trained, converted or measured here: files are chosen by their size, 
 import hashlib
 import os
 import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from facedistill.core.errors import InputError
-from facedistill.core.files import read_json, write_text
+from facedistill.core.files import read_json, sha256, write_text
 from facedistill.core.paths import DATA, ROOT
 from facedistill.deploy.card import model_card, real_speech_section
 from facedistill.deploy.corpora import Corpus
@@ -102,7 +103,7 @@ def _release_student(source: Path, target: Path, measured: Mapping[str, Mapping]
         systems = [name.removesuffix(".onnx") for name, file in kept.items() if file["kind"] == STREAMING]
         _, facts = open_session(target / f"{systems[0]}.onnx")
         corpora = [Corpus(**corpus) for corpus in origin["corpora"]]
-        section = real_speech_section(measured, list(dict.fromkeys([source.name, *systems])))
+        section = real_speech_section(_quotable(measured, source, list(dict.fromkeys([source.name, *systems]))))
         card = model_card(facts, origin["n_parameters"], corpora, kept, _quality_of(quality, kept), section)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{source}: not what `facedistill export {source.name}` writes ({error!r}); run it again") from None
@@ -122,6 +123,18 @@ def _copy(source: Path, target: Path, file: Mapping) -> None:
     target.parent.mkdir(exist_ok=True)
     target.write_bytes(content)
     (Model if file["kind"] == STREAMING else open_session)(target)  # says so if it does not run
+
+
+def _quotable(measured: Mapping[str, Mapping], source: Path, systems: list[str]) -> dict[str, Mapping]:
+    """Those results of some systems that were measured with the very files of this export; others are told and left out."""
+    found = {system: measured[system] for system in systems if system in measured}
+    for system, entry in list(found.items()):
+        if entry.get("sha256") not in (None, sha256(source / f"{system}.onnx")):
+            print(
+                f"release: {system} was measured with another file: not quoted; run `facedistill benchmark`", file=sys.stderr
+            )
+            del found[system]
+    return found
 
 
 def _quality_of(quality: Mapping[str, Mapping], files: Mapping[str, Mapping]) -> dict[str, dict]:

@@ -117,17 +117,15 @@ def model_card(
     )
 
 
-def real_speech_section(results: Mapping[str, Mapping], systems: Sequence[str]) -> str:
-    """What the benchmark on recordings found for some systems.
+def real_speech_section(results: Mapping[str, Mapping]) -> str:
+    """What the benchmark on recordings found.
 
     Args:
         results: {system: {source of recordings: {metric of `REAL_METRICS`: a number, or value, low and high, or none}}}; other
-            systems and metrics may be among them.
-        systems: those of this card.
+            metrics and facts may be among them.
     """
     title = "## Real speech\n\n"
-    rows_of = {system: results.get(system, {}).items() for system in systems}
-    measured = [(system, *row) for system, rows in rows_of.items() for row in rows if isinstance(row[1], Mapping)]
+    measured = [(system, *row) for system, rows in results.items() for row in rows.items() if isinstance(row[1], Mapping)]
     if not measured:
         return f"{title}Not measured."
     metrics = [metric for metric in REAL_METRICS if any(metric in scores for *_, scores in measured)]
@@ -136,7 +134,10 @@ def real_speech_section(results: Mapping[str, Mapping], systems: Sequence[str]) 
         [f"`{system}`", source, *(_measured(scores.get(metric)) for metric in metrics)] for system, source, scores in measured
     ]
     lines = [heads, ["---"] * len(heads), *rows]
-    about = "On recordings with phone labels, which no model was trained on; a name without a precision is float32:\n\n"
+    about = (
+        "On recordings with phone labels, which no model was trained on, with 95 % intervals. A model without a precision is "
+        "float32;\n`mean` counts all sources alike, `weighted` by their p, b and m.\n\n"
+    )
     return title + about + "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
