@@ -130,9 +130,7 @@ def _quotable(measured: Mapping[str, Mapping], source: Path, systems: list[str])
     found = {system: measured[system] for system in systems if system in measured}
     for system, entry in list(found.items()):
         if entry.get("sha256") not in (None, sha256(source / f"{system}.onnx")):
-            print(
-                f"release: {system} was measured with another file: not quoted; run `facedistill benchmark`", file=sys.stderr
-            )
+            print(f"release: {system} was measured with another file: not quoted; run `facedistill benchmark`", file=sys.stderr)
             del found[system]
     return found
 
