@@ -242,6 +242,19 @@ def release() -> None:
 
 
 @app.command(rich_help_panel=REPRODUCE)
+def benchmark(
+    step: Annotated[
+        Literal["inventory", "animate", "score", "draw"] | None, typer.Argument(metavar="STEP", help="One alone; all, if none.")
+    ] = None,
+) -> None:
+    """Measure every model and every installed peer on recordings with timed phones: benchmarks/real_speech."""
+    from facedistill.real_speech.command import STEPS
+    from facedistill.real_speech.command import benchmark as run
+
+    run((step,) if step else STEPS)
+
+
+@app.command(rich_help_panel=REPRODUCE)
 def notebook(
     names: Annotated[list[str], typer.Argument(metavar="STEM...", help="Stems of notebooks/, or paths that end in .ipynb.")],
     normalize: Annotated[bool, typer.Option("--normalize", help="Only rewrite the sources in canonical form.")] = False,

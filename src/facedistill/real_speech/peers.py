@@ -1,0 +1,202 @@
+"""Other people's lip-sync tools, if they are installed: a command, or packages for browsers that `peers.mjs` runs in node.
+
+They are used as they come. A recording goes in at the rate that browsers play at, and shapes come out, which `visemes` turns
+into ARKit curves.
+"""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import scipy
+import soundfile as sf
+
+from facedistill.core.errors import InputError
+from facedistill.core.files import read_json, write_json
+from facedistill.face.curves import n_frames
+from facedistill.face.phones import VOWELS, phoneset_of, sounds, to_ipa
+from facedistill.real_speech import visemes
+from facedistill.real_speech.recordings import SILENCE, Recording, phone_class
+from facedistill.speech.audio import SAMPLE_RATE_HZ, read_audio
+
+PLAYED_RATE_HZ = 48_000
+ADAPTER = "peers.mjs"
+TIMEOUT_S = 3600
+CALIBRATION_POINTS = 12  # of each vowel, as uLipSync keeps
+CALIBRATION_RECORDINGS = 20
+MIN_VOWEL_S = 0.08  # shorter vowels are not said clearly
+
+
+@dataclass(frozen=True)
+class Peer:
+    """One tool.
+
+    Attributes:
+        package: of npm; empty for a command.
+        shapes: its vocabulary, see `visemes`.
+        calibrated: whether it must hear vowels first.
+    """
+
+    package: str
+    shapes: Mapping[str, Mapping[str, float]]
+    calibrated: bool = False
+
+
+PEERS = {
+    "headaudio": Peer("@met4citizen/headaudio", visemes.OCULUS),
+    "rhubarb": Peer("", visemes.RHUBARB),
+    "wawa-lipsync": Peer("wawa-lipsync", visemes.OCULUS),
+    "wlipsync": Peer("wlipsync", visemes.VOWELS, calibrated=True),
+}
+
+
+def version(name: str, folder: Path) -> str:
+    """The version of a peer.
+
+    Args:
+        name: of `PEERS`.
+        folder: holds node_modules.
+
+    Raises:
+        InputError: it is not installed.
+    """
+    package = PEERS[name].package
+    if not package:
+        if shutil.which(name) is None:
+            raise InputError(f"no command `{name}`")
+        return _run([name, "--version"]).strip().split()[-1]
+    described = folder / "node_modules" / package / "package.json"
+    if shutil.which("node") is None:
+        raise InputError("no command `node`")
+    if not described.is_file():
+        raise InputError(f"no package {package}; run `npm ci` in {folder.name}")
+    return str(read_json(described)["version"])
+
+
+def animate(
+    name: str, audios: Sequence[np.ndarray], *, fps: int, folder: Path, calibration: Sequence[Recording] = ()
+) -> list[np.ndarray]:
+    """The curves of recordings.
+
+    Args:
+        name: of `PEERS`.
+        audios: (S,) each, at 16 kHz.
+        fps: frames per second.
+        folder: holds the adapter and node_modules.
+        calibration: labelled recordings, never those that are tested on, for a peer that must be calibrated.
+
+    Returns:
+        (T, 52) float64 each, T = n_frames(S, fps).
+
+    Raises:
+        InputError: the tool failed, gave something else, or has nothing to be calibrated on.
+    """
+    peer = PEERS[name]
+    with TemporaryDirectory(prefix="facedistill-peers-") as scratch:
+        try:
+            if peer.package:
+                shares = _run_package(name, audios, fps, Path(scratch), folder, calibration)
+            else:
+                shares = [_run_rhubarb(audio, fps, Path(scratch) / "speech.wav") for audio in audios]
+            found = [visemes.curves_of(one, peer.shapes) for one in shares]
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{name}: gave no shapes that are known ({error!r})") from None
+    return [_of_length(curves, n_frames(len(audio), fps)) for curves, audio in zip(found, audios, strict=True)]
+
+
+def calibration_points(recording: Recording) -> list[tuple[float, str]]:
+    """(time in s, one of A E I O U or "-") of the clear vowels and the silences of a recording, in order of time."""
+    points = []
+    phoneset = phoneset_of(recording.row.phoneset)
+    for start_s, end_s, label in zip(recording.starts_s, recording.ends_s, recording.labels, strict=True):
+        if end_s - start_s >= MIN_VOWEL_S and (name := _cardinal(label, phoneset, recording.row.phoneset or "")):
+            points.append((float(start_s + end_s) / 2, name))
+    return points
+
+
+def _cardinal(label: str, phoneset: str, described: str) -> str | None:
+    """The nearest of five vowels."""
+    if phone_class(label, described) == SILENCE:
+        return "-"
+    try:
+        heard = sounds(to_ipa(label, phoneset))
+    except InputError:  # labels of an alphabet that is not known calibrate nothing
+        return None
+    if len(heard) != 1 or heard[0].letter not in VOWELS:
+        return None
+    openness, back, _ = VOWELS[heard[0].letter]
+    if openness >= 0.8:
+        return "A"
+    if 0.3 < back < 0.7:
+        return None
+    return ("I" if openness < 0.2 else "E") if back < 0.5 else ("U" if openness < 0.2 else "O")
+
+
+def _run_package(
+    name: str, audios: Sequence[np.ndarray], fps: int, scratch: Path, folder: Path, calibration: Sequence[Recording]
+) -> list[dict[str, np.ndarray]]:
+    def played(audio: np.ndarray, stem: str) -> str:
+        path = scratch / f"{stem}.f32"
+        scipy.signal.resample_poly(audio, PLAYED_RATE_HZ // SAMPLE_RATE_HZ, 1).astype("<f4").tofile(path)
+        return str(path)
+
+    heard = []
+    if PEERS[name].calibrated:
+        heard = _calibration(calibration[:CALIBRATION_RECORDINGS], played)
+        if not heard:
+            raise InputError(f"{name}: no labelled recordings to calibrate on")
+    job = {"rate_hz": PLAYED_RATE_HZ, "fps": fps, "calibration": heard, "out": str(scratch / "shapes.json")}
+    write_json(scratch / "job.json", job | {"recordings": [played(audio, f"{index}") for index, audio in enumerate(audios)]})
+    _run(["node", str(folder / ADAPTER), name, str(scratch / "job.json")])
+    return [
+        {shape: np.array(shares, np.float64) for shape, shares in one.items()}
+        for one in read_json(scratch / "shapes.json")["recordings"]
+    ]
+
+
+def _calibration(recordings: Sequence[Recording], played) -> list[dict]:
+    """At most `CALIBRATION_POINTS` of each vowel, from as few recordings as it takes."""
+    taken: dict[str, int] = {}
+    jobs = []
+    for number, recording in enumerate(recordings):
+        points = []
+        for time_s, name in calibration_points(recording):
+            if taken.get(name, 0) < CALIBRATION_POINTS:
+                taken[name] = taken.get(name, 0) + 1
+                points.append([time_s, name])
+        if points:
+            jobs.append({"recording": played(read_audio(recording.audio), f"calibration-{number}"), "points": points})
+    return jobs
+
+
+def _run_rhubarb(audio: np.ndarray, fps: int, path: Path) -> dict[str, np.ndarray]:
+    """The cues of Rhubarb's recogniser of sounds, which needs no language, held until the next."""
+    sf.write(path, np.clip(audio, -1, 1), SAMPLE_RATE_HZ, subtype="PCM_16")
+    cues = json.loads(_run(["rhubarb", "--quiet", "--exportFormat", "json", "--recognizer", "phonetic", str(path)]))["mouthCues"]
+    times_s = np.arange(n_frames(len(audio), fps)) / fps
+    shares = {shape: np.zeros(len(times_s)) for shape in visemes.RHUBARB}
+    for cue in cues:
+        shares[cue["value"]][(times_s >= cue["start"]) & (times_s < cue["end"])] = 1
+    return shares
+
+
+def _run(command: list[str]) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False, stdin=subprocess.DEVNULL)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise InputError(f"{command[0]}: cannot be run ({error})") from None
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if line.strip()]
+        told = next((line for line in lines if "rror" in line), lines[-1] if lines else "")
+        raise InputError(f"{' '.join(command[:3])}: failed with exit code {done.returncode} ({told.strip()})")
+    return done.stdout
+
+
+def _of_length(curves: np.ndarray, frames: int) -> np.ndarray:
+    """Cut, or held at the last frame."""
+    return np.pad(curves[:frames], ((0, max(frames - len(curves), 0)), (0, 0)), mode="edge")
