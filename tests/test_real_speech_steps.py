@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import yaml
 from dvc.repo import Repo
-from exported import export_tree
+from exported import export_tree, student
 from real_speech_tree import make_folder, make_tree, write_labels_as_curves
 from test_contract import PACKAGE, closure, lookup, subcommand
 
@@ -20,6 +20,8 @@ from facedistill.core.paths import ROOT
 from facedistill.deploy.card import real_speech_section
 from facedistill.formats import registry
 from facedistill.formats.animation import regular
+from facedistill.models.student import save_student
+from facedistill.models.teacher import build_teacher, save_teacher
 from facedistill.real_speech import animate as animate_module
 from facedistill.real_speech import command, peers
 from facedistill.real_speech.animate import animate
@@ -142,6 +144,27 @@ def test_curves_are_made_once_and_again_when_something_is_newer(tmp_path, monkey
     animate(settings, folder, read_inventory(settings, folder, **places))
     last = stamps(folder / "curves")
     assert all((last[name] != after[name]) == name.startswith("tiny/") for name in after)
+
+
+def test_networks_before_their_export_are_measured_too(tmp_path, smoke_params):
+    folder = make_folder(tmp_path, make_tree(tmp_path / "speech", n_test=1, n_train=1), variants=["paired-only"])
+    export_tree(tmp_path / "data" / "export", ["tiny"])
+    encoder = smoke_params.teach.encoder.model_copy(update={"source": "scratch"})
+    teach = smoke_params.teach.model_copy(update={"encoder": encoder})
+    save_teacher(build_teacher(teach).eval(), teach, tmp_path / "data" / "teach")
+    for place in ("distill/tiny", "ablate/paired-only"):
+        save_student(student(channels=8), tmp_path / "data" / place)
+    settings, places = load_settings(folder), {"data": tmp_path / "data", "released": tmp_path / "models"}
+    inventory(settings, folder, **places)
+    systems = read_inventory(settings, folder, **places)
+    names = ["teacher", "tiny", "tiny-float16", "tiny-int8", "tiny-torch", "paired-only", "amplitude-envelope"]
+    assert [system.name for system in systems] == names
+    animate(settings, folder, systems)
+    found = {name: registry.read(folder / f"curves/{name}/lab-test-0.csv") for name in names}
+    assert len({animation.times_s.tobytes() for animation in found.values()}) == 1
+    np.testing.assert_allclose(found["tiny"].weights, found["tiny-torch"].weights, atol=2e-5)
+    assert np.abs(found["tiny-int8"].weights - found["tiny-torch"].weights).max() > 1e-4
+    assert (found["paired-only"].weights == found["tiny-torch"].weights).all()
 
 
 def test_files_are_those_of_the_animate_command(tmp_path, monkeypatch):

@@ -136,6 +136,7 @@ function fft(re, im) {
 
 // Each: (job) => async (samples, push); `push` takes the shares of one frame.
 const PEERS = {
+  // As it is shipped, it never shows its viseme number 0, aa: it asks whether there is a number by whether it is true.
   async headaudio({ rate_hz, fps }) {
     const { HeadAudio } = await import("@met4citizen/headaudio/modules/headaudio.mjs");
     await import("@met4citizen/headaudio/modules/headworklet.mjs");

@@ -18,6 +18,12 @@ a source). Mean: over sources, each alike; weighted: by their /p b m/. Lag: the 
 {n_lag} labelled training recordings; all numbers are at lag 0 but those that say otherwise. In brackets: 95 % bootstrap intervals
 over recordings (speakers, where a source has several); a source of one recording adds none. Jitter at {fps} frames a second."""
 
+NOTES = {
+    "headaudio": "headaudio as it is shipped never shows its viseme aa, which keeps the mouth at the sound before.",
+    "rhubarb": "rhubarb uses its recogniser of sounds, which needs no language.",
+    "wlipsync": "wlipsync comes uncalibrated: it was given vowels and silences of the labelled training recordings.",
+}
+
 
 def draw(folder: Path) -> None:
     """Writes `tab6_real_speech` as .md and .csv and `fig6_real_speech` as .png and .svg.
@@ -50,6 +56,7 @@ def draw(folder: Path) -> None:
         ("Sources", _sources(sources)),
     ]
     below = "\n\n".join(f"## {title}\n\n{_markdown(frame)}" for title, frame in parts if len(frame))
+    below += "".join(f"\n\n{note}" for name, note in NOTES.items() if name in results)
     if details["skipped"]:
         below += "\n\nNot here: " + "; ".join(f"{name} ({why})" for name, why in details["skipped"].items()) + "."
     shown = tables.readable(results, details)
