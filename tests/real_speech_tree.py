@@ -1,16 +1,21 @@
-"""A small tree of labelled recordings, and the measures of the benchmark once more, as slowly and plainly as can be."""
+"""A small tree of labelled recordings, false peers, and the measures of the benchmark once more, as plainly as can be."""
 
 import json
+import os
 import re
+import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pytest
 import yaml
 
 from facedistill.face.arkit import CURVES
 from facedistill.formats import registry
 from facedistill.formats.animation import regular
+from facedistill.real_speech import peers
 from facedistill.real_speech.gaps import GAP, classes_at
 from facedistill.real_speech.recordings import OPENING, Recording
 from facedistill.real_speech.settings import FOLDER
@@ -84,6 +89,45 @@ def write_labels_as_curves(recordings: Sequence[Recording], out: Path, *, late_s
         times_s = np.arange(int(np.ceil(recording.row.duration_s * FPS))) / FPS
         opening = OPENING[classes_at(recording, times_s - late_s)]
         registry.write(out / f"{recording.name}.csv", regular(("jawOpen",), opening[:, None], FPS), kind="csv")
+
+
+RHUBARB = """#!{python}
+import json, sys
+if "--version" in sys.argv:
+    print("Rhubarb Lip Sync version 1.14.0")
+else:
+    cues = [("X", 0, 0.1), ("A", 0.1, 0.2), ("D", 0.2, 9)]
+    print(json.dumps({{"mouthCues": [{{"value": v, "start": s, "end": e}} for v, s, e in cues]}}))
+"""
+# Says "aa" from half a second on.
+WAWA = """
+const VISEMES = { sil: "viseme_sil", aa: "viseme_aa" };
+class Lipsync {
+  constructor() { this.analyser = new window.AudioContext().createAnalyser(); this.viseme = VISEMES.sil; }
+  processAudio() {
+    const bytes = new Uint8Array(this.analyser.frequencyBinCount);
+    this.analyser.getByteFrequencyData(bytes);
+    this.viseme = performance.now() >= 500 && bytes[40] > bytes[400] ? VISEMES.aa : VISEMES.sil;
+  }
+}
+module.exports = { Lipsync, VISEMES };
+"""
+
+
+def install_rhubarb(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = folder / "rhubarb"
+    folder.mkdir()
+    path.write_text(RHUBARB.format(python=sys.executable))
+    path.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+
+
+def install_package(folder: Path, name: str, code: str) -> None:
+    shutil.copy(FOLDER / peers.ADAPTER, folder)
+    package = folder / "node_modules" / name
+    package.mkdir(parents=True)
+    (package / "package.json").write_text(json.dumps({"name": name, "version": "9.9.9", "main": "index.cjs"}))
+    (package / "index.cjs").write_text(code)
 
 
 def naive_scores(manifest: Path, curves: Path, *, lag_s: float = 0.0) -> dict[str, dict[str, float]]:

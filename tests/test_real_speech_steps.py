@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import sys
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 import yaml
 from dvc.repo import Repo
 from exported import export_tree, student
-from real_speech_tree import make_folder, make_tree, write_labels_as_curves
+from real_speech_tree import install_rhubarb, make_folder, make_tree, write_labels_as_curves
 from test_contract import PACKAGE, closure, lookup, subcommand
 
 from facedistill import cli
@@ -31,44 +30,6 @@ from facedistill.real_speech.inventory import System, inventory, read_inventory
 from facedistill.real_speech.recordings import read_recordings
 from facedistill.real_speech.score import score, score_system
 from facedistill.real_speech.settings import FOLDER, load_settings
-
-RHUBARB = """#!{python}
-import json, sys
-if "--version" in sys.argv:
-    print("Rhubarb Lip Sync version 1.14.0")
-else:
-    cues = [("X", 0, 0.1), ("A", 0.1, 0.2), ("D", 0.2, 9)]
-    print(json.dumps({{"mouthCues": [{{"value": v, "start": s, "end": e}} for v, s, e in cues]}}))
-"""
-# Says "aa" from half a second on.
-WAWA = """
-const VISEMES = { sil: "viseme_sil", aa: "viseme_aa" };
-class Lipsync {
-  constructor() { this.analyser = new window.AudioContext().createAnalyser(); this.viseme = VISEMES.sil; }
-  processAudio() {
-    const bytes = new Uint8Array(this.analyser.frequencyBinCount);
-    this.analyser.getByteFrequencyData(bytes);
-    this.viseme = performance.now() >= 500 && bytes[40] > bytes[400] ? VISEMES.aa : VISEMES.sil;
-  }
-}
-module.exports = { Lipsync, VISEMES };
-"""
-
-
-def install_rhubarb(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = folder / "rhubarb"
-    folder.mkdir()
-    path.write_text(RHUBARB.format(python=sys.executable))
-    path.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
-
-
-def install_package(folder: Path, name: str, code: str) -> None:
-    shutil.copy(FOLDER / peers.ADAPTER, folder)
-    package = folder / "node_modules" / name
-    package.mkdir(parents=True)
-    (package / "package.json").write_text(json.dumps({"name": name, "version": "9.9.9", "main": "index.cjs"}))
-    (package / "index.cjs").write_text(code)
 
 
 def stamps(folder: Path) -> dict[str, int]:
@@ -235,54 +196,6 @@ def test_a_late_system_is_measured_with_and_without_its_lag(tmp_path):
     assert results["weighted"]["auc_at_lag"]["value"] == 1.0 > results["weighted"]["auc"]["value"] + 0.2
     assert results["weighted"]["pbm_at_lag"]["value"] == 1.0 and results["weighted"]["r_at_lag"]["value"] > 0.99
     assert details["languages"]["en"]["n"] == results["weighted"]["n"]
-
-
-# peers ----------------------------------------------------------------------------------------------------------------
-
-
-def test_rhubarb_holds_its_shapes(tmp_path, monkeypatch):
-    install_rhubarb(tmp_path / "bin", monkeypatch)
-    assert peers.version("rhubarb", tmp_path) == "1.14.0"
-    (curves,) = peers.animate("rhubarb", [np.zeros(16_000, np.float32)], fps=30, folder=tmp_path)
-    assert curves.shape == (30, 52)
-    assert (curves[:3] == 0).all() and (curves[3:6].max(axis=1) > 0).all() and (curves[6:] == curves[6]).all()
-
-
-@pytest.mark.skipif(shutil.which("node") is None, reason="no command `node`")
-def test_a_package_for_browsers_hears_sound_at_its_time(tmp_path):
-    install_package(tmp_path, "wawa-lipsync", WAWA)
-    assert peers.version("wawa-lipsync", tmp_path) == "9.9.9"
-    tone = (0.3 * np.sin(2 * np.pi * 940 * np.arange(16_000) / 16_000)).astype(np.float32)
-    spoken, silent = peers.animate("wawa-lipsync", [tone, np.zeros(8_000, np.float32)], fps=30, folder=tmp_path)
-    opened = spoken[:, 17] > 0  # jawOpen
-    assert spoken.shape == (30, 52) and silent.shape == (15, 52)
-    assert opened.tolist() == [False] * 15 + [True] * 15 and not silent.any()
-
-
-@pytest.mark.skipif(shutil.which("node") is None, reason="no command `node`")
-def test_a_tool_that_fails_is_one_line(tmp_path):
-    install_package(tmp_path, "wawa-lipsync", "throw new Error('broken');")
-    with pytest.raises(InputError, match="wawa-lipsync: failed with exit code 1 .*broken"):
-        peers.animate("wawa-lipsync", [np.zeros(8_000, np.float32)], fps=30, folder=tmp_path)
-
-
-def test_curves_that_end_early_are_held(tmp_path, monkeypatch):
-    monkeypatch.setattr(peers, "_run_package", lambda *_: [{"aa": np.linspace(0, 1, 20)}, {"aa": np.ones(99)}])
-    short, long = peers.animate("headaudio", [np.zeros(16_000, np.float32)] * 2, fps=30, folder=tmp_path)
-    assert short.shape == long.shape == (30, 52)
-    assert (short[20:] == short[19]).all() and short[19].max() > 0
-
-
-def test_calibration_takes_clear_vowels(tmp_path):
-    recording = read_recordings(make_tree(tmp_path), "train")[0]
-    points = peers.calibration_points(recording)
-    assert points == sorted(points) and {name for _, name in points} <= {"A", "E", "I", "O", "U", "-"}
-    said = {
-        (start + end) / 2: label for start, end, label in zip(recording.starts_s, recording.ends_s, recording.labels, strict=True)
-    }
-    assert [name for _, name in points] == [
-        {"a": "A", "E": "E", "i": "I", "O": "O", "#": "-"}[said[time]] for time, _ in points
-    ]  # fmt: skip
 
 
 # the pipeline ---------------------------------------------------------------------------------------------------------
