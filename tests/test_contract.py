@@ -170,7 +170,7 @@ def test_dependencies_on_other_students_are_those_of_the_parameters(path: Path):
     for name, item in declared["ablate"]["foreach"].items():
         variant = params.ablate.variants[name]
         assert item["student"] == variant.student
-        assert item["labels"] == ("data/prepare/manifest.jsonl" if variant.data == "paired" else "data/label")
+        assert item["labels"] == ("data/align/manifest.jsonl" if variant.data == "paired" else "data/label")
         # No variant depends on a student, so none may read one.
         assert variant.feature == 0 and (variant.data == "paired" or students[variant.student].start is None)
 
