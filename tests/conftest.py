@@ -1,5 +1,6 @@
 """Small corpora that the tests make: no test needs a download or anything outside the repository."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ def smoke_params() -> Params:
 
 @pytest.fixture
 def corpus_folder(tmp_path: Path) -> Path:
-    """data/prepare with three paired and two unlabelled utterances of tones; curves follow the tones' loudness."""
+    """data/prepare with three paired and two unlabelled utterances of tones, whose curves follow their loudness; and data/align."""
     folder, rng, rows, curves = tmp_path / "data" / "prepare", np.random.default_rng(0), [], {}
     for number, split in enumerate(["paired"] * 3 + ["unlabelled"] * 2):
         time_s = np.arange(int((1.5 + 0.3 * number) * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
@@ -37,4 +38,6 @@ def corpus_folder(tmp_path: Path) -> Path:
         )  # fmt: skip
     write_shard(folder / "curves/s.npz", curves)
     write_manifest(folder / "manifest.jsonl", rows)
+    beside = [replace(row, audio=f"../prepare/{row.audio}", curves=row.curves and f"../prepare/{row.curves}") for row in rows]
+    write_manifest(tmp_path / "data" / "align" / "manifest.jsonl", beside)
     return folder

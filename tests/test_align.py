@@ -132,7 +132,8 @@ def test_the_phone_model_learns_where_phones_are(smoke_params, data):
 
 
 @pytest.mark.parametrize(
-    "tag, name", [("de", "de"), ("en-GB", "en-gb"), ("en (L1 Mandarin)", "en-us"), ("zh", "cmn"), ("pt-BR", "pt-br"), ("nl_BE", "nl")]
+    "tag, name",
+    [("de", "de"), ("en-GB", "en-gb"), ("en (L1 Mandarin)", "en-us"), ("zh", "cmn"), ("pt-BR", "pt-br"), ("nl_BE", "nl")],
 )
 def test_languages_of_manifests_are_espeaks(tag, name):
     assert language_of(tag) == name

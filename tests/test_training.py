@@ -11,7 +11,7 @@ from facedistill.models.training import Run
 from facedistill.models.workers import CPU_WORKERS, workers
 
 SETTINGS = OptimizerParams(
-    batch_size=4, crop_s=1.0, learning_rate=1e-2, weight_decay=0.01, warmup_steps=5, clip_norm=1.0
+    precision="float32", batch_size=4, crop_s=1.0, learning_rate=1e-2, weight_decay=0.01, warmup_steps=5, clip_norm=1.0
 )  # fmt: skip
 
 
