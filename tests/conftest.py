@@ -21,7 +21,7 @@ def smoke_params() -> Params:
 
 @pytest.fixture
 def corpus_folder(tmp_path: Path) -> Path:
-    """data/prepare with three paired and two unlabelled utterances of tones, whose curves follow their loudness; and data/align."""
+    """data/prepare with three paired and two unlabelled utterances of tones, whose loudness moves curves; and data/align."""
     folder, rng, rows, curves = tmp_path / "data" / "prepare", np.random.default_rng(0), [], {}
     for number, split in enumerate(["paired"] * 3 + ["unlabelled"] * 2):
         time_s = np.arange(int((1.5 + 0.3 * number) * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ

@@ -21,7 +21,7 @@ TEXTS = ("Mom buys a big map.", "People hope for peace.", "My apple pie is warm.
 
 @pytest.fixture
 def data(corpus_folder, monkeypatch, tmp_path):
-    """data/prepare with the paired corpus of tones and, as recordings, a synthetic voice: transcribed, labelled, held out, tested."""
+    """data/prepare: paired tones, and a synthetic voice as recordings: transcribed, labelled, held out, tested."""
     monkeypatch.setattr(stage, "DATA", corpus_folder.parent)
     monkeypatch.setattr("facedistill.models.training.WORK", tmp_path / "work")
     rows = read_manifest(corpus_folder / "manifest.jsonl")

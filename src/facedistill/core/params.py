@@ -86,7 +86,7 @@ class SyntheticParams(Section):
 class RecordingsParams(Section):
     """Real recordings: a folder of audio, or a manifest in this project's format; null leaves them out.
 
-    Training recordings whose "source/speaker" or "source/id" matches a pattern of `held_out` are kept for choosing between models.
+    Training recordings whose "source/speaker" or "source/id" matches a pattern of `held_out` are kept for comparing models.
     """
 
     path: str | None

@@ -171,8 +171,9 @@ def align_phones(model: PhoneModel, audio: np.ndarray, labels: Sequence[str]) ->
         for frame in (span.start, span.end)
     ]
     phones: list[Phone] = []
+    previous = -1
     for owner, start_s, end_s in zip(owners, edges_s[::2], edges_s[1::2], strict=True):
-        if phones and owner == previous:
+        if owner == previous:
             phones[-1] = Phone(phones[-1].start_s, end_s, labels[owner])
         else:
             phones.append(Phone(start_s, end_s, labels[owner]))
