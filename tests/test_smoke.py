@@ -33,7 +33,7 @@ def scratch(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("smoke")
     copy_tree(folder)
     kill_in(folder, "teach")
-    assert list(stages(folder)) == ["prepare"]
+    assert list(stages(folder)) == ["prepare", "align"]
     return folder
 
 
