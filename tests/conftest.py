@@ -1,13 +1,12 @@
 """Small corpora that the tests make: no test needs a download or anything outside the repository."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 
-from facedistill.core.manifest import Utterance, write_manifest
+from facedistill.core.manifest import Utterance, seen_from, write_manifest
 from facedistill.core.params import Params
 from facedistill.core.paths import PROFILES
 from facedistill.face.curves import n_frames, write_shard
@@ -38,6 +37,5 @@ def corpus_folder(tmp_path: Path) -> Path:
         )  # fmt: skip
     write_shard(folder / "curves/s.npz", curves)
     write_manifest(folder / "manifest.jsonl", rows)
-    beside = [replace(row, audio=f"../prepare/{row.audio}", curves=row.curves and f"../prepare/{row.curves}") for row in rows]
-    write_manifest(tmp_path / "data" / "align" / "manifest.jsonl", beside)
+    write_manifest(tmp_path / "data" / "align" / "manifest.jsonl", [seen_from(row, "../prepare") for row in rows])
     return folder

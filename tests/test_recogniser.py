@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torchaudio.functional import forced_align
 from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
 
 from facedistill.core.errors import InputError
@@ -85,8 +86,6 @@ def test_the_path_is_the_best_one(seed, labels, spare):
     assert starts == sorted(starts) and all(phone.start_s < phone.end_s for phone in found.phones)
     # confidence is over the frames of phones alone, so the whole path is scored here by its own frames
     tokens = [PHONE_CLASS[label] for label in labels]
-    from torchaudio.functional import forced_align
-
     path, scores = forced_align(oracle.scores[None], torch.tensor([tokens], dtype=torch.int32), blank=oracle.blank)
     assert [token for token, _ in groupby(path[0].tolist()) if token != oracle.blank] == tokens
     assert scores.sum().item() == pytest.approx(best_path(oracle.scores.numpy(), tokens, oracle.blank), rel=1e-4)

@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
 from facedistill.core.files import atomic_path, write_json
-from facedistill.core.manifest import Utterance, read_manifest, select, write_manifest
+from facedistill.core.manifest import Utterance, read_manifest, seen_from, select, write_manifest
 from facedistill.core.params import AlignParams, Params
 from facedistill.core.paths import DATA
 from facedistill.face.curves import write_shard
@@ -65,7 +65,7 @@ def align(params: Params) -> None:
     work = work_folder("align", settings=f"{params.seed}{params.align.model_dump_json()}", inputs=[folder / "manifest.jsonl"])
     timed, summary = _timed(params, folder, select(rows, "paired"), heard, tests, work)
     shutil.rmtree(out, ignore_errors=True)
-    others = [_beside(row) for row in select(rows, "paired", "unlabelled") if row.id not in timed]
+    others = [seen_from(row, "../prepare") for row in select(rows, "paired", "unlabelled") if row.id not in timed]
     write_json(out / "summary.json", summary)
     write_manifest(out / "manifest.jsonl", others + _write_recordings(folder, out, heard, timed, params))
     shutil.rmtree(work, ignore_errors=True)
@@ -142,10 +142,11 @@ def _align_all(model: PhoneModel, folder: Path, spoken: dict[Utterance, list[str
 
 def _boundaries(model: PhoneModel, folder: Path, checks: dict[Utterance, list[str]]) -> dict[str, dict[str, float | int]]:
     """Boundary errors against the labels of test recordings, by source: number, median and 90th percentile in ms."""
-    errors: dict[str, list[np.ndarray]] = {}
-    for row, alignment in _align_all(model, folder, checks, "measure alignments").items():
-        (source, phones), *_ = [(check.source, check.phones) for check in checks if check.id == row]
-        errors.setdefault(source, []).append(boundary_errors_ms(alignment.phones, read_phones(folder / phones)))
+    found, errors = _align_all(model, folder, checks, "measure alignments"), {}
+    for row in checks:
+        if row.id in found:
+            trusted = read_phones(folder / row.phones)
+            errors.setdefault(row.source, []).append(boundary_errors_ms(found[row.id].phones, trusted))
     pooled = {source: np.abs(np.concatenate(values)) for source, values in errors.items()}
     return {
         source: {
@@ -158,12 +159,6 @@ def _boundaries(model: PhoneModel, folder: Path, checks: dict[Utterance, list[st
 def _quantiles(found: dict[str, Alignment]) -> dict[str, float]:
     values = [alignment.confidence for alignment in found.values()] or [0.0]
     return {f"p{share}": round(float(np.percentile(values, share)), 3) for share in (5, 25, 50, 75, 95)}
-
-
-def _beside(row: Utterance) -> Utterance:
-    """A row of data/prepare as seen from data/align."""
-    paths = {name: getattr(row, name) for name in ("audio", "phones", "curves")}
-    return replace(row, **{name: path and f"../prepare/{path}" for name, path in paths.items()})
 
 
 def _write_recordings(

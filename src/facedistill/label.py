@@ -7,7 +7,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from facedistill.core.errors import InputError
-from facedistill.core.manifest import Utterance, read_manifest, select, write_manifest
+from facedistill.core.manifest import Utterance, read_manifest, seen_from, select, write_manifest
 from facedistill.core.params import Params
 from facedistill.core.paths import DATA
 from facedistill.face.curves import write_shard
@@ -32,7 +32,7 @@ def label(params: Params) -> None:
     chosen = select(read_manifest(corpus / "manifest.jsonl"), *params.label.splits)
     if not chosen:
         raise InputError(f"label.splits: {list(params.label.splits)} hold no utterances in {corpus / 'manifest.jsonl'}")
-    kept = [_beside(row) for row in chosen if params.label.keep_paired and row.split == "paired"]
+    kept = [seen_from(row, "../align") for row in chosen if params.label.keep_paired and row.split == "paired"]
     rows = [row for row in chosen if not params.label.keep_paired or row.split != "paired"]
     teacher = load_teacher(DATA / "teach").to(device())
     inputs = [corpus / "manifest.jsonl", DATA / "teach" / "model.safetensors"]
@@ -46,11 +46,6 @@ def label(params: Params) -> None:
     write_manifest(work / "manifest.jsonl", kept + labelled)
     shutil.rmtree(out, ignore_errors=True)
     shutil.move(work, out)
-
-
-def _beside(row: Utterance) -> Utterance:
-    """A row of data/align as seen from data/label."""
-    return replace(row, **{name: f"../align/{getattr(row, name)}" for name in ("audio", "phones", "curves")})
 
 
 def _label_shard(

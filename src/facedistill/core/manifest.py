@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from facedistill.core.errors import InputError
@@ -70,3 +70,9 @@ def write_manifest(path: Path, utterances: Iterable[Utterance]) -> None:
 def select(utterances: Iterable[Utterance], *splits: str) -> list[Utterance]:
     """The utterances of the given splits, in manifest order."""
     return [utterance for utterance in utterances if utterance.split in splits]
+
+
+def seen_from(utterance: Utterance, folder: str) -> Utterance:
+    """An utterance as seen from elsewhere: its paths go through `folder`, which leads from there to its manifest's."""
+    paths = {name: getattr(utterance, name) for name in ("audio", "phones", "curves")}
+    return replace(utterance, **{name: path and f"{folder}/{path}" for name, path in paths.items()})

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from transformers import HubertConfig, HubertModel
+from transformers import HubertConfig, HubertModel, PretrainedConfig
 
 from facedistill.core.errors import InputError
 from facedistill.core.params import POSITION_GROUPS, EncoderParams
@@ -95,6 +95,14 @@ def normalise_level(audio: Tensor) -> Tensor:
     return audio * (TARGET_RMS / rms.clamp(min=SILENCE_RMS))
 
 
+def receptive_field_samples(config: PretrainedConfig) -> int:
+    """What one frame of a HuBERT's or Wav2Vec2's convolutions sees."""
+    field = 1
+    for kernel, stride in zip(reversed(config.conv_kernel), reversed(config.conv_stride), strict=True):
+        field = (field - 1) * stride + kernel
+    return field
+
+
 def encode_at(encoder: HubertModel, audio: Tensor, times_s: Tensor) -> Tensor:
     """Encodes audio and interpolates the features linearly to the wanted times.
 
@@ -107,10 +115,7 @@ def encode_at(encoder: HubertModel, audio: Tensor, times_s: Tensor) -> Tensor:
     """
     hidden = encoder(normalise_level(audio)).last_hidden_state  # (B, L, C)
     hop = math.prod(encoder.config.conv_stride)
-    field = 1
-    for kernel, stride in zip(reversed(encoder.config.conv_kernel), reversed(encoder.config.conv_stride), strict=True):
-        field = (field - 1) * stride + kernel
-    position = ((times_s * SAMPLE_RATE_HZ - field / 2) / hop).clamp(0, hidden.shape[1] - 1)
+    position = ((times_s * SAMPLE_RATE_HZ - receptive_field_samples(encoder.config) / 2) / hop).clamp(0, hidden.shape[1] - 1)
     low = position.floor().long()
     high = (low + 1).clamp(max=hidden.shape[1] - 1)
     return torch.lerp(hidden[:, low], hidden[:, high], (position - low).to(hidden)[None, :, None])

@@ -23,6 +23,7 @@ from facedistill.core.files import read_json
 from facedistill.core.paths import ROOT
 from facedistill.face.phones import Phone, sounds
 from facedistill.models.dataset import N_PHONE_CLASSES, PHONE_CLASS, SILENCE
+from facedistill.models.encoder import normalise_level, receptive_field_samples
 from facedistill.models.filterbank import HOP_SAMPLES, KERNEL_SAMPLES, Block, Filterbank
 from facedistill.speech.audio import SAMPLE_RATE_HZ
 from facedistill.speech.espeak import PLOSIVE_STARTS, STRESS_MARKS
@@ -30,7 +31,6 @@ from facedistill.speech.espeak import PLOSIVE_STARTS, STRESS_MARKS
 FILTERS = 80
 DILATIONS = (1, 2, 4, 8, 16)
 MAX_PAUSE_S = 0.05  # shorter silences between phones are closures or doubt: they belong to the phones beside them
-TARGET_RMS, SILENCE_RMS = 0.1, 1e-3
 MIN_SAMPLES = KERNEL_SAMPLES + 4 * HOP_SAMPLES
 
 
@@ -100,10 +100,7 @@ class HubRecogniser:
         config = self.network.config
         self.blank = config.pad_token_id
         self.hop_samples = math.prod(config.conv_stride)
-        field = 1
-        for kernel, stride in zip(reversed(config.conv_kernel), reversed(config.conv_stride), strict=True):
-            field = (field - 1) * stride + kernel
-        self.offset_samples = (field - self.hop_samples) // 2
+        self.offset_samples = (receptive_field_samples(config) - self.hop_samples) // 2
 
     @torch.inference_mode()
     def log_probabilities(self, audio: np.ndarray) -> Tensor:
@@ -130,9 +127,7 @@ def _vocabulary(where: str) -> Path:
 
 def _levelled(audio: np.ndarray) -> Tensor:
     """(S,) -> (1, S') at one loudness, long enough for a frame."""
-    rms = max(float(np.sqrt(np.mean(np.square(audio, dtype=np.float64)))), SILENCE_RMS)
-    padded = np.pad(audio, (0, max(0, MIN_SAMPLES - len(audio))))
-    return torch.from_numpy(padded * np.float32(TARGET_RMS / rms))[None]
+    return normalise_level(torch.from_numpy(np.pad(audio, (0, max(0, MIN_SAMPLES - len(audio)))))[None])
 
 
 @dataclass(frozen=True)
