@@ -1,9 +1,23 @@
 """The benchmark runs, and compares what is equal; how fast it is, is measured on a quiet machine."""
 
+import importlib.util
 import subprocess
 import sys
 
+import pytest
+import torch
+import yaml
+from real_speech_tree import make_tree
+
 from facedistill.core.paths import ROOT
+from facedistill.models.student import Student, StudentConfig
+from facedistill.real_speech.recordings import read_recordings
+from facedistill.real_speech.settings import load_settings
+
+SPEC = importlib.util.spec_from_file_location("what_works", ROOT / "benchmarks" / "what_works.py")
+what_works = importlib.util.module_from_spec(SPEC)
+sys.modules[SPEC.name] = what_works  # dataclasses look their module up
+SPEC.loader.exec_module(what_works)
 
 
 def test_training_throughput_runs_and_checks_that_both_ways_agree():
@@ -11,3 +25,30 @@ def test_training_throughput_runs_and_checks_that_both_ways_agree():
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "on-device" in done.stdout and "small" in done.stdout
+
+
+@pytest.mark.parametrize("name", what_works.CHANGES)
+def test_a_change_changes_what_it_says_and_nothing_else(name):
+    values = yaml.safe_load((ROOT / "profiles" / "release.yaml").read_text())
+    change = what_works.CHANGES[name]
+    before, after = what_works.changed(values, {}).model_dump(), what_works.changed(values, change.set).model_dump()
+    differing = set(paths_that_differ(before, after))
+    assert differing == set(change.set)
+    assert change.student in before["distill"]["students"]
+
+
+def paths_that_differ(one, other, path=""):
+    if isinstance(one, dict):
+        for key in one:
+            yield from paths_that_differ(one[key], other[key], f"{path}.{key}" if path else key)
+    elif one != other:
+        yield path
+
+
+def test_a_student_is_measured_and_shown(tmp_path):
+    recordings = read_recordings(make_tree(tmp_path), "test")
+    torch.manual_seed(0)
+    student = Student(StudentConfig(channels=8, past_ms=256, future_ms=256)).eval()
+    row = what_works.row_of("x", what_works.measure(student, recordings, load_settings().model_copy(update={"bootstrap": 5})))
+    assert row["change"] == "x" and 0 <= float(row["AUC, mean of sources"]) <= 1
+    assert all(value not in ("", "nan") for value in row.values())

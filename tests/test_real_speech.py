@@ -82,7 +82,7 @@ def test_an_independent_scorer_agrees(tmp_path, manifest, levels):
         ("F", "arpabet", "labiodental"), ("AA1", "MFA IPA/arpabet", "vowel"), ("ay", "arpabet", "vowel"), ("aj", "IPA", "vowel"),
         ("ng", "arpabet", "other"), ("O", "MRPA/SAMPA", "vowel"), ("Q", "SAMPA", "vowel"),
         ("Q", "IPA", "other"), ("@", "SAMPA", "vowel"),
-        ("a~", "SAMPA", "vowel"), ("h", "", "other"), ("pf", "IPA", "other"),
+        ("ˈaɪ", "ipa", "vowel"), ("ˈp", "ipa", "bilabial"), ("a~", "SAMPA", "vowel"), ("h", "", "other"), ("pf", "IPA", "other"),
     ],
 )  # fmt: skip
 def test_phones_are_classed_by_their_labels(label, phoneset, expected):

@@ -22,8 +22,8 @@ class Oracle:
 
     blank, hop_samples, offset_samples = PHONE_CLASS[SILENCE], HOP_SAMPLES, 0
 
-    def __init__(self, scores: torch.Tensor) -> None:
-        self.scores = scores.log_softmax(dim=1)
+    def __init__(self, scores: torch.Tensor, states: int = 1) -> None:
+        self.scores, self.states = scores.log_softmax(dim=1), states
 
     def log_probabilities(self, audio: np.ndarray) -> torch.Tensor:
         return self.scores
@@ -91,6 +91,32 @@ def test_the_path_is_the_best_one(seed, labels, spare):
     assert scores.sum().item() == pytest.approx(best_path(oracle.scores.numpy(), tokens, oracle.blank), rel=1e-4)
     voiced = path[0] != oracle.blank
     assert found.confidence == pytest.approx(scores[0][voiced].mean().exp().item(), rel=1e-5)
+
+
+@given(st.integers(0, 2**31), st.lists(st.sampled_from("pam"), min_size=1, max_size=4), st.integers(0, 12))
+def test_no_phone_is_shorter_than_its_states_and_the_path_is_the_best_of_those(seed, labels, spare):
+    n_frames = 3 * len(labels) + spare
+    noise = np.random.default_rng(seed).normal(0, 3, (n_frames, N_PHONE_CLASSES)).astype(np.float32)
+    oracle = Oracle(torch.from_numpy(noise), states=3)
+    found = align_phones(oracle, audio_of(n_frames), labels)
+    assert [phone.label for phone in found.phones] == labels
+    lengths = [round((phone.end_s - phone.start_s) * SAMPLE_RATE_HZ / HOP_SAMPLES) for phone in found.phones]
+    assert min(lengths) >= 3
+    # three tokens that score alike stand for each phone, none equal to the next, so that no blank has to part them
+    scores = oracle.scores.numpy()
+    chain = [PHONE_CLASS[label] + state * scores.shape[1] for label in labels for state in range(3)]
+    path, path_scores = forced_align(
+        torch.from_numpy(np.tile(scores, 3))[None], torch.tensor([chain], dtype=torch.int32), blank=oracle.blank
+    )
+    assert path_scores.sum().item() == pytest.approx(best_path(np.tile(scores, 3), chain, oracle.blank), rel=1e-4)
+    assert found.confidence == pytest.approx(path_scores[path != oracle.blank].mean().exp().item(), rel=1e-5)
+
+
+def test_a_recording_too_short_for_all_states_is_aligned_with_fewer():
+    frames = ["a", "m", "i"]
+    oracle = certain(frames)
+    oracle.states = 3
+    assert [phone.label for phone in align_phones(oracle, audio_of(3), frames).phones] == frames
 
 
 @pytest.mark.parametrize("labels, n_frames", [([], 10), (["a"] * 6, 10), (["m", "a"], 1)])

@@ -64,6 +64,32 @@ def test_two_workers_make_the_step_of_the_whole_batch(tmp_path):
         assert all(torch.equal(own, other) for other in copies)
 
 
+def test_batch_normalisation_settles_for_the_last_steps(tmp_path):
+    run = a_run(tmp_path)
+    replicas = run._replicas()
+    modes = []
+    for step in range(run.steps):
+        run._set_mode(replicas, step)
+        modes.append([replica[1].training for replica in replicas])
+        assert all(replica.training and replica[0].training for replica in replicas)
+    n_free = round(run.steps * (1 - training.SETTLED_RATIO))
+    assert modes == [[True] * len(replicas)] * n_free + [[False] * len(replicas)] * (run.steps - n_free)
+
+
+def test_settled_statistics_stay_and_are_those_of_every_worker(tmp_path):
+    run = a_run(tmp_path)
+    replicas = run._replicas()
+    optimizer = torch.optim.SGD(run.module.parameters(), lr=0.1)
+    schedule = torch.optim.lr_scheduler.ConstantLR(optimizer, 1.0)
+    means = []
+    with workers() as pool:
+        for step in (0, run.steps - 2, run.steps - 1):
+            run._step(step, replicas, pool, optimizer, schedule)
+            means.append([replica[1].running_mean.clone() for replica in replicas])
+    assert torch.equal(means[1][0], means[2][0]) and not torch.equal(means[0][0], torch.zeros(8))
+    assert all(torch.equal(mean, others[0]) for others in means for mean in others)
+
+
 @pytest.mark.parametrize("dies_at", [1, 17, 29])
 def test_a_killed_run_resumes_to_the_same_weights(tmp_path, monkeypatch, dies_at):
     unbroken = a_run(tmp_path / "whole")

@@ -38,6 +38,7 @@ class PhoneModel(Protocol):
     """What `align_phones` needs of a model."""
 
     blank: int
+    states: int  # frames that a phone takes at least
     hop_samples: int
     offset_samples: int  # of the border before frame 0
 
@@ -52,6 +53,7 @@ class Recogniser(nn.Module):
     """Our own phone model: a learnable filterbank and dilated convolutions on its 16 ms grid."""
 
     blank = PHONE_CLASS[SILENCE]
+    states = 3  # 48 ms: else what the model does not recognise is squeezed into single frames
     hop_samples = HOP_SAMPLES
     offset_samples = HOP_SAMPLES // 2  # frame l is centred on sample 256 l + 256
 
@@ -80,6 +82,8 @@ class Recogniser(nn.Module):
 
 class HubRecogniser:
     """A CTC model of `transformers` with espeak-ng's phones as its vocabulary."""
+
+    states = 1  # CTC spikes: it says each phone once and blank around it
 
     def __init__(self, source: str) -> None:
         """Loads a hub id or a local folder with a Wav2Vec2 CTC checkpoint and its vocab.json.
@@ -154,17 +158,14 @@ def align_phones(model: PhoneModel, audio: np.ndarray, labels: Sequence[str]) ->
         tokens += known
         owners += [owner] * len(known)
     scores = model.log_probabilities(audio)
-    repeats = sum(one == other for one, other in pairwise(tokens))
-    if not tokens or len(tokens) + repeats > len(scores):
+    states = next((n for n in range(model.states, 0, -1) if _n_frames(tokens, n) <= len(scores)), 0)
+    if not tokens or not states:
         return None
-    path, path_scores = forced_align(scores[None], torch.tensor([tokens], dtype=torch.int32), blank=model.blank)
-    spans = merge_tokens(path[0], path_scores[0], blank=model.blank)
-    voiced = path[0] != model.blank
-    edges_s = [
-        ((frame * model.hop_samples + model.offset_samples) / SAMPLE_RATE_HZ)
-        for span in spans
-        for frame in (span.start, span.end)
-    ]
+    path, path_scores = _viterbi(scores, tokens, model.blank, states)
+    spans = merge_tokens(path, path_scores, blank=model.blank)
+    voiced = path != model.blank
+    frames = [frame for first in range(0, len(spans), states) for frame in (spans[first].start, spans[first + states - 1].end)]
+    edges_s = [(frame * model.hop_samples + model.offset_samples) / SAMPLE_RATE_HZ for frame in frames]
     phones: list[Phone] = []
     previous = -1
     for owner, start_s, end_s in zip(owners, edges_s[::2], edges_s[1::2], strict=True):
@@ -173,8 +174,23 @@ def align_phones(model: PhoneModel, audio: np.ndarray, labels: Sequence[str]) ->
         else:
             phones.append(Phone(start_s, end_s, labels[owner]))
         previous = owner
-    confidence = float(path_scores[0][voiced].mean().exp())
+    confidence = float(path_scores[voiced].mean().exp())
     return Alignment(_without_short_pauses(phones, len(audio) / SAMPLE_RATE_HZ), confidence)
+
+
+def _n_frames(tokens: Sequence[int], states: int) -> int:
+    """The fewest frames that an alignment takes: CTC wants a blank between equal tokens, which states are but where there is one."""
+    repeats = sum(one == other for one, other in pairwise(tokens)) if states == 1 else 0
+    return states * len(tokens) + repeats
+
+
+def _viterbi(scores: Tensor, tokens: Sequence[int], blank: int, states: int) -> tuple[Tensor, Tensor]:
+    """The best path (L,) through (L, N) scores, each token a row of `states` tokens that score alike, and the scores along it."""
+    n_tokens = scores.shape[1]
+    copies = scores.repeat(1, states)
+    chain = [token + n_tokens * state for token in tokens for state in range(states)]
+    path, path_scores = forced_align(copies[None], torch.tensor([chain], dtype=torch.int32), blank=blank)
+    return path[0], path_scores[0]
 
 
 def _without_short_pauses(phones: list[Phone], duration_s: float) -> list[Phone]:

@@ -31,6 +31,9 @@ from facedistill.models.workers import CPU_WORKERS, device, workers
 CHECKPOINT_EVERY_S = 20.0
 LOG_EVERY_STEPS = 10
 KEY_LETTERS = 16
+# Batches differ much in level, and one crop of silence moves the statistics of a whole batch: the last steps keep the running
+# statistics of batch normalisation, so that weights settle on what they will be used with.
+SETTLED_RATIO = 0.4
 
 
 def work_folder(stage: str, *, settings: str, inputs: list[Path]) -> Path:
@@ -75,7 +78,6 @@ class Run:
         )
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
         first, log = self._restore(optimizer, schedule)
-        self.module.train()
         replicas = self._replicas()
         saved = time.monotonic()
         with (
@@ -99,6 +101,15 @@ class Run:
         """Removes the resumable state; call once the results are on disk."""
         shutil.rmtree(self.work, ignore_errors=True)
 
+    def _set_mode(self, replicas: Sequence[nn.Module], step: int) -> None:
+        """Training mode, with batch normalisation in the mode of use for the last `SETTLED_RATIO` of the steps."""
+        settled = step >= round(self.steps * (1 - SETTLED_RATIO))
+        for replica in replicas:
+            replica.train()
+            for layer in replica.modules():
+                if isinstance(layer, nn.BatchNorm1d):
+                    layer.train(not settled)
+
     def _step(
         self,
         step: int,
@@ -107,6 +118,7 @@ class Run:
         optimizer: torch.optim.Optimizer,
         schedule: torch.optim.lr_scheduler.LRScheduler,
     ) -> dict[str, float]:
+        self._set_mode(replicas, step)
         n_crops = self.optimizer.batch_size // len(replicas)
         rngs = [np.random.default_rng([self.seed, step, worker]) for worker in range(len(replicas))]
         results = list(pool.map(self._gradients, replicas, [n_crops] * len(replicas), rngs))
@@ -115,10 +127,9 @@ class Run:
         nn.utils.clip_grad_norm_(self.module.parameters(), self.optimizer.clip_norm)
         optimizer.step()
         schedule.step()
-        with torch.no_grad():
-            for replica in replicas[1:]:
-                for own, shared in zip(replica.parameters(), self.module.parameters(), strict=True):
-                    own.copy_(shared)
+        state = self.module.state_dict()
+        for replica in replicas[1:]:
+            replica.load_state_dict(state)
         return {name: sum(terms[name] for terms, _ in results) / len(results) for name in results[0][0]}
 
     def _gradients(

@@ -16,6 +16,7 @@ from facedistill.core.errors import InputError
 from facedistill.core.manifest import Utterance, read_manifest
 from facedistill.face.phones import read_phones
 from facedistill.measure.closures import PHONE_OPENING
+from facedistill.speech.espeak import STRESS_MARKS
 
 SILENCE, BILABIAL, LABIODENTAL, OTHER, VOWEL = CLASSES = ("silence", "bilabial", "labiodental", "other", "vowel")
 OPENING = np.array([PHONE_OPENING[name] for name in CLASSES])  # of each class, 0 closed to 1 open
@@ -102,7 +103,8 @@ def phone_class(label: str, phoneset: str) -> str:
         phoneset: the manifest's words for the alphabet: with "arpabet" or "cmu" in it vowels are ARPAbet's; with "IPA" in it V, Q
             and digits are no vowels.
     """
-    lower = label.strip().lower()
+    label = label.strip().lstrip(STRESS_MARKS)
+    lower = label.lower()
     if lower in SILENT_LABELS:
         return SILENCE
     bare = re.sub(r"[0-9ˈˌ]+$", "", lower)

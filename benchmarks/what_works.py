@@ -1,0 +1,168 @@
+"""What works on real speech: small students that differ by one change each, measured on recordings of held-out training speakers.
+
+Run `python benchmarks/what_works.py` after `facedistill align` with `prepare.recordings.path`; `params.yaml` is the baseline.
+Every student is trained on paired data alone, so that no teacher is needed and one change is one short run. Prints a Markdown
+table and writes it to benchmarks/what_works.md and .csv. Stopped, it goes on where it was. No test recording takes part.
+"""
+
+import argparse
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from facedistill.core.errors import InputError
+from facedistill.core.files import read_json, write_json, write_text
+from facedistill.core.manifest import Utterance, read_manifest, seen_from, select, write_manifest
+from facedistill.core.params import Params
+from facedistill.core.paths import DATA, PARAMS, ROOT
+from facedistill.distill import Recipe, train_student
+from facedistill.face.arkit import CURVES
+from facedistill.models.student import Student, load_student
+from facedistill.models.workers import workers
+from facedistill.real_speech.conditions import conditions_of, degraded, quiet_sounds
+from facedistill.real_speech.gaps import MM_PER_UNIT, Scores, lip_gap
+from facedistill.real_speech.gaps import score as score_one
+from facedistill.real_speech.names import MEAN, WEIGHTED
+from facedistill.real_speech.pooled import table_of
+from facedistill.real_speech.recordings import Recording, read_recordings
+from facedistill.real_speech.score import rounded
+from facedistill.real_speech.settings import Settings, load_settings
+from facedistill.real_speech.tables import text
+from facedistill.speech.audio import read_audio
+from facedistill.speech.recordings import HELD_OUT
+from facedistill.speech.synthetic import SOURCE
+
+STAGE = "what-works"
+TABLE = ROOT / "benchmarks" / "what_works"
+STEPS = 2500
+CONDITIONS = ("level-30db", "noise-snr10db", "telephone")
+METRICS = {"auc": "AUC", "pbm": "PBM", "r": "r"}
+SOUNDS = ("silence", "room-50dbfs")
+
+
+@dataclass(frozen=True)
+class Change:
+    """One difference from the baseline.
+
+    Attributes:
+        set: {dotted key of params.yaml: value}.
+        keep: which of the paired utterances are trained on.
+        student: key of distill.students.
+    """
+
+    set: Mapping[str, object] = field(default_factory=dict)
+    keep: Callable[[Utterance], bool] = lambda row: True
+    student: str = "on-device"
+
+
+def _augment(**values: object) -> dict[str, object]:
+    return {f"distill.augment.{name}": value for name, value in values.items()}
+
+
+CHANGES = {
+    "baseline": Change(),
+    "synthetic speech alone": Change(keep=lambda row: row.source == SOURCE),
+    "without aligned recordings": Change(keep=lambda row: row.label_kind != "forced"),
+    "without synthetic speech": Change(keep=lambda row: row.source != SOURCE),
+    "three of 19 languages": Change(keep=lambda row: row.source != SOURCE or row.language in ("en-us", "de", "pt-br")),
+    "no augmentation": Change(
+        _augment(speed=[1.0, 1.0], gain_db=[0.0, 0.0], equalise=0.0, room=0.0, noise=0.0, telephone=0.0, clip=0.0, quiet=0.0)
+    ),
+    "no changes of speed and pitch": Change(_augment(speed=[1.0, 1.0])),
+    "no equaliser": Change(_augment(equalise=0.0)),
+    "no noise, no rooms": Change(_augment(noise=0.0, room=0.0)),
+    "levels of -12..+6 dB": Change(_augment(gain_db=[-12.0, 6.0])),
+    "no crops of silence": Change(_augment(quiet=0.0)),
+    "no closure loss": Change({"distill.losses.closure": 0.0}),
+    "no lip gap loss": Change({"distill.losses.lip_gap": 0.0}),
+    "no phone task": Change({"distill.losses.phones": 0.0}),
+    "four times the channels": Change(student="small"),
+}
+
+
+def changed(values: Mapping, change: Mapping[str, object]) -> Params:
+    """Parameters with some values set, checked as a file is."""
+    values = json.loads(json.dumps(values))
+    for key, value in change.items():
+        *path, last = key.split(".")
+        section = values
+        for name in path:
+            section = section[name]
+        section[last] = value
+    return Params.model_validate_json(json.dumps(values), strict=True)
+
+
+def train(name: str, change: Change, values: Mapping) -> Student:
+    """The student of a change, trained unless it is there."""
+    out = DATA / STAGE / name.replace(" ", "-")
+    params = changed(values, change.set)
+    rows = [seen_from(row, "../../align") for row in select(read_manifest(DATA / "align" / "manifest.jsonl"), "paired")]
+    rows = [row for row in rows if change.keep(row)]
+    if not rows:
+        raise InputError(f"{name}: nothing to train on; prepare.recordings.path names no transcribed recordings")
+    if not (out / "summary.json").is_file():
+        write_manifest(out / "manifest.jsonl", rows)
+        losses = params.distill.losses.model_copy(update={"feature": 0.0})
+        train_student(params, Recipe(STAGE, out.name, change.student, out, None, losses, None))
+    return load_student(out)
+
+
+def measure(student: Student, recordings: list[Recording], settings: Settings) -> dict:
+    """What a student is worth: clean, in conditions, and where nobody speaks."""
+    audio = {recording.name: read_audio(recording.audio) for recording in recordings}
+    score = partial(_score, student, settings.fps)
+    boot = {"seed": settings.seed, "n_boot": settings.bootstrap}
+    conditions = {"clean": lambda sound, rng: sound} | {name: conditions_of(settings)[name] for name in CONDITIONS}
+    found = {}
+    for name, condition in conditions.items():
+        heard = [degraded(audio[one.name], condition, name=one.name, seed=settings.seed) for one in recordings]
+        with workers() as pool:
+            found[name] = table_of(recordings, list(pool.map(score, heard, recordings)), **boot)
+    gaps = {name: lip_gap(CURVES, student.animate(quiet_sounds(settings)[name], settings.fps)) for name in SOUNDS}
+    return found | {"rest_mm": {name: MM_PER_UNIT * float(np.abs(gap).mean()) for name, gap in gaps.items()}}
+
+
+def _score(student: Student, fps: int, audio: np.ndarray, recording: Recording) -> Scores:
+    weights = student.animate(audio, fps)
+    return score_one(CURVES, weights, np.arange(len(weights)) / fps, recording, fps=fps)
+
+
+def row_of(name: str, measured: Mapping[str, Mapping]) -> dict[str, str]:
+    """One row of the table, to read."""
+    clean = measured["clean"]
+    row = {"change": name} | {heading: text(clean, WEIGHTED, metric) for metric, heading in METRICS.items()}
+    row["AUC, mean of sources"] = f"{clean[MEAN]['auc']['value']:.3f}"
+    row |= {f"AUC, {condition}": f"{measured[condition][WEIGHTED]['auc']['value']:.3f}" for condition in CONDITIONS}
+    return row | {f"gap off rest, {sound} (mm)": f"{gap_mm:.2f}" for sound, gap_mm in measured["rest_mm"].items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--steps", type=int, default=STEPS, help="training steps of each student (default: %(default)s)")
+    parser.add_argument("--only", nargs="+", choices=CHANGES, default=list(CHANGES), metavar="CHANGE", help="some changes alone")
+    arguments = parser.parse_args()
+    values = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))
+    for student in {change.student for change in CHANGES.values()}:
+        values["distill"]["students"][student]["steps"] = arguments.steps
+    recordings, settings = read_recordings(DATA / "align" / "manifest.jsonl", HELD_OUT), load_settings()
+    rows = []
+    for name in arguments.only:
+        student = train(name, CHANGES[name], values)
+        saved = DATA / STAGE / name.replace(" ", "-") / "scores.json"
+        if not saved.is_file():
+            write_json(saved, rounded(measure(student, recordings, settings)))
+        rows.append(row_of(name, read_json(saved)))
+        print(rows[-1], flush=True)
+    table = pd.DataFrame(rows)
+    write_text(TABLE.with_suffix(".csv"), table.to_csv(index=False))
+    write_text(TABLE.with_suffix(".md"), table.to_markdown(index=False, disable_numparse=True) + "\n")
+    print(table.to_markdown(index=False, disable_numparse=True))
+
+
+if __name__ == "__main__":
+    main()
