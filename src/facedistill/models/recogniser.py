@@ -179,7 +179,7 @@ def align_phones(model: PhoneModel, audio: np.ndarray, labels: Sequence[str]) ->
 
 
 def _n_frames(tokens: Sequence[int], states: int) -> int:
-    """The fewest frames that an alignment takes: CTC wants a blank between equal tokens, which states are but where there is one."""
+    """The fewest frames that an alignment takes: CTC parts equal neighbours by a blank, and several states are never equal."""
     repeats = sum(one == other for one, other in pairwise(tokens)) if states == 1 else 0
     return states * len(tokens) + repeats
 
