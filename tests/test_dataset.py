@@ -16,6 +16,7 @@ from facedistill.models.dataset import (
     SILENCE,
     UNKNOWN,
     Corpus,
+    at_rest_outside,
     batch,
     phone_classes,
     phones_of,
@@ -79,8 +80,21 @@ def test_without_phones_no_class_is_known(corpus):
 
 def test_a_label_of_two_sounds_is_split_evenly():
     starts_s, classes = phone_classes([Phone(0, 0.2, ""), Phone(0.2, 0.6, "aɪ")])
-    np.testing.assert_allclose(starts_s, [0, 0.2, 0.4])
-    assert classes.tolist() == [PHONE_CLASS[letter] for letter in (SILENCE, "a", "ɪ")]
+    np.testing.assert_allclose(starts_s, [-np.inf, 0, 0.2, 0.4, 0.6])
+    assert classes.tolist() == [PHONE_CLASS[letter] for letter in (SILENCE, SILENCE, "a", "ɪ", SILENCE)]
+
+
+def test_time_without_phones_is_silence():
+    starts_s, classes = phone_classes([Phone(0.1, 0.2, "m"), Phone(0.2, 0.3, "a"), Phone(0.5, 0.6, "p")])
+    np.testing.assert_allclose(starts_s, [-np.inf, 0.1, 0.2, 0.3, 0.5, 0.6])
+    assert classes.tolist() == [PHONE_CLASS[letter] for letter in (SILENCE, "m", "a", SILENCE, "p", SILENCE)]
+
+
+def test_outside_a_recording_the_face_comes_to_rest():
+    times_s = np.array([-1, -0.1, -0.05, 0, 0.5, 1, 1.025, 1.1, 3])
+    found = at_rest_outside(np.ones((9, 52), np.float32), times_s, 1.0)
+    np.testing.assert_allclose(found[:, 7], [0, 0, 0.5, 1, 1, 1, 0.75, 0, 0], atol=1e-6)
+    assert found.dtype == np.float32
 
 
 def test_crops_outside_a_recording_are_silent(corpus):

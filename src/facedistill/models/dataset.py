@@ -12,6 +12,7 @@ from torch import Tensor
 from facedistill.core.errors import InputError
 from facedistill.core.manifest import Utterance
 from facedistill.core.params import AugmentParams
+from facedistill.face.coarticulation import MIN_GAP_S
 from facedistill.face.curves import FPS, at_times, read_curves
 from facedistill.face.phones import LETTERS, Phone, read_phones, sounds
 from facedistill.speech.audio import SAMPLE_RATE_HZ
@@ -22,6 +23,7 @@ LABELS = (SILENCE, *LETTERS)
 PHONE_CLASS = {letter: number for number, letter in enumerate(LABELS)}
 N_PHONE_CLASSES = len(LABELS)
 UNKNOWN = -100  # what cross-entropy leaves out
+TO_REST_S = 0.1  # after which the face rests where a recording ends
 NO_CURVES = np.zeros((1, 0), np.float32)
 
 
@@ -64,14 +66,27 @@ class Corpus:
 
 
 def phone_classes(phones: Sequence[Phone]) -> tuple[np.ndarray, np.ndarray]:
-    """(N,) start times in s of all sounds of an utterance, and (N,) their classes; a label of several sounds is split evenly."""
-    starts_s, classes = [], []
+    """(N,) ascending start times in s of all sounds and silences of an utterance, the first -inf, and (N,) their classes.
+
+    Time that no phone takes is silence; a label of several sounds is split evenly.
+    """
+    starts_s, classes, clock_s = [], [], -np.inf
     for phone in phones:
+        if phone.start_s - clock_s > MIN_GAP_S:
+            starts_s.append(clock_s)
+            classes.append(PHONE_CLASS[SILENCE])
         letters = [sound.letter for sound in sounds(phone.label)] or [SILENCE]
         for part, letter in enumerate(letters):
             starts_s.append(phone.start_s + (phone.end_s - phone.start_s) * part / len(letters))
             classes.append(PHONE_CLASS[letter])
-    return np.array(starts_s), np.array(classes, np.int64)
+        clock_s = phone.end_s
+    return np.array([*starts_s, clock_s]), np.array([*classes, PHONE_CLASS[SILENCE]], np.int64)
+
+
+def at_rest_outside(frames: np.ndarray, times_s: np.ndarray, duration_s: float) -> np.ndarray:
+    """(T, K) curves at (T,) times that come to rest within `TO_REST_S` before and after a recording, as nobody speaks there."""
+    outside_s = np.maximum(np.maximum(-times_s, times_s - duration_s), 0)
+    return frames * np.clip(1 - outside_s / TO_REST_S, 0, 1)[:, None].astype(np.float32)
 
 
 def phones_of(classes: np.ndarray, fps: float = FPS) -> list[Phone]:
@@ -104,10 +119,11 @@ def batch(
         resampled = np.interp(np.linspace(0, n_source - 1, n_samples), np.arange(n_source), source).astype(np.float32)
         audio[row] = augment(resampled, params, rng)
         key, source_times_s = corpus.utterances[index].id, start / SAMPLE_RATE_HZ + times_s * speed
-        frames.append(at_times(corpus.curves[key].astype(np.float32), source_times_s))
+        curves = at_times(corpus.curves[key].astype(np.float32), source_times_s)
+        frames.append(at_rest_outside(curves, source_times_s, corpus.utterances[index].duration_s))
         if key in corpus.phones:
             starts_s, classes = corpus.phones[key]
-            spoken[row] = classes[np.maximum(np.searchsorted(starts_s, source_times_s, side="right") - 1, 0)]
+            spoken[row] = classes[np.searchsorted(starts_s, source_times_s, side="right") - 1]
         if rng.random() < params.quiet:  # nobody speaks, and the face rests
             audio[row] = quiet_noise(n_samples, params.quiet_db, rng)
             frames[-1], spoken[row] = np.zeros_like(frames[-1]), PHONE_CLASS[SILENCE]
