@@ -1,4 +1,4 @@
-"""What works on real speech: small students that differ by one change each, measured on recordings of held-out training speakers.
+"""What works on real speech: small students that differ by one change each, measured on held-out training recordings.
 
 Run `python benchmarks/what_works.py` after `facedistill align` with `prepare.recordings.path`; `params.yaml` is the baseline.
 Every student is trained on paired data alone, so that no teacher is needed and one change is one short run. Prints a Markdown
@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from facedistill.align import ALIGNED
 from facedistill.core.errors import InputError
 from facedistill.core.files import read_json, write_json, write_text
 from facedistill.core.manifest import Utterance, read_manifest, seen_from, select, write_manifest
@@ -46,8 +47,9 @@ ABOUT = """# What works
 
 Students of `on-device`'s size unless a row says otherwise, {steps:,} steps each on paired data alone, one change from the
 baseline a row (`python benchmarks/what_works.py --steps {steps}`, with the parameters of profiles/release.yaml). Measured on {n}
-recordings of training speakers that were held out, by the labels that forced alignment gave them; weighted by their /p b m/,
-with 95 % intervals. The last two columns are the mean distance of the lip gap from rest where nobody speaks.
+training recordings that were held out, {new} of them by speakers of whom none is trained on; {aligned} are timed by this
+project's own forced alignment. Weighted by their /p b m/, with 95 % intervals. The last two columns are the mean distance of
+the lip gap from rest where nobody speaks.
 
 """
 SOUNDS = ("silence", "room-50dbfs")
@@ -75,7 +77,7 @@ def _augment(**values: object) -> dict[str, object]:
 CHANGES = {
     "baseline": Change(),
     "synthetic speech alone": Change(keep=lambda row: row.source == SOURCE),
-    "without aligned recordings": Change(keep=lambda row: row.label_kind != "forced"),
+    "without aligned recordings": Change(keep=lambda row: row.label_kind != ALIGNED),
     "without synthetic speech": Change(keep=lambda row: row.source != SOURCE),
     "three of 19 languages": Change(keep=lambda row: row.source != SOURCE or row.language in ("en-us", "de", "pt-br")),
     "no augmentation": Change(
@@ -149,6 +151,14 @@ def row_of(name: str, measured: Mapping[str, Mapping]) -> dict[str, str]:
     return row | {f"gap off rest, {sound} (mm)": f"{gap_mm:.2f}" for sound, gap_mm in measured["rest_mm"].items()}
 
 
+def about(recordings: list[Recording], steps: int) -> str:
+    """What the table says above its rows."""
+    heard = {(row.source, row.speaker) for row in select(read_manifest(DATA / "align" / "manifest.jsonl"), "paired")}
+    new = sum((recording.row.source, recording.row.speaker) not in heard for recording in recordings)
+    aligned = sum(recording.row.label_kind == ALIGNED for recording in recordings)
+    return ABOUT.format(steps=steps, n=len(recordings), new=new, aligned=aligned)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=STEPS, help="training steps of each student (default: %(default)s)")
@@ -169,7 +179,7 @@ def main() -> None:
     table = pd.DataFrame(rows)
     write_text(TABLE.with_suffix(".csv"), table.to_csv(index=False))
     shown = table.to_markdown(index=False, disable_numparse=True)
-    write_text(TABLE.with_suffix(".md"), f"{ABOUT.format(steps=arguments.steps, n=len(recordings))}{shown}\n")
+    write_text(TABLE.with_suffix(".md"), f"{about(recordings, arguments.steps)}{shown}\n")
     print(shown)
 
 

@@ -93,7 +93,7 @@ def test_the_path_is_the_best_one(seed, labels, spare):
     assert found.confidence == pytest.approx(scores[0][voiced].mean().exp().item(), rel=1e-5)
 
 
-@given(st.integers(0, 2**31), st.lists(st.sampled_from("pam"), min_size=1, max_size=4), st.integers(0, 12))
+@given(st.integers(0, 2**31), st.lists(st.sampled_from("pam"), min_size=1, max_size=4), st.integers(0, 3))
 def test_no_phone_is_shorter_than_its_states_and_the_path_is_the_best_of_those(seed, labels, spare):
     n_frames = 3 * len(labels) + spare
     noise = np.random.default_rng(seed).normal(0, 3, (n_frames, N_PHONE_CLASSES)).astype(np.float32)
@@ -110,6 +110,15 @@ def test_no_phone_is_shorter_than_its_states_and_the_path_is_the_best_of_those(s
     )
     assert path_scores.sum().item() == pytest.approx(best_path(np.tile(scores, 3), chain, oracle.blank), rel=1e-4)
     assert found.confidence == pytest.approx(path_scores[path != oracle.blank].mean().exp().item(), rel=1e-5)
+
+
+def test_a_phone_does_not_span_a_pause_that_a_stray_frame_lies_behind():
+    frames = ["a"] * 5 + ["n"] * 4 + [""] * 40 + ["n"] + ["a"] * 6
+    oracle = certain(frames)
+    oracle.states = 3
+    _, n, a = align_phones(oracle, audio_of(len(frames)), ["a", "n", "a"]).phones
+    hop_s = HOP_SAMPLES / SAMPLE_RATE_HZ
+    assert (n.start_s, n.end_s) == pytest.approx((5 * hop_s, 9 * hop_s)) and a.start_s >= 49 * hop_s
 
 
 def test_a_recording_too_short_for_all_states_is_aligned_with_fewer():

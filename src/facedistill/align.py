@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
+from facedistill.core.errors import InputError
 from facedistill.core.files import atomic_path, write_json
 from facedistill.core.manifest import Utterance, read_manifest, seen_from, select, write_manifest
 from facedistill.core.params import AlignParams, Params
@@ -28,11 +29,13 @@ from facedistill.models.recogniser import Alignment, HubRecogniser, PhoneModel, 
 from facedistill.models.training import Run, prepare_torch, work_folder
 from facedistill.models.workers import device, workers
 from facedistill.speech.audio import SAMPLE_RATE_HZ, read_audio
-from facedistill.speech.recordings import HELD_OUT
+from facedistill.speech.recordings import HELD_OUT, UNDETERMINED
+from facedistill.speech.synthetic import SOURCE
 from facedistill.speech.transcripts import pronounce
 
 SHARD_UTTERANCES = 500
 SCRATCH = "scratch"
+ALIGNED = "aligned"  # the label kind of what this stage has timed
 
 
 class RecogniserLoss:
@@ -60,7 +63,7 @@ def align(params: Params) -> None:
     prepare_torch()
     folder, out = DATA / "prepare", DATA / "align"
     rows = read_manifest(folder / "manifest.jsonl")
-    heard = [row for row in select(rows, "unlabelled", HELD_OUT) if row.phones or row.transcript]
+    heard = [row for row in select(rows, "unlabelled", HELD_OUT) if row.source != SOURCE and (row.phones or _is_transcribed(row))]
     tests = [row for row in rows if row.split == "test-recordings" and row.phones]
     work = work_folder("align", settings=f"{params.seed}{params.align.model_dump_json()}", inputs=[folder / "manifest.jsonl"])
     timed, summary = _timed(params, folder, select(rows, "paired"), heard, tests, work)
@@ -76,7 +79,7 @@ def _timed(
 ) -> tuple[dict[str, list[Phone]], dict]:
     """{id: phones} of the recordings to keep, and what is known of the alignments."""
     given = {row.id: read_phones(folder / row.phones) for row in heard if row.phones}
-    to_align = {row: pronounce(row.transcript, row.language) for row in heard if row.id not in given}
+    to_align = {row: _pronounced(row) for row in heard if row.id not in given}
     if not to_align:
         return given, {"given": len(given), "aligned": 0, "dropped": 0, "rounds": []}
     checks = {row: _labels(folder, row) for row in tests}
@@ -95,10 +98,26 @@ def _timed(
     return given | {key: alignment.phones for key, alignment in kept.items()}, summary
 
 
+def _is_transcribed(row: Utterance) -> bool:
+    return bool(row.transcript) and row.language != UNDETERMINED
+
+
+def _pronounced(row: Utterance) -> list[str]:
+    """The phones of a transcript.
+
+    Raises:
+        InputError: its language is not spoken, or it has nothing to speak.
+    """
+    try:
+        return pronounce(row.transcript, row.language)
+    except InputError as error:
+        raise InputError(f"{row.id}: its transcript cannot be read ({error})") from None
+
+
 def _labels(folder: Path, row: Utterance) -> list[str]:
     """What is spoken in a labelled recording: its transcript as espeak-ng reads it, or where there is none its labels."""
-    if row.transcript:
-        return pronounce(row.transcript, row.language)
+    if _is_transcribed(row):
+        return _pronounced(row)
     return [phone.label for phone in read_phones(folder / row.phones) if phone.label]
 
 
@@ -174,7 +193,7 @@ def _write_recordings(
         changes = {"audio": f"../prepare/{row.audio}", "phones": f"phones/{row.id}.tsv", "phoneset": "ipa"}
         changes |= {"curves": f"curves/recordings-{number // SHARD_UTTERANCES:05d}.npz"}
         changes |= {"split": row.split if row.split == HELD_OUT else "paired"}
-        changes |= {"label_kind": row.label_kind if row.phones else "forced"}
+        changes |= {"label_kind": row.label_kind if row.phones else ALIGNED}
         rows.append(replace(row, **changes))
     for shard in dict.fromkeys(row.curves for row in rows):
         write_shard(out / shard, {row.id: curves[row.id] for row in rows if row.curves == shard})

@@ -23,7 +23,7 @@ class Utterance:
     transcript: str | None = None
     phones: str | None = None  # TSV: start_s, end_s, phone
     phoneset: str | None = None  # alphabet of the phone labels
-    label_kind: str | None = None  # exact, hand, forced, teacher or none
+    label_kind: str | None = None  # exact, hand, forced, aligned (by this project), teacher or none
     curves: str | None = None  # npz shard that holds the rig curves under the utterance's id
     licence: str | None = None
 

@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torchaudio.functional import forced_align, merge_tokens
+from torchaudio.functional import TokenSpan, forced_align, merge_tokens
 from transformers import Wav2Vec2ForCTC
 
 from facedistill.core.errors import InputError
@@ -164,7 +164,8 @@ def align_phones(model: PhoneModel, audio: np.ndarray, labels: Sequence[str]) ->
     path, path_scores = _viterbi(scores, tokens, model.blank, states)
     spans = merge_tokens(path, path_scores, blank=model.blank)
     voiced = path != model.blank
-    frames = [frame for first in range(0, len(spans), states) for frame in (spans[first].start, spans[first + states - 1].end)]
+    longest = MAX_PAUSE_S * SAMPLE_RATE_HZ / model.hop_samples
+    frames = [frame for first in range(0, len(spans), states) for frame in _extent(spans[first : first + states], longest)]
     edges_s = [(frame * model.hop_samples + model.offset_samples) / SAMPLE_RATE_HZ for frame in frames]
     phones: list[Phone] = []
     previous = -1
@@ -176,6 +177,17 @@ def align_phones(model: PhoneModel, audio: np.ndarray, labels: Sequence[str]) ->
         previous = owner
     confidence = float(path_scores[voiced].mean().exp())
     return Alignment(_without_short_pauses(phones, len(audio) / SAMPLE_RATE_HZ), confidence)
+
+
+def _extent(spans: Sequence[TokenSpan], max_pause_frames: float) -> tuple[int, int]:
+    """(first, end) frame of a phone: of its states those that no pause parts, and of several such runs the longest."""
+    runs = [[spans[0]]]
+    for span in spans[1:]:
+        if span.start - runs[-1][-1].end > max_pause_frames:
+            runs.append([])
+        runs[-1].append(span)
+    best = max(runs, key=lambda run: sum(span.end - span.start for span in run))
+    return best[0].start, best[-1].end
 
 
 def _n_frames(tokens: Sequence[int], states: int) -> int:

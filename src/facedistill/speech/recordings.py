@@ -16,6 +16,7 @@ from facedistill.speech.audio import AUDIO_SUFFIXES, SAMPLE_RATE_HZ, read_audio,
 SPLITS = {"train": "unlabelled", "unlabelled": "unlabelled", "test": "test-recordings", "test-recordings": "test-recordings"}
 
 
+UNDETERMINED = "und"  # the language of a recording that nothing says it of (BCP 47)
 HELD_OUT = "held-out"  # training recordings that no model learns from, to choose between models by
 
 
@@ -56,7 +57,7 @@ def _beside(source: Path, path: Path) -> Utterance:
     """The row of an audio file, with what lies beside it under the same name."""
     audio, transcript, phones = (path.with_suffix(suffix) for suffix in (path.suffix, ".txt", ".tsv"))
     return Utterance(
-        id=path.relative_to(source).with_suffix("").as_posix(), source=source.name, speaker="unknown", language="und",
+        id=path.relative_to(source).with_suffix("").as_posix(), source=source.name, speaker="unknown", language=UNDETERMINED,
         split="test" if phones.is_file() else "unlabelled", audio=audio.relative_to(source).as_posix(), duration_s=0.0,
         transcript=" ".join(transcript.read_text("utf-8", "replace").split()) if transcript.is_file() else None,
         phones=phones.relative_to(source).as_posix() if phones.is_file() else None,
