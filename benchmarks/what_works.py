@@ -7,22 +7,23 @@ table and writes it to benchmarks/what_works.md and .csv. Stopped, it goes on wh
 
 import argparse
 import json
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from facedistill.align import ALIGNED
 from facedistill.core.errors import InputError
-from facedistill.core.files import read_json, write_json, write_text
+from facedistill.core.files import read_json, sha256, write_json, write_text
 from facedistill.core.manifest import Utterance, read_manifest, seen_from, select, write_manifest
-from facedistill.core.params import Params
+from facedistill.core.params import Params, load_params
 from facedistill.core.paths import DATA, PARAMS, ROOT
 from facedistill.distill import Recipe, train_student
 from facedistill.face.arkit import CURVES
+from facedistill.messages import tell_error
 from facedistill.models.student import Student, load_student
 from facedistill.models.workers import workers
 from facedistill.real_speech.conditions import conditions_of, degraded, quiet_sounds
@@ -41,6 +42,7 @@ from facedistill.speech.synthetic import SOURCE
 STAGE = "what-works"
 TABLE = ROOT / "benchmarks" / "what_works"
 STEPS = 2500
+KEY_LETTERS = 12
 CONDITIONS = ("level-30db", "noise-snr10db", "telephone")
 METRICS = {"auc": "AUC", "pbm": "PBM", "r": "r"}
 ABOUT = """# What works
@@ -107,19 +109,21 @@ def changed(values: Mapping, change: Mapping[str, object]) -> Params:
     return Params.model_validate_json(json.dumps(values), strict=True)
 
 
-def train(name: str, change: Change, values: Mapping) -> Student:
-    """The student of a change, trained unless it is there."""
-    out = DATA / STAGE / name.replace(" ", "-")
+def result_of(name: str, values: Mapping, recordings: list[Recording], settings: Settings) -> dict:
+    """What the student of a change is worth; trained and measured unless that was done with the same data and settings."""
+    change, manifest = CHANGES[name], DATA / "align" / "manifest.jsonl"
     params = changed(values, change.set)
-    rows = [seen_from(row, "../../align") for row in select(read_manifest(DATA / "align" / "manifest.jsonl"), "paired")]
-    rows = [row for row in rows if change.keep(row)]
+    rows = [seen_from(row, "../../align") for row in select(read_manifest(manifest), "paired") if change.keep(row)]
     if not rows:
         raise InputError(f"{name}: nothing to train on; prepare.recordings.path names no transcribed recordings")
-    if not (out / "summary.json").is_file():
+    made_of = sha256(params.model_dump_json(), settings.model_dump_json(), repr(rows), manifest)
+    out = DATA / STAGE / f"{name.replace(' ', '-')}-{made_of[:KEY_LETTERS]}"
+    if not (out / "scores.json").is_file():
         write_manifest(out / "manifest.jsonl", rows)
         losses = params.distill.losses.model_copy(update={"feature": 0.0})
         train_student(params, Recipe(STAGE, out.name, change.student, out, None, losses, None))
-    return load_student(out)
+        write_json(out / "scores.json", rounded(measure(load_student(out), recordings, settings)))
+    return read_json(out / "scores.json")
 
 
 def measure(student: Student, recordings: list[Recording], settings: Settings) -> dict:
@@ -164,22 +168,32 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=STEPS, help="training steps of each student (default: %(default)s)")
     parser.add_argument("--only", nargs="+", choices=CHANGES, default=list(CHANGES), metavar="CHANGE", help="some changes alone")
     arguments = parser.parse_args()
-    values = yaml.safe_load(PARAMS.read_text(encoding="utf-8"))
-    for student in {change.student for change in CHANGES.values()}:
-        values["distill"]["students"][student]["steps"] = arguments.steps
+    try:
+        compare(arguments.only, arguments.steps)
+    except InputError as error:
+        tell_error(str(error))
+        sys.exit(2)
+
+
+def compare(names: list[str], steps: int) -> None:
+    """Trains and measures the students of some changes, and writes the table."""
+    values = load_params().model_dump(mode="json")
+    missing = {CHANGES[name].student for name in names} - set(values["distill"]["students"])
+    if missing:
+        raise InputError(f"{PARAMS}: distill.students: no {', '.join(sorted(missing))}, which is to be compared")
+    for name in names:
+        values["distill"]["students"][CHANGES[name].student]["steps"] = steps
     recordings, settings = read_recordings(DATA / "align" / "manifest.jsonl", HELD_OUT), load_settings()
+    if not recordings:
+        raise InputError(f"{DATA / 'align'}: nothing held out to measure on; prepare.recordings.held_out names what is")
     rows = []
-    for name in arguments.only:
-        student = train(name, CHANGES[name], values)
-        saved = DATA / STAGE / name.replace(" ", "-") / "scores.json"
-        if not saved.is_file():
-            write_json(saved, rounded(measure(student, recordings, settings)))
-        rows.append(row_of(name, read_json(saved)))
+    for name in names:
+        rows.append(row_of(name, result_of(name, values, recordings, settings)))
         print(rows[-1], flush=True)
     table = pd.DataFrame(rows)
     write_text(TABLE.with_suffix(".csv"), table.to_csv(index=False))
     shown = table.to_markdown(index=False, disable_numparse=True)
-    write_text(TABLE.with_suffix(".md"), f"{about(recordings, arguments.steps)}{shown}\n")
+    write_text(TABLE.with_suffix(".md"), f"{about(recordings, steps)}{shown}\n")
     print(shown)
 
 

@@ -52,3 +52,26 @@ def test_a_student_is_measured_and_shown(tmp_path):
     row = what_works.row_of("x", what_works.measure(student, recordings, load_settings().model_copy(update={"bootstrap": 5})))
     assert row["change"] == "x" and 0 <= float(row["AUC, mean of sources"]) <= 1
     assert all(value not in ("", "nan") for value in row.values())
+
+
+def test_without_aligned_recordings_it_is_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(what_works, "DATA", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["what_works.py"])
+    with pytest.raises(SystemExit) as ended:
+        what_works.main()
+    told = capsys.readouterr().err
+    assert ended.value.code == 2 and told.startswith("error: ") and "manifest.jsonl" in told and told.count("\n") == 1
+
+
+def test_results_of_other_settings_are_not_taken(tmp_path, monkeypatch, corpus_folder):
+    values = yaml.safe_load((ROOT / "profiles" / "release.yaml").read_text())
+    trained = []
+    monkeypatch.setattr(what_works, "DATA", corpus_folder.parent)
+    monkeypatch.setattr(what_works, "train_student", lambda params, recipe: trained.append(recipe.name))
+    monkeypatch.setattr(what_works, "load_student", lambda out: None)
+    monkeypatch.setattr(what_works, "measure", lambda *arguments: {"trained": len(trained)})
+    results = []
+    for steps in (100, 100, 200):
+        values["distill"]["students"]["on-device"]["steps"] = steps
+        results.append(what_works.result_of("baseline", values, [], load_settings())["trained"])
+    assert results == [1, 1, 2] and len(set(trained)) == 2
