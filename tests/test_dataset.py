@@ -11,6 +11,7 @@ from facedistill.core.params import AugmentParams
 from facedistill.face.curves import FPS, at_times, read_curves, write_shard
 from facedistill.face.phones import Phone, write_phones
 from facedistill.models.dataset import (
+    BELOW_REST,
     N_PHONE_CLASSES,
     PHONE_CLASS,
     SILENCE,
@@ -88,6 +89,16 @@ def test_time_without_phones_is_silence():
     starts_s, classes = phone_classes([Phone(0.1, 0.2, "m"), Phone(0.2, 0.3, "a"), Phone(0.5, 0.6, "p")])
     np.testing.assert_allclose(starts_s, [-np.inf, 0.1, 0.2, 0.3, 0.5, 0.6])
     assert classes.tolist() == [PHONE_CLASS[letter] for letter in (SILENCE, "m", "a", SILENCE, "p", SILENCE)]
+
+
+def test_where_nobody_speaks_the_face_aims_below_rest(corpus):
+    params = STILL.model_copy(update={"quiet": 0.5})
+    crop = {"n_samples": 16_000, "times_s": np.arange(60) / FPS, "params": params, "rng": np.random.default_rng(0)}
+    audio, curves, spoken = batch(corpus, size=40, **crop)
+    quiet = (curves == BELOW_REST).flatten(1).all(dim=1)
+    assert 5 < quiet.sum() < 35 and (spoken[quiet] == PHONE_CLASS[SILENCE]).all()
+    assert audio[quiet].square().mean(dim=1).sqrt().max() <= 10 ** (-40 / 20) * 1.01  # no louder than it may be
+    assert (curves[~quiet] >= 0).all()
 
 
 def test_outside_a_recording_the_face_comes_to_rest():

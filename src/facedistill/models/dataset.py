@@ -24,6 +24,8 @@ PHONE_CLASS = {letter: number for number, letter in enumerate(LABELS)}
 N_PHONE_CLASSES = len(LABELS)
 UNKNOWN = -100  # what cross-entropy leaves out
 TO_REST_S = 0.1  # after which the face rests where a recording ends
+# What is aimed at where nobody speaks: curves in use stop at 0, so how noise moves them below it is not seen.
+BELOW_REST = -0.05
 NO_CURVES = np.zeros((1, 0), np.float32)
 
 
@@ -126,5 +128,5 @@ def batch(
             spoken[row] = classes[np.searchsorted(starts_s, source_times_s, side="right") - 1]
         if rng.random() < params.quiet:  # nobody speaks, and the face rests
             audio[row] = quiet_noise(n_samples, params.quiet_db, rng)
-            frames[-1], spoken[row] = np.zeros_like(frames[-1]), PHONE_CLASS[SILENCE]
+            frames[-1], spoken[row] = np.full_like(frames[-1], BELOW_REST), PHONE_CLASS[SILENCE]
     return torch.from_numpy(audio), torch.from_numpy(np.stack(frames)), torch.from_numpy(spoken)
