@@ -17,7 +17,7 @@ import pandas as pd
 
 from facedistill.align import ALIGNED
 from facedistill.core.errors import InputError
-from facedistill.core.files import read_json, sha256, write_json, write_text
+from facedistill.core.files import read_json, write_json, write_text
 from facedistill.core.manifest import Utterance, read_manifest, seen_from, select, write_manifest
 from facedistill.core.params import Params, load_params
 from facedistill.core.paths import DATA, PARAMS, ROOT
@@ -25,6 +25,7 @@ from facedistill.distill import Recipe, train_student
 from facedistill.face.arkit import CURVES
 from facedistill.messages import tell_error
 from facedistill.models.student import Student, load_student
+from facedistill.models.training import work_folder
 from facedistill.models.workers import workers
 from facedistill.real_speech.conditions import conditions_of, degraded, quiet_sounds
 from facedistill.real_speech.gaps import MM_PER_UNIT, Scores, lip_gap
@@ -42,7 +43,6 @@ from facedistill.speech.synthetic import SOURCE
 STAGE = "what-works"
 TABLE = ROOT / "benchmarks" / "what_works"
 STEPS = 2500
-KEY_LETTERS = 12
 CONDITIONS = ("level-30db", "noise-snr10db", "telephone")
 METRICS = {"auc": "AUC", "pbm": "PBM", "r": "r"}
 ABOUT = """# What works
@@ -110,20 +110,24 @@ def changed(values: Mapping, change: Mapping[str, object]) -> Params:
 
 
 def result_of(name: str, values: Mapping, recordings: list[Recording], settings: Settings) -> dict:
-    """What the student of a change is worth; trained and measured unless that was done with the same data and settings."""
-    change, manifest = CHANGES[name], DATA / "align" / "manifest.jsonl"
-    params = changed(values, change.set)
-    rows = [seen_from(row, "../../align") for row in select(read_manifest(manifest), "paired") if change.keep(row)]
+    """What the student of a change is worth; trained and measured unless that was done with the same data, settings and code."""
+    change, folder = CHANGES[name], DATA / "align"
+    params, known = changed(values, change.set), read_manifest(folder / "manifest.jsonl")
+    rows = [seen_from(row, "../../align") for row in select(known, "paired") if change.keep(row)]
     if not rows:
         raise InputError(f"{name}: nothing to train on; prepare.recordings.path names no transcribed recordings")
-    made_of = sha256(params.model_dump_json(), settings.model_dump_json(), repr(rows), manifest)
-    out = DATA / STAGE / f"{name.replace(' ', '-')}-{made_of[:KEY_LETTERS]}"
-    if not (out / "scores.json").is_file():
+    out = DATA / STAGE / name.replace(" ", "-")
+    work = work_folder(
+        f"{STAGE}-scores-{out.name}",
+        settings=f"{params.model_dump_json()}{settings.model_dump_json()}{rows}",
+        inputs=[folder / "manifest.jsonl", *sorted({folder / row.curves for row in known if row.curves})],
+    )
+    if not (work / "scores.json").is_file():
         write_manifest(out / "manifest.jsonl", rows)
         losses = params.distill.losses.model_copy(update={"feature": 0.0})
         train_student(params, Recipe(STAGE, out.name, change.student, out, None, losses, None))
-        write_json(out / "scores.json", rounded(measure(load_student(out), recordings, settings)))
-    return read_json(out / "scores.json")
+        write_json(work / "scores.json", rounded(measure(load_student(out), recordings, settings)))
+    return read_json(work / "scores.json")
 
 
 def measure(student: Student, recordings: list[Recording], settings: Settings) -> dict:
