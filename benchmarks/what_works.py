@@ -85,6 +85,7 @@ CHANGES = {
     "no augmentation": Change(
         _augment(speed=[1.0, 1.0], gain_db=[0.0, 0.0], equalise=0.0, room=0.0, noise=0.0, telephone=0.0, clip=0.0, quiet=0.0)
     ),
+    "all of the level in every band": Change({"distill.level": 1.0}),
     "no changes of speed and pitch": Change(_augment(speed=[1.0, 1.0])),
     "no equaliser": Change(_augment(equalise=0.0)),
     "no noise, no rooms": Change(_augment(noise=0.0, room=0.0)),

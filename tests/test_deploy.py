@@ -29,13 +29,14 @@ STUDENTS = {
     "no future": {"past_ms": 512, "future_ms": 0},
     "all future": {"past_ms": 0, "future_ms": 512},
     "far before near": {"dilations": (8, 4, 2, 1)},
+    "all of the level": {"level": 1.0},
     "short": {"past_ms": 192, "filters": 8, "dilations": (1, 2, 4)},
     "one block": {"past_ms": 64, "future_ms": 64, "channels": 5, "filters": 6, "dilations": (3,)},
 }
 # What Unity's Inference Engine and Unreal's NNE both import at opset 15.
 STANDARD = {
     "Add", "Cast", "Clip", "Concat", "DequantizeLinear", "Gather", "Gemm", "Log", "MatMul", "Mul", "QuantizeLinear",
-    "ReduceSumSquare", "Relu", "Reshape", "Slice",
+    "ReduceMean", "ReduceSumSquare", "Relu", "Reshape", "Slice", "Sub",
 }  # fmt: skip
 
 

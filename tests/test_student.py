@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from facedistill.core.errors import InputError
-from facedistill.models.filterbank import HOP_SAMPLES
+from facedistill.models.filterbank import HOP_SAMPLES, Filterbank
 from facedistill.models.student import Student, StudentConfig, load_student, n_parameters, save_student
 
 TINY = StudentConfig(channels=32, past_ms=448, future_ms=64, filters=16)
@@ -109,3 +109,11 @@ def test_broken_checkpoints_are_refused(student, tmp_path, damage):
         config.write_text(config.read_text().replace('"channels": 32', '"channels": 16'))
     with pytest.raises(InputError, match="not a student of this version"):
         load_student(tmp_path)
+
+
+@pytest.mark.parametrize("level", [0.0, 0.1, 1.0])
+def test_of_a_change_of_level_its_share_reaches_the_front_end(level):
+    front = Filterbank(16, level=level).eval()
+    audio = torch.randn(1, 8192)
+    expected = torch.full_like(front(audio), level * 2 * np.log(10))
+    torch.testing.assert_close(front(10 * audio) - front(audio), expected, atol=1e-3, rtol=0)

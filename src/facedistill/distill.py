@@ -106,8 +106,9 @@ def student_config(params: DistillParams, name: str) -> StudentConfig:
         raise InputError(f"distill.students: no student {name!r}; allowed: {', '.join(params.students)}")
     try:
         return StudentConfig(
-            **params.students[name].model_dump(exclude={"start", "steps"}), filters=params.filters, dilations=params.dilations
-        )
+            **params.students[name].model_dump(exclude={"start", "steps"}),
+            filters=params.filters, level=params.level, dilations=params.dilations,
+        )  # fmt: skip
     except ValueError as error:
         raise InputError(f"distill.students.{name}: {error}") from None
 

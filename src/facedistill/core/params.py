@@ -257,6 +257,7 @@ class DistillParams(Section):
     """Stage 5."""
 
     filters: Count
+    level: Ratio
     dilations: tuple[Count, ...]
     students: Annotated[dict[str, StudentParams], AfterValidator(_starts_fit)]
     losses: StudentLosses

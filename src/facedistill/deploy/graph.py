@@ -95,8 +95,7 @@ def streaming_graph(student: Student) -> onnx.ModelProto:
 
 def history_shapes(config: StudentConfig) -> list[tuple[int, int]]:
     """(frames, channels) of each block's state."""
-    widths = [config.filters] + [config.channels] * len(config.dilations)
-    return [((KERNEL - 1) * dilation, width) for dilation, width in zip(config.dilations, widths, strict=False)]
+    return [((KERNEL - 1) * dilation, width) for dilation, width in zip(config.dilations, config.widths, strict=False)]
 
 
 def _front(graph: Graph, student: Student, frames: str) -> str:
@@ -106,15 +105,19 @@ def _front(graph: Graph, student: Student, frames: str) -> str:
     taps = np.arange(POOL)[:, None] + np.arange(KERNEL_SAMPLES // STRIDE_SAMPLES)  # strides of each of a frame's windows
     windows = graph.add("Gather", [stretch, graph.constant("front.taps", taps)], "front.gathered", axis=1)
     windows = graph.reshape(windows, "front.windows", -1, KERNEL_SAMPLES)
-    kernel = graph.constant("front.weight", _arrays(student.front.filters)["weight"][:, 0].T)
+    weight = _arrays(student.front.filters)["weight"][:, 0].T / np.float32(math.sqrt(POOL))  # so that squares sum to their mean
+    kernel = graph.constant("front.weight", weight)
     filtered = graph.add("MatMul", [windows, kernel], "front.filtered")  # (POOL L, 2 filters): real and imaginary parts
     parts = graph.reshape(filtered, "front.parts", -1, 2 * POOL, n_filters)
-    energy = graph.add("ReduceSumSquare", [parts], "front.energy", axes=[1], keepdims=0)  # POOL times the mean
-    floor = graph.constant("front.floor", np.float32([POOL * ENERGY_FLOOR]))
-    level = graph.add("Log", [graph.add("Add", [energy, floor], "front.floored")], "front.level")
+    energy = graph.add("ReduceSumSquare", [parts], "front.energy", axes=[1], keepdims=0)
+    floor = graph.constant("front.floor", np.float32([ENERGY_FLOOR]))
+    bands = graph.add("Log", [graph.add("Add", [energy, floor], "front.floored")], "front.bands")
+    level = graph.add("ReduceMean", [bands], "front.level", axes=[1], keepdims=1)
+    surplus = graph.add("Mul", [level, graph.constant("front.rest", np.float32(1 - student.config.level))], "front.surplus")
+    shape = graph.add("Sub", [bands, surplus], "front.shape")
     scale, offset = _batch_norm(student.front.norm)
-    scaled = graph.add("Mul", [level, graph.constant("front.scale", scale)], "front.scaled")
-    return graph.add("Add", [scaled, graph.constant("front.offset", offset - scale * np.float32(math.log(POOL)))], "front")
+    scaled = graph.add("Mul", [shape, graph.constant("front.scale", scale)], "front.scaled")
+    return graph.add("Add", [scaled, graph.constant("front.offset", offset)], "front")
 
 
 def _block(graph: Graph, student: Student, number: int, heard: str, now: str) -> str:

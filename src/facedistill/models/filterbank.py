@@ -46,10 +46,15 @@ def gabor_filters(n_filters: int) -> Tensor:
 
 
 class Filterbank(nn.Module):
-    """Log energies of a learnable filterbank; valid convolutions, so frame l sees samples [256 l, 256 l + 512) and no other."""
+    """Log energies of a learnable filterbank; valid convolutions, so frame l sees samples [256 l, 256 l + 512) and no other.
 
-    def __init__(self, n_filters: int) -> None:
+    Of a frame's level, the mean of its log energies, the share `level` stays in them: with little of it they tell the shape of the
+    spectrum at any loudness. That is for networks that cannot bring a whole utterance to one loudness first.
+    """
+
+    def __init__(self, n_filters: int, *, level: float = 1.0) -> None:
         super().__init__()
+        self.level = level
         self.filters = nn.Conv1d(1, 2 * n_filters, KERNEL_SAMPLES, STRIDE_SAMPLES, bias=False)
         self.filters.weight.data.copy_(gabor_filters(n_filters))
         self.norm = nn.BatchNorm1d(n_filters)
@@ -59,7 +64,8 @@ class Filterbank(nn.Module):
     def forward(self, audio: Tensor) -> Tensor:  # (B, S) -> (B, n_filters, L), L = (S - 512) // 256 + 1
         real, imaginary = self.filters(audio.unsqueeze(1)).chunk(2, dim=1)  # (B, n_filters, S / 64)
         energy = nn.functional.avg_pool1d(real.square() + imaginary.square(), POOL)
-        return self.norm(torch.log(energy + ENERGY_FLOOR))
+        bands = torch.log(energy + ENERGY_FLOOR)
+        return self.norm(bands - (1 - self.level) * bands.mean(dim=1, keepdim=True))
 
 
 class Block(nn.Module):

@@ -36,6 +36,7 @@ class StudentConfig:
     future_ms: int
     filters: int = 64
     dilations: tuple[int, ...] = (1, 2, 4, 8)
+    level: float = 0.1
 
     @property
     def past_samples(self) -> int:
@@ -44,6 +45,11 @@ class StudentConfig:
     @property
     def window_samples(self) -> int:
         return (self.past_ms + self.future_ms) * SAMPLE_RATE_HZ // 1000
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels into the first block, and out of each block."""
+        return self.filters, *(self.channels for _ in self.dilations)
 
     def __post_init__(self) -> None:
         field_samples = FIELD_SAMPLES + HOP_SAMPLES * (KERNEL - 1) * sum(self.dilations)
@@ -57,10 +63,9 @@ class Student(nn.Module):
     def __init__(self, config: StudentConfig) -> None:
         super().__init__()
         self.config = config
-        self.front = Filterbank(config.filters)
-        widths = [config.filters] + [config.channels] * len(config.dilations)
+        self.front = Filterbank(config.filters, level=config.level)
         self.blocks = nn.ModuleList(
-            Block(*pair, dilation) for pair, dilation in zip(pairwise(widths), config.dilations, strict=True)
+            Block(*pair, dilation) for pair, dilation in zip(pairwise(config.widths), config.dilations, strict=True)
         )
         self.hidden = nn.Conv1d(config.channels, config.channels, 1)  # fully connected, frame by frame
         self.out = nn.Conv1d(config.channels, N_CURVES, 1)

@@ -15,13 +15,14 @@ from facedistill.real_speech.settings import Settings
 from facedistill.runtime.released import RELEASED, WINDOW_SUFFIX
 
 ENVELOPE_NAME = "amplitude-envelope"
-# What of this project decides the curves of each kind, besides the model.
+# What of this project decides the curves of each kind, besides the model: what is heard, and what is made of it.
+HEARD = ("speech/audio.py", "speech/augment.py", "real_speech/conditions.py")
 CODE = {
-    TEACHER: ("models", "speech", "real_speech/systems.py"),
-    TORCH: ("models", "speech", "real_speech/systems.py"),
-    STUDENT: ("animate.py", "runtime", "speech/audio.py", "real_speech/systems.py"),
-    ENVELOPE: ("measure/baselines.py", "speech/audio.py", "real_speech/systems.py"),
-    PEER: ("real_speech/peers.py", "real_speech/visemes.py", "speech/audio.py"),
+    TEACHER: (*HEARD, "models", "real_speech/systems.py"),
+    TORCH: (*HEARD, "models", "real_speech/systems.py"),
+    STUDENT: (*HEARD, "animate.py", "runtime", "real_speech/systems.py"),
+    ENVELOPE: (*HEARD, "measure/baselines.py", "real_speech/systems.py"),
+    PEER: (*HEARD, "real_speech/peers.py", "real_speech/visemes.py"),
 }
 
 
