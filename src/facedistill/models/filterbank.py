@@ -48,8 +48,8 @@ def gabor_filters(n_filters: int) -> Tensor:
 class Filterbank(nn.Module):
     """Log energies of a learnable filterbank; valid convolutions, so frame l sees samples [256 l, 256 l + 512) and no other.
 
-    Of a frame's level, the mean of its log energies, the share `level` stays in them: with little of it they tell the shape of the
-    spectrum at any loudness. That is for networks that cannot bring a whole utterance to one loudness first.
+    Of a frame's level, the mean of its log energies, the share `level` stays in them: with little of it they tell the spectrum's
+    shape at any loudness. That is for networks that cannot bring a whole utterance to one loudness first.
     """
 
     def __init__(self, n_filters: int, *, level: float = 1.0) -> None:
