@@ -23,7 +23,7 @@ class Oracle:
     blank, hop_samples, offset_samples = PHONE_CLASS[SILENCE], HOP_SAMPLES, 0
 
     def __init__(self, scores: torch.Tensor, states: int = 1) -> None:
-        self.scores, self.states = scores.log_softmax(dim=1), states
+        self.scores, self.states, self.spikes = scores.log_softmax(dim=1), states, False
 
     def log_probabilities(self, audio: np.ndarray) -> torch.Tensor:
         return self.scores
@@ -126,6 +126,16 @@ def test_a_recording_too_short_for_all_states_is_aligned_with_fewer():
     oracle = certain(frames)
     oracle.states = 3
     assert [phone.label for phone in align_phones(oracle, audio_of(3), frames).phones] == frames
+
+
+def test_the_phones_of_a_ctc_model_last_to_the_middle_between_spikes_and_leave_long_pauses():
+    frames = [""] * 2 + ["a"] + [""] * 6 + ["m"] + [""] * 40 + ["i"] + [""] * 20
+    oracle = certain(frames)
+    oracle.spikes = True
+    a, m, i = align_phones(oracle, audio_of(len(frames)), ["a", "m", "i"]).phones
+    hop_s = HOP_SAMPLES / SAMPLE_RATE_HZ
+    assert (a.start_s, a.end_s, m.start_s) == pytest.approx((0, 6 * hop_s, 6 * hop_s))
+    assert (m.end_s, i.start_s, i.end_s) == pytest.approx((10 * hop_s + 0.08, 50 * hop_s - 0.08, 51 * hop_s + 0.08))
 
 
 @pytest.mark.parametrize("labels, n_frames", [([], 10), (["a"] * 6, 10), (["m", "a"], 1)])

@@ -183,18 +183,30 @@ def _quantiles(found: dict[str, Alignment]) -> dict[str, float]:
 def _write_recordings(
     folder: Path, out: Path, heard: list[Utterance], timed: dict[str, list[Phone]], params: Params
 ) -> list[Utterance]:
-    rows, curves = [], {}
+    """Writes the phones and, shard by shard, the curves of what was timed, and gives its rows of the manifest."""
+    rows, strength = [], params.prepare.articulation
     kept = [row for row in heard if row.id in timed]
-    for number, row in enumerate(tqdm(kept, desc="curves of recordings", mininterval=5)):
-        phones = timed[row.id]
-        strength = params.prepare.articulation
-        curves[row.id] = truth_curves(read_audio(folder / row.audio), phones, seed=params.seed + number, strength=strength)
-        write_phones(out / f"phones/{row.id}.tsv", phones)
-        changes = {"audio": f"../prepare/{row.audio}", "phones": f"phones/{row.id}.tsv", "phoneset": "ipa"}
-        changes |= {"curves": f"curves/recordings-{number // SHARD_UTTERANCES:05d}.npz"}
-        changes |= {"split": row.split if row.split == HELD_OUT else "paired"}
-        changes |= {"label_kind": row.label_kind if row.phones else ALIGNED}
-        rows.append(replace(row, **changes))
-    for shard in dict.fromkeys(row.curves for row in rows):
-        write_shard(out / shard, {row.id: curves[row.id] for row in rows if row.curves == shard})
+    with tqdm(total=len(kept), desc="curves of recordings", unit="recording", mininterval=5) as progress:
+        for first in range(0, len(kept), SHARD_UTTERANCES):
+            shard, curves = f"curves/recordings-{first // SHARD_UTTERANCES:05d}.npz", {}
+            for number, row in enumerate(kept[first : first + SHARD_UTTERANCES], first):
+                audio, phones = read_audio(folder / row.audio), timed[row.id]
+                curves[row.id] = truth_curves(audio, phones, seed=params.seed + number, strength=strength)
+                write_phones(out / f"phones/{row.id}.tsv", phones)
+                rows.append(_paired_row(row, shard))
+                progress.update()
+            write_shard(out / shard, curves)
     return rows
+
+
+def _paired_row(row: Utterance, shard: str) -> Utterance:
+    """A timed recording as the manifest of data/align has it."""
+    return replace(
+        row,
+        audio=f"../prepare/{row.audio}",
+        phones=f"phones/{row.id}.tsv",
+        phoneset="ipa",
+        curves=shard,
+        split=row.split if row.split == HELD_OUT else "paired",
+        label_kind=row.label_kind if row.phones else ALIGNED,
+    )

@@ -25,12 +25,14 @@ from facedistill.face.phones import Phone, sounds
 from facedistill.models.dataset import N_PHONE_CLASSES, PHONE_CLASS, SILENCE
 from facedistill.models.encoder import normalise_level, receptive_field_samples
 from facedistill.models.filterbank import HOP_SAMPLES, KERNEL_SAMPLES, Block, Filterbank
+from facedistill.models.workers import device
 from facedistill.speech.audio import SAMPLE_RATE_HZ
 from facedistill.speech.espeak import PLOSIVE_STARTS, STRESS_MARKS
 
 FILTERS = 80
 DILATIONS = (1, 2, 4, 8, 16)
 MAX_PAUSE_S = 0.05  # shorter silences between phones are closures or doubt: they belong to the phones beside them
+SPIKE_REACH_S = 0.08  # how far beyond its spike a phone of a CTC model may last
 MIN_SAMPLES = KERNEL_SAMPLES + 4 * HOP_SAMPLES
 
 
@@ -39,6 +41,7 @@ class PhoneModel(Protocol):
 
     blank: int
     states: int  # frames that a phone takes at least
+    spikes: bool  # whether blank is not silence but all that lies between the frames in which phones are told (CTC)
     hop_samples: int
     offset_samples: int  # of the border before frame 0
 
@@ -54,6 +57,7 @@ class Recogniser(nn.Module):
 
     blank = PHONE_CLASS[SILENCE]
     states = 3  # 48 ms: else what the model does not recognise is squeezed into single frames
+    spikes = False
     hop_samples = HOP_SAMPLES
     offset_samples = HOP_SAMPLES // 2  # frame l is centred on sample 256 l + 256
 
@@ -83,7 +87,8 @@ class Recogniser(nn.Module):
 class HubRecogniser:
     """A CTC model of `transformers` with espeak-ng's phones as its vocabulary."""
 
-    states = 1  # CTC spikes: it says each phone once and blank around it
+    states = 1
+    spikes = True
 
     def __init__(self, source: str) -> None:
         """Loads a hub id or a local folder with a Wav2Vec2 CTC checkpoint and its vocab.json.
@@ -94,12 +99,13 @@ class HubRecogniser:
         local = ROOT / source
         where = str(local) if local.is_dir() else source
         try:
-            self.network = Wav2Vec2ForCTC.from_pretrained(where, use_safetensors=None if local.is_dir() else True).float().eval()
+            self.network = Wav2Vec2ForCTC.from_pretrained(where, use_safetensors=None if local.is_dir() else True)
         except (OSError, ValueError) as error:
             raise InputError(
                 f"align.recogniser.source: {source!r} cannot be loaded ({str(error).splitlines()[0]}); "
                 f"allowed: 'scratch', a hub id, a local folder"
             ) from None
+        self.network = self.network.float().eval().to(device())
         self.vocabulary: dict[str, int] = read_json(_vocabulary(where))
         config = self.network.config
         self.blank = config.pad_token_id
@@ -109,7 +115,7 @@ class HubRecogniser:
     @torch.inference_mode()
     def log_probabilities(self, audio: np.ndarray) -> Tensor:
         """See `PhoneModel`."""
-        return self.network(_levelled(audio)).logits[0].log_softmax(dim=1)
+        return self.network(_levelled(audio).to(device())).logits[0].log_softmax(dim=1).cpu()
 
     def tokens(self, label: str) -> list[int]:
         """The whole label as one token, else letter by letter."""
@@ -176,7 +182,8 @@ def align_phones(model: PhoneModel, audio: np.ndarray, labels: Sequence[str]) ->
             phones.append(Phone(start_s, end_s, labels[owner]))
         previous = owner
     confidence = float(path_scores[voiced].mean().exp())
-    return Alignment(_without_short_pauses(phones, len(audio) / SAMPLE_RATE_HZ), confidence)
+    spread = _spread_spikes if model.spikes else _without_short_pauses
+    return Alignment(spread(phones, len(audio) / SAMPLE_RATE_HZ), confidence)
 
 
 def _extent(spans: Sequence[TokenSpan], max_pause_frames: float) -> tuple[int, int]:
@@ -214,5 +221,15 @@ def _without_short_pauses(phones: list[Phone], duration_s: float) -> list[Phone]
                 after[0] = before[1]
             else:
                 before[1] = after[0]
-    spoken = [Phone(start, end, phone.label) for (start, end), phone in zip(edges, phones, strict=True) if end > start]
-    return spoken
+    return [Phone(start, end, phone.label) for (start, end), phone in zip(edges, phones, strict=True) if end > start]
+
+
+def _spread_spikes(phones: list[Phone], duration_s: float) -> list[Phone]:
+    """Lets each phone last to the middle between its spike and the next, at most `SPIKE_REACH_S` before and after its own."""
+    gaps_s = [after.start_s - before.end_s for before, after in pairwise(phones)]
+    before_s = [phones[0].start_s, *(gap / 2 for gap in gaps_s)]
+    after_s = [*(gap / 2 for gap in gaps_s), duration_s - phones[-1].end_s]
+    return [
+        Phone(phone.start_s - min(before, SPIKE_REACH_S), phone.end_s + min(after, SPIKE_REACH_S), phone.label)
+        for phone, before, after in zip(phones, before_s, after_s, strict=True)
+    ]
