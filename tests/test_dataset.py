@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,6 +28,9 @@ STILL = AugmentParams(
     speed=(1, 1), gain_db=(0, 0), equalise=0, equaliser_db=0, room=0, rt60_s=0.5, noise=0, snr_db=(5, 40), telephone=0, clip=0,
     quiet=0, quiet_db=(-60, -40)
 )  # fmt: skip
+
+
+NOISY = STILL.model_copy(update={"noise": 1.0, "quiet": 0.2})
 
 
 @pytest.fixture
@@ -57,6 +61,17 @@ def test_batches_repeat_and_differ(corpus):
 
     np.testing.assert_array_equal(draw(1), draw(1))
     assert not np.array_equal(draw(1), draw(2))
+
+
+def test_views_are_degradations_of_the_same_crops(corpus):
+    common = {"size": 8, "n_samples": 4000, "times_s": np.arange(10) / FPS}
+    audio, curves, classes = batch(corpus, views=2, params=NOISY, rng=np.random.default_rng(0), **common)
+    assert torch.equal(curves[:8], curves[8:]) and torch.equal(classes[:8], classes[8:])
+    clean, *_ = batch(corpus, views=2, params=STILL, rng=np.random.default_rng(0), **common)
+    assert torch.equal(clean[:8], clean[8:])
+    silent = (curves[:8] == BELOW_REST).all(dim=2).all(dim=1)
+    assert 0 < silent.sum() < 8
+    assert all(not torch.equal(one, other) for one, other in zip(audio[:8][~silent], audio[8:][~silent], strict=True))
 
 
 def test_phone_classes_stay_with_the_curves_at_any_speed(corpus_folder):

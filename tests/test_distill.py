@@ -39,8 +39,8 @@ def weights(data, name: str) -> bytes:
     return (data / "distill" / name / "model.safetensors").read_bytes()
 
 
-def with_feature_weight(params, weight: float):
-    losses = params.distill.losses.model_copy(update={"feature": weight})
+def with_weights(params, **weights: float):
+    losses = params.distill.losses.model_copy(update=weights)
     return params.model_copy(update={"distill": params.distill.model_copy(update={"losses": losses})})
 
 
@@ -82,10 +82,18 @@ def test_projections_only_where_widths_differ(channels, n_projections):
 def test_without_a_feature_loss_no_guide_is_needed(smoke_params, data):
     with pytest.raises(InputError, match="small"):
         distill(smoke_params, "on-device")
-    distill(with_feature_weight(smoke_params, 0.0), "on-device")
+    distill(with_weights(smoke_params, feature=0.0), "on-device")
     assert "feature" not in pd.read_csv(data / "distill" / "on-device" / "losses.csv")
     ablate(smoke_params, "paired-only")
     assert load_student(data / "ablate" / "paired-only").config.channels == 8
+
+
+def test_two_degradations_of_a_crop_are_compared_where_consistency_counts(smoke_params, data):
+    distill(with_weights(smoke_params, consistency=1.0), "small")
+    log = pd.read_csv(data / "distill" / "small" / "losses.csv")
+    weights = smoke_params.distill.losses.model_dump() | {"feature": 0.0, "consistency": 1.0}
+    assert (log["consistency"] > 0).all()
+    np.testing.assert_allclose(log["total"], sum(weights[name] * log[name] for name in log if name in weights), rtol=1e-4)
 
 
 class Ear(nn.Module):
@@ -105,7 +113,7 @@ class Ear(nn.Module):
 
 @pytest.mark.parametrize("windows", [((256, 256), (448, 64)), ((448, 64), (256, 256)), ((64, 448), (448, 64))])
 def test_student_guide_and_labels_stand_on_the_same_frames(smoke_params, corpus_folder, monkeypatch, windows):
-    def labels_are_the_audio(corpus, *, size, n_samples, times_s, params, rng):
+    def labels_are_the_audio(corpus, *, size, n_samples, times_s, params, rng, views):
         audio = torch.from_numpy(rng.standard_normal((size, n_samples)).astype(np.float32))
         target = audio[:, torch.from_numpy(np.round(times_s * 16_000).astype(int)), None].expand(-1, -1, 52)
         return audio, target, torch.full(target.shape[:2], UNKNOWN)

@@ -7,7 +7,17 @@ from hypothesis import strategies as st
 from facedistill.face.arkit import INDEX
 from facedistill.face.head import head
 from facedistill.models.dataset import UNKNOWN
-from facedistill.models.losses import HALF_CLOSED_MM, SOFTNESS_MM, closure, feature, lip_gap, phones, reconstruction, velocity
+from facedistill.models.losses import (
+    HALF_CLOSED_MM,
+    SOFTNESS_MM,
+    closure,
+    consistency,
+    feature,
+    lip_gap,
+    phones,
+    reconstruction,
+    velocity,
+)
 
 B, T, K = 2, 5, 52
 
@@ -20,6 +30,12 @@ def test_reconstruction_is_the_naive_loop():
     pred, target, scale = curves(0), curves(1), curves(2)[0, 0] + 0.05
     errors = [((pred[b, t, k] - target[b, t, k]) / scale[k]).item() ** 2 for b in range(B) for t in range(T) for k in range(K)]
     assert reconstruction(pred=pred, target=target, scale=scale).item() == pytest.approx(np.mean(errors), rel=1e-5)
+
+
+def test_consistency_compares_the_halves():
+    pred, scale = curves(0), curves(2)[0, 0] + 0.05
+    expected = ((pred[0] - pred[1]) / scale).square().mean()
+    assert consistency(pred=pred, scale=scale).item() == pytest.approx(expected.item(), rel=1e-6)
 
 
 def test_velocity_is_the_naive_loop():

@@ -14,7 +14,7 @@ from facedistill.core.params import GUIDE, DistillParams, Params, StudentLosses
 from facedistill.core.paths import DATA
 from facedistill.models.dataset import N_PHONE_CLASSES, Corpus, batch
 from facedistill.models.filterbank import GRID_FPS, HOP_SAMPLES
-from facedistill.models.losses import closure, feature, lip_gap, phones, reconstruction, velocity
+from facedistill.models.losses import closure, consistency, feature, lip_gap, phones, reconstruction, velocity
 from facedistill.models.student import Student, StudentConfig, load_student, n_parameters, save_student
 from facedistill.models.training import Run, prepare_torch, work_folder, write_log
 from facedistill.models.workers import device
@@ -53,9 +53,11 @@ class StudentLoss:
         self.times_s = (self.past + HOP_SAMPLES * np.arange(self.frames)) / SAMPLE_RATE_HZ
 
     def __call__(self, guided: Guided, n_crops: int, rng: np.random.Generator) -> dict[str, Tensor]:
+        views = 2 if self.losses.consistency > 0 else 1
         audio, target, classes = batch(
-            self.corpus, size=n_crops, n_samples=self.n_samples, times_s=self.times_s, params=self.params.augment, rng=rng
-        )
+            self.corpus, size=n_crops, views=views, n_samples=self.n_samples, times_s=self.times_s, params=self.params.augment,
+            rng=rng,
+        )  # fmt: skip
         audio, target, classes = audio.to(device()), target.to(device()), classes.to(device())
         student = guided.student
         features = student.features(self._window(audio, student.config, self.frames))
@@ -67,6 +69,8 @@ class StudentLoss:
             "closure": closure(pred=pred, target=target),
             "phones": phones(scores=guided.phones(features[-1]).transpose(1, 2), classes=classes),
         }
+        if views == 2:
+            terms["consistency"] = consistency(pred=pred, scale=self.scale)
         if self.guide is not None:
             n_guided = min(GUIDED_FRAMES, self.frames)
             with torch.no_grad():

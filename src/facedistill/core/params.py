@@ -243,7 +243,7 @@ def _starts_fit(students: dict[str, StudentParams]) -> dict[str, StudentParams]:
 
 
 class StudentLosses(Section):
-    """Weights of the students' losses; feature 0 turns hybrid distillation off."""
+    """Weights of the students' losses; feature 0 turns hybrid distillation off. Consistency hears every crop twice."""
 
     reconstruction: NonNegative
     velocity: NonNegative
@@ -251,6 +251,7 @@ class StudentLosses(Section):
     closure: NonNegative
     phones: NonNegative
     feature: NonNegative
+    consistency: NonNegative
 
 
 class DistillParams(Section):

@@ -98,18 +98,26 @@ def phones_of(classes: np.ndarray, fps: float = FPS) -> list[Phone]:
 
 
 def batch(
-    corpus: Corpus, *, size: int, n_samples: int, times_s: np.ndarray, params: AugmentParams, rng: np.random.Generator
+    corpus: Corpus,
+    *,
+    size: int,
+    n_samples: int,
+    times_s: np.ndarray,
+    params: AugmentParams,
+    rng: np.random.Generator,
+    views: int = 1,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Draws random crops; utterances are drawn by duration, crops may hang over both ends by up to a quarter of their length.
 
     Args:
         n_samples: S, length of each crop.
         times_s: (T,) the times within the crop at which curves are wanted, in seconds.
+        views: V, how many degradations of each crop there are: crop b is in rows b, size + b, ...
 
     Returns:
-        (B, S) augmented audio, (B, T, K) curves, and (B, T) int64 phone classes, UNKNOWN where there are no labels.
+        (V B, S) augmented audio, (V B, T, K) curves, and (V B, T) int64 phone classes, UNKNOWN where there are no labels.
     """
-    audio = np.empty((size, n_samples), np.float32)
+    audio = np.empty((views, size, n_samples), np.float32)
     frames, spoken = [], np.full((size, len(times_s)), UNKNOWN)
     for row, index in enumerate(rng.choice(len(corpus.utterances), size, p=corpus.odds)):
         speed = rng.uniform(*params.speed)  # > 1: faster, higher, and shorter vocal tract
@@ -119,7 +127,8 @@ def batch(
         start = int(rng.integers(-overhang, max(free, -overhang + 1)))
         source = corpus.crop(index, start, n_source)
         resampled = np.interp(np.linspace(0, n_source - 1, n_samples), np.arange(n_source), source).astype(np.float32)
-        audio[row] = augment(resampled, params, rng)
+        for view in audio:
+            view[row] = augment(resampled, params, rng)
         key, source_times_s = corpus.utterances[index].id, start / SAMPLE_RATE_HZ + times_s * speed
         curves = at_times(corpus.curves[key].astype(np.float32), source_times_s)
         frames.append(at_rest_outside(curves, source_times_s, corpus.utterances[index].duration_s))
@@ -127,6 +136,8 @@ def batch(
             starts_s, classes = corpus.phones[key]
             spoken[row] = classes[np.searchsorted(starts_s, source_times_s, side="right") - 1]
         if rng.random() < params.quiet:  # nobody speaks, and the face rests
-            audio[row] = quiet_noise(n_samples, params.quiet_db, rng)
+            for view in audio:
+                view[row] = quiet_noise(n_samples, params.quiet_db, rng)
             frames[-1], spoken[row] = np.full_like(frames[-1], BELOW_REST), PHONE_CLASS[SILENCE]
-    return torch.from_numpy(audio), torch.from_numpy(np.stack(frames)), torch.from_numpy(spoken)
+    curves, classes = np.tile(np.stack(frames), (views, 1, 1)), np.tile(spoken, (views, 1))
+    return torch.from_numpy(audio.reshape(-1, n_samples)), torch.from_numpy(curves), torch.from_numpy(classes)

@@ -23,6 +23,11 @@ def velocity(*, pred: Tensor, target: Tensor, scale: Tensor) -> Tensor:
     return ((pred.diff(dim=1) - target.diff(dim=1)) / scale).square().mean()
 
 
+def consistency(*, pred: Tensor, scale: Tensor) -> Tensor:
+    """Mean squared error between the (2 B, T, K) curves of two degradations of the same crops, the second behind the first."""
+    return reconstruction(pred=pred[: len(pred) // 2], target=pred[len(pred) // 2 :], scale=scale)
+
+
 def lip_gap(*, pred: Tensor, target: Tensor) -> Tensor:
     """Mean squared error of the lip gap (cm^2), a dot product with the curves; ours: the gap is what lip-sync is seen by."""
     return ((_gap_mm(pred) - _gap_mm(target)) / MM_PER_UNIT).square().mean()
