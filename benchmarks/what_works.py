@@ -1,8 +1,8 @@
-"""What works on real speech: small students that differ by one change each, measured on held-out training recordings.
+"""What works on real speech: short runs that differ by one change each, measured on held-out training recordings.
 
 Run `python benchmarks/what_works.py` after `facedistill align` with `prepare.recordings.path`; `params.yaml` is the baseline.
-Every student is trained on paired data alone, so that no teacher is needed and one change is one short run. Prints a Markdown
-table and writes it to benchmarks/what_works.md and .csv. Stopped, it goes on where it was. No test recording takes part.
+Students learn from paired data alone but where a row names a teacher, which is one of this table too. Prints a Markdown table and
+writes it to benchmarks/what_works.md and .csv. Stopped, it goes on where it was. No test recording takes part.
 """
 
 import argparse
@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -23,8 +24,13 @@ from facedistill.core.params import Params, load_params
 from facedistill.core.paths import DATA, PARAMS, ROOT
 from facedistill.distill import Recipe, train_student
 from facedistill.face.arkit import CURVES
+from facedistill.face.curves import at_times, n_frames
+from facedistill.label import write_labels
 from facedistill.messages import tell_error
-from facedistill.models.student import Student, load_student
+from facedistill.models.encoder import SCRATCH
+from facedistill.models.pretraining import pretrain
+from facedistill.models.student import load_student
+from facedistill.models.teacher import load_teacher
 from facedistill.models.training import work_folder
 from facedistill.models.workers import workers
 from facedistill.real_speech.conditions import conditions_of, degraded, quiet_sounds
@@ -39,19 +45,23 @@ from facedistill.real_speech.tables import text
 from facedistill.speech.audio import read_audio
 from facedistill.speech.recordings import HELD_OUT
 from facedistill.speech.synthetic import SOURCE
+from facedistill.teach import train_teacher
 
 STAGE = "what-works"
 TABLE = ROOT / "benchmarks" / "what_works"
-STEPS = 2500
+STEPS, TEACHER_STEPS = 2500, 1200
+TEACHER = "teacher"
+PRETRAINED = f"data/{STAGE}/pretrained"
 CONDITIONS = ("level-30db", "noise-snr10db", "telephone")
 METRICS = {"auc": "AUC", "pbm": "PBM", "r": "r"}
 ABOUT = """# What works
 
 Students of `on-device`'s size unless a row says otherwise, {steps:,} steps each on paired data alone, one change from the
-baseline a row (`python benchmarks/what_works.py --steps {steps}`, with the parameters of profiles/release.yaml). Measured on {n}
-training recordings that were held out, {new} of them by speakers of whom none is trained on; {aligned} are timed by this
-project's own forced alignment. Weighted by their /p b m/, with 95 % intervals. The last two columns are the mean distance of
-the lip gap from rest where nobody speaks.
+baseline a row; teachers, {teacher_steps:,} steps each, one change from "a teacher"
+(`python benchmarks/what_works.py --steps {steps} --teacher-steps {teacher_steps}`, with the parameters of profiles/release.yaml).
+Measured on {n} training recordings that were held out, {new} of them by speakers of whom none is trained on; {aligned} are timed
+by this project's own forced alignment. Weighted by their /p b m/, with 95 % intervals. The last two columns are the mean distance
+of the lip gap from rest where nobody speaks.
 
 """
 SOUNDS = ("silence", "room-50dbfs")
@@ -64,12 +74,17 @@ class Change:
     Attributes:
         set: {dotted key of params.yaml: value}.
         keep: which of the paired utterances are trained on.
-        student: key of distill.students.
+        student: key of distill.students; or TEACHER, for a teacher.
+        labels: the teacher, another row, whose curves of the same utterances are learnt from instead of theirs.
     """
 
     set: Mapping[str, object] = field(default_factory=dict)
     keep: Callable[[Utterance], bool] = lambda row: True
     student: str = "on-device"
+    labels: str | None = None
+
+
+Animate = Callable[[np.ndarray], np.ndarray]  # (S,) at 16 kHz -> (T, K) curves at the benchmark's rate
 
 
 def _augment(**values: object) -> dict[str, object]:
@@ -96,6 +111,12 @@ CHANGES = {
     "two degradations agree, of half the crops": Change({"distill.losses.consistency": 1.0, "distill.optimizer.batch_size": 4}),
     "no phone task": Change({"distill.losses.phones": 0.0}),
     "four times the channels": Change(student="small"),
+    "labels of a teacher": Change(labels="a teacher"),
+    "labels of a teacher's pupil": Change(labels="a teacher of a teacher's labels"),
+    "a teacher": Change(student=TEACHER),
+    "a teacher of a teacher's labels": Change(student=TEACHER, labels="a teacher"),
+    "a teacher from random weights": Change({"teach.encoder.source": SCRATCH}, student=TEACHER),
+    "a teacher pre-trained on audio alone": Change({"teach.encoder.source": PRETRAINED}, student=TEACHER),
 }
 
 
@@ -112,30 +133,60 @@ def changed(values: Mapping, change: Mapping[str, object]) -> Params:
 
 
 def result_of(name: str, values: Mapping, recordings: list[Recording], settings: Settings) -> dict:
-    """What the student of a change is worth; trained and measured unless that was done with the same data, settings and code."""
+    """What the network of a change is worth; trained and measured unless that was done with the same data, settings and code."""
     change, folder = CHANGES[name], DATA / "align"
     params, known = changed(values, change.set), read_manifest(folder / "manifest.jsonl")
     rows = [seen_from(row, "../../align") for row in select(known, "paired") if change.keep(row)]
     if not rows:
         raise InputError(f"{name}: nothing to train on; prepare.recordings.path names no transcribed recordings")
-    out = DATA / STAGE / name.replace(" ", "-")
+    out = folder_of(name)
     work = work_folder(
         f"{STAGE}-scores-{out.name}",
-        settings=f"{params.model_dump_json()}{settings.model_dump_json()}{rows}",
+        settings=f"{params.model_dump_json()}{settings.model_dump_json()}{change.labels}{rows}",
         inputs=[folder / "manifest.jsonl", *sorted({folder / row.curves for row in known if row.curves})],
     )
     if not (work / "scores.json").is_file():
         write_manifest(out / "manifest.jsonl", rows)
-        losses = params.distill.losses.model_copy(update={"feature": 0.0})
-        train_student(params, Recipe(STAGE, out.name, change.student, out, None, losses, None))
-        write_json(work / "scores.json", rounded(measure(load_student(out), recordings, settings)))
+        corpus = labels_of(change.labels, values, recordings, settings) if change.labels else out
+        animate = train(change, params, corpus, out, settings.fps)
+        write_json(work / "scores.json", rounded(measure(animate, recordings, settings)))
     return read_json(work / "scores.json")
 
 
-def measure(student: Student, recordings: list[Recording], settings: Settings) -> dict:
-    """What a student is worth: clean, in conditions, and where nobody speaks."""
+def folder_of(name: str) -> Path:
+    """The folder of a row's network."""
+    return DATA / STAGE / name.replace(" ", "-")
+
+
+def labels_of(teacher: str, values: Mapping, recordings: list[Recording], settings: Settings) -> Path:
+    """A folder with a teacher's curves of the paired utterances; the teacher is trained if it is not there."""
+    result_of(teacher, values, recordings, settings)
+    labels = changed(values, {"label.keep_paired": False, "label.splits": ["paired"]}).label
+    out = DATA / STAGE / f"labels-of-{folder_of(teacher).name}"
+    write_labels(labels, folder_of(teacher), out)
+    return out
+
+
+def train(change: Change, params: Params, corpus: Path, out: Path, fps: int) -> Animate:
+    """Trains the network of a change on a folder with a manifest and curves."""
+    if change.student != TEACHER:
+        losses = params.distill.losses.model_copy(update={"feature": 0.0})
+        train_student(params, Recipe(STAGE, out.name, change.student, corpus, None, losses, None))
+        student = load_student(out)
+        return lambda audio: student.animate(audio, fps)
+    if params.teach.encoder.source == PRETRAINED:
+        heard = select(read_manifest(DATA / "align" / "manifest.jsonl"), "paired", "unlabelled")
+        nothing = changed(params.model_dump(mode="json"), {"teach.encoder.source": SCRATCH})
+        pretrain(nothing, DATA / "align", heard, steps=params.teach.steps, out=ROOT / PRETRAINED)
+    train_teacher(params, corpus, None, out)
+    teacher = load_teacher(out)
+    return lambda audio: at_times(teacher.animate(audio), np.arange(n_frames(len(audio), fps)) / fps)
+
+
+def measure(animate: Animate, recordings: list[Recording], settings: Settings) -> dict:
+    """What a network is worth: clean, in conditions, and where nobody speaks."""
     audio = {recording.name: read_audio(recording.audio) for recording in recordings}
-    score = partial(_score, student, settings.fps)
+    score = partial(_score, animate, settings.fps)
     boot = {"seed": settings.seed, "n_boot": settings.bootstrap}
     conditions = {"clean": lambda sound, rng: sound} | {name: conditions_of(settings)[name] for name in CONDITIONS}
     found = {}
@@ -143,12 +194,12 @@ def measure(student: Student, recordings: list[Recording], settings: Settings) -
         heard = [degraded(audio[one.name], condition, name=one.name, seed=settings.seed) for one in recordings]
         with workers() as pool:
             found[name] = table_of(recordings, list(pool.map(score, heard, recordings)), **boot)
-    gaps = {name: lip_gap(CURVES, student.animate(quiet_sounds(settings)[name], settings.fps)) for name in SOUNDS}
+    gaps = {name: lip_gap(CURVES, animate(quiet_sounds(settings)[name])) for name in SOUNDS}
     return found | {"rest_mm": {name: MM_PER_UNIT * float(np.abs(gap).mean()) for name, gap in gaps.items()}}
 
 
-def _score(student: Student, fps: int, audio: np.ndarray, recording: Recording) -> Scores:
-    weights = student.animate(audio, fps)
+def _score(animate: Animate, fps: int, audio: np.ndarray, recording: Recording) -> Scores:
+    weights = animate(audio)
     return score_one(CURVES, weights, np.arange(len(weights)) / fps, recording, fps=fps)
 
 
@@ -161,34 +212,36 @@ def row_of(name: str, measured: Mapping[str, Mapping]) -> dict[str, str]:
     return row | {f"gap off rest, {sound} (mm)": f"{gap_mm:.2f}" for sound, gap_mm in measured["rest_mm"].items()}
 
 
-def about(recordings: list[Recording], steps: int) -> str:
+def about(recordings: list[Recording], steps: int, teacher_steps: int) -> str:
     """What the table says above its rows."""
     heard = {(row.source, row.speaker) for row in select(read_manifest(DATA / "align" / "manifest.jsonl"), "paired")}
     new = sum((recording.row.source, recording.row.speaker) not in heard for recording in recordings)
     aligned = sum(recording.row.label_kind == ALIGNED for recording in recordings)
-    return ABOUT.format(steps=steps, n=len(recordings), new=new, aligned=aligned)
+    return ABOUT.format(steps=steps, teacher_steps=teacher_steps, n=len(recordings), new=new, aligned=aligned)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=STEPS, help="training steps of each student (default: %(default)s)")
+    parser.add_argument("--teacher-steps", type=int, default=TEACHER_STEPS, help="and of each teacher (default: %(default)s)")
     parser.add_argument("--only", nargs="+", choices=CHANGES, default=list(CHANGES), metavar="CHANGE", help="some changes alone")
     arguments = parser.parse_args()
     try:
-        compare(arguments.only, arguments.steps)
+        compare(arguments.only, arguments.steps, arguments.teacher_steps)
     except InputError as error:
         tell_error(str(error))
         sys.exit(2)
 
 
-def compare(names: list[str], steps: int) -> None:
-    """Trains and measures the students of some changes, and writes the table."""
+def compare(names: list[str], steps: int, teacher_steps: int) -> None:
+    """Trains and measures the networks of some changes, and writes the table."""
     values = load_params().model_dump(mode="json")
-    missing = {CHANGES[name].student for name in names} - set(values["distill"]["students"])
+    missing = {CHANGES[name].student for name in names} - {TEACHER, *values["distill"]["students"]}
     if missing:
         raise InputError(f"{PARAMS}: distill.students: no {', '.join(sorted(missing))}, which is to be compared")
-    for name in names:
-        values["distill"]["students"][CHANGES[name].student]["steps"] = steps
+    values["teach"]["steps"] = teacher_steps
+    for student in values["distill"]["students"].values():
+        student["steps"] = steps
     recordings, settings = read_recordings(DATA / "align" / "manifest.jsonl", HELD_OUT), load_settings()
     if not recordings:
         raise InputError(f"{DATA / 'align'}: nothing held out to measure on; prepare.recordings.held_out names what is")
@@ -199,7 +252,7 @@ def compare(names: list[str], steps: int) -> None:
     table = pd.DataFrame(rows)
     write_text(TABLE.with_suffix(".csv"), table.to_csv(index=False))
     shown = table.to_markdown(index=False, disable_numparse=True)
-    write_text(TABLE.with_suffix(".md"), f"{about(recordings, steps)}{shown}\n")
+    write_text(TABLE.with_suffix(".md"), f"{about(recordings, steps, teacher_steps)}{shown}\n")
     print(shown)
 
 

@@ -4,6 +4,7 @@ import importlib.util
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -34,7 +35,8 @@ def test_a_change_changes_what_it_says_and_nothing_else(name):
     before, after = what_works.changed(values, {}).model_dump(), what_works.changed(values, change.set).model_dump()
     differing = set(paths_that_differ(before, after))
     assert differing == set(change.set)
-    assert change.student in before["distill"]["students"]
+    assert change.student in (what_works.TEACHER, *before["distill"]["students"])
+    assert change.labels is None or what_works.CHANGES[change.labels].student == what_works.TEACHER
 
 
 def paths_that_differ(one, other, path=""):
@@ -49,7 +51,8 @@ def test_a_student_is_measured_and_shown(tmp_path):
     recordings = read_recordings(make_tree(tmp_path), "test")
     torch.manual_seed(0)
     student = Student(StudentConfig(channels=8, past_ms=256, future_ms=256)).eval()
-    row = what_works.row_of("x", what_works.measure(student, recordings, load_settings().model_copy(update={"bootstrap": 5})))
+    settings = load_settings().model_copy(update={"bootstrap": 5})
+    row = what_works.row_of("x", what_works.measure(lambda audio: student.animate(audio, settings.fps), recordings, settings))
     assert row["change"] == "x" and 0 <= float(row["AUC, mean of sources"]) <= 1
     assert all(value not in ("", "nan") for value in row.values())
 
@@ -69,8 +72,7 @@ def test_results_of_other_settings_are_not_taken(tmp_path, monkeypatch, corpus_f
     monkeypatch.setattr(what_works, "DATA", corpus_folder.parent)
     monkeypatch.setattr("facedistill.models.training.WORK", tmp_path / "work")
     shard = corpus_folder.parent / "align" / "../prepare/curves/s.npz"
-    monkeypatch.setattr(what_works, "train_student", lambda params, recipe: trained.append(recipe.name))
-    monkeypatch.setattr(what_works, "load_student", lambda out: None)
+    monkeypatch.setattr(what_works, "train", lambda change, params, corpus, out, fps: trained.append(out.name))
     monkeypatch.setattr(what_works, "measure", lambda *arguments: {"trained": len(trained)})
     results = []
     for steps in (100, 100, 200, 200):
@@ -79,3 +81,25 @@ def test_results_of_other_settings_are_not_taken(tmp_path, monkeypatch, corpus_f
             shard.write_bytes(shard.read_bytes() + b" ")
         results.append(what_works.result_of("baseline", values, [], load_settings())["trained"])
     assert results == [1, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "name", ["a teacher of a teacher's labels", "labels of a teacher", "a teacher pre-trained on audio alone"]
+)
+def test_a_row_makes_what_it_needs(tmp_path, monkeypatch, corpus_folder, smoke_params, name):
+    data, seen = corpus_folder.parent, []
+    for module in ("facedistill.distill", "facedistill.label", "facedistill.teach", "what_works"):
+        monkeypatch.setattr(f"{module}.DATA", data)
+    monkeypatch.setattr("facedistill.models.training.WORK", tmp_path / "work")
+    monkeypatch.setattr(what_works, "ROOT", data.parent)
+    monkeypatch.setattr("facedistill.models.encoder.ROOT", data.parent)
+    monkeypatch.setattr("facedistill.teach.ROOT", data.parent)
+    monkeypatch.setattr(what_works, "measure", lambda animate, *rest: seen.append(animate(np.zeros(16_000, np.float32)).shape))
+    monkeypatch.setattr(what_works, "rounded", lambda scores: {})
+    values = what_works.changed(smoke_params.model_dump(mode="json"), {"teach.encoder.source": "scratch"}).model_dump(mode="json")
+    what_works.result_of(name, values, [], load_settings())
+    what_works.result_of(name, values, [], load_settings())
+    labelled = "labels" in name
+    assert seen == [(30, 52)] * (1 + labelled), "the teacher, and the row itself; once"
+    assert (data / "what-works" / "labels-of-a-teacher" / "manifest.jsonl").exists() == labelled
+    assert (data / "what-works" / "pretrained" / "config.json").exists() == ("pre-trained" in name)

@@ -1,11 +1,13 @@
 """Stage `teach`: trains the teacher on the paired split, with heavy augmentation."""
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from facedistill.core.files import write_json
-from facedistill.core.manifest import read_manifest, select
+from facedistill.core.manifest import read_manifest
 from facedistill.core.params import Params, TeachParams
 from facedistill.core.paths import DATA, ROOT
 from facedistill.face.curves import FPS
@@ -55,23 +57,33 @@ class TeacherLoss:
 
 
 def teach(params: Params) -> None:
-    """Trains the teacher and writes data/teach: model.safetensors, config.json, encoder/, losses.csv and summary.json."""
+    """Trains the teacher of data/align's paired split into data/teach."""
+    train_teacher(params, DATA / "align", "paired", DATA / "teach")
+
+
+def train_teacher(params: Params, folder: Path, split: str | None, out: Path) -> None:
+    """Trains a teacher and writes `out`, a folder below data: model.safetensors, config.json, encoder/, losses.csv, summary.json.
+
+    Args:
+        folder: of the manifest with curves.
+        split: of that manifest; None for all.
+    """
     prepare_torch()
-    folder, out = DATA / "align", DATA / "teach"
-    rows = select(read_manifest(folder / "manifest.jsonl"), "paired")
+    name = "-".join(out.relative_to(DATA).parts)
+    rows = [row for row in read_manifest(folder / "manifest.jsonl") if split in (None, row.split)]
     corpus = Corpus(folder, rows)
     torch.manual_seed(params.seed)
     teacher = build_teacher(params.teach).to(device())
     inputs = [folder / "manifest.jsonl", *sorted({folder / row.curves for row in rows})]
     encoder = sorted((ROOT / params.teach.encoder.source).glob("*.safetensors"))
     run = Run(
-        name="teach",
+        name=name,
         module=teacher,
         loss=TeacherLoss(corpus, params.teach),
         optimizer=params.teach.optimizer,
         steps=params.teach.steps,
         seed=params.seed,
-        work=work_folder("teach", settings=f"{params.seed}{params.teach.model_dump_json()}", inputs=inputs + encoder),
+        work=work_folder(name, settings=f"{params.seed}{params.teach.model_dump_json()}", inputs=inputs + encoder),
         audio_s_per_step=params.teach.optimizer.batch_size * params.teach.optimizer.crop_s,
     )
     write_log(out / "losses.csv", run.fit())
