@@ -104,6 +104,7 @@ CHANGES = {
     "no changes of speed and pitch": Change(_augment(speed=[1.0, 1.0])),
     "no equaliser": Change(_augment(equalise=0.0)),
     "no noise, no rooms": Change(_augment(noise=0.0, room=0.0)),
+    "no telephone, no codec, no clipping": Change(_augment(telephone=0.0, clip=0.0)),
     "levels of -12..+6 dB": Change(_augment(gain_db=[-12.0, 6.0])),
     "no crops of silence": Change(_augment(quiet=0.0)),
     "no closure loss": Change({"distill.losses.closure": 0.0}),

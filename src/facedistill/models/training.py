@@ -9,6 +9,7 @@ import copy
 import csv
 import io
 import math
+import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -189,4 +190,5 @@ def write_log(path: Path, log: Sequence[Mapping[str, float]]) -> None:
 
 def prepare_torch() -> None:
     """Makes training repeat bit for bit on one machine."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it no product of matrices on a GPU does
     torch.set_deterministic_debug_mode("error")
