@@ -91,12 +91,14 @@ def _augment(**values: object) -> dict[str, object]:
     return {f"distill.augment.{name}": value for name, value in values.items()}
 
 
+TEN_VOICES = ("Alex", "Annie", "Mario", "Storm", "adam", "f1", "grandma", "klatt3", "m2", "victor")
 CHANGES = {
     "baseline": Change(),
     "synthetic speech alone": Change(keep=lambda row: row.source == SOURCE),
     "without aligned recordings": Change(keep=lambda row: row.label_kind != ALIGNED),
     "without synthetic speech": Change(keep=lambda row: row.source != SOURCE),
     "three of 19 languages": Change(keep=lambda row: row.source != SOURCE or row.language in ("en-us", "de", "pt-br")),
+    "ten of 60 synthetic voices": Change(keep=lambda row: row.source != SOURCE or row.speaker in TEN_VOICES),
     "no augmentation": Change(
         _augment(speed=[1.0, 1.0], gain_db=[0.0, 0.0], equalise=0.0, room=0.0, noise=0.0, telephone=0.0, clip=0.0, quiet=0.0)
     ),
