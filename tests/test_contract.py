@@ -14,8 +14,10 @@ import yaml
 from dvc.repo import Repo
 
 from facedistill import cli, notebooks
+from facedistill.core.files import read_json
 from facedistill.core.params import load_params
 from facedistill.core.paths import FIGURES, NOTEBOOKS, PARAMS, PROFILES, ROOT
+from facedistill.real_speech.names import MEAN, WEIGHTED
 
 PACKAGE = ROOT / "src" / "facedistill"
 # Every command goes through these; they hold no step of a stage.
@@ -259,6 +261,24 @@ def test_readme_maps_every_notebook():
 def test_readme_opens_with_the_numbers_of_table_1():
     summary = (FIGURES / "tab1_main_results.md").read_text(encoding="utf-8").splitlines()[0]
     assert " ".join(summary.split()) in " ".join(readme().split())
+
+
+def test_readme_quotes_the_benchmark_on_recordings():
+    results = read_json(ROOT / "benchmarks" / "real_speech" / "results.json")
+
+    def quoted(system: str, group: str, metric: str, scale: float = 1, digits: int = 3) -> str:
+        found = results[system][group][metric]
+        value, low, high = (f"{scale * found[name]:.{digits}f}" for name in ("value", "low", "high"))
+        return f"{value} [{low}, {high}]"
+
+    text = " ".join(readme().split())
+    student = [quoted("on-device", WEIGHTED, *scale) for scale in (("pbm", 100, 0), ("auc",))]
+    assert f"closes the lips in {student[0]} % of all /p b m/ where 5 % of the vowels pass for closed" in text
+    assert f"its lips tell /p b m/ from vowels with an AUC of {student[1]}" in text
+    envelope = [quoted("amplitude-envelope", WEIGHTED, *scale) for scale in (("pbm", 100, 0), ("auc",))]
+    assert f"loudness reaches {envelope[0]} % and {envelope[1]}" in text
+    assert f"the AUC is {quoted('on-device', MEAN, 'auc')}" in text
+    assert f"which sees 64 ms ahead, {quoted('tiny-real-time', MEAN, 'auc')}" in text
 
 
 def test_readme_quotes_table_1():
