@@ -2,11 +2,12 @@
 
 Run `python benchmarks/what_works.py` after `facedistill align` with `prepare.recordings.path`; `params.yaml` is the baseline.
 Students learn from paired data alone but where a row names a teacher, which is one of this table too. Prints a Markdown table and
-writes it to benchmarks/what_works.md and .csv. Stopped, it goes on where it was. No test recording takes part.
+writes it to benchmarks/what_works.md and .csv. Stopped, it goes on in the row where it was. No test recording takes part.
 """
 
 import argparse
 import json
+import shutil
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -32,7 +33,7 @@ from facedistill.models.pretraining import pretrain
 from facedistill.models.student import load_student
 from facedistill.models.teacher import load_teacher
 from facedistill.models.training import work_folder
-from facedistill.models.workers import workers
+from facedistill.models.workers import device, workers
 from facedistill.real_speech.conditions import conditions_of, degraded, quiet_sounds
 from facedistill.real_speech.gaps import MM_PER_UNIT, Scores, lip_gap
 from facedistill.real_speech.gaps import score as score_one
@@ -52,6 +53,7 @@ TABLE = ROOT / "benchmarks" / "what_works"
 STEPS, TEACHER_STEPS = 2500, 1200
 TEACHER = "teacher"
 PRETRAINED = f"data/{STAGE}/pretrained"
+LABELS = "labels"  # below a teacher's folder; they go when it is trained anew
 CONDITIONS = ("level-30db", "noise-snr10db", "telephone")
 METRICS = {"auc": "AUC", "pbm": "PBM", "r": "r"}
 ABOUT = """# What works
@@ -59,6 +61,9 @@ ABOUT = """# What works
 Students of `on-device`'s size unless a row says otherwise, {steps:,} steps each on paired data alone, one change from the
 baseline a row; teachers, {teacher_steps:,} steps each, one change from "a teacher"
 (`python benchmarks/what_works.py --steps {steps} --teacher-steps {teacher_steps}`, with the parameters of profiles/release.yaml).
+A teacher starts from `data/encoder`, which has learnt from five more hours of synthetic speech, hears whole utterances at one
+loudness, and is augmented as `teach.augment` says: it is to be compared with teachers. Pseudo-labels are a teacher's curves and
+phones of the paired utterances in place of their own. Pre-training hears the unlabelled recordings too, for as many steps again.
 Measured on {n} training recordings that were held out, {new} of them by speakers of whom none is trained on; {aligned} are timed
 by this project's own forced alignment. Weighted by their /p b m/, with 95 % intervals. The last two columns are the mean distance
 of the lip gap from rest where nobody speaks.
@@ -74,13 +79,13 @@ class Change:
     Attributes:
         set: {dotted key of params.yaml: value}.
         keep: which of the paired utterances are trained on.
-        student: key of distill.students; or TEACHER, for a teacher.
-        labels: the teacher, another row, whose curves of the same utterances are learnt from instead of theirs.
+        network: key of distill.students; or TEACHER.
+        labels: the teacher, another row, whose pseudo-labels of the paired utterances are learnt from.
     """
 
     set: Mapping[str, object] = field(default_factory=dict)
     keep: Callable[[Utterance], bool] = lambda row: True
-    student: str = "on-device"
+    network: str = "on-device"
     labels: str | None = None
 
 
@@ -102,7 +107,7 @@ CHANGES = {
     "no augmentation": Change(
         _augment(speed=[1.0, 1.0], gain_db=[0.0, 0.0], equalise=0.0, room=0.0, noise=0.0, telephone=0.0, clip=0.0, quiet=0.0)
     ),
-    "all of the level in every band": Change({"distill.level": 1.0}),
+    "all of the level in every band": Change({"distill.level_ratio": 1.0}),
     "no changes of speed and pitch": Change(_augment(speed=[1.0, 1.0])),
     "no equaliser": Change(_augment(equalise=0.0)),
     "no noise, no rooms": Change(_augment(noise=0.0, room=0.0)),
@@ -113,13 +118,14 @@ CHANGES = {
     "no lip gap loss": Change({"distill.losses.lip_gap": 0.0}),
     "two degradations agree, of half the crops": Change({"distill.losses.consistency": 1.0, "distill.optimizer.batch_size": 4}),
     "no phone task": Change({"distill.losses.phones": 0.0}),
-    "four times the channels": Change(student="small"),
-    "labels of a teacher": Change(labels="a teacher"),
-    "labels of a teacher's pupil": Change(labels="a teacher of a teacher's labels"),
-    "a teacher": Change(student=TEACHER),
-    "a teacher of a teacher's labels": Change(student=TEACHER, labels="a teacher"),
-    "a teacher from random weights": Change({"teach.encoder.source": SCRATCH}, student=TEACHER),
-    "a teacher pre-trained on audio alone": Change({"teach.encoder.source": PRETRAINED}, student=TEACHER),
+    "four times the channels": Change(network="small"),
+    "pseudo-labels of a teacher": Change(labels="a teacher"),
+    "pseudo-labels of a self-trained teacher": Change(labels="a self-trained teacher"),
+    "pseudo-labels of a teacher from random weights": Change(labels="a teacher from random weights"),
+    "a teacher": Change(network=TEACHER),
+    "a self-trained teacher": Change(network=TEACHER, labels="a teacher"),
+    "a teacher from random weights": Change({"teach.encoder.source": SCRATCH}, network=TEACHER),
+    "a teacher pre-trained on audio alone": Change({"teach.encoder.source": PRETRAINED}, network=TEACHER),
 }
 
 
@@ -136,24 +142,35 @@ def changed(values: Mapping, change: Mapping[str, object]) -> Params:
 
 
 def result_of(name: str, values: Mapping, recordings: list[Recording], settings: Settings) -> dict:
-    """What the network of a change is worth; trained and measured unless that was done with the same data, settings and code."""
+    """What the network of a change is worth; trained and measured unless that was done with this package, data and settings."""
     change, folder = CHANGES[name], DATA / "align"
     params, known = changed(values, change.set), read_manifest(folder / "manifest.jsonl")
+    starts = change.network == TEACHER and params.teach.encoder.source != PRETRAINED  # from weights that are there already
+    encoder = sorted((ROOT / params.teach.encoder.source).glob("*.safetensors")) if starts else []
     rows = [seen_from(row, "../../align") for row in select(known, "paired") if change.keep(row)]
     if not rows:
         raise InputError(f"{name}: nothing to train on; prepare.recordings.path names no transcribed recordings")
     out = folder_of(name)
     work = work_folder(
         f"{STAGE}-scores-{out.name}",
-        settings=f"{params.model_dump_json()}{settings.model_dump_json()}{change.labels}{rows}",
-        inputs=[folder / "manifest.jsonl", *sorted({folder / row.curves for row in known if row.curves})],
+        settings=f"{settings_of(name, values)}{settings.model_dump_json()}{CONDITIONS}{SOUNDS}{rows}",
+        inputs=[folder / "manifest.jsonl", *sorted({folder / row.curves for row in known if row.curves}), *encoder],
     )
-    if not (work / "scores.json").is_file():
+    if not ((work / "scores.json").is_file() and (out / "model.safetensors").is_file()):
         write_manifest(out / "manifest.jsonl", rows)
         corpus = labels_of(change.labels, values, recordings, settings) if change.labels else out
         animate = train(change, params, corpus, out, settings.fps)
         write_json(work / "scores.json", rounded(measure(animate, recordings, settings)))
     return read_json(work / "scores.json")
+
+
+def settings_of(name: str, values: Mapping) -> str:
+    """The parameters that decide a row, and those of the teachers that it learns from."""
+    change = CHANGES[name]
+    params = changed(values, change.set)
+    own = params.teach if change.network == TEACHER else params.distill
+    others = f"{params.label.model_dump_json()}{settings_of(change.labels, values)}" if change.labels else ""
+    return f"{params.seed}{change.network}{own.model_dump_json()}{others}"
 
 
 def folder_of(name: str) -> Path:
@@ -162,27 +179,29 @@ def folder_of(name: str) -> Path:
 
 
 def labels_of(teacher: str, values: Mapping, recordings: list[Recording], settings: Settings) -> Path:
-    """A folder with a teacher's curves of the paired utterances; the teacher is trained if it is not there."""
+    """A folder with a teacher's pseudo-labels of the paired utterances; the teacher is trained if it is not there."""
     result_of(teacher, values, recordings, settings)
-    labels = changed(values, {"label.keep_paired": False, "label.splits": ["paired"]}).label
-    out = DATA / STAGE / f"labels-of-{folder_of(teacher).name}"
-    write_labels(labels, folder_of(teacher), out)
+    out = folder_of(teacher) / LABELS
+    if not out.is_dir():
+        labels = changed(values, {"label.keep_paired": False, "label.splits": ["paired"]}).label
+        write_labels(labels, folder_of(teacher), out)
     return out
 
 
 def train(change: Change, params: Params, corpus: Path, out: Path, fps: int) -> Animate:
     """Trains the network of a change on a folder with a manifest and curves."""
-    if change.student != TEACHER:
+    if change.network != TEACHER:
         losses = params.distill.losses.model_copy(update={"feature": 0.0})
-        train_student(params, Recipe(STAGE, out.name, change.student, corpus, None, losses, None))
-        student = load_student(out)
+        train_student(params, Recipe(STAGE, out.name, change.network, corpus, None, losses, None))
+        student = load_student(out).to(device())
         return lambda audio: student.animate(audio, fps)
     if params.teach.encoder.source == PRETRAINED:
         heard = select(read_manifest(DATA / "align" / "manifest.jsonl"), "paired", "unlabelled")
-        nothing = changed(params.model_dump(mode="json"), {"teach.encoder.source": SCRATCH})
-        pretrain(nothing, DATA / "align", heard, steps=params.teach.steps, out=ROOT / PRETRAINED)
+        untrained = changed(params.model_dump(mode="json"), {"teach.encoder.source": SCRATCH})
+        pretrain(untrained, DATA / "align", heard, steps=params.teach.steps, out=ROOT / PRETRAINED)
+    shutil.rmtree(out / LABELS, ignore_errors=True)
     train_teacher(params, corpus, None, out)
-    teacher = load_teacher(out)
+    teacher = load_teacher(out).to(device())
     return lambda audio: at_times(teacher.animate(audio), np.arange(n_frames(len(audio), fps)) / fps)
 
 
@@ -223,10 +242,17 @@ def about(recordings: list[Recording], steps: int, teacher_steps: int) -> str:
     return ABOUT.format(steps=steps, teacher_steps=teacher_steps, n=len(recordings), new=new, aligned=aligned)
 
 
+def _count(written: str) -> int:
+    """A number of steps, for argparse, which names what it refuses."""
+    if not written.isdecimal() or int(written) < 1:
+        raise argparse.ArgumentTypeError(f"{written!r}; allowed: whole numbers from 1")
+    return int(written)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=STEPS, help="training steps of each student (default: %(default)s)")
-    parser.add_argument("--teacher-steps", type=int, default=TEACHER_STEPS, help="and of each teacher (default: %(default)s)")
+    parser.add_argument("--steps", type=_count, default=STEPS, help="training steps of each student (default: %(default)s)")
+    parser.add_argument("--teacher-steps", type=_count, default=TEACHER_STEPS, help="and of each teacher (default: %(default)s)")
     parser.add_argument("--only", nargs="+", choices=CHANGES, default=list(CHANGES), metavar="CHANGE", help="some changes alone")
     arguments = parser.parse_args()
     try:
@@ -239,7 +265,7 @@ def main() -> None:
 def compare(names: list[str], steps: int, teacher_steps: int) -> None:
     """Trains and measures the networks of some changes, and writes the table."""
     values = load_params().model_dump(mode="json")
-    missing = {CHANGES[name].student for name in names} - {TEACHER, *values["distill"]["students"]}
+    missing = {CHANGES[name].network for name in names} - {TEACHER, *values["distill"]["students"]}
     if missing:
         raise InputError(f"{PARAMS}: distill.students: no {', '.join(sorted(missing))}, which is to be compared")
     values["teach"]["steps"] = teacher_steps

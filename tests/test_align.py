@@ -60,7 +60,8 @@ def with_confidence(params, least: float):
     return params.model_copy(update={"align": params.align.model_copy(update={"min_confidence": least})})
 
 
-def test_recordings_become_paired_data(smoke_params, data):
+def test_recordings_become_paired_data(smoke_params, data, monkeypatch):
+    monkeypatch.setattr("facedistill.align.SHARD_UTTERANCES", 2)
     align(with_confidence(smoke_params, 0.0))
     rows = {row.id: row for row in read_manifest(data / "align" / "manifest.jsonl")}
     assert [rows[f"r{number}"].split for number in range(3)] == ["paired", "paired", "held-out"] and "r3" not in rows
@@ -68,6 +69,7 @@ def test_recordings_become_paired_data(smoke_params, data):
     assert rows["u3"].split == "unlabelled" and rows["u3"].curves is None  # a synthetic voice
     assert len(select(rows.values(), "paired")) == 3 + 2
     curves = read_curves(data / "align", rows.values())
+    assert [rows[f"r{number}"].curves for number in range(3)] == [f"curves/recordings-0000{shard}.npz" for shard in (0, 0, 1)]
     for key in ("r0", "r1", "r2"):
         audio, phones = read_audio(data / "align" / rows[key].audio), read_phones(data / "align" / rows[key].phones)
         assert len(curves[key]) == n_frames(len(audio))

@@ -10,10 +10,13 @@ import torch
 import yaml
 from real_speech_tree import make_tree
 
+from facedistill.core.manifest import read_manifest
+from facedistill.core.params import load_params
 from facedistill.core.paths import ROOT
 from facedistill.models.student import Student, StudentConfig
 from facedistill.real_speech.recordings import read_recordings
 from facedistill.real_speech.settings import load_settings
+from facedistill.speech.synthetic import plans
 
 SPEC = importlib.util.spec_from_file_location("what_works", ROOT / "benchmarks" / "what_works.py")
 what_works = importlib.util.module_from_spec(SPEC)
@@ -35,8 +38,17 @@ def test_a_change_changes_what_it_says_and_nothing_else(name):
     before, after = what_works.changed(values, {}).model_dump(), what_works.changed(values, change.set).model_dump()
     differing = set(paths_that_differ(before, after))
     assert differing == set(change.set)
-    assert change.student in (what_works.TEACHER, *before["distill"]["students"])
-    assert change.labels is None or what_works.CHANGES[change.labels].student == what_works.TEACHER
+    assert change.network in (what_works.TEACHER, *before["distill"]["students"])
+    assert change.labels is None or what_works.CHANGES[change.labels].network == what_works.TEACHER
+
+
+def test_rows_leave_out_what_they_say():
+    params = load_params(ROOT / "profiles" / "release.yaml")
+    voices = params.prepare.synthetic.voices.paired
+    planned = {
+        variant for plan in plans(params.prepare.synthetic, params.seed) if plan.split == "paired" for variant in plan.variants
+    }
+    assert len(planned) == voices and set(what_works.TEN_VOICES) < planned and len(what_works.TEN_VOICES) == 10
 
 
 def paths_that_differ(one, other, path=""):
@@ -72,7 +84,12 @@ def test_results_of_other_settings_are_not_taken(tmp_path, monkeypatch, corpus_f
     monkeypatch.setattr(what_works, "DATA", corpus_folder.parent)
     monkeypatch.setattr("facedistill.models.training.WORK", tmp_path / "work")
     shard = corpus_folder.parent / "align" / "../prepare/curves/s.npz"
-    monkeypatch.setattr(what_works, "train", lambda change, params, corpus, out, fps: trained.append(out.name))
+
+    def train(change, params, corpus, out, fps) -> None:
+        trained.append(out.name)
+        (out / "model.safetensors").touch()
+
+    monkeypatch.setattr(what_works, "train", train)
     monkeypatch.setattr(what_works, "measure", lambda *arguments: {"trained": len(trained)})
     results = []
     for steps in (100, 100, 200, 200):
@@ -83,9 +100,7 @@ def test_results_of_other_settings_are_not_taken(tmp_path, monkeypatch, corpus_f
     assert results == [1, 1, 2, 3]
 
 
-@pytest.mark.parametrize(
-    "name", ["a teacher of a teacher's labels", "labels of a teacher", "a teacher pre-trained on audio alone"]
-)
+@pytest.mark.parametrize("name", ["a self-trained teacher", "pseudo-labels of a teacher", "a teacher pre-trained on audio alone"])
 def test_a_row_makes_what_it_needs(tmp_path, monkeypatch, corpus_folder, smoke_params, name):
     data, seen = corpus_folder.parent, []
     for module in ("facedistill.distill", "facedistill.label", "facedistill.teach", "what_works"):
@@ -99,7 +114,9 @@ def test_a_row_makes_what_it_needs(tmp_path, monkeypatch, corpus_folder, smoke_p
     values = what_works.changed(smoke_params.model_dump(mode="json"), {"teach.encoder.source": "scratch"}).model_dump(mode="json")
     what_works.result_of(name, values, [], load_settings())
     what_works.result_of(name, values, [], load_settings())
-    labelled = "labels" in name
+    labelled = what_works.CHANGES[name].labels is not None
     assert seen == [(30, 52)] * (1 + labelled), "the teacher, and the row itself; once"
-    assert (data / "what-works" / "labels-of-a-teacher" / "manifest.jsonl").exists() == labelled
+    assert what_works.folder_of(name).joinpath("model.safetensors").is_file()
+    labels = read_manifest(what_works.folder_of("a teacher") / "labels" / "manifest.jsonl") if labelled else []
+    assert [row.label_kind for row in labels] == ["teacher"] * 3 * labelled
     assert (data / "what-works" / "pretrained" / "config.json").exists() == ("pre-trained" in name)

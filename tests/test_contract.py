@@ -15,7 +15,7 @@ from dvc.repo import Repo
 
 from facedistill import cli, notebooks
 from facedistill.core.files import read_json
-from facedistill.core.params import load_params
+from facedistill.core.params import DistillParams, load_params
 from facedistill.core.paths import FIGURES, NOTEBOOKS, PARAMS, PROFILES, ROOT
 from facedistill.real_speech.names import MEAN, WEIGHTED
 
@@ -215,6 +215,12 @@ def test_notebooks_show_and_leave_the_work_to_the_package(path: Path):
     kinds = [type(node) for source in code for node in ast.walk(ast.parse(source))]
     assert {ast.FunctionDef, ast.ClassDef}.isdisjoint(kinds)
     assert any(isinstance(node, ast.Assert) for node in ast.parse(code[-1]).body), "the last cell asserts the title's claim"
+
+
+def test_a_changed_setting_of_students_trains_them_anew():
+    for name in (name for name in stages() if base(name) in ("distill", "ablate")):
+        told = {key.split(".")[1] for key in params_keys(stages()[name]) if key.startswith("distill.")}
+        assert told == set(DistillParams.model_fields), name
 
 
 # README -------------------------------------------------------------------------------------------------------------

@@ -138,6 +138,12 @@ def test_the_phones_of_a_ctc_model_last_to_the_middle_between_spikes_and_leave_l
     assert (m.end_s, i.start_s, i.end_s) == pytest.approx((10 * hop_s + 0.08, 50 * hop_s - 0.08, 51 * hop_s + 0.08))
 
 
+def test_a_spike_in_the_padding_of_a_tiny_recording_is_no_phone():
+    oracle = certain(["a", "", "", "m"])
+    oracle.spikes = True
+    assert [phone.label for phone in align_phones(oracle, audio_of(2), ["a", "m"]).phones] == ["a"]
+
+
 @pytest.mark.parametrize("labels, n_frames", [([], 10), (["a"] * 6, 10), (["m", "a"], 1)])
 def test_what_cannot_be_aligned_is_not(labels, n_frames):
     assert align_phones(certain([""] * n_frames), audio_of(n_frames), labels) is None

@@ -111,7 +111,7 @@ def student_config(params: DistillParams, name: str) -> StudentConfig:
     try:
         return StudentConfig(
             **params.students[name].model_dump(exclude={"start", "steps"}),
-            filters=params.filters, level=params.level, dilations=params.dilations,
+            filters=params.filters, level_ratio=params.level_ratio, dilations=params.dilations,
         )  # fmt: skip
     except ValueError as error:
         raise InputError(f"distill.students.{name}: {error}") from None

@@ -255,10 +255,10 @@ class StudentLosses(Section):
 
 
 class DistillParams(Section):
-    """Stage 5."""
+    """Stage 5; `level_ratio` of a frame's level stays in the bands that students hear, see `filterbank.Filterbank`."""
 
     filters: Count
-    level: Ratio
+    level_ratio: Ratio
     dilations: tuple[Count, ...]
     students: Annotated[dict[str, StudentParams], AfterValidator(_starts_fit)]
     losses: StudentLosses

@@ -48,13 +48,13 @@ def gabor_filters(n_filters: int) -> Tensor:
 class Filterbank(nn.Module):
     """Log energies of a learnable filterbank; valid convolutions, so frame l sees samples [256 l, 256 l + 512) and no other.
 
-    Of a frame's level, the mean of its log energies, the share `level` stays in them: with little of it they tell the spectrum's
-    shape at any loudness. That is for networks that cannot bring a whole utterance to one loudness first.
+    Of a frame's level, the mean of its log energies, the share `level_ratio` stays in them: with little of it they tell the
+    spectrum's shape at any loudness. That is for networks that cannot bring a whole utterance to one loudness first.
     """
 
-    def __init__(self, n_filters: int, *, level: float = 1.0) -> None:
+    def __init__(self, n_filters: int, *, level_ratio: float = 1.0) -> None:
         super().__init__()
-        self.level = level
+        self.level_ratio = level_ratio
         self.filters = nn.Conv1d(1, 2 * n_filters, KERNEL_SAMPLES, STRIDE_SAMPLES, bias=False)
         self.filters.weight.data.copy_(gabor_filters(n_filters))
         self.norm = nn.BatchNorm1d(n_filters)
@@ -65,7 +65,7 @@ class Filterbank(nn.Module):
         real, imaginary = self.filters(audio.unsqueeze(1)).chunk(2, dim=1)  # (B, n_filters, S / 64)
         energy = nn.functional.avg_pool1d(real.square() + imaginary.square(), POOL)
         bands = torch.log(energy + ENERGY_FLOOR)
-        return self.norm(bands - (1 - self.level) * bands.mean(dim=1, keepdim=True))
+        return self.norm(bands - (1 - self.level_ratio) * bands.mean(dim=1, keepdim=True))
 
 
 class Block(nn.Module):

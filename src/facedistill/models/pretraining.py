@@ -74,7 +74,7 @@ def spans(n_crops: int, n_frames: int, rng: np.random.Generator) -> np.ndarray:
     masked = np.zeros((n_crops, n_frames), bool)
     n_spans = max(1, round(-np.log(1 - MASKED_RATIO) * n_frames / SPAN_FRAMES))  # they overlap
     for row in masked:
-        for first in rng.integers(0, max(n_frames - SPAN_FRAMES, 1), n_spans):
+        for first in rng.integers(0, max(n_frames - SPAN_FRAMES + 1, 1), n_spans):
             row[first : first + SPAN_FRAMES] = True
     return masked
 

@@ -229,7 +229,8 @@ def _spread_spikes(phones: list[Phone], duration_s: float) -> list[Phone]:
     gaps_s = [after.start_s - before.end_s for before, after in pairwise(phones)]
     before_s = [phones[0].start_s, *(gap / 2 for gap in gaps_s)]
     after_s = [*(gap / 2 for gap in gaps_s), duration_s - phones[-1].end_s]
-    return [
-        Phone(phone.start_s - min(before, SPIKE_REACH_S), phone.end_s + min(after, SPIKE_REACH_S), phone.label)
+    reaching = [
+        Phone(phone.start_s - min(before, SPIKE_REACH_S), min(phone.end_s + min(after, SPIKE_REACH_S), duration_s), phone.label)
         for phone, before, after in zip(phones, before_s, after_s, strict=True)
     ]
+    return [phone for phone in reaching if phone.end_s > phone.start_s]

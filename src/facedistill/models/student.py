@@ -36,7 +36,7 @@ class StudentConfig:
     future_ms: int
     filters: int = 64
     dilations: tuple[int, ...] = (1, 2, 4, 8)
-    level: float = 0.1
+    level_ratio: float = 1.0
 
     @property
     def past_samples(self) -> int:
@@ -63,7 +63,7 @@ class Student(nn.Module):
     def __init__(self, config: StudentConfig) -> None:
         super().__init__()
         self.config = config
-        self.front = Filterbank(config.filters, level=config.level)
+        self.front = Filterbank(config.filters, level_ratio=config.level_ratio)
         self.blocks = nn.ModuleList(
             Block(*pair, dilation) for pair, dilation in zip(pairwise(config.widths), config.dilations, strict=True)
         )
