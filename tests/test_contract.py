@@ -287,6 +287,20 @@ def test_readme_quotes_the_benchmark_on_recordings():
     assert f"which sees 64 ms ahead, {quoted('tiny-real-time', MEAN, 'auc')}" in text
 
 
+def test_readme_quotes_what_works():
+    table = pd.read_csv(ROOT / "benchmarks" / "what_works.csv").set_index("change")
+    auc, r = (table[metric].str.partition(" ")[0] for metric in ("AUC", "r"))
+    quiet = table["AUC, level-30db"]
+    text = " ".join(readme().split())
+    assert f"benchmarks/what_works.md): {len(table)} short runs" in text
+    assert f"Without synthetic speech AUC falls from {auc['baseline']} to {auc['without synthetic speech']}" in text
+    assert f"with ten of its 60 voices to {auc['ten of 60 synthetic voices']}" in text
+    recordings = [r[row] for row in ("synthetic speech alone", "without aligned recordings", "baseline")]
+    assert f"{recordings[0]} for synthetic speech alone, {recordings[1]} with recordings whose phones are given" in text
+    assert f"{recordings[2]} with aligned ones too" in text
+    assert f"Without augmentation AUC is {quiet['no augmentation']} at -30 dB, where the baseline has {quiet['baseline']}" in text
+
+
 def test_readme_quotes_table_1():
     table = pd.read_csv(FIGURES / "tab1_main_results.csv").set_index(["split", "system"]).loc["test-voices"]
     student, teacher, loudness = (table.loc[name] for name in ("on-device", "teacher", "amplitude-envelope"))
