@@ -25,7 +25,6 @@ from facedistill.core.params import Params, load_params
 from facedistill.core.paths import DATA, PARAMS, ROOT
 from facedistill.distill import Recipe, train_student
 from facedistill.face.arkit import CURVES
-from facedistill.face.curves import at_times, n_frames
 from facedistill.label import write_labels
 from facedistill.messages import tell_error
 from facedistill.models.encoder import SCRATCH
@@ -202,7 +201,7 @@ def train(change: Change, params: Params, corpus: Path, out: Path, fps: int) -> 
     shutil.rmtree(out / LABELS, ignore_errors=True)
     train_teacher(params, corpus, None, out)
     teacher = load_teacher(out).to(device())
-    return lambda audio: at_times(teacher.animate(audio), np.arange(n_frames(len(audio), fps)) / fps)
+    return lambda audio: teacher.animate(audio, fps)
 
 
 def measure(animate: Animate, recordings: list[Recording], settings: Settings) -> dict:

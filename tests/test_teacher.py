@@ -129,6 +129,13 @@ def test_level_does_not_matter(teacher):
     np.testing.assert_allclose(teacher.animate(audio * 3), teacher.animate(audio), atol=1e-4)
 
 
+def test_any_frame_rate_shows_the_same_motion(teacher):
+    audio = (np.random.default_rng(0).standard_normal(24_000) * 0.1).astype(np.float32)
+    frames = teacher.perceive(audio)[0]
+    np.testing.assert_allclose(teacher.animate(audio), frames, atol=1e-6)
+    np.testing.assert_allclose(teacher.animate(audio, fps=30), frames[::2], atol=1e-6)
+
+
 def test_features_stand_where_the_sound_is(teacher):
     """The change that a click makes to the features is centred on its own time."""
     audio = torch.randn(1, 32_000, generator=torch.Generator().manual_seed(0)) * 0.1

@@ -25,6 +25,7 @@ from facedistill.face.phones import Phone, read_phones, write_phones
 from facedistill.face.rig import truth_curves
 from facedistill.measure.boundaries import boundary_errors_ms
 from facedistill.models.dataset import UNKNOWN, Corpus, batch
+from facedistill.models.encoder import SCRATCH
 from facedistill.models.recogniser import Alignment, HubRecogniser, PhoneModel, Recogniser, align_phones
 from facedistill.models.training import Run, prepare_torch, work_folder
 from facedistill.models.workers import device, workers
@@ -34,7 +35,6 @@ from facedistill.speech.synthetic import SOURCE
 from facedistill.speech.transcripts import pronounce
 
 SHARD_UTTERANCES = 500
-SCRATCH = "scratch"
 ALIGNED = "aligned"  # the label kind of what this stage has timed
 
 

@@ -36,7 +36,7 @@ def systems(params: Params) -> list[System]:
     found = [
         System(
             "teacher",
-            lambda audio: teacher.animate(audio, params.label.chunk_s),
+            lambda audio: teacher.animate(audio, chunk_s=params.label.chunk_s),
             n_parameters(teacher),
             _weights(DATA / "teach"),
             None,

@@ -17,7 +17,7 @@ from transformers import HubertModel
 from facedistill.core.errors import InputError
 from facedistill.core.files import atomic_path, read_json, write_json
 from facedistill.core.params import GeneratorParams, TeachParams
-from facedistill.face.curves import FPS, n_frames
+from facedistill.face.curves import FPS, at_times, n_frames
 from facedistill.face.head import head
 from facedistill.models.dataset import N_PHONE_CLASSES
 from facedistill.models.encoder import build_encoder, encode_at, encoder_from_config
@@ -124,9 +124,9 @@ class Teacher(nn.Module):
             classes.append(self.phones(features)[0].argmax(dim=1).cpu().numpy())
         return np.clip(np.concatenate(curves), 0, 1), np.concatenate(classes)
 
-    def animate(self, audio: np.ndarray, chunk_s: float = 20.0) -> np.ndarray:
-        """The curves of `perceive`."""
-        return self.perceive(audio, chunk_s)[0]
+    def animate(self, audio: np.ndarray, fps: float = FPS, chunk_s: float = 20.0) -> np.ndarray:
+        """The curves of `perceive`, interpolated linearly to `fps`: (T, K), frame t at t / fps."""
+        return at_times(self.perceive(audio, chunk_s)[0], np.arange(n_frames(len(audio), fps)) / fps)
 
 
 def build_teacher(params: TeachParams) -> Teacher:

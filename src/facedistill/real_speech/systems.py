@@ -8,7 +8,6 @@ import numpy as np
 from facedistill.animate import Settings as EngineSettings
 from facedistill.animate import animate_samples
 from facedistill.face.arkit import CURVES
-from facedistill.face.curves import FPS, at_times, n_frames
 from facedistill.formats.animation import Animation, regular
 from facedistill.measure.baselines import amplitude_envelope
 from facedistill.real_speech import peers
@@ -55,16 +54,11 @@ def _one(system: System, settings: Settings) -> Callable[[np.ndarray], np.ndarra
         from facedistill.models.teacher import load_teacher
 
         teacher = load_teacher(system.path.parent).to(device())
-        return lambda audio: _at(teacher.animate(audio, settings.chunk_s), len(audio), settings.fps)
+        return lambda audio: teacher.animate(audio, settings.fps, settings.chunk_s)
     from facedistill.models.student import load_student
 
     student = load_student(system.path.parent).to(device())
     return lambda audio: student.animate(audio, fps=settings.fps)
-
-
-def _at(curves: np.ndarray, n_samples: int, fps: int) -> np.ndarray:
-    """Curves at 60 fps -> at another rate."""
-    return at_times(curves, np.arange(n_frames(n_samples, fps)) / fps, FPS)
 
 
 def _rounded(weights: np.ndarray, fps: int) -> Animation:
