@@ -97,7 +97,9 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     settings = {"seconds": arguments.seconds, "batch_size": arguments.batch_size, "repeats": arguments.repeats}
     params = load_params().distill
-    table = pd.DataFrame([{"student": name, **measure(student_config(params, name), **settings)} for name in STUDENTS])
+    table = pd.DataFrame(
+        [{"student": name, **measure(student_config(params, params.students[name]), **settings)} for name in STUDENTS]
+    )
     print(table.to_markdown(index=False, disable_numparse=True))
     print(
         f"\n{arguments.batch_size} crops of {arguments.seconds:g} s a step, {arguments.threads} CPU threads, "

@@ -6,7 +6,6 @@ writes it to benchmarks/what_works.md and .csv. Stopped, it goes on in the row w
 """
 
 import argparse
-import json
 import shutil
 import sys
 from collections.abc import Callable, Mapping
@@ -21,9 +20,9 @@ from facedistill.align import ALIGNED
 from facedistill.core.errors import InputError
 from facedistill.core.files import read_json, write_json, write_text
 from facedistill.core.manifest import Utterance, read_manifest, seen_from, select, write_manifest
-from facedistill.core.params import Params, load_params
+from facedistill.core.params import Params, changed, load_params
 from facedistill.core.paths import DATA, PARAMS, ROOT
-from facedistill.distill import Recipe, train_student
+from facedistill.distill import train_student
 from facedistill.face.arkit import CURVES
 from facedistill.label import write_labels
 from facedistill.messages import tell_error
@@ -128,22 +127,10 @@ CHANGES = {
 }
 
 
-def changed(values: Mapping, change: Mapping[str, object]) -> Params:
-    """Parameters with some values set, checked as a file is."""
-    values = json.loads(json.dumps(values))
-    for key, value in change.items():
-        *path, last = key.split(".")
-        section = values
-        for name in path:
-            section = section[name]
-        section[last] = value
-    return Params.model_validate_json(json.dumps(values), strict=True)
-
-
-def result_of(name: str, values: Mapping, recordings: list[Recording], settings: Settings) -> dict:
+def result_of(name: str, baseline: Params, recordings: list[Recording], settings: Settings) -> dict:
     """What the network of a change is worth; trained and measured unless that was done with this package, data and settings."""
     change, folder = CHANGES[name], DATA / "align"
-    params, known = changed(values, change.set), read_manifest(folder / "manifest.jsonl")
+    params, known = changed(baseline, change.set), read_manifest(folder / "manifest.jsonl")
     starts = change.network == TEACHER and params.teach.encoder.source != PRETRAINED  # from weights that are there already
     encoder = sorted((ROOT / params.teach.encoder.source).glob("*.safetensors")) if starts else []
     rows = [seen_from(row, "../../align") for row in select(known, "paired") if change.keep(row)]
@@ -152,23 +139,23 @@ def result_of(name: str, values: Mapping, recordings: list[Recording], settings:
     out = folder_of(name)
     work = work_folder(
         f"{STAGE}-scores-{out.name}",
-        settings=f"{settings_of(name, values)}{settings.model_dump_json()}{CONDITIONS}{SOUNDS}{rows}",
+        settings=f"{settings_of(name, baseline)}{settings.model_dump_json()}{CONDITIONS}{SOUNDS}{rows}",
         inputs=[folder / "manifest.jsonl", *sorted({folder / row.curves for row in known if row.curves}), *encoder],
     )
     if not ((work / "scores.json").is_file() and (out / "model.safetensors").is_file()):
         write_manifest(out / "manifest.jsonl", rows)
-        corpus = labels_of(change.labels, values, recordings, settings) if change.labels else out
+        corpus = labels_of(change.labels, baseline, recordings, settings) if change.labels else out
         animate = train(change, params, corpus, out, settings.fps)
         write_json(work / "scores.json", rounded(measure(animate, recordings, settings)))
     return read_json(work / "scores.json")
 
 
-def settings_of(name: str, values: Mapping) -> str:
+def settings_of(name: str, baseline: Params) -> str:
     """The parameters that decide a row, and those of the teachers that it learns from."""
     change = CHANGES[name]
-    params = changed(values, change.set)
+    params = changed(baseline, change.set)
     own = params.teach if change.network == TEACHER else params.distill
-    others = f"{params.label.model_dump_json()}{settings_of(change.labels, values)}" if change.labels else ""
+    others = f"{params.label.model_dump_json()}{settings_of(change.labels, baseline)}" if change.labels else ""
     return f"{params.seed}{change.network}{own.model_dump_json()}{others}"
 
 
@@ -177,12 +164,12 @@ def folder_of(name: str) -> Path:
     return DATA / STAGE / name.replace(" ", "-")
 
 
-def labels_of(teacher: str, values: Mapping, recordings: list[Recording], settings: Settings) -> Path:
+def labels_of(teacher: str, baseline: Params, recordings: list[Recording], settings: Settings) -> Path:
     """A folder with a teacher's pseudo-labels of the paired utterances; the teacher is trained if it is not there."""
-    result_of(teacher, values, recordings, settings)
+    result_of(teacher, baseline, recordings, settings)
     out = folder_of(teacher) / LABELS
     if not out.is_dir():
-        labels = changed(values, {"label.keep_paired": False, "label.splits": ["paired"]}).label
+        labels = changed(baseline, {"label.keep_paired": False, "label.splits": ["paired"]}).label
         write_labels(labels, folder_of(teacher), out)
     return out
 
@@ -190,13 +177,13 @@ def labels_of(teacher: str, values: Mapping, recordings: list[Recording], settin
 def train(change: Change, params: Params, corpus: Path, out: Path, fps: int) -> Animate:
     """Trains the network of a change on a folder with a manifest and curves."""
     if change.network != TEACHER:
-        losses = params.distill.losses.model_copy(update={"feature": 0.0})
-        train_student(params, Recipe(STAGE, out.name, change.network, corpus, None, losses, None))
+        unguided, rows = changed(params, {"distill.losses.feature": 0.0}), read_manifest(corpus / "manifest.jsonl")
+        train_student(unguided, params.distill.students[change.network], out, folder=corpus, rows=rows)
         student = load_student(out).to(device())
         return lambda audio: student.animate(audio, fps)
     if params.teach.encoder.source == PRETRAINED:
         heard = select(read_manifest(DATA / "align" / "manifest.jsonl"), "paired", "unlabelled")
-        untrained = changed(params.model_dump(mode="json"), {"teach.encoder.source": SCRATCH})
+        untrained = changed(params, {"teach.encoder.source": SCRATCH})
         pretrain(untrained, DATA / "align", heard, steps=params.teach.steps, out=ROOT / PRETRAINED)
     shutil.rmtree(out / LABELS, ignore_errors=True)
     train_teacher(params, corpus, None, out)
@@ -263,19 +250,18 @@ def main() -> None:
 
 def compare(names: list[str], steps: int, teacher_steps: int) -> None:
     """Trains and measures the networks of some changes, and writes the table."""
-    values = load_params().model_dump(mode="json")
-    missing = {CHANGES[name].network for name in names} - {TEACHER, *values["distill"]["students"]}
+    params = load_params()
+    students = params.distill.students
+    missing = {CHANGES[name].network for name in names} - {TEACHER, *students}
     if missing:
         raise InputError(f"{PARAMS}: distill.students: no {', '.join(sorted(missing))}, which is to be compared")
-    values["teach"]["steps"] = teacher_steps
-    for student in values["distill"]["students"].values():
-        student["steps"] = steps
+    baseline = changed(params, {"teach.steps": teacher_steps} | {f"distill.students.{name}.steps": steps for name in students})
     recordings, settings = read_recordings(DATA / "align" / "manifest.jsonl", HELD_OUT), load_settings()
     if not recordings:
         raise InputError(f"{DATA / 'align'}: nothing held out to measure on; prepare.recordings.held_out names what is")
     rows = []
     for name in names:
-        rows.append(row_of(name, result_of(name, values, recordings, settings)))
+        rows.append(row_of(name, result_of(name, baseline, recordings, settings)))
         print(rows[-1], flush=True)
     table = pd.DataFrame(rows)
     write_text(TABLE.with_suffix(".csv"), table.to_csv(index=False))

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from facedistill.core.params import AugmentParams
+from facedistill.core.sections import AugmentParams
 from facedistill.speech import augment
 
 RATE_HZ = 16_000

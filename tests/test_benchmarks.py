@@ -7,11 +7,10 @@ import sys
 import numpy as np
 import pytest
 import torch
-import yaml
 from real_speech_tree import make_tree
 
 from facedistill.core.manifest import read_manifest
-from facedistill.core.params import load_params
+from facedistill.core.params import changed, load_params
 from facedistill.core.paths import ROOT
 from facedistill.models.student import Student, StudentConfig
 from facedistill.real_speech.recordings import read_recordings
@@ -33,10 +32,9 @@ def test_training_throughput_runs_and_checks_that_both_ways_agree():
 
 @pytest.mark.parametrize("name", what_works.CHANGES)
 def test_a_change_changes_what_it_says_and_nothing_else(name):
-    values = yaml.safe_load((ROOT / "profiles" / "release.yaml").read_text())
-    change = what_works.CHANGES[name]
-    before, after = what_works.changed(values, {}).model_dump(), what_works.changed(values, change.set).model_dump()
-    differing = set(paths_that_differ(before, after))
+    change, params = what_works.CHANGES[name], load_params(ROOT / "profiles" / "release.yaml")
+    before = params.model_dump()
+    differing = set(paths_that_differ(before, changed(params, change.set).model_dump()))
     assert differing == set(change.set)
     assert change.network in (what_works.TEACHER, *before["distill"]["students"])
     assert change.labels is None or what_works.CHANGES[change.labels].network == what_works.TEACHER
@@ -79,8 +77,7 @@ def test_without_aligned_recordings_it_is_one_line(tmp_path, monkeypatch, capsys
 
 
 def test_results_of_other_settings_are_not_taken(tmp_path, monkeypatch, corpus_folder):
-    values = yaml.safe_load((ROOT / "profiles" / "release.yaml").read_text())
-    trained = []
+    params, trained = load_params(ROOT / "profiles" / "release.yaml"), []
     monkeypatch.setattr(what_works, "DATA", corpus_folder.parent)
     monkeypatch.setattr("facedistill.models.training.WORK", tmp_path / "work")
     shard = corpus_folder.parent / "align" / "../prepare/curves/s.npz"
@@ -93,10 +90,10 @@ def test_results_of_other_settings_are_not_taken(tmp_path, monkeypatch, corpus_f
     monkeypatch.setattr(what_works, "measure", lambda *arguments: {"trained": len(trained)})
     results = []
     for steps in (100, 100, 200, 200):
-        values["distill"]["students"]["on-device"]["steps"] = steps
+        baseline = changed(params, {"distill.students.on-device.steps": steps})
         if len(results) == 3:  # aligned anew: other curves under the same names
             shard.write_bytes(shard.read_bytes() + b" ")
-        results.append(what_works.result_of("baseline", values, [], load_settings())["trained"])
+        results.append(what_works.result_of("baseline", baseline, [], load_settings())["trained"])
     assert results == [1, 1, 2, 3]
 
 
@@ -111,9 +108,9 @@ def test_a_row_makes_what_it_needs(tmp_path, monkeypatch, corpus_folder, smoke_p
     monkeypatch.setattr("facedistill.teach.ROOT", data.parent)
     monkeypatch.setattr(what_works, "measure", lambda animate, *rest: seen.append(animate(np.zeros(16_000, np.float32)).shape))
     monkeypatch.setattr(what_works, "rounded", lambda scores: {})
-    values = what_works.changed(smoke_params.model_dump(mode="json"), {"teach.encoder.source": "scratch"}).model_dump(mode="json")
-    what_works.result_of(name, values, [], load_settings())
-    what_works.result_of(name, values, [], load_settings())
+    baseline = changed(smoke_params, {"teach.encoder.source": "scratch"})
+    what_works.result_of(name, baseline, [], load_settings())
+    what_works.result_of(name, baseline, [], load_settings())
     labelled = what_works.CHANGES[name].labels is not None
     assert seen == [(30, 52)] * (1 + labelled), "the teacher, and the row itself; once"
     assert what_works.folder_of(name).joinpath("model.safetensors").is_file()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from facedistill.core.errors import InputError
 from facedistill.core.manifest import read_manifest, select
-from facedistill.core.params import AugmentParams
+from facedistill.core.sections import AugmentParams
 from facedistill.face.curves import FPS, at_times, read_curves, write_shard
 from facedistill.face.phones import Phone, write_phones
 from facedistill.models.dataset import (

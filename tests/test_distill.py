@@ -11,7 +11,7 @@ from facedistill import distill as stage
 from facedistill.ablate import ablate
 from facedistill.core.errors import InputError
 from facedistill.core.manifest import read_manifest, write_manifest
-from facedistill.core.params import AblateParams, Variant
+from facedistill.core.sections import Variant
 from facedistill.distill import Guided, StudentLoss, distill, student_config
 from facedistill.models.dataset import UNKNOWN, Corpus
 from facedistill.models.filterbank import HOP_SAMPLES
@@ -56,9 +56,9 @@ def test_stage_1_then_stage_2(smoke_params, data, monkeypatch):
     for name in ("small", "real-time"):
         distill(smoke_params, name)
         student = load_student(data / "distill" / name)
-        assert student.config == student_config(smoke_params.distill, name)
+        assert student.config == student_config(smoke_params.distill, smoke_params.distill.students[name])
         summary = (data / "distill" / name / "summary.json").read_text()
-        assert f'"parameters": {n_parameters(student)}\n' in summary
+        assert f'"parameters": {n_parameters(student)},\n' in summary
         log = pd.read_csv(data / "distill" / name / "losses.csv")
         assert ("feature" in log) == (name != "small")
         assert np.isfinite(log.to_numpy()).all()
@@ -72,11 +72,12 @@ def test_stage_1_then_stage_2(smoke_params, data, monkeypatch):
 def test_projections_only_where_widths_differ(channels, n_projections):
     student = Student(StudentConfig(channels=channels, past_ms=448, future_ms=64, filters=16))
     guide = Student(StudentConfig(channels=16, past_ms=256, future_ms=256, filters=16))
-    projections = Guided(student, guide).projections
-    assert len(projections) == stage.GUIDED_LAYERS
+    projections = Guided(student, guide, 2).projections
+    assert len(projections) == 2
     assert sum(isinstance(projection, nn.Conv1d) for projection in projections) == n_projections
     assert [projection(torch.zeros(1, channels, 5)).shape for projection in projections] == [(1, 16, 5)] * 2
-    assert len(Guided(student, None).projections) == 0
+    assert len(Guided(student, guide, 1).projections) == 1
+    assert len(Guided(student, None, 2).projections) == 0
 
 
 def test_without_a_feature_loss_no_guide_is_needed(smoke_params, data):
@@ -85,7 +86,7 @@ def test_without_a_feature_loss_no_guide_is_needed(smoke_params, data):
     distill(with_weights(smoke_params, feature=0.0), "on-device")
     assert "feature" not in pd.read_csv(data / "distill" / "on-device" / "losses.csv")
     ablate(smoke_params, "paired-only")
-    assert load_student(data / "ablate" / "paired-only").config.channels == 8
+    assert load_student(data / "ablate" / "paired-only" / "seed-1").config.channels == 8
 
 
 def test_two_degradations_of_a_crop_are_compared_where_consistency_counts(smoke_params, data):
@@ -121,8 +122,8 @@ def test_student_guide_and_labels_stand_on_the_same_frames(smoke_params, corpus_
     monkeypatch.setattr(stage, "batch", labels_are_the_audio)
     student, guide = (Ear(*window) for window in windows)
     corpus = Corpus(corpus_folder, read_manifest(corpus_folder / "manifest.jsonl")[:3])
-    loss = StudentLoss(student.config, guide, corpus, smoke_params.distill, smoke_params.distill.losses)
-    terms = loss(Guided(student, guide), 2, np.random.default_rng(0))
+    loss = StudentLoss(student.config, guide, corpus, smoke_params.distill)
+    terms = loss(Guided(student, guide, 2), 2, np.random.default_rng(0))
     assert {name: term.item() for name, term in terms.items()} == pytest.approx(dict.fromkeys(terms, 0.0), abs=1e-9)
 
 
@@ -136,17 +137,26 @@ def test_a_student_starts_from_the_weights_that_its_parameters_name(smoke_params
     torch.testing.assert_close(inner["tiny-real-time"], inner["on-device"])
 
 
-def test_a_variant_without_a_teacher_starts_from_nothing(smoke_params, data, monkeypatch):
-    variants = {
-        name: Variant(student="tiny-real-time", data=kind, feature=0.0, why="to see")
-        for name, kind in (("taught", "pseudo-labels"), ("untaught", "paired"))
-    }
-    params = smoke_params.model_copy(update={"ablate": AblateParams(variants=variants)})
-    starts = {}
-    monkeypatch.setattr("facedistill.ablate.train_student", lambda _, recipe: starts.update({recipe.name: recipe.start}))
-    for name in variants:
+def test_a_variant_is_trained_once_a_seed_with_its_own_parameters(smoke_params, data, monkeypatch):
+    variants = smoke_params.ablate.variants | {"odd": Variant(set={"distill.losses.velocity": 0.0})}
+    params = smoke_params.model_copy(update={"ablate": smoke_params.ablate.model_copy(update={"variants": variants})})
+    seen = []
+    monkeypatch.setattr("facedistill.ablate.train_student", lambda *given, **data: seen.append((*given, data)))
+    for name in ("odd", "channels-4", "paired-only", "labels-30pct"):
         ablate(params, name)
-    assert starts == {"taught": "on-device", "untaught": None}
+    assert [given[0].seed for given in seen] == [1, 2] * 4
+    assert [given[2].relative_to(data).as_posix() for given in seen[:2]] == ["ablate/odd/seed-1", "ablate/odd/seed-2"]
+    odd, narrow, paired, few = seen[::2]
+    assert odd[0].distill.losses == params.distill.losses.model_copy(update={"velocity": 0.0})
+    assert odd[1] == params.ablate.student and narrow[1] == params.ablate.student.model_copy(update={"channels": 4})
+    assert paired[3]["folder"] == data / "align" and {row.split for row in paired[3]["rows"]} == {"paired"}
+    assert few[3]["folder"] == odd[3]["folder"] == data / "label" and len(few[3]["rows"]) < len(odd[3]["rows"])
+
+
+def test_seeds_give_different_students(smoke_params, data):
+    ablate(with_weights(smoke_params, feature=0.0), "baseline")
+    first, second = ((data / "ablate" / "baseline" / f"seed-{seed}" / "model.safetensors").read_bytes() for seed in (1, 2))
+    assert first != second
 
 
 @pytest.mark.parametrize("name", ["small", "on-device"])
@@ -188,11 +198,5 @@ def test_a_killed_stage_resumes_to_the_same_bytes(smoke_params, data, monkeypatc
 def test_unknown_names_are_refused_before_anything_else(smoke_params, data):
     with pytest.raises(InputError, match="no student 'nope'; allowed: small, on-device, real-time, tiny-real-time"):
         distill(smoke_params, "nope")
-    with pytest.raises(InputError, match="no variant 'nope'; allowed: paired-only"):
+    with pytest.raises(InputError, match="no variant 'nope'; allowed: baseline"):
         ablate(smoke_params, "nope")
-
-
-def test_a_window_that_the_dilations_do_not_fill_is_named(smoke_params):
-    params = smoke_params.distill.model_copy(update={"dilations": (1, 2)})
-    with pytest.raises(InputError, match="distill.students.small: dilations .* see 2048 samples; the window has 8192"):
-        student_config(params, "small")

@@ -5,7 +5,9 @@ import pytest
 import torch
 
 from facedistill import evaluate as stage
+from facedistill.core.files import write_json
 from facedistill.core.manifest import Utterance, write_manifest
+from facedistill.core.params import changed
 from facedistill.distill import student_config
 from facedistill.face.curves import n_frames, write_shard
 from facedistill.face.phones import Phone, write_phones
@@ -15,7 +17,7 @@ from facedistill.speech.audio import write_flac
 
 SYSTEMS = [
     "teacher", "small", "on-device", "real-time", "tiny-real-time", "real-time-ensemble", "tiny-real-time-ensemble",
-    "paired-only", "small-paired-only", "no-feature-loss", "amplitude-envelope",
+    "paired-only", "small-paired-only", "amplitude-envelope",
 ]  # fmt: skip
 
 
@@ -47,10 +49,13 @@ def data(tmp_path, monkeypatch, params):
     monkeypatch.setattr("facedistill.measure.systems.DATA", tmp_path)
     torch.manual_seed(0)
     save_teacher(build_teacher(params.teach), params.teach, tmp_path / "teach")
-    for name in params.distill.students:
-        save_student(Student(student_config(params.distill, name)), tmp_path / "distill" / name)
+    for name, student in params.distill.students.items():
+        save_student(Student(student_config(params.distill, student)), tmp_path / "distill" / name)
     for name, variant in params.ablate.variants.items():
-        save_student(Student(student_config(params.distill, variant.student)), tmp_path / "ablate" / name)
+        for seed in params.ablate.seeds:
+            varied, out = changed(params, variant.set), tmp_path / "ablate" / name / f"seed-{seed}"
+            save_student(Student(student_config(varied.distill, varied.ablate.student)), out)
+            write_json(out / "summary.json", {"parameters": 1000, "hours": 0.5, "voices": 3, "languages": 2})
     folder = tmp_path / "prepare"
     rows = [utterance(folder, number, "test-voices") for number in range(3)]
     rows += [utterance(folder, 3, "test-recordings", curves=False), utterance(folder, 4, "test-recordings", curves=False)]
@@ -111,8 +116,38 @@ def test_splits_are_cut_evenly(params, data):
 
 
 def test_scoring_repeats(params, data):
-    files = ("scores", "comparisons")
+    files = ("scores", "comparisons", "ablations", "ablation_differences", "ablation_seeds", "smoothing")
     stage.evaluate(params)
     first = [(data / "evaluate" / f"{stem}.json").read_bytes() for stem in files]
     stage.evaluate(params)
     assert [(data / "evaluate" / f"{stem}.json").read_bytes() for stem in files] == first
+
+
+def test_variants_are_compared_with_the_baseline_over_all_seeds(params, data):
+    stage.evaluate_variants(params, stage.test_splits(params))
+    scores, differences, seeds, facts = (
+        read_strictly(data / "evaluate" / f"{stem}.json")
+        for stem in ("ablations", "ablation_differences", "ablation_seeds", "variants")
+    )
+    names = [name for name in params.ablate.variants if name not in params.evaluate.baselines]
+    for table in (scores["test-voices"], differences["test-voices"], seeds["test-voices"], facts):
+        assert list(table) == names
+    assert differences["test-voices"]["baseline"]["lip_gap_r"]["difference"] == {"value": 0.0, "low": 0.0, "high": 0.0}
+    for name in names:
+        found = scores["test-voices"][name]["lip_gap_r"]
+        each = [seeds["test-voices"][name][f"seed-{seed}"]["lip_gap_r"] for seed in params.ablate.seeds]
+        assert found["value"] == pytest.approx(np.mean(each), abs=2e-5) and each[0] != each[1]
+        assert found["n"] == 2 * len(params.ablate.seeds)
+    assert facts["channels-4"]["channels"] == 4 and facts["channels-4"]["set"] == {"ablate.student.channels": 4}
+    assert facts["window-256ms"]["why"] and facts["baseline"]["set"] == {}
+    assert facts["baseline"]["guided"] and not facts["no-feature-loss"]["guided"]
+
+
+def test_smoothing_costs_delay_and_takes_jitter(params, data):
+    stage.evaluate_smoothing(params, stage.test_splits(params))
+    scores, facts = (read_strictly(data / "evaluate" / f"{stem}.json") for stem in ("smoothing", "smoothers"))
+    jitter = {name: found["jitter"]["value"] for name, found in scores["test-voices"].items()}
+    assert list(jitter) == list(facts)
+    assert jitter["average-7"] < jitter["average-3"] < jitter["none"]
+    assert facts["average-5"]["lookahead_ms"] - facts["none"]["lookahead_ms"] == pytest.approx(2000 / 60)
+    assert facts["one-euro-2hz"]["lookahead_ms"] == facts["none"]["lookahead_ms"]

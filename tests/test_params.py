@@ -2,8 +2,9 @@ import pytest
 import yaml
 
 from facedistill.core.errors import InputError
-from facedistill.core.params import N_VARIANTS, STEP_MS, load_params
+from facedistill.core.params import changed, load_params
 from facedistill.core.paths import PARAMS, PROFILES
+from facedistill.core.sections import N_VARIANTS, WINDOWS_MS, StudentParams
 from facedistill.models.student import StudentConfig
 from facedistill.speech.espeak import VARIANTS
 
@@ -15,10 +16,12 @@ def test_every_profile_is_valid(path):
 
 def test_limits_agree_with_the_code_they_protect():
     assert len(VARIANTS) == N_VARIANTS
-    assert StudentConfig(channels=8, past_ms=STEP_MS * 2, future_ms=STEP_MS, dilations=(1, 1)).window_samples
+    for window_ms in WINDOWS_MS:
+        student = StudentParams(channels=8, window_ms=window_ms, future_ms=0, start=None, steps=1)
+        StudentConfig(channels=8, past_ms=student.past_ms, future_ms=student.future_ms, dilations=student.dilations)
 
 
-def changed(tmp_path, key: str, value: object):
+def written(tmp_path, key: str, value: object):
     """params.yaml with one key set; the value `...` removes it."""
     values = yaml.safe_load(PARAMS.read_text())
     section, *parts = [values, *key.split(".")]
@@ -48,7 +51,7 @@ def changed(tmp_path, key: str, value: object):
         (
             "distill.students.tiny-real-time.start",
             "small",
-            "distill.students: .* tiny-real-time.start: 'small'; allowed: null, on-device .as many channels, no start of its",
+            "distill.students: .* tiny-real-time.start: 'small'; allowed: null, on-device .as many channels, as long a wi",
         ),
         ("label", ..., "label: Field required"),
         ("seed", "1", "seed: Input should be a valid integer"),
@@ -61,17 +64,34 @@ def changed(tmp_path, key: str, value: object):
         ("prepare.synthetic.languages", ["ro"], "prepare.synthetic: .*'ro' is in languages too"),
         ("prepare.synthetic.voices.paired", 41, "prepare.synthetic.voices: .*71 voices; allowed: at most 70"),
         ("prepare.synthetic.rate_wpm", [10, 200], "prepare.synthetic.rate_wpm.0: Input should be greater than or equal to 80"),
-        ("distill.dilations", [1, 2], "distill: .*students.small: a window of 512 ms; allowed: 128 ms"),
+        ("distill.students.small.window_ms", 500, "small.window_ms: .*allowed: 64, 128, 256, 512, 1024, 2048, .*got 500"),
+        ("distill.students.small.future_ms", 600, "distill.students.small: .*future_ms: 600; allowed: at most window_ms, 512"),
+        ("distill.data.hours_ratio", 0.0, "distill.data.hours_ratio: Input should be greater than 0"),
+        ("distill.data.labels", "magic", "distill.data.labels: Input should be 'teacher' or 'paired'"),
         ("distill.students.small.start", "real-time", "distill.students: .* small.start: 'real-time'; allowed: null .as many"),
         ("distill.students.small", ..., "distill.students: .* no student 'small'"),
-        ("ablate.variants.paired-only.student", "nope", "ablate.variants.paired-only.student: 'nope'; allowed: small, on-device"),
+        ("ablate.variants.baseline.set", {"seed": 2}, "variants.baseline: missing or not empty; allowed: `set: {}`"),
+        ("ablate.variants.paired-only.why", None, "variants.paired-only: .*why: missing; allowed: a variant of 3 keys says why"),
+        (
+            "ablate.variants.no-velocity-loss.set",
+            {"distill.losses.speed": 0},
+            "no-velocity-loss.set: no key 'distill.losses.speed'",
+        ),
+        (
+            "ablate.variants.no-velocity-loss.set",
+            {"seed.x": 0},
+            "no-velocity-loss.set: no key 'seed.x'; allowed: keys of",
+        ),
+        ("ablate.variants.no-velocity-loss.set", {"distill.losses.velocity": -1}, "set: distill.losses.velocity: Input should"),
+        ("ablate.student.start", "small", "ablate: .*student.start: 'small'; allowed: null"),
+        ("evaluate.baselines", ["nope"], "evaluate.baselines: 'nope'; allowed: baseline, no-feature-loss"),
+        ("evaluate.smoothed", "nope", "evaluate.smoothed: 'nope'; allowed: small, on-device"),
         ("seed", -1, "seed: Input should be greater than or equal to 0"),
-        ("ablate.variants.paired-only.data", "magic", "ablate.variants.paired-only.data: Input should be"),
     ],
 )
 def test_wrong_values_are_named_in_one_line(tmp_path, key, value, message):
     with pytest.raises(InputError, match=message) as caught:
-        load_params(changed(tmp_path, key, value))
+        load_params(written(tmp_path, key, value))
     assert "params.yaml" in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -84,3 +104,20 @@ def test_what_is_not_a_parameter_file_is_refused(tmp_path, content):
     assert "\n" not in str(caught.value)
     with pytest.raises(InputError, match="cannot be read"):
         load_params(tmp_path / "none.yaml")
+
+
+def test_a_change_touches_its_key_alone_and_is_checked():
+    params = load_params()
+    other = changed(params, {"distill.losses.velocity": 0, "seed": 7})
+    assert other.distill.losses.velocity == 0 and other.seed == 7
+    assert changed(other, {"distill.losses.velocity": params.distill.losses.velocity, "seed": params.seed}) == params
+    assert changed(params, {}) == params
+    with pytest.raises(InputError, match="distill.losses.velocity: Input should be greater than or equal to 0, got -1"):
+        changed(params, {"distill.losses.velocity": -1})
+
+
+@pytest.mark.parametrize("window_ms, dilations", [(64, (1,)), (128, (1, 2)), (512, (1, 2, 4, 8)), (1024, (1, 2, 4, 8, 16))])
+def test_dilations_double_until_they_fill_the_window(window_ms, dilations):
+    student = StudentParams(channels=8, window_ms=window_ms, future_ms=64, start=None, steps=1)
+    assert student.dilations == dilations
+    assert student.past_ms == window_ms - 64

@@ -41,14 +41,16 @@ def stamps(folder: Path) -> dict[str, int]:
 
 def test_all_steps_on_what_is_here(tmp_path, monkeypatch, capsys):
     install_rhubarb(tmp_path / "bin", monkeypatch)
-    folder = make_folder(tmp_path, make_tree(tmp_path / "speech"), peers=["headaudio", "rhubarb"], variants=["paired-only"])
+    folder = make_folder(
+        tmp_path, make_tree(tmp_path / "speech"), peers=["headaudio", "rhubarb"], variants=["paired-only/seed-1"]
+    )
     export_tree(tmp_path / "data" / "export", ["tiny"])
     settings, places = load_settings(folder), {"data": tmp_path / "data", "released": tmp_path / "models"}
     inventory(settings, folder, **places)
     told = capsys.readouterr().out.splitlines()
     assert told == [
         "skipped: teacher: no data/teach/model.safetensors",
-        "skipped: paired-only: no data/ablate/paired-only/model.safetensors",
+        "skipped: paired-only: no data/ablate/paired-only/seed-1/model.safetensors",
         "skipped: headaudio: no package @met4citizen/headaudio; run `npm ci` in bench",
     ]
     systems = read_inventory(settings, folder, **places)
@@ -108,12 +110,12 @@ def test_curves_are_made_once_and_again_when_something_is_newer(tmp_path, monkey
 
 
 def test_networks_before_their_export_are_measured_too(tmp_path, smoke_params):
-    folder = make_folder(tmp_path, make_tree(tmp_path / "speech", n_test=1, n_train=1), variants=["paired-only"])
+    folder = make_folder(tmp_path, make_tree(tmp_path / "speech", n_test=1, n_train=1), variants=["paired-only/seed-1"])
     export_tree(tmp_path / "data" / "export", ["tiny"])
     encoder = smoke_params.teach.encoder.model_copy(update={"source": "scratch"})
     teach = smoke_params.teach.model_copy(update={"encoder": encoder})
     save_teacher(build_teacher(teach).eval(), teach, tmp_path / "data" / "teach")
-    for place in ("distill/tiny", "ablate/paired-only"):
+    for place in ("distill/tiny", "ablate/paired-only/seed-1"):
         save_student(student(channels=8), tmp_path / "data" / place)
     settings, places = load_settings(folder), {"data": tmp_path / "data", "released": tmp_path / "models"}
     inventory(settings, folder, **places)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from facedistill.core.params import OptimizerParams
+from facedistill.core.sections import OptimizerParams
 from facedistill.models import training
 from facedistill.models.training import Run
 from facedistill.models.workers import CPU_WORKERS, workers

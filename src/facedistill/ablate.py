@@ -1,25 +1,21 @@
-"""Stage `ablate`: students that differ from a distilled one by a named delta."""
+"""Stage `ablate`: students that differ from a baseline by a named delta of params.yaml."""
 
 from facedistill.core.errors import InputError
-from facedistill.core.params import Params
+from facedistill.core.params import Params, changed
 from facedistill.core.paths import DATA
-from facedistill.distill import Recipe, train_student
+from facedistill.distill import train_student, training_data
 
 
 def ablate(params: Params, name: str) -> None:
-    """Trains the variant `name` of `ablate.variants` into data/ablate/NAME.
+    """Trains the variant `name` of `ablate.variants` into data/ablate/NAME/seed-N, once for each seed.
 
     Raises:
         InputError: unknown variant.
     """
     if name not in params.ablate.variants:
         raise InputError(f"ablate.variants: no variant {name!r}; allowed: {', '.join(params.ablate.variants)}")
-    variant = params.ablate.variants[name]
-    losses = params.distill.losses.model_copy(update={"feature": variant.feature})
-    if variant.data == "paired":  # without a teacher, so not from weights that have learnt from it either
-        source = (DATA / "align", "paired")
-        start = None
-    else:
-        source = (DATA / "label", None)
-        start = params.distill.students[variant.student].start
-    train_student(params, Recipe("ablate", name, variant.student, *source, losses, start))
+    for seed in params.ablate.seeds:
+        varied = changed(params, params.ablate.variants[name].set | {"seed": seed})
+        folder, rows = training_data(varied)
+        out = DATA / "ablate" / name / f"seed-{seed}"
+        train_student(varied, varied.ablate.student, out, folder=folder, rows=rows)

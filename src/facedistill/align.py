@@ -18,8 +18,9 @@ from tqdm import tqdm
 from facedistill.core.errors import InputError
 from facedistill.core.files import atomic_path, write_json
 from facedistill.core.manifest import Utterance, read_manifest, seen_from, select, write_manifest
-from facedistill.core.params import AlignParams, Params
+from facedistill.core.params import Params
 from facedistill.core.paths import DATA
+from facedistill.core.sections import AlignParams
 from facedistill.face.curves import write_shard
 from facedistill.face.phones import Phone, read_phones, write_phones
 from facedistill.face.rig import truth_curves

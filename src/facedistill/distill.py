@@ -1,6 +1,6 @@
 """Stage `distill`: students from pseudo-labels. Stage 1 trains `small`; stage 2 trains the others under its guidance too."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,41 +9,40 @@ from torch import Tensor, nn
 
 from facedistill.core.errors import InputError
 from facedistill.core.files import write_json
-from facedistill.core.manifest import read_manifest
-from facedistill.core.params import GUIDE, DistillParams, Params, StudentLosses
+from facedistill.core.manifest import Utterance, read_manifest, select
+from facedistill.core.params import Params, changed
 from facedistill.core.paths import DATA
+from facedistill.core.sections import GUIDE, DistillParams, StudentParams
 from facedistill.models.dataset import N_PHONE_CLASSES, Corpus, batch
 from facedistill.models.filterbank import GRID_FPS, HOP_SAMPLES
 from facedistill.models.losses import closure, consistency, feature, lip_gap, phones, reconstruction, velocity
+from facedistill.models.selection import chosen
 from facedistill.models.student import Student, StudentConfig, load_student, n_parameters, save_student
 from facedistill.models.training import Run, prepare_torch, work_folder, write_log
 from facedistill.models.workers import device
 from facedistill.speech.audio import SAMPLE_RATE_HZ
 
 GUIDED_FRAMES = 63  # a second of every crop: a wide guide costs more than its narrow student does
-GUIDED_LAYERS = 2  # the deepest layers, which stand on the output grid: the last block and the hidden layer
 
 
 class Guided(nn.Module):
     """A student in training, with what it does not keep: a phone head, and projections where its guide is wider."""
 
-    def __init__(self, student: Student, guide: Student | None) -> None:
+    def __init__(self, student: Student, guide: Student | None, n_layers: int) -> None:
         super().__init__()
         self.student = student
         self.phones = nn.Conv1d(student.config.channels, N_PHONE_CLASSES, 1)
         widths = (student.config.channels, guide.config.channels if guide else student.config.channels)
         self.projections = nn.ModuleList(
-            nn.Conv1d(*widths, 1) if widths[0] != widths[1] else nn.Identity() for _ in range(GUIDED_LAYERS if guide else 0)
+            nn.Conv1d(*widths, 1) if widths[0] != widths[1] else nn.Identity() for _ in range(n_layers if guide else 0)
         )
 
 
 class StudentLoss:
     """Draws a batch and scores a student on it, and its deepest features against the guide's for the same frames."""
 
-    def __init__(
-        self, config: StudentConfig, guide: Student | None, corpus: Corpus, params: DistillParams, losses: StudentLosses
-    ) -> None:
-        self.guide, self.corpus, self.params, self.losses = guide, corpus, params, losses
+    def __init__(self, config: StudentConfig, guide: Student | None, corpus: Corpus, params: DistillParams) -> None:
+        self.guide, self.corpus, self.params = guide, corpus, params
         self.scale = corpus.curve_scale().to(device())
         self.frames = round(params.optimizer.crop_s * GRID_FPS)
         configs = [config] + ([guide.config] if guide else [])
@@ -53,7 +52,7 @@ class StudentLoss:
         self.times_s = (self.past + HOP_SAMPLES * np.arange(self.frames)) / SAMPLE_RATE_HZ
 
     def __call__(self, guided: Guided, n_crops: int, rng: np.random.Generator) -> dict[str, Tensor]:
-        views = 2 if self.losses.consistency > 0 else 1
+        views = 2 if self.params.losses.consistency > 0 else 1
         audio, target, classes = batch(
             self.corpus, size=n_crops, views=views, n_samples=self.n_samples, times_s=self.times_s, params=self.params.augment,
             rng=rng,
@@ -63,7 +62,7 @@ class StudentLoss:
         features = student.features(self._window(audio, student.config, self.frames))
         pred = student.curves(features[-1])
         terms = {
-            "reconstruction": reconstruction(pred=pred, target=target, scale=self.scale),
+            "reconstruction": reconstruction(pred=pred, target=target, scale=self.scale, closed_weight=self.params.closed_weight),
             "velocity": velocity(pred=pred, target=target, scale=self.scale),
             "lip_gap": lip_gap(pred=pred, target=target),
             "closure": closure(pred=pred, target=target),
@@ -74,11 +73,11 @@ class StudentLoss:
         if self.guide is not None:
             n_guided = min(GUIDED_FRAMES, self.frames)
             with torch.no_grad():
-                wanted = self.guide.features(self._window(audio, self.guide.config, n_guided))[-GUIDED_LAYERS:]
-            deepest = [x[:, :, :n_guided] for x in features[-GUIDED_LAYERS:]]
+                wanted = self.guide.features(self._window(audio, self.guide.config, n_guided))[-self.params.feature_layers :]
+            deepest = [x[:, :, :n_guided] for x in features[-self.params.feature_layers :]]
             projected = [project(x) for project, x in zip(guided.projections, deepest, strict=True)]
             terms["feature"] = feature(pred=projected, target=wanted)
-        weights = self.losses.model_dump()
+        weights = self.params.losses.model_dump()
         return terms | {"total": sum(weights[name] * value for name, value in terms.items())}
 
     def _window(self, audio: Tensor, config: StudentConfig, n_frames: int) -> Tensor:
@@ -87,68 +86,73 @@ class StudentLoss:
         return audio[:, first : first + config.window_samples + HOP_SAMPLES * (n_frames - 1)]
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """What one student is trained on."""
-
-    stage: str
-    name: str
-    student: str  # key of distill.students
-    corpus: Path  # folder of the manifest with curves
-    split: str | None  # of that manifest; None for all
-    losses: StudentLosses
-    start: str | None  # the distilled student whose weights it starts from; None for random ones
+def student_config(params: DistillParams, student: StudentParams) -> StudentConfig:
+    """The network of a student."""
+    return StudentConfig(
+        channels=student.channels, past_ms=student.past_ms, future_ms=student.future_ms, dilations=student.dilations,
+        filters=params.filters, level_ratio=params.level_ratio,
+    )  # fmt: skip
 
 
-def student_config(params: DistillParams, name: str) -> StudentConfig:
-    """The network of a named student.
+def training_data(params: Params) -> tuple[Path, list[Utterance]]:
+    """The folder of the manifest that `distill.data` names, and the utterances that it chooses of it."""
+    data = params.distill.data
+    folder = DATA / ("label" if data.labels == "teacher" else "align")
+    rows = read_manifest(folder / "manifest.jsonl")
+    return folder, chosen(rows if data.labels == "teacher" else select(rows, "paired"), data, params.seed)
 
-    Raises:
-        InputError: unknown name, or a window that the dilations do not fill.
+
+def train_student(params: Params, student: StudentParams, out: Path, *, folder: Path, rows: Sequence[Utterance]) -> None:
+    """Trains one student and writes `out`, below data: model.safetensors, config.json, losses.csv and summary.json.
+
+    Args:
+        folder: what the paths in `rows` are relative to.
+        rows: utterances with curves.
     """
-    if name not in params.students:
-        raise InputError(f"distill.students: no student {name!r}; allowed: {', '.join(params.students)}")
-    try:
-        return StudentConfig(
-            **params.students[name].model_dump(exclude={"start", "steps"}),
-            filters=params.filters, level_ratio=params.level_ratio, dilations=params.dilations,
-        )  # fmt: skip
-    except ValueError as error:
-        raise InputError(f"distill.students.{name}: {error}") from None
-
-
-def train_student(params: Params, recipe: Recipe) -> None:
-    """Trains one student and writes data/STAGE/NAME: model.safetensors, config.json, losses.csv and summary.json."""
-    config = student_config(params.distill, recipe.student)
+    settings, config = params.distill, student_config(params.distill, student)
     prepare_torch()
-    out = DATA / recipe.stage / recipe.name
-    rows = [row for row in read_manifest(recipe.corpus / "manifest.jsonl") if recipe.split in (None, row.split)]
-    corpus = Corpus(recipe.corpus, rows)
-    guide = load_student(DATA / "distill" / GUIDE).requires_grad_(False).to(device()) if recipe.losses.feature > 0 else None
+    corpus = Corpus(folder, rows)
+    guide = load_student(DATA / "distill" / GUIDE).requires_grad_(False).to(device()) if settings.losses.feature > 0 else None
     torch.manual_seed(params.seed)
-    guided = Guided(Student(config), guide).to(device())
-    if recipe.start is not None:
-        guided.student.load_state_dict(load_student(DATA / "distill" / recipe.start).state_dict())
-    students = [GUIDE] * (guide is not None) + [recipe.start] * (recipe.start is not None)
-    inputs = [recipe.corpus / "manifest.jsonl", *sorted({recipe.corpus / row.curves for row in rows})]
-    inputs += [DATA / "distill" / name / "model.safetensors" for name in students]
-    settings = f"{params.seed}{recipe}{params.distill.model_dump_json()}"
+    guided = Guided(Student(config), guide, settings.feature_layers).to(device())
+    if student.start is not None:
+        guided.student.load_state_dict(load_student(DATA / "distill" / student.start).state_dict())
+    others = [GUIDE] * (guide is not None) + [student.start] * (student.start is not None)
+    inputs = [folder / "manifest.jsonl", *sorted({folder / row.curves for row in rows})]
+    inputs += [DATA / "distill" / other / "model.safetensors" for other in others]
+    name = "-".join(out.relative_to(DATA).parts)
     run = Run(
-        name=f"{recipe.stage} {recipe.name}", module=guided, optimizer=params.distill.optimizer,
-        steps=params.distill.students[recipe.student].steps, seed=params.seed,
-        loss=StudentLoss(config, guide, corpus, params.distill, recipe.losses),
-        work=work_folder(f"{recipe.stage}-{recipe.name}", settings=settings, inputs=inputs),
-        audio_s_per_step=params.distill.optimizer.batch_size * params.distill.optimizer.crop_s,
+        name=name, module=guided, optimizer=settings.optimizer, steps=student.steps, seed=params.seed,
+        loss=StudentLoss(config, guide, corpus, settings),
+        work=work_folder(name, settings=f"{params.seed}{student}{settings.model_dump_json()}", inputs=inputs),
+        audio_s_per_step=settings.optimizer.batch_size * settings.optimizer.crop_s,
     )  # fmt: skip
     write_log(out / "losses.csv", run.fit())
     save_student(guided.student, out)
     load_student(out).animate(np.zeros(SAMPLE_RATE_HZ, np.float32))  # a saved student that loads and runs
-    write_json(out / "summary.json", {"parameters": n_parameters(guided.student)})
+    write_json(out / "summary.json", {"parameters": n_parameters(guided.student)} | _amount(rows))
     run.finish()
 
 
 def distill(params: Params, name: str) -> None:
-    """Stage 1 for `small`, stage 2 for every other student of `distill.students`."""
-    losses = params.distill.losses if name != GUIDE else params.distill.losses.model_copy(update={"feature": 0.0})
-    student_config(params.distill, name)  # an unknown name is refused before its start is asked for
-    train_student(params, Recipe("distill", name, name, DATA / "label", None, losses, params.distill.students[name].start))
+    """Stage 1 for `small`, which has no guide, and stage 2 for every other student of `distill.students`.
+
+    Raises:
+        InputError: unknown name.
+    """
+    students = params.distill.students
+    if name not in students:
+        raise InputError(f"distill.students: no student {name!r}; allowed: {', '.join(students)}")
+    if name == GUIDE:
+        params = changed(params, {"distill.losses.feature": 0.0})
+    folder, rows = training_data(params)
+    train_student(params, students[name], DATA / "distill" / name, folder=folder, rows=rows)
+
+
+def _amount(rows: Sequence[Utterance]) -> dict[str, float | int]:
+    """How much a student learns from."""
+    return {
+        "hours": round(sum(row.duration_s for row in rows) / 3600, 4),
+        "voices": len({(row.source, row.speaker) for row in rows}),
+        "languages": len({row.language for row in rows}),
+    }

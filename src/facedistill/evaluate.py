@@ -1,14 +1,18 @@
-"""Stage `evaluate`: every system on every test split, with confidence intervals, and the comparisons that the paper claims."""
+"""Stage `evaluate`: every system on every test split, with confidence intervals, and the comparisons that are claimed."""
+
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from facedistill.core.files import write_json
+from facedistill.core.files import read_json, write_json
 from facedistill.core.manifest import Utterance, read_manifest
-from facedistill.core.params import Params
+from facedistill.core.params import Params, changed
 from facedistill.core.paths import DATA
+from facedistill.core.sections import BASELINE
+from facedistill.measure.scores import UtteranceScores
 from facedistill.measure.splits import rounded, score_split
 from facedistill.measure.statistics import aggregate, compare
-from facedistill.measure.systems import System, systems
+from facedistill.measure.systems import System, smoothed_systems, systems, variant_systems
 from facedistill.models.training import prepare_torch
 
 # question -> (system, what it is compared with)
@@ -16,37 +20,84 @@ COMPARISONS = {
     "teacher-against-small-on-paired-data": ("teacher", "small-paired-only"),
     "teacher-against-on-device-on-paired-data": ("teacher", "paired-only"),
     "on-device-against-teacher": ("on-device", "teacher"),
-    "hybrid-against-no-feature-loss": ("on-device", "no-feature-loss"),
     "distilled-against-paired-only": ("on-device", "paired-only"),
     "ensemble-against-real-time": ("real-time-ensemble", "real-time"),
 }
 HEADLINES = ("lip_gap_r", "pbm", "pbm_fixed", "lve_mm")
 
+Splits = dict[str, list[Utterance]]
+Measured = dict[str, dict[str, list[UtteranceScores]]]  # split -> name -> a score an utterance
+
 
 def evaluate(params: Params) -> None:
-    """Writes data/evaluate: scores.json, comparisons.json, systems.json and metrics.json (the headlines, for `dvc metrics`)."""
+    """Writes data/evaluate.
+
+    Of the systems: scores.json, comparisons.json, systems.json and metrics.json (the headlines, for `dvc metrics`). Of the
+    ablation's variants: ablations.json, ablation_differences.json (from the baseline), ablation_seeds.json and variants.json. Of
+    the smoothed student: smoothing.json and smoothers.json.
+    """
     prepare_torch()
-    out = DATA / "evaluate"
+    splits = test_splits(params)
+    evaluate_systems(params, splits)
+    evaluate_variants(params, splits)
+    evaluate_smoothing(params, splits)
+
+
+def evaluate_systems(params: Params, splits: Splits) -> None:
+    """Teacher, students, ensembles and baselines."""
     table = systems(params)
+    measured = _measured(splits, {system.name: system for system in table})
     scores, comparisons = {}, {}
-    for split, rows in test_splits(params).items():
-        measured = score_split(DATA / "prepare", rows, {system.name: system.animate for system in table}, split)
-        settings = {"n_boot": params.evaluate.bootstrap, "groups": [(row.source, row.speaker) for row in rows]}
-        scores[split] = {
-            name: aggregate(values, rng=np.random.default_rng(params.seed), **settings) for name, values in measured.items()
-        }
+    for split, found in measured.items():
+        given = _resampling(params, splits[split])
+        scores[split] = {name: aggregate(values, **given()) for name, values in found.items()}
         comparisons[split] = {
-            question: compare(measured[one], measured[other], rng=np.random.default_rng(params.seed), **settings)
+            question: compare(found[one], found[other], **given())
             for question, (one, other) in COMPARISONS.items()
-            if one in measured and other in measured
+            if one in found and other in found
         }
-    write_json(out / "scores.json", rounded(scores))
-    write_json(out / "comparisons.json", rounded(comparisons))
-    write_json(out / "systems.json", {system.name: _facts(system) for system in table})
-    write_json(out / "metrics.json", rounded(headlines(scores)))
+    write_json(DATA / "evaluate" / "scores.json", rounded(scores))
+    write_json(DATA / "evaluate" / "comparisons.json", rounded(comparisons))
+    write_json(DATA / "evaluate" / "systems.json", {system.name: _facts(system) for system in table})
+    write_json(DATA / "evaluate" / "metrics.json", rounded(headlines(scores)))
 
 
-def test_splits(params: Params) -> dict[str, list[Utterance]]:
+def evaluate_variants(params: Params, splits: Splits) -> None:
+    """The ablation: the seeds of a variant are pooled as more utterances of the same voices, and told one by one too."""
+    table = variant_systems(params)
+    measured = _measured(splits, {f"{name}/{system.name}": system for name, found in table.items() for system in found})
+    scores, differences, seeds = {}, {}, {}
+    for split, found in measured.items():
+        given = _resampling(params, splits[split] * len(params.ablate.seeds))
+        pooled = {name: [score for one in variants for score in found[f"{name}/{one.name}"]] for name, variants in table.items()}
+        scores[split] = {name: aggregate(values, **given()) for name, values in pooled.items()}
+        differences[split] = {name: compare(values, pooled[BASELINE], **given()) for name, values in pooled.items()}
+        seeds[split] = {
+            name: {one.name: _values(found[f"{name}/{one.name}"]) for one in variants} for name, variants in table.items()
+        }
+    write_json(DATA / "evaluate" / "ablations.json", rounded(scores))
+    write_json(DATA / "evaluate" / "ablation_differences.json", rounded(differences))
+    write_json(DATA / "evaluate" / "ablation_seeds.json", rounded(seeds))
+    write_json(
+        DATA / "evaluate" / "variants.json", {name: _variant_facts(params, name, found[0]) for name, found in table.items()}
+    )
+
+
+def evaluate_smoothing(params: Params, splits: Splits) -> None:
+    """One student, smoothed in several ways."""
+    table = smoothed_systems(params)
+    measured = _measured(splits, {system.name: system for system in table.values()})
+    scores = {
+        split: {name: aggregate(values, **_resampling(params, splits[split])()) for name, values in found.items()}
+        for split, found in measured.items()
+    }
+    write_json(DATA / "evaluate" / "smoothing.json", rounded(scores))
+    write_json(
+        DATA / "evaluate" / "smoothers.json", {one.name: _facts(system) | {"kind": one.kind} for one, system in table.items()}
+    )
+
+
+def test_splits(params: Params) -> Splits:
     """The test splits of the corpus that have phone labels, each cut to `evaluate.max_utterances`, evenly spread."""
     rows = [row for row in read_manifest(DATA / "prepare" / "manifest.jsonl") if row.split.startswith("test-") and row.phones]
     splits = {}
@@ -65,5 +116,31 @@ def headlines(scores: dict) -> dict[str, dict[str, dict[str, float]]]:
     }
 
 
+def _measured(splits: Splits, table: Mapping[str, System]) -> Measured:
+    animate = {name: system.animate for name, system in table.items()}
+    return {split: score_split(DATA / "prepare", rows, animate, split) for split, rows in splits.items()}
+
+
+def _resampling(params: Params, rows: Sequence[Utterance]) -> Callable[[], dict[str, object]]:
+    """How intervals are drawn: by voice, and by the same draws every time."""
+    groups = [(row.source, row.speaker) for row in rows]
+    return lambda: {"n_boot": params.evaluate.bootstrap, "groups": groups, "rng": np.random.default_rng(params.seed)}
+
+
+def _values(scores: Sequence[UtteranceScores]) -> dict[str, float]:
+    """{metric: value} without intervals."""
+    return {name: found["value"] for name, found in aggregate(scores, rng=np.random.default_rng(0), n_boot=0).items()}
+
+
 def _facts(system: System) -> dict[str, float | int | None]:
     return {"parameters": system.parameters, "weights_bytes": system.weights_bytes, "lookahead_ms": system.lookahead_ms}
+
+
+def _variant_facts(params: Params, name: str, system: System) -> dict[str, object]:
+    """What a variant changes and why, and what it amounts to, for the axes of the figures."""
+    variant, varied = params.ablate.variants[name], changed(params, params.ablate.variants[name].set)
+    student, summary = varied.ablate.student, read_json(DATA / "ablate" / name / system.name / "summary.json")
+    return {
+        "set": variant.set, "why": variant.why or "", "channels": student.channels, "window_ms": student.window_ms,
+        "future_ms": student.future_ms, "guided": varied.distill.losses.feature > 0, **summary,
+    }  # fmt: skip

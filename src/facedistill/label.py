@@ -9,8 +9,9 @@ from tqdm import tqdm
 
 from facedistill.core.errors import InputError
 from facedistill.core.manifest import Utterance, read_manifest, seen_from, select, write_manifest
-from facedistill.core.params import LabelParams, Params
+from facedistill.core.params import Params
 from facedistill.core.paths import DATA
+from facedistill.core.sections import LabelParams
 from facedistill.face.curves import write_shard
 from facedistill.face.phones import write_phones
 from facedistill.models.dataset import phones_of

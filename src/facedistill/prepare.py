@@ -6,8 +6,9 @@ from pathlib import Path
 from facedistill.core.errors import InputError
 from facedistill.core.files import write_json
 from facedistill.core.manifest import Utterance, write_manifest
-from facedistill.core.params import LibriSpeechParams, Params
+from facedistill.core.params import Params
 from facedistill.core.paths import DATA, ROOT
+from facedistill.core.sections import LibriSpeechParams
 from facedistill.speech.librispeech import librispeech_subset
 from facedistill.speech.recordings import import_recordings
 from facedistill.speech.synthetic import synthetic_corpus

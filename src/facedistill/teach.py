@@ -8,8 +8,9 @@ from torch import Tensor
 
 from facedistill.core.files import write_json
 from facedistill.core.manifest import read_manifest
-from facedistill.core.params import Params, TeachParams
+from facedistill.core.params import Params
 from facedistill.core.paths import DATA, ROOT
+from facedistill.core.sections import TeachParams
 from facedistill.face.curves import FPS
 from facedistill.models.dataset import Corpus, batch
 from facedistill.models.encoder import encode_at, save_encoder

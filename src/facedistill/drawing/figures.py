@@ -26,7 +26,6 @@ MODEL_COLOURS = {
     "tiny-real-time-ensemble": "#A86F00",
     "paired-only": "#888888",
     "small-paired-only": "#A3B8AC",
-    "no-feature-loss": "#555555",
     "amplitude-envelope": "#BBBBBB",
 }
 

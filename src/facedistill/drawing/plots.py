@@ -15,7 +15,7 @@ from facedistill.drawing.results import METRICS, SPLIT_NAMES
 CLASS_COLOURS = {"bilabial": "#D55E00", "labiodental": "#009E73", "vowel": "#0072B2", "other": "#BBBBBB"}
 CLASS_NAMES = {"bilabial": "/p b m/", "labiodental": "/f v/", "vowel": "vowels", "other": "other consonants"}
 SMOOTHED = ("real-time-ensemble", "tiny-real-time-ensemble")
-VARIANTS = ("paired-only", "small-paired-only", "no-feature-loss")
+VARIANTS = ("paired-only", "small-paired-only")
 BASELINE = "amplitude-envelope"
 DODGE = 1.13  # systems of equal size are drawn this factor apart
 LONGEST_MS = 200.0
@@ -127,6 +127,32 @@ def size_figure(scores: pd.DataFrame, systems: pd.DataFrame, metrics: Sequence[s
         *axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=5, frameon=False, fontsize=9,
         title=f"{INTERVALS}. Systems of one size stand side by side.",
     )  # fmt: skip
+    return fig
+
+
+def splits_figure(
+    scores: pd.DataFrame, systems: Sequence[str], metrics: Sequence[str] = ("lip_gap_r", "pbm", "closure_auc")
+) -> Figure:
+    """What becomes of some systems from one test to the next: a panel a metric, with 95 % intervals.
+
+    Args:
+        scores: see `results.read_scores`.
+    """
+    splits = list(dict.fromkeys(scores["split"]))
+    names = [f"{SPLIT_NAMES.get(split, split)}\n{_n(scores, split, 'pbm')} /p b m/" for split in splits]
+    fig, axes = plt.subplots(1, len(metrics), figsize=(5 * len(metrics), 4.6), layout="constrained", squeeze=False)
+    for ax, metric in zip(axes[0], metrics, strict=True):
+        for number, system in enumerate(systems):
+            rows = scores[(scores["system"] == system) & (scores["metric"] == metric)].set_index("split").reindex(splits)
+            value, low, high = (rows[end].to_numpy(float) for end in ("value", "low", "high"))
+            error = np.nan_to_num([np.maximum(value - low, 0), np.maximum(high - value, 0)])
+            places = np.arange(len(splits)) + 0.12 * (number - (len(systems) - 1) / 2)
+            ax.errorbar(places, value, yerr=error, label=system, **_marker(system) | {"linestyle": ":", "linewidth": 1})
+        ax.set_xticks(range(len(splits)), names, fontsize=9)
+        ax.set_ylabel(METRICS[metric][0])
+    fig.legend(
+        *axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=len(systems), frameon=False, title=INTERVALS
+    )
     return fig
 
 

@@ -67,7 +67,6 @@ CLAIMS = (
     *_better("The teacher beats `on-device` on the paired data", "teacher-against-on-device-on-paired-data", *BOTH),
     Claim("`on-device` keeps the teacher's correlation", "test-voices", "on-device-against-teacher", "lip_gap_r", "ratio", 0.95),
     Claim("`on-device` keeps the teacher's closures", "test-voices", "on-device-against-teacher", "pbm", "ratio", 0.92),
-    *_better("Hybrid distillation beats no feature loss", "hybrid-against-no-feature-loss", "test-voices"),
     *_better("Distillation beats the paired data alone", "distilled-against-paired-only", *BOTH),
     Claim("The ensemble halves the jitter", "test-voices", "ensemble-against-real-time", "jitter", "ratio", 0.5, at_least=False),
 )  # fmt: skip
@@ -79,21 +78,25 @@ def read_scores(folder: Path = EVALUATED) -> pd.DataFrame:
     Raises:
         InputError: missing, not JSON, or of another form; so do the other readers.
     """
-    return _tidy(folder / "scores.json", ["split", "system", "metric"], [*INTERVAL, "n"])
+    return tidy(folder / "scores.json", ["split", "system", "metric"], [*INTERVAL, "n"])
 
 
 def read_comparisons(folder: Path = EVALUATED) -> pd.DataFrame:
     """Reads comparisons.json: columns split, question, metric, kind (difference or ratio), value, low, high."""
-    return _tidy(folder / "comparisons.json", ["split", "question", "metric", "kind"], [*INTERVAL])
+    return tidy(folder / "comparisons.json", ["split", "question", "metric", "kind"], [*INTERVAL])
 
 
 def read_systems(folder: Path = EVALUATED) -> pd.DataFrame:
     """Reads systems.json: columns system, parameters, weights_bytes, lookahead_ms (NaN: needs the whole utterance)."""
-    return _tidy(folder / "systems.json", ["system"], ["parameters", "weights_bytes", "lookahead_ms"])
+    return tidy(folder / "systems.json", ["system"], ["parameters", "weights_bytes", "lookahead_ms"])
 
 
-def _tidy(path: Path, keys: list[str], columns: list[str]) -> pd.DataFrame:
-    """One row for each leaf of nested JSON objects, `keys` naming the levels."""
+def tidy(path: Path, keys: list[str], columns: list[str]) -> pd.DataFrame:
+    """Reads nested JSON objects as a table: one row for each leaf, `keys` naming the levels; NaN for null.
+
+    Raises:
+        InputError: missing, not JSON, or of another form.
+    """
     rows = [((), read_json(path))]
     try:
         for _ in keys:
@@ -155,6 +158,11 @@ def headline(scores: pd.DataFrame, comparisons: pd.DataFrame, systems: pd.DataFr
     )
 
 
+def verdict_of(holds: bool, judged: float) -> str:
+    """ "holds", "FAILS" or, where this run could not measure it, "not measured"."""
+    return "not measured" if np.isnan(judged) else "holds" if holds else "FAILS"
+
+
 def verdicts(scores: pd.DataFrame, comparisons: pd.DataFrame) -> pd.DataFrame:
     """Whether each of `CLAIMS` holds: columns Claim, Test, Measure, Measured (95 % interval), Needed, Verdict.
 
@@ -176,6 +184,6 @@ def verdicts(scores: pd.DataFrame, comparisons: pd.DataFrame) -> pd.DataFrame:
         rows.append({
             "Claim": claim.text, "Test": SPLIT_NAMES[claim.split], "Measure": f"{METRICS[claim.metric][0]}, {claim.kind}",
             "Measured": interval_text(*ends, n_digits=3), "Needed": needed,
-            "Verdict": "not measured" if np.isnan(judged) else "holds" if holds else "FAILS",
+            "Verdict": verdict_of(holds, judged),
         })  # fmt: skip
     return pd.DataFrame(rows)

@@ -1,11 +1,13 @@
 """All that can be evaluated, by name: audio in, curves at 60 fps out."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from facedistill.core.params import Params
 from facedistill.core.paths import DATA
+from facedistill.face.curves import FPS
 from facedistill.measure.baselines import amplitude_envelope
+from facedistill.measure.smoothers import Smoother, smoothers
 from facedistill.measure.splits import Animate
 from facedistill.models.ensemble import DELAY_S, smooth
 from facedistill.models.filterbank import GRID_FPS
@@ -31,7 +33,7 @@ class System:
 
 
 def systems(params: Params) -> list[System]:
-    """Teacher, students, ensembles, ablation variants and the amplitude envelope, in the order of the tables."""
+    """Teacher, students, ensembles, the variants that serve as baselines (in their first seed) and the amplitude envelope."""
     teacher = load_teacher(DATA / "teach").to(device())
     found = [
         System(
@@ -42,22 +44,47 @@ def systems(params: Params) -> list[System]:
             None,
         )
     ]
-    students = [_student_system(DATA / "distill" / name) for name in params.distill.students]
+    students = [_student_system(DATA / "distill" / name, name) for name in params.distill.students]
     ensembles = [_ensemble_system(system, params.evaluate.ensemble) for system in students if system.name in ENSEMBLED]
-    variants = [_student_system(DATA / "ablate" / name) for name in params.ablate.variants]
+    baselines = [_student_system(_folders(params, name)[0], name) for name in params.evaluate.baselines]
     envelope = System("amplitude-envelope", amplitude_envelope, 0, 0, None)  # it must know the loudest moment
-    return [*found, *students, *ensembles, *variants, envelope]
+    return [*found, *students, *ensembles, *baselines, envelope]
+
+
+def variant_systems(params: Params) -> dict[str, list[System]]:
+    """The other ablation variants: one system a seed, by the name of the variant."""
+    names = [name for name in params.ablate.variants if name not in params.evaluate.baselines]
+    return {name: [_student_system(folder, folder.name) for folder in _folders(params, name)] for name in names}
+
+
+def smoothed_systems(params: Params) -> dict[Smoother, System]:
+    """`evaluate.smoothed` in every way to smooth it."""
+    name = params.evaluate.smoothed
+    system = _student_system(DATA / "distill" / name, name)
+    return {smoother: _smoothed_system(system, smoother) for smoother in smoothers()}
+
+
+def _folders(params: Params, variant: str) -> list[Path]:
+    """Of a variant's students, in the order of the seeds."""
+    return [DATA / "ablate" / variant / f"seed-{seed}" for seed in params.ablate.seeds]
+
+
+def _smoothed_system(system: System, smoother: Smoother) -> System:
+    return replace(
+        system, name=smoother.name, animate=lambda audio: smoother.smooth(system.animate(audio)),
+        lookahead_ms=system.lookahead_ms + 1000 * smoother.delay_frames / FPS,
+    )  # fmt: skip
 
 
 def _weights(folder: Path) -> int:
     return (folder / "model.safetensors").stat().st_size
 
 
-def _student_system(folder: Path) -> System:
+def _student_system(folder: Path, name: str) -> System:
     student = load_student(folder).to(device())
     config = student.config
     future_ms = 1000 * (config.window_samples - config.past_samples) / 16_000
-    return System(folder.name, student.animate, n_parameters(student), _weights(folder), future_ms + 1000 / GRID_FPS)
+    return System(name, student.animate, n_parameters(student), _weights(folder), future_ms + 1000 / GRID_FPS)
 
 
 def _ensemble_system(system: System, weights: tuple[float, float, float]) -> System:

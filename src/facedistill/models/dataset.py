@@ -11,7 +11,7 @@ from torch import Tensor
 
 from facedistill.core.errors import InputError
 from facedistill.core.manifest import Utterance
-from facedistill.core.params import AugmentParams
+from facedistill.core.sections import AugmentParams
 from facedistill.face.coarticulation import MIN_GAP_S
 from facedistill.face.curves import FPS, at_times, read_curves
 from facedistill.face.phones import LETTERS, Phone, read_phones, sounds

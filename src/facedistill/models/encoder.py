@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from transformers import HubertConfig, HubertModel, PretrainedConfig
 
 from facedistill.core.errors import InputError
-from facedistill.core.params import POSITION_GROUPS, EncoderParams
 from facedistill.core.paths import ROOT
+from facedistill.core.sections import POSITION_GROUPS, EncoderParams
 from facedistill.models.filterbank import KERNEL_SAMPLES, POOL, STRIDE_SAMPLES, Block, Filterbank
 from facedistill.speech.audio import SAMPLE_RATE_HZ
 

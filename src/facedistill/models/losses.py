@@ -13,9 +13,13 @@ MM_PER_UNIT = 10.0  # the lip gap counts in centimetres, about its spread in spe
 HALF_CLOSED_MM, SOFTNESS_MM = 1.5, 0.7  # neutral lips, 0.8 mm apart, count as closed; the closest vowels, 3 mm, do not
 
 
-def reconstruction(*, pred: Tensor, target: Tensor, scale: Tensor) -> Tensor:
-    """Mean squared error of (B, T, K) curves in units of `scale` (K,)."""
-    return ((pred - target) / scale).square().mean()
+def reconstruction(*, pred: Tensor, target: Tensor, scale: Tensor, closed_weight: float = 1.0) -> Tensor:
+    """Mean squared error of (B, T, K) curves in units of `scale` (K,); frames of closed lips count `closed_weight` times."""
+    errors = ((pred - target) / scale).square()
+    if closed_weight == 1:
+        return errors.mean()
+    weights = 1 + (closed_weight - 1) * _closed(target)
+    return (errors * weights[..., None]).mean() / weights.mean()
 
 
 def velocity(*, pred: Tensor, target: Tensor, scale: Tensor) -> Tensor:

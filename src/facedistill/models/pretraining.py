@@ -14,7 +14,8 @@ from torch.nn import functional
 from transformers import HubertModel
 
 from facedistill.core.manifest import Utterance
-from facedistill.core.params import AugmentParams, Params
+from facedistill.core.params import Params
+from facedistill.core.sections import AugmentParams
 from facedistill.models.dataset import Corpus, batch
 from facedistill.models.encoder import build_encoder, normalise_level, save_encoder
 from facedistill.models.filterbank import HOP_SAMPLES, Filterbank

@@ -16,7 +16,7 @@ from transformers import HubertModel
 
 from facedistill.core.errors import InputError
 from facedistill.core.files import atomic_path, read_json, write_json
-from facedistill.core.params import GeneratorParams, TeachParams
+from facedistill.core.sections import GeneratorParams, TeachParams
 from facedistill.face.curves import FPS, at_times, n_frames
 from facedistill.face.head import head
 from facedistill.models.dataset import N_PHONE_CLASSES

@@ -25,8 +25,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from facedistill.core.files import atomic_path, sha256, write_text
-from facedistill.core.params import OptimizerParams
 from facedistill.core.paths import PACKAGE, WORK
+from facedistill.core.sections import OptimizerParams
 from facedistill.models.workers import CPU_WORKERS, device, workers
 
 CHECKPOINT_EVERY_S = 20.0

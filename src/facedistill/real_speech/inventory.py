@@ -111,7 +111,7 @@ def systems_of(settings: Settings, folder: Path, *, data: Path, released: Path) 
         ("teacher", TEACHER, data / "teach" / "model.safetensors"),
         *((path.stem, STUDENT, path) for path in _exported(data, released)),
         *((f"{path.parent.name}{TORCH_SUFFIX}", TORCH, path) for path in sorted((data / "distill").glob("*/model.safetensors"))),
-        *((name, TORCH, data / "ablate" / name / "model.safetensors") for name in settings.variants),
+        *((place.split("/")[0], TORCH, data / "ablate" / place / "model.safetensors") for place in settings.variants),
     ]:
         if path.is_file():
             found.append(_with_file(name, kind, path))

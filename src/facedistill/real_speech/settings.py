@@ -8,8 +8,8 @@ import yaml
 from pydantic import Field, ValidationError
 
 from facedistill.core.errors import InputError
-from facedistill.core.params import Count, Positive, Section
 from facedistill.core.paths import ROOT
+from facedistill.core.sections import Count, Positive, Section
 from facedistill.runtime.animator import MAX_FPS
 
 FOLDER = ROOT / "benchmarks" / "real_speech"

@@ -7,7 +7,7 @@ split is made with the same functions at fixed settings.
 import numpy as np
 from scipy.fft import irfft, next_fast_len, rfft, rfftfreq
 
-from facedistill.core.params import AugmentParams
+from facedistill.core.sections import AugmentParams
 from facedistill.speech.audio import SAMPLE_RATE_HZ
 
 TELEPHONE_BAND_HZ = (300.0, 3400.0)

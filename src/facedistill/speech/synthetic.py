@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from facedistill.core.manifest import Utterance
-from facedistill.core.params import SyntheticParams
+from facedistill.core.sections import SyntheticParams
 from facedistill.face.curves import write_shard
 from facedistill.face.phones import Phone, write_phones
 from facedistill.face.rig import truth_curves

@@ -1,0 +1,265 @@
+"""What `evaluate` measured of the ablation's variants and of smoothing, as tables and figures."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from facedistill.core.errors import InputError
+from facedistill.core.files import read_json
+from facedistill.core.sections import BASELINE
+from facedistill.drawing.results import EVALUATED, INTERVAL, METRICS, interval_text, tidy, verdict_of
+
+SCORES, DIFFERENCES, SEEDS = "ablations.json", "ablation_differences.json", "ablation_seeds.json"
+FEATURE, FUTURE, WINDOW = "distill.losses.feature", "ablate.student.future_ms", "ablate.student.window_ms"
+GUIDED = {True: ("with the feature loss", "#D55E00", "o"), False: ("without", "#555555", "s")}
+# how the axis of one kind of change is told: {name: (keys that may change, column of the facts, label, logarithmic)}
+AXES = {
+    "width": ({"ablate.student.channels", FEATURE}, "channels", "Channels", True),
+    "future": ({FUTURE, FEATURE}, "future_ms", "Future in the window (ms)", False),
+    "window": ({WINDOW, FUTURE}, "window_ms", "Window, half of it future (ms)", True),
+    "hours": ({"distill.data.hours_ratio"}, "hours", "Pseudo-labelled speech (hours)", True),
+    "voices": ({"distill.data.voices"}, "voices", "Voices", True),
+    "languages": ({"distill.data.languages"}, "languages", "Languages", True),
+}
+SHOWN = ("lip_gap_r", "pbm", "closure_auc", "jitter")
+# (statement, better variant, worse variant, metric, whether more is better): judged by the interval of the difference
+CLAIMS = (
+    ("The feature loss helps", BASELINE, "no-feature-loss", "lip_gap_r", True),
+    ("The feature loss helps", BASELINE, "no-feature-loss", "pbm", True),
+    ("The velocity loss calms the face", BASELINE, "no-velocity-loss", "jitter", False),
+    ("More channels help", "channels-512", BASELINE, "lip_gap_r", True),
+    ("Fewer channels hurt", BASELINE, "channels-64", "lip_gap_r", True),
+    ("64 ms of future are worse than 256", BASELINE, "future-64ms", "lip_gap_r", True),
+    ("No future is worse than 256 ms", BASELINE, "future-0ms", "lip_gap_r", True),
+    ("No future is worse than 256 ms", BASELINE, "future-0ms", "pbm", True),
+    ("A window of 128 ms is too short", BASELINE, "window-128ms", "lip_gap_r", True),
+    ("A hundredth of the pseudo-labels is too little", BASELINE, "labels-1pct", "lip_gap_r", True),
+    ("Five voices are too few", BASELINE, "voices-5", "lip_gap_r", True),
+    ("One language is too few", BASELINE, "languages-1", "lip_gap_r", True),
+    ("Weighted frames of closed lips close them more often", "closed-frames-x4", BASELINE, "pbm", True),
+    ("Pseudo-labels of more audio beat the paired data's own labels", BASELINE, "paired-labels", "lip_gap_r", True),
+)
+SMOOTHER_COLOURS = {"none": "#000000", "average": "#0072B2", "Savitzky-Golay": "#D55E00", "One-Euro": "#009E73"}
+
+
+def read_variants(folder: Path = EVALUATED) -> pd.DataFrame:
+    """Reads variants.json: a row a variant, with columns variant, keys (set of the changed keys), change (text) and its facts.
+
+    Raises:
+        InputError: missing, not JSON, or of another form; so do the other readers.
+    """
+    facts = read_json(folder / "variants.json")
+    try:
+        rows = [
+            {"variant": name, "keys": frozenset(values["set"]), "change": _text_of(values["set"])} | values
+            for name, values in facts.items()
+        ]
+        return pd.DataFrame(rows).drop(columns="set")
+    except (AttributeError, KeyError, TypeError) as error:
+        raise InputError(f"{folder / 'variants.json'}: not what the evaluate stage writes ({error!r})") from None
+
+
+def read_ablations(folder: Path = EVALUATED) -> pd.DataFrame:
+    """Reads ablations.json: columns split, variant, metric, value, low, high, n."""
+    return tidy(folder / SCORES, ["split", "variant", "metric"], [*INTERVAL, "n"])
+
+
+def read_differences(folder: Path = EVALUATED) -> pd.DataFrame:
+    """Reads ablation_differences.json, of all variants from the baseline: split, variant, metric, kind, value, low, high."""
+    return tidy(folder / DIFFERENCES, ["split", "variant", "metric", "kind"], [*INTERVAL])
+
+
+def read_seeds(folder: Path = EVALUATED) -> pd.DataFrame:
+    """Reads ablation_seeds.json: columns split, variant, seed, metric, value."""
+    found = read_json(folder / SEEDS)
+    rows = [
+        (split, variant, seed, metric, np.nan if value is None else value)
+        for split, variants in found.items() for variant, seeds in variants.items()
+        for seed, metrics in seeds.items() for metric, value in metrics.items()
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=["split", "variant", "seed", "metric", "value"])
+
+
+def read_smoothing(folder: Path = EVALUATED) -> pd.DataFrame:
+    """Reads smoothing.json and smoothers.json: columns split, smoother, metric, value, low, high, n, kind, lookahead_ms."""
+    scores = tidy(folder / "smoothing.json", ["split", "smoother", "metric"], [*INTERVAL, "n"])
+    return scores.merge(tidy(folder / "smoothers.json", ["smoother"], ["kind", "lookahead_ms"]), on="smoother")
+
+
+def _text_of(change: dict) -> str:
+    return ", ".join(f"{key} = {'null' if value is None else value}" for key, value in change.items()) or "nothing"
+
+
+def ablation_table(scores: pd.DataFrame, differences: pd.DataFrame, variants: pd.DataFrame, split: str) -> pd.DataFrame:
+    """A row a variant: its change, parameters and hours, and value, low and high of each metric and of its difference."""
+    table = variants[["variant", "change", "why", "parameters", "hours"]].copy()
+    gained = differences[differences["kind"] == "difference"]
+    for metric in SHOWN:
+        for frame, suffix in ((scores, ""), (gained, "_gain")):
+            found = frame[(frame["split"] == split) & (frame["metric"] == metric)].set_index("variant")
+            for end in INTERVAL:
+                table[metric + suffix + ("" if end == "value" else f"_{end}")] = found[end].reindex(table["variant"]).to_numpy()
+    return table
+
+
+def readable_ablations(table: pd.DataFrame) -> pd.DataFrame:
+    """`ablation_table` for readers: a value, and its difference from the baseline as "value [low, high]"."""
+    shown = pd.DataFrame({"Variant": table["variant"], "Change": table["change"].str.replace(", ", "<br>")})
+    shown["Parameters"] = [f"{count:,}" for count in table["parameters"]]
+    shown["Hours"] = [f"{hours:.2f}" for hours in table["hours"]]
+    for metric in SHOWN:
+        heading, n_digits = METRICS[metric]
+        shown[heading] = [f"{value:.{n_digits}f}" for value in table[metric]]
+        ends = table[[f"{metric}_gain", f"{metric}_gain_low", f"{metric}_gain_high"]].to_numpy(float)
+        shown[f"{heading}: gain"] = [
+            "" if name == BASELINE else interval_text(*row, n_digits=n_digits)
+            for name, row in zip(table["variant"], ends, strict=True)
+        ]
+    return shown
+
+
+def ablation_verdicts(differences: pd.DataFrame, split: str) -> pd.DataFrame:
+    """Whether each of `CLAIMS` holds: columns Claim, Better, Worse, Measure, Difference (95 % interval), Verdict.
+
+    All differences are from the baseline; where it is the better one, their sign is turned.
+    """
+    keys = ["split", "variant", "metric", "kind"]
+    found = differences.set_index(keys)[[*INTERVAL]]
+    rows = []
+    for text, better, worse, metric, more in CLAIMS:
+        key = (split, worse if better == BASELINE else better, metric, "difference")
+        value, low, high = found.loc[key] if key in found.index else (np.nan,) * 3
+        if better == BASELINE:
+            value, low, high = -value, -high, -low
+        holds, judged = (low > 0, low) if more else (high < 0, high)
+        rows.append({
+            "Claim": text, "Better": better, "Worse": worse, "Measure": METRICS[metric][0],
+            "Difference": interval_text(value, low, high, n_digits=METRICS[metric][1]), "Verdict": verdict_of(holds, judged),
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def gains_figure(table: pd.DataFrame, seeds: pd.DataFrame, metrics: Sequence[str] = ("lip_gap_r", "pbm", "jitter")) -> Figure:
+    """Every variant's difference from the baseline with its interval, a panel a metric; crosses are single seeds' differences.
+
+    Args:
+        table: see `ablation_table`.
+        seeds: see `read_seeds`, of one split.
+    """
+    rows = table[table["variant"] != BASELINE].reset_index(drop=True)
+    fig, axes = plt.subplots(
+        1, len(metrics), figsize=(14, 1.4 + 0.27 * len(rows)), sharey=True, layout="constrained", squeeze=False
+    )
+    for ax, metric in zip(axes[0], metrics, strict=True):
+        value, low, high = (rows[f"{metric}_gain{end}"].to_numpy(float) for end in ("", "_low", "_high"))
+        error = np.nan_to_num([np.maximum(value - low, 0), np.maximum(high - value, 0)])
+        clear = (low > 0) | (high < 0)
+        for chosen, colour in ((clear, "#0072B2"), (~clear, "#999999")):
+            ax.errorbar(
+                value[chosen], np.flatnonzero(chosen), xerr=error[:, chosen], fmt="o", color=colour, capsize=3, markersize=5
+            )
+        _seed_marks(ax, seeds[seeds["metric"] == metric], list(rows["variant"]))
+        ax.axvline(0, color="black", linewidth=1)
+        ax.set(xlabel=f"{METRICS[metric][0]}: difference from the baseline")
+    axes[0, 0].set_yticks(range(len(rows)), rows["variant"], fontsize=9)
+    axes[0, 0].invert_yaxis()
+    fig.supxlabel(
+        "Bars: 95 % bootstrap intervals over voices, blue where they do not hold 0; crosses: single training runs", fontsize=10
+    )
+    return fig
+
+
+def _seed_marks(ax: Axes, seeds: pd.DataFrame, variants: list[str]) -> None:
+    """Each seed's difference from the baseline of the same seed, where there are several."""
+    if seeds["seed"].nunique() < 2:
+        return
+    wide = seeds.pivot(index="variant", columns="seed", values="value")
+    gains = wide - wide.loc[BASELINE]
+    for row, variant in enumerate(variants):
+        ax.plot(gains.loc[variant], np.full(gains.shape[1], row), "x", color="black", markersize=4, linestyle="none")
+
+
+def axis_points(scores: pd.DataFrame, variants: pd.DataFrame, axis: str) -> pd.DataFrame:
+    """The scores of the variants that one of `AXES` compares, the baseline among them, with column x, ascending."""
+    keys, column, _, _ = AXES[axis]
+    along = variants[[found <= keys for found in variants["keys"]]]
+    along = along.assign(x=along[column])[["variant", "x", "guided"]]
+    return scores.merge(along, on="variant").sort_values(["guided", "x"], kind="stable")
+
+
+def axes_figure(
+    scores: pd.DataFrame,
+    variants: pd.DataFrame,
+    axes: Sequence[str],
+    metrics: Sequence[str] = ("lip_gap_r", "pbm", "closure_auc"),
+) -> Figure:
+    """Metrics (rows) along some of `AXES` (columns), with and without the feature loss where both were trained.
+
+    Args:
+        scores: see `read_ablations`, of one split.
+        variants: see `read_variants`.
+    """
+    fig, panels = plt.subplots(
+        len(metrics), len(axes), figsize=(1 + 4.3 * len(axes), 0.8 + 2.6 * len(metrics)), sharex="col", sharey="row",
+        squeeze=False, layout="constrained",
+    )  # fmt: skip
+    for column, axis in enumerate(axes):
+        points = axis_points(scores, variants, axis)
+        for row, metric in enumerate(metrics):
+            _along(panels[row, column], points[points["metric"] == metric], logarithmic=AXES[axis][3])
+        panels[-1, column].set_xlabel(AXES[axis][2])
+    for row, metric in enumerate(metrics):
+        panels[row, 0].set_ylabel(METRICS[metric][0])
+    handles, labels = panels[0, 0].get_legend_handles_labels()
+    fig.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False)
+    n = int(scores[scores["metric"] == "pbm"]["n"].max())
+    fig.supxlabel(f"Bars: 95 % bootstrap intervals over voices; {n} /p b m/; equal training steps everywhere", fontsize=10)
+    return fig
+
+
+def _along(ax: Axes, points: pd.DataFrame, *, logarithmic: bool) -> None:
+    for guided, rows in points.groupby("guided", sort=False):
+        label, colour, marker = GUIDED[bool(guided)]
+        value, low, high = (rows[end].to_numpy(float) for end in INTERVAL)
+        error = np.nan_to_num([np.maximum(value - low, 0), np.maximum(high - value, 0)])
+        shift = 1.03 if logarithmic and not guided else 1.0
+        ax.errorbar(rows["x"] * shift, value, yerr=error, color=colour, marker=marker, capsize=3, label=label)
+    if logarithmic:
+        ax.set_xscale("log", base=2)
+    places = sorted(points["x"].unique())
+    ax.set_xticks(places, [f"{place:.2g}" if place < 1 else f"{place:.3g}" for place in places], fontsize=9)
+    ax.minorticks_off()
+
+
+def smoothing_figure(smoothing: pd.DataFrame, split: str, metrics: Sequence[str] = ("jitter", "lip_gap_r", "pbm")) -> Figure:
+    """Jitter and what it costs against the latency of each way to smooth; the line is the front that none beats in both.
+
+    Args:
+        smoothing: see `read_smoothing`. Latency is look-ahead plus the measured lag, which causal filters add.
+    """
+    wide = smoothing[smoothing["split"] == split].pivot(index="smoother", columns="metric", values="value")
+    facts = smoothing.drop_duplicates("smoother").set_index("smoother")
+    latency_ms = facts["lookahead_ms"] + wide["lag_ms"]
+    fig, axes = plt.subplots(1, len(metrics), figsize=(4.8 * len(metrics), 4.6), layout="constrained", squeeze=False)
+    for ax, metric in zip(axes[0], metrics, strict=True):
+        for kind, colour in SMOOTHER_COLOURS.items():
+            names = facts.index[facts["kind"] == kind]
+            ax.plot(latency_ms[names], wide.loc[names, metric], "o", color=colour, label=kind, markersize=8)
+        for name in facts.index:
+            ax.annotate(name, (latency_ms[name], wide.loc[name, metric]), fontsize=7, xytext=(4, 4), textcoords="offset points")
+        ax.set(xlabel="Latency: look-ahead + lag (ms)", ylabel=METRICS[metric][0])
+    front = front_of(latency_ms, wide["jitter"])
+    axes[0, 0].plot(latency_ms[front], wide.loc[front, "jitter"], color="black", linewidth=1, zorder=0)
+    axes[0, 0].legend(fontsize=9)
+    return fig
+
+
+def front_of(cost: pd.Series, harm: pd.Series) -> list[str]:
+    """The names that no other beats in both, by ascending cost."""
+    order = pd.DataFrame({"cost": cost, "harm": harm}).sort_values(["cost", "harm"], kind="stable")
+    return list(order.index[order["harm"] < order["harm"].cummin().shift(fill_value=np.inf)])

@@ -1,0 +1,54 @@
+"""Smoothing against naive reference implementations."""
+
+import numpy as np
+import pytest
+
+from facedistill.measure.smoothers import average, one_euro, savitzky_golay, smoothers
+from facedistill.models.ensemble import smooth
+
+CURVES = np.random.default_rng(0).random((40, 3)).astype(np.float32)
+
+
+def held(curves: np.ndarray, reach: int) -> np.ndarray:
+    return np.concatenate([curves[:1]] * reach + [curves] + [curves[-1:]] * reach)
+
+
+@pytest.mark.parametrize("width", [3, 5, 7])
+def test_an_average_is_the_mean_of_its_frames(width):
+    padded = held(CURVES, width // 2)
+    naive = np.stack([padded[frame : frame + width].mean(axis=0) for frame in range(len(CURVES))])
+    np.testing.assert_allclose(average(CURVES, width=width), naive, atol=1e-6)
+
+
+def test_three_frames_are_the_papers_ensemble():
+    np.testing.assert_allclose(average(CURVES, width=3), smooth(CURVES), atol=1e-6)
+
+
+@pytest.mark.parametrize("width", [5, 7])
+def test_savitzky_golay_is_a_fitted_parabola(width):
+    padded, times = held(CURVES, width // 2), np.arange(width) - width // 2
+    naive = np.stack([np.polyfit(times, padded[frame : frame + width], 2)[2] for frame in range(len(CURVES))])
+    np.testing.assert_allclose(savitzky_golay(CURVES, width=width), naive, atol=1e-5)
+
+
+def test_one_euro_is_the_published_filter():
+    def reference(values, rate, mincutoff, beta):
+        """Casiez et al., curve by curve, with a derivative cutoff of 1 Hz."""
+        alpha = lambda cutoff: 1 / (1 + 1 / (2 * np.pi * cutoff) * rate)  # noqa: E731
+        out, slope = [values[0]], 0.0
+        for before, now in zip(values, values[1:], strict=False):
+            slope = alpha(1.0) * (now - before) * rate + (1 - alpha(1.0)) * slope
+            share = alpha(mincutoff + beta * abs(slope))
+            out.append(share * now + (1 - share) * out[-1])
+        return out
+
+    naive = np.stack([reference(list(map(float, curve)), 60, 2.0, 0.5) for curve in CURVES.T], axis=1)
+    np.testing.assert_allclose(one_euro(CURVES, cutoff_hz=2.0, beta=0.5), naive, atol=1e-6)
+
+
+def test_all_leave_a_still_face_alone_and_keep_the_shape():
+    still = np.full((9, 4), 0.3, np.float32)
+    for smoother in smoothers():
+        np.testing.assert_allclose(smoother.smooth(still), still, atol=1e-6)
+        assert smoother.smooth(CURVES).shape == CURVES.shape and smoother.smooth(CURVES).dtype == np.float32
+        assert smoother.smooth(CURVES[:1]).shape == (1, 3)
