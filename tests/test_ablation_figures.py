@@ -1,0 +1,166 @@
+"""Tables and figures of the ablation, of smoothing and of closures: on made-up numbers."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib import pyplot as plt
+
+from facedistill.core.errors import InputError
+from facedistill.core.sections import BASELINE
+from facedistill.drawing import ablations, closures, figures, plots
+from facedistill.drawing.results import METRICS
+from facedistill.face.phones import Phone
+
+SPLIT = "test-voices"
+CHANGES = {
+    BASELINE: {},
+    "no-feature-loss": {ablations.FEATURE: 0.0},
+    "future-0ms": {ablations.FUTURE: 0},
+    "future-0ms-no-feature-loss": {ablations.FUTURE: 0, ablations.FEATURE: 0.0},
+    "window-256ms": {ablations.WINDOW: 256, ablations.FUTURE: 128},
+    "channels-64": {"ablate.student.channels": 64},
+    "voices-5": {"distill.data.voices": 5},
+}
+GAIN = {name: -0.1 * number for number, name in enumerate(CHANGES)}
+
+
+@pytest.fixture(autouse=True)
+def _close_figures():
+    figures.set_style()
+    yield
+    plt.close("all")
+
+
+def interval(value: float) -> dict[str, float]:
+    return {"value": value, "low": value - 0.02, "high": value + 0.02}
+
+
+def measured(value: float) -> dict[str, dict[str, float]]:
+    return {metric: interval(value) | {"n": 9} for metric in METRICS}
+
+
+def facts_of(change: dict[str, float]) -> dict[str, object]:
+    return {
+        "set": change, "why": "two at once" if len(change) > 1 else "", "guided": ablations.FEATURE not in change,
+        "channels": change.get("ablate.student.channels", 128), "window_ms": change.get(ablations.WINDOW, 512),
+        "future_ms": change.get(ablations.FUTURE, 256), "voices": change.get("distill.data.voices", 40), "languages": 14,
+        "parameters": 1000, "hours": 1.5,
+    }  # fmt: skip
+
+
+def verdicts_of(folder: Path) -> pd.Series:
+    table = ablations.ablation_verdicts(ablations.read_differences(folder), SPLIT)
+    return table.set_index(["Claim", "Measure"])["Verdict"]
+
+
+@pytest.fixture
+def evaluated(tmp_path: Path) -> Path:
+    """The ablation's files of `evaluate`: each variant is 0.1 worse than the one before, with 0.02 of doubt; two seeds."""
+    facts = {name: facts_of(change) for name, change in CHANGES.items()}
+    differences = {
+        name: {metric: {"difference": interval(gain), "ratio": interval(1)} for metric in METRICS} for name, gain in GAIN.items()
+    }
+    seeds = {name: {f"seed-{seed}": dict.fromkeys(METRICS, 0.9 + gain * seed) for seed in (1, 2)} for name, gain in GAIN.items()}
+    files = {
+        "variants": facts,
+        "ablations": {SPLIT: {name: measured(0.9 + gain) for name, gain in GAIN.items()}},
+        "ablation_differences": {SPLIT: differences},
+        "ablation_seeds": {SPLIT: seeds},
+        "smoothing": {SPLIT: {"none": measured(3.0), "average-3": measured(1.0)}},
+        "smoothers": {
+            "none": {"kind": "none", "lookahead_ms": 80.0}, "average-3": {"kind": "average", "lookahead_ms": 97.0},
+        },
+    }  # fmt: skip
+    for stem, value in files.items():
+        (tmp_path / f"{stem}.json").write_text(json.dumps(value))
+    return tmp_path
+
+
+def test_the_table_has_every_variant_and_its_difference(evaluated):
+    variants, scores, differences = (
+        read(evaluated) for read in (ablations.read_variants, ablations.read_ablations, ablations.read_differences)
+    )
+    table = ablations.ablation_table(scores, differences, variants, SPLIT).set_index("variant")
+    assert list(table.index) == list(CHANGES)
+    assert table.loc["channels-64", "lip_gap_r"] == pytest.approx(0.9 + GAIN["channels-64"])
+    assert table.loc["channels-64", "lip_gap_r_gain_low"] == pytest.approx(GAIN["channels-64"] - 0.02)
+    assert table.loc["window-256ms", "change"] == f"{ablations.WINDOW} = 256, {ablations.FUTURE} = 128"
+    shown = ablations.readable_ablations(table.reset_index())
+    assert shown.loc[0, "Lip-gap correlation: gain"] == "" and "[" in shown.loc[1, "Lip-gap correlation: gain"]
+    fig = ablations.gains_figure(table.reset_index(), ablations.read_seeds(evaluated))
+    assert [label.get_text() for label in fig.axes[0].get_yticklabels()] == list(CHANGES)[1:]
+    crosses = [line for line in fig.axes[0].lines if line.get_marker() == "x"]
+    assert len(crosses) == len(CHANGES) - 1
+    np.testing.assert_allclose(crosses[0].get_xdata(), [-0.1, -0.2])  # each seed against the baseline of its own seed
+
+
+def test_an_axis_holds_what_differs_by_it_alone(evaluated):
+    scores, variants = ablations.read_ablations(evaluated), ablations.read_variants(evaluated)
+    points = ablations.axis_points(scores[scores["metric"] == "pbm"], variants, "future")
+    assert set(zip(points["variant"], points["x"], points["guided"], strict=True)) == {
+        (BASELINE, 256, True), ("no-feature-loss", 256, False), ("future-0ms", 0, True), ("future-0ms-no-feature-loss", 0, False),
+    }  # fmt: skip
+    assert set(ablations.axis_points(scores, variants, "voices")["variant"]) == {BASELINE, "voices-5"}
+    fig = ablations.axes_figure(scores, variants, ["future", "window", "width"])
+    assert [ax.get_xlabel() for ax in fig.axes[6:]] == [ablations.AXES[axis][2] for axis in ("future", "window", "width")]
+
+
+def test_verdicts_follow_the_interval_of_the_difference(evaluated):
+    verdicts = verdicts_of(evaluated)
+    assert verdicts["The feature loss helps", "PBM accuracy"] == "holds"
+    assert verdicts["More channels help", "Lip-gap correlation"] == "not measured"
+    assert verdicts["Five voices are too few", "Lip-gap correlation"] == "holds"
+    path = evaluated / "ablation_differences.json"
+    path.write_text(path.read_text().replace("-0.12", "0.12").replace("-0.1,", "0.1,").replace("-0.08", "0.13"))
+    verdicts = verdicts_of(evaluated)
+    assert verdicts["The feature loss helps", "PBM accuracy"] == "FAILS"
+
+
+@pytest.mark.parametrize("stem", ["variants", "ablations", "ablation_differences", "smoothing"])
+def test_files_of_another_form_are_named(evaluated, stem):
+    (evaluated / f"{stem}.json").write_text('{"a": 1}')
+    readers = {
+        "variants": ablations.read_variants, "ablations": ablations.read_ablations,
+        "ablation_differences": ablations.read_differences, "smoothing": ablations.read_smoothing,
+    }  # fmt: skip
+    with pytest.raises(InputError, match=f"{stem}.json: not what the evaluate stage writes"):
+        readers[stem](evaluated)
+
+
+def test_the_front_is_what_nothing_beats_in_both():
+    cost = pd.Series({"a": 1.0, "b": 2.0, "c": 3.0, "d": 2.0})
+    harm = pd.Series({"a": 5.0, "b": 4.0, "c": 4.0, "d": 9.0})
+    assert ablations.front_of(cost, harm) == ["a", "b"]
+
+
+def test_smoothing_is_drawn_by_latency(evaluated):
+    fig = ablations.smoothing_figure(ablations.read_smoothing(evaluated), SPLIT)
+    points = {line.get_label(): line.get_xdata()[0] for line in fig.axes[0].lines if len(line.get_xdata()) == 1}
+    assert points == {"none": 83.0, "average": 98.0}  # look-ahead and the lag, which is 3 and 1
+
+
+def test_splits_are_drawn_with_their_intervals():
+    rows = [
+        {"split": split, "system": system, "metric": metric, "value": 0.5, "low": 0.4, "high": 0.6, "n": 3}
+        for split in ("test-voices", "test-noisy") for system in ("teacher", "on-device") for metric in METRICS
+    ]  # fmt: skip
+    fig = plots.splits_figure(pd.DataFrame(rows), ["teacher", "on-device"])
+    assert [label.get_text().split("\n")[0] for label in fig.axes[0].get_xticklabels()] == [
+        "unseen voices",
+        "noise, room, telephone",
+    ]
+
+
+def test_traces_are_centred_on_single_lip_sounds():
+    gap_mm = np.arange(120, dtype=float)  # at 60 fps the gap tells the frame
+    phones = [Phone(0.05, 0.1, "p"), Phone(0.9, 1.1, "b"), Phone(1.1, 1.2, "a"), Phone(1.2, 1.4, "mp"), Phone(1.4, 1.5, "m")]
+    traces = closures.closure_traces(gap_mm, phones)
+    assert {letter: len(found) for letter, found in traces.items()} == {"p": 0, "b": 1, "m": 1}
+    np.testing.assert_allclose(traces["b"][0], 60 * (1.0 + closures.TIMES_S))
+    pooled = closures.pooled_traces([traces, traces])
+    assert pooled["b"].shape == (2, len(closures.TIMES_S)) and pooled["p"].shape == (0, len(closures.TIMES_S))
+    fig = closures.closures_figure({"truth": pooled, "on-device": traces})
+    assert [ax.get_title() for ax in fig.axes[:3]] == ["/p/, n = 0", "/b/, n = 2", "/m/, n = 2"]
