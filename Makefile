@@ -14,10 +14,10 @@ export DVC_NO_ANALYTICS := 1
 # Without bytecode every stage would spend half a minute on compiling torch and transformers.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help env repro test smoke bench release lab lock clean
+.PHONY: help env repro verify test smoke bench release lab site cache-archive cache-restore lock clean
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 env: $(READY) ## build the environment in .venv (Python 3.11 or 3.12; PYTHON=... chooses one)
 
@@ -40,6 +40,9 @@ $(READY): requirements.txt pyproject.toml
 repro: env ## make everything: every stage, notebook, table and figure
 	python -m dvc repro
 
+verify: env ## compare this run with the committed one: numbers within tolerances, outputs byte for byte
+	python -m facedistill verify
+
 test: env ## run the whole test suite
 	python -m pytest
 
@@ -55,6 +58,24 @@ release: env ## make models/ of what was exported: the small files, with model c
 
 lab: env ## open the notebooks in JupyterLab
 	python -m jupyter lab notebooks
+
+site: env ## make static pages of the executed notebooks: site/index.html
+	python -m facedistill site
+
+# A remote of DVC in one file: what dvc.lock names, and what each stage made of what.
+cache-archive: env ## pack the results of the last run into facedistill-cache.tar
+	rm -rf .work/archive
+	python -m dvc remote add --local --quiet --force archive $(CURDIR)/.work/archive
+	python -m dvc push --quiet --remote archive --run-cache
+	tar -cf facedistill-cache.tar -C .work/archive .
+	rm -rf .work/archive
+
+cache-restore: env ## unpack facedistill-cache.tar: `make repro` then has nothing to do
+	rm -rf .work/archive && mkdir -p .work/archive
+	tar -xf facedistill-cache.tar -C .work/archive
+	python -m dvc remote add --local --quiet --force archive $(CURDIR)/.work/archive
+	python -m dvc pull --quiet --remote archive --run-cache
+	rm -rf .work/archive
 
 lock: env ## compile requirements.txt from pyproject.toml
 	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --extra dev \

@@ -21,7 +21,7 @@ from facedistill.formats.animation import regular
 
 COMMANDS = [
     "animate", "live", "convert", "info", "bench", "prepare", "align", "teach", "label", "distill", "ablate", "evaluate",
-    "export", "release", "benchmark", "notebook",
+    "export", "release", "benchmark", "notebook", "verify", "site",
 ]  # fmt: skip
 
 

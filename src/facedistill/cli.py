@@ -6,6 +6,7 @@ is bad input, not a bug: an `InputError` becomes one line on standard error and 
 
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,11 +16,12 @@ import typer.exceptions
 from facedistill.core.errors import InputError
 from facedistill.messages import tell_error
 
-BAD_INPUT = 2
+FAILED, BAD_INPUT = 1, 2
 MAX_SUBJECT = 64
 FORMATS = ("livelink", "a2f", "a2f-csv", "beat", "csv", "json", "npz", "glb")
 Format = Literal[FORMATS]
 USE, REPRODUCE = "Use a model", "Make models (stages of the pipeline, in order)"
+STAGES = ("prepare", "align", "teach", "label", "distill", "ablate", "evaluate", "export", "notebook")
 app = typer.Typer(
     name="facedistill",
     help="Tiny speech-driven facial animation models, distilled from a HuBERT teacher: sound in, ARKit curves out.",
@@ -43,7 +45,13 @@ def main() -> None:
     if len(sys.argv) < 2:
         sys.argv.append("--help")
     try:
-        sys.exit(app(prog_name="facedistill", standalone_mode=False))
+        start_s = time.monotonic()
+        code = app(prog_name="facedistill", standalone_mode=False)
+        if sys.argv[1] in STAGES and "--help" not in sys.argv and not code:
+            from facedistill.verify import record_duration
+
+            record_duration(" ".join(sys.argv[1:]), time.monotonic() - start_s)
+        sys.exit(code)
     except (InputError, OSError) as error:  # OSError: a name too long, a folder that must not be written to, a full disk
         tell_error(str(error))
     except ModuleNotFoundError as error:
@@ -274,6 +282,27 @@ def notebook(
     params = load_params()
     for name in names:
         notebooks.run_notebook(Path(name).stem if name.endswith(".ipynb") else name, params)
+
+
+@app.command(rich_help_panel=REPRODUCE)
+def verify(
+    accept: Annotated[bool, typer.Option("--accept", help="Make the numbers of this run the expected ones instead.")] = False,
+) -> None:
+    """Compare this run with the committed one: numbers within tolerances, outputs byte for byte."""
+    from facedistill import verify as module
+
+    if accept:
+        module.accept()
+    elif not module.verify():
+        raise typer.Exit(FAILED)
+
+
+@app.command(rich_help_panel=REPRODUCE)
+def site() -> None:
+    """Make static pages of the executed notebooks, in site/."""
+    from facedistill.site import site as run
+
+    print(f"site: {len(run())} pages; open site/index.html")
 
 
 def _gain(text: str) -> tuple[str, float]:

@@ -1,18 +1,23 @@
 """How figures and tables look and are saved: one style, one colour a model, the same bytes on every run."""
 
+import base64
 from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib
 import matplotlib.pyplot as plt
 import pandas as pd
+import PIL.Image
 import seaborn as sns
+from IPython.display import HTML
 from matplotlib.figure import Figure
 
 from facedistill.core.files import atomic_path, write_text
 from facedistill.core.paths import FIGURES
+from facedistill.drawing.provenance import provenance
 
 DPI = 150
+UNKNOWN = "not made by a stage"
 TRUTH_COLOUR = "#000000"
 # Okabe & Ito (2008), "Color Universal Design", which colour-blind readers tell apart; darker for a student's ensemble, greys for
 # the ablations and baselines.
@@ -45,16 +50,31 @@ def save_figure(fig: Figure, stem: str, *, folder: Path = FIGURES) -> Path:
         folder: where to save.
 
     Returns:
-        The PNG, for `IPython.display.Image` to show.
+        The PNG, for `show`; its metadata say what made it.
     """
-    png = folder / f"{stem}.png"
+    png, made_by = folder / f"{stem}.png", provenance(stem)
     # Neither format may name the date or the version; SVG ids are hashes with a salt that is random by default.
+    metadata = {"Software": None, "Title": stem, "Source": str(made_by or UNKNOWN)}
     with matplotlib.rc_context({"svg.hashsalt": stem, "svg.fonttype": "path", "savefig.bbox": "tight"}):
-        _save(png, lambda path: fig.savefig(path, format="png", dpi=DPI, metadata={"Software": None}))
+        _save(png, lambda path: fig.savefig(path, format="png", dpi=DPI, metadata=metadata))
         svg = {"Date": None, "Creator": None}
         _save(png.with_suffix(".svg"), lambda path: fig.savefig(path, format="svg", metadata=svg))
     plt.close(fig)
     return png
+
+
+def show(png: Path, *, width: int = 1100) -> HTML:
+    """A saved figure for a notebook, with a caption that says what made it.
+
+    Args:
+        png: see `save_figure`.
+        width: in pixels.
+    """
+    with PIL.Image.open(png) as image:
+        source = image.text["Source"]
+    content = base64.b64encode(png.read_bytes()).decode()
+    caption = f"<figcaption><small>{png.stem}: {source}</small></figcaption>"
+    return HTML(f'<figure><img width="{width}" src="data:image/png;base64,{content}">{caption}</figure>')
 
 
 def save_table(

@@ -1,0 +1,142 @@
+"""Whether this run came out as the committed one did: numbers within tolerances, outputs byte for byte."""
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+from facedistill.core.errors import InputError
+from facedistill.core.files import read_json, write_json
+from facedistill.core.paths import DATA, ROOT, WORK
+
+EXPECTED = ROOT / "tests" / "expected"
+MEASURED = DATA / "evaluate" / "metrics.json"
+REPORT = WORK / "verify.json"
+DURATIONS = WORK / "durations.json"
+LOCK = ROOT / "dvc.lock"
+VERSIONS = ("facedistill", "torch", "torchaudio", "transformers", "numpy", "scipy", "onnxruntime", "espeakng-loader")
+
+
+def verify() -> bool:
+    """Prints a table of PASS and FAIL, writes `REPORT` with machine, versions, seed and durations; True if nothing failed.
+
+    Raises:
+        InputError: no run to verify, or no committed numbers.
+    """
+    table = compared(read_json(MEASURED), read_json(EXPECTED / "metrics.json"), read_json(EXPECTED / "tolerances.json"))
+    made = outputs(_stages(LOCK.read_text(encoding="utf-8"))) if LOCK.is_file() else {}
+    wrong = [path for path, told in made.items() if not _is(ROOT / path, told)]
+    anew = sorted(path for path, told in outputs(_committed_lock()).items() if made.get(path) != told)
+    passed = bool((table["verdict"] == "PASS").all()) and not wrong and bool(made)
+    print(table.to_markdown(index=False, floatfmt=".4f"))
+    print(f"\n{'FAIL' if wrong else 'PASS'}: {len(made) - len(wrong)} of {len(made)} outputs are those of dvc.lock")
+    for path in wrong:
+        print(f"  differs: {path}")
+    print(f"beside the committed dvc.lock: {f'{len(anew)} outputs were made anew' if anew else 'the same, byte for byte'}")
+    write_json(REPORT, _report(table, wrong, anew))
+    print(f"{'PASS' if passed else 'FAIL'}; written to {REPORT.relative_to(ROOT)}")
+    return passed
+
+
+def accept() -> None:
+    """Makes the numbers of this run the expected ones."""
+    write_json(EXPECTED / "metrics.json", read_json(MEASURED))
+
+
+def record_duration(name: str, seconds: float) -> None:
+    """Notes how long a stage took, for the report."""
+    known = read_json(DURATIONS) if DURATIONS.is_file() else {}
+    write_json(DURATIONS, known | {name: round(seconds, 1)})
+
+
+def compared(measured: Mapping, expected: Mapping, tolerances: Mapping[str, float]) -> pd.DataFrame:
+    """A row for every expected number: columns test, system, metric, expected, measured, tolerance, verdict (PASS or FAIL).
+
+    Args:
+        measured, expected: {test: {system: {metric: value, or None where nothing can be measured}}}.
+        tolerances: {metric: how far a number may be off}.
+
+    Raises:
+        InputError: not of this form, or a metric without a tolerance.
+    """
+    rows = []
+    try:
+        for test, system, metric, value in _leaves(expected):
+            found = measured.get(test, {}).get(system, {}).get(metric)
+            tolerance = tolerances[metric]
+            same = found is None if value is None else found is not None and abs(found - value) <= tolerance
+            rows.append((test, system, metric, value, found, tolerance, "PASS" if same else "FAIL"))
+    except (AttributeError, KeyError, TypeError) as error:
+        raise InputError(f"{EXPECTED}: not what `verify` compares ({error!r}); allowed: test, system, metric, value") from None
+    return pd.DataFrame(rows, columns=["test", "system", "metric", "expected", "measured", "tolerance", "verdict"])
+
+
+def outputs(stages: Mapping) -> dict[str, str]:
+    """{path of an output: its hash} of the stages of a dvc.lock."""
+    return {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", [])}
+
+
+def hash_of(path: Path) -> str:
+    """What DVC calls the MD5 of a file, or of a folder: that of the list of its files, sorted by path."""
+    if not path.is_dir():
+        return _md5(path)
+    files = sorted((file.relative_to(path).as_posix(), _md5(file)) for file in path.rglob("*") if file.is_file())
+    listed = [{"md5": md5, "relpath": name} for name, md5 in files]
+    return hashlib.md5(json.dumps(listed, sort_keys=True).encode()).hexdigest() + ".dir"  # noqa: S324
+
+
+def _md5(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "md5").hexdigest()
+
+
+def _is(path: Path, told: str) -> bool:
+    return path.exists() and hash_of(path) == told
+
+
+def _leaves(table: Mapping) -> Iterator[tuple[str, str, str, float | None]]:
+    for test, systems in table.items():
+        for system, metrics in systems.items():
+            for metric, value in metrics.items():
+                yield test, system, metric, value
+
+
+def _stages(text: str) -> dict:
+    return (yaml.safe_load(text) or {}).get("stages", {})
+
+
+def _committed_lock() -> dict:
+    """The stages of the dvc.lock in git; none, where there is no git."""
+    try:
+        done = subprocess.run(["git", "show", "HEAD:dvc.lock"], cwd=ROOT, capture_output=True, text=True, check=False)
+    except OSError:
+        return {}
+    return _stages(done.stdout) if done.returncode == 0 else {}
+
+
+def _report(table: pd.DataFrame, wrong: list[str], anew: list[str]) -> dict:
+    return {
+        "numbers": json.loads(table.to_json(orient="records")),
+        "outputs_that_differ_from_dvc_lock": wrong,
+        "outputs_made_anew": anew,
+        "seed": yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["seed"],
+        "machine": {"processor": _processor(), "cores": os.cpu_count(), "system": platform.platform(terse=True)},
+        "python": platform.python_version(),
+        "versions": {name: importlib.metadata.version(name) for name in VERSIONS},
+        "durations_s": read_json(DURATIONS) if DURATIONS.is_file() else {},
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor())
