@@ -141,6 +141,13 @@ def interval_text(value: float, low: float, high: float, *, n_digits: int) -> st
     return f"{value:.{n_digits}f}" + ("" if np.isnan(low) else f" [{low:.{n_digits}f}, {high:.{n_digits}f}]")
 
 
+def quoted(scores: pd.DataFrame, split: str, system: str, metric: str) -> str:
+    """One number of the scores for a text, "0.912 [0.901, 0.923]"; a dash where it was not measured."""
+    found = scores[(scores["split"] == split) & (scores["system"] == system) & (scores["metric"] == metric)]
+    ends = found[[*INTERVAL]].iloc[0] if len(found) else (np.nan,) * len(INTERVAL)
+    return interval_text(*ends, n_digits=METRICS[metric][1])
+
+
 def headline(scores: pd.DataFrame, comparisons: pd.DataFrame, systems: pd.DataFrame) -> str:
     """The one sentence that sums the project up, with the numbers of this run; the README opens with it."""
     split, student, metrics = "test-voices", "on-device", {"lip_gap_r": "lip-gap correlation", "pbm": "PBM accuracy"}
