@@ -1,6 +1,7 @@
 """The command line: bad input is one line and exit code 2, an interrupt is 130, and help loads nothing heavy."""
 
 import inspect
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +24,11 @@ COMMANDS = [
     "animate", "live", "convert", "info", "bench", "prepare", "align", "teach", "label", "distill", "ablate", "evaluate",
     "export", "release", "benchmark", "notebook", "verify", "site",
 ]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _durations_go_elsewhere(tmp_path, monkeypatch):
+    monkeypatch.setattr("facedistill.verify.DURATIONS", tmp_path / "durations.json")
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
@@ -290,3 +296,11 @@ def test_help_loads_nothing_heavy():
 def test_no_arguments_is_help(monkeypatch, capsys):
     assert run(monkeypatch) == 0
     assert "Usage: facedistill" in capsys.readouterr().out
+
+
+def test_how_long_a_stage_took_is_noted_where_it_succeeded(tmp_path, monkeypatch):
+    fake(monkeypatch, "teach", teach=lambda params: None)
+    assert run(monkeypatch, "teach") == 0
+    fake(monkeypatch, "label", label=lambda params: (_ for _ in ()).throw(InputError("no teacher")))
+    assert run(monkeypatch, "label") == 2
+    assert list(json.loads((tmp_path / "durations.json").read_text())) == ["teach"]
