@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from facedistill.core.errors import InputError
 from facedistill.core.files import read_json
@@ -17,10 +18,10 @@ from facedistill.drawing.results import EVALUATED, INTERVAL, METRICS, interval_t
 SCORES, DIFFERENCES, SEEDS = "ablations.json", "ablation_differences.json", "ablation_seeds.json"
 FEATURE, FUTURE, WINDOW = "distill.losses.feature", "ablate.student.future_ms", "ablate.student.window_ms"
 GUIDED = {True: ("with the feature loss", "#D55E00", "o"), False: ("without", "#555555", "s")}
-# how the axis of one kind of change is told: {name: (keys that may change, column of the facts, label, logarithmic)}
+# how the axis of one kind of change is told: {name: (keys that change, column of the facts, label, logarithmic)}
 AXES = {
-    "width": ({"ablate.student.channels", FEATURE}, "channels", "Channels", True),
-    "future": ({FUTURE, FEATURE}, "future_ms", "Future in the window (ms)", False),
+    "width": ({"ablate.student.channels"}, "channels", "Channels", True),
+    "future": ({FUTURE}, "future_ms", "Future in the window (ms)", False),
     "window": ({WINDOW, FUTURE}, "window_ms", "Window, half of it future (ms)", True),
     "hours": ({"distill.data.hours_ratio"}, "hours", "Pseudo-labelled speech (hours)", True),
     "voices": ({"distill.data.voices"}, "voices", "Voices", True),
@@ -166,11 +167,12 @@ def gains_figure(table: pd.DataFrame, seeds: pd.DataFrame, metrics: Sequence[str
         _seed_marks(ax, seeds[seeds["metric"] == metric], list(rows["variant"]))
         ax.axvline(0, color="black", linewidth=1)
         ax.set(xlabel=f"{METRICS[metric][0]}: difference from the baseline")
+        ax.xaxis.set_major_locator(MaxNLocator(5))
     axes[0, 0].set_yticks(range(len(rows)), rows["variant"], fontsize=9)
     axes[0, 0].invert_yaxis()
-    fig.supxlabel(
-        "Bars: 95 % bootstrap intervals over voices, blue where they do not hold 0; crosses: single training runs", fontsize=10
-    )
+    n_runs = seeds["seed"].nunique()
+    runs = "crosses: single training runs" if n_runs > 1 else "one training run each, whose chance they do not hold"
+    fig.supxlabel(f"Bars: 95 % bootstrap intervals over voices, blue where they do not hold 0; {runs}", fontsize=10)
     return fig
 
 
@@ -185,9 +187,15 @@ def _seed_marks(ax: Axes, seeds: pd.DataFrame, variants: list[str]) -> None:
 
 
 def axis_points(scores: pd.DataFrame, variants: pd.DataFrame, axis: str) -> pd.DataFrame:
-    """The scores of the variants that one of `AXES` compares, the baseline among them, with column x, ascending."""
+    """The scores of the variants that one of `AXES` compares, the baseline among them, with column x, ascending.
+
+    With the feature loss as it is, and without it, where that was trained for more than one point.
+    """
     keys, column, _, _ = AXES[axis]
-    along = variants[[found <= keys for found in variants["keys"]]]
+    guided = np.array([found in (set(), keys) for found in variants["keys"]])
+    unguided = np.array([FEATURE in found and found - {FEATURE} in (set(), keys) for found in variants["keys"]])
+    unguided &= ~variants["guided"].to_numpy()
+    along = variants[guided | unguided if unguided.sum() > 1 else guided]
     along = along.assign(x=along[column])[["variant", "x", "guided"]]
     return scores.merge(along, on="variant").sort_values(["guided", "x"], kind="stable")
 
@@ -232,7 +240,7 @@ def _along(ax: Axes, points: pd.DataFrame, *, logarithmic: bool) -> None:
     if logarithmic:
         ax.set_xscale("log", base=2)
     places = sorted(points["x"].unique())
-    ax.set_xticks(places, [f"{place:.2g}" if place < 1 else f"{place:.3g}" for place in places], fontsize=9)
+    ax.set_xticks(places, [f"{place:.2g}" if place < 1 else f"{place:.4g}" for place in places], fontsize=9)
     ax.minorticks_off()
 
 
@@ -251,7 +259,9 @@ def smoothing_figure(smoothing: pd.DataFrame, split: str, metrics: Sequence[str]
             names = facts.index[facts["kind"] == kind]
             ax.plot(latency_ms[names], wide.loc[names, metric], "o", color=colour, label=kind, markersize=8)
         for name in facts.index:
-            ax.annotate(name, (latency_ms[name], wide.loc[name, metric]), fontsize=7, xytext=(4, 4), textcoords="offset points")
+            place, strength = (latency_ms[name], wide.loc[name, metric]), name.rpartition("-")[2]
+            ax.annotate(strength, place, fontsize=9, xytext=(5, 5), textcoords="offset points")
+        ax.margins(0.1)
         ax.set(xlabel="Latency: look-ahead + lag (ms)", ylabel=METRICS[metric][0])
     front = front_of(latency_ms, wide["jitter"])
     axes[0, 0].plot(latency_ms[front], wide.loc[front, "jitter"], color="black", linewidth=1, zorder=0)
