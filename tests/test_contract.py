@@ -336,7 +336,7 @@ def test_readme_commands_exist():
     names = {base(name) for name in stages()} | set(stages())
     used = set()
     for line in snippets():
-        used |= (made := set(re.findall(r"\bmake ([a-z]+)", line)))
+        used |= (made := set(re.findall(r"\bmake ([a-z-]+)", line)))
         assert made <= make_targets(), line
         assert set(re.findall(r"(?:^|bin/|-m )facedistill ([a-z]+)", line)) <= known, line
         if found := re.search(r"\bdvc repro ((?:[\w@-]+ ?)+)", line):
