@@ -28,7 +28,7 @@ COMMANDS = [
 
 @pytest.fixture(autouse=True)
 def _durations_go_elsewhere(tmp_path, monkeypatch):
-    monkeypatch.setattr("facedistill.verify.DURATIONS", tmp_path / "durations.json")
+    monkeypatch.setattr("facedistill.durations.DURATIONS", tmp_path / "durations.json")
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:

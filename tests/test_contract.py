@@ -15,7 +15,7 @@ from dvc.repo import Repo
 
 from facedistill import cli, notebooks
 from facedistill.core.files import read_json
-from facedistill.core.params import load_params
+from facedistill.core.params import changed, load_params
 from facedistill.core.paths import FIGURES, NOTEBOOKS, PARAMS, PROFILES, ROOT
 from facedistill.core.sections import DistillParams
 from facedistill.real_speech.names import MEAN, WEIGHTED
@@ -170,6 +170,9 @@ def test_dependencies_on_other_students_are_those_of_the_parameters(path: Path):
         assert item["guide"] == ("data/label" if name == "small" else "data/distill/small/model.safetensors")
         start = students[name].start
         assert item["start"] == "data/label" if start is None else item["start"].startswith(f"data/distill/{start}/")
+    for baseline, trained in {"paired-only": students["on-device"], "small-paired-only": students["small"]}.items():
+        alike = changed(params, params.ablate.variants[baseline].set).ablate.student
+        assert alike == trained.model_copy(update={"start": None}), f"{baseline} is to be compared with a student like it"
     # Variants declare the guide alone, and read what these sections say.
     changes = {key for variant in params.ablate.variants.values() for key in variant.set}
     assert all(key.startswith(("ablate.student.", "distill.")) and not key.startswith("distill.students.") for key in changes)
@@ -214,6 +217,8 @@ def test_notebooks_show_and_leave_the_work_to_the_package(path: Path):
     kinds = [type(node) for source in code for node in ast.walk(ast.parse(source))]
     assert {ast.FunctionDef, ast.ClassDef}.isdisjoint(kinds)
     assert any(isinstance(node, ast.Assert) for node in ast.parse(code[-1]).body), "the last cell asserts the title's claim"
+    for source in code:
+        assert source.count("save_figure(") == source.count("show(save_figure("), "a figure has its caption, which says what made it"
 
 
 def test_a_changed_setting_of_students_trains_them_anew():

@@ -134,10 +134,11 @@ def test_variants_are_compared_with_the_baseline_over_all_seeds(params, data):
         assert list(table) == names
     assert differences["test-voices"]["baseline"]["lip_gap_r"]["difference"] == {"value": 0.0, "low": 0.0, "high": 0.0}
     for name in names:
-        found = scores["test-voices"][name]["lip_gap_r"]
-        each = [seeds["test-voices"][name][f"seed-{seed}"]["lip_gap_r"] for seed in params.ablate.seeds]
-        assert found["value"] == pytest.approx(np.mean(each), abs=2e-5) and each[0] != each[1]
-        assert found["n"] == 2 * len(params.ablate.seeds)
+        for metric in ("lip_gap_r", "pbm", "closure_auc", "jitter"):
+            found = scores["test-voices"][name][metric]
+            each = [seeds["test-voices"][name][f"seed-{seed}"][metric] for seed in params.ablate.seeds]
+            assert found["value"] == pytest.approx(np.mean(each), rel=1e-6, abs=2e-5)
+        assert each[0] != each[1] and scores["test-voices"][name]["lip_gap_r"]["n"] == 2
     assert facts["channels-4"]["channels"] == 4 and facts["channels-4"]["set"] == {"ablate.student.channels": 4}
     assert facts["window-256ms"]["why"] and facts["baseline"]["set"] == {}
     assert facts["baseline"]["guided"] and not facts["no-feature-loss"]["guided"]

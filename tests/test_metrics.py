@@ -1,5 +1,6 @@
 """Metrics, closures and their statistics against naive loops, laws that must hold, and degenerate clips."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,7 +14,7 @@ from facedistill.face.arkit import INDEX, N_CURVES
 from facedistill.face.phones import Phone
 from facedistill.measure import closures, metrics
 from facedistill.measure.scores import UtteranceScores, score_utterance
-from facedistill.measure.statistics import aggregate, compare
+from facedistill.measure.statistics import aggregate, aggregate_runs, compare, compare_runs
 
 FPS = 60
 SEEDS = st.integers(0, 2**32 - 1)
@@ -302,6 +303,24 @@ def test_a_model_compared_with_itself_does_not_differ():
         }
     with pytest.raises(ValueError, match="cannot be paired"):
         compare(scores, scores[1:], rng=np.random.default_rng(0))
+
+
+def shifted(scores: UtteranceScores, offset_mm: float) -> UtteranceScores:
+    names = ("bilabial_minima_mm", "vowel_minima_mm", "bilabial_frames_mm", "vowel_frames_mm")
+    return replace(scores, **{name: getattr(scores, name) + offset_mm for name in names})
+
+
+def test_models_are_averaged_each_by_its_own_threshold():
+    """A model whose gaps all lie 3 mm higher closes as well as the first: their vowels and bilabials must not be mixed."""
+    scores = toy_scores(np.random.default_rng(11), 12)
+    runs = [scores, [shifted(score, 3.0) for score in scores]]
+    alone, both = aggregate(scores, rng=np.random.default_rng(0)), aggregate_runs(runs, rng=np.random.default_rng(0))
+    for name in ("pbm", "closure_auc", "opening_r", "jitter"):
+        assert both[name] == pytest.approx(alone[name], nan_ok=True), name
+    assert both["pbm_threshold_mm"]["value"] == pytest.approx(alone["pbm_threshold_mm"]["value"] + 1.5)
+    gained = compare_runs(runs, [scores], rng=np.random.default_rng(0))
+    assert gained["pbm"]["difference"]["value"] == pytest.approx(0)
+    assert gained["pbm_threshold_mm"]["difference"] == pytest.approx(dict.fromkeys(("value", "low", "high"), 1.5))
 
 
 # what cannot be measured

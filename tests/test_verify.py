@@ -12,6 +12,7 @@ from facedistill import verify as module
 from facedistill.core.errors import InputError
 from facedistill.core.files import read_json, write_json
 from facedistill.core.paths import DATA
+from facedistill.durations import record_duration
 
 NUMBERS = {"test-voices": {"teacher": {"lip_gap_r": 0.9, "lve_mm": None}, "on-device": {"lip_gap_r": 0.8, "lve_mm": 1.0}}}
 TOLERANCES = {"lip_gap_r": 0.05, "lve_mm": 0.2}
@@ -22,9 +23,10 @@ def run(tmp_path, monkeypatch) -> Path:
     """A run with two outputs, in a git repository that holds its dvc.lock."""
     for name, value in {
         "ROOT": tmp_path, "EXPECTED": tmp_path / "expected", "MEASURED": tmp_path / "metrics.json", "LOCK": tmp_path / "dvc.lock",
-        "REPORT": tmp_path / "verify.json", "DURATIONS": tmp_path / "durations.json",
+        "REPORT": tmp_path / "verify.json",
     }.items():  # fmt: skip
         monkeypatch.setattr(module, name, value)
+    monkeypatch.setattr("facedistill.durations.DURATIONS", tmp_path / "durations.json")
     write_json(tmp_path / "expected" / "metrics.json", NUMBERS)
     write_json(tmp_path / "expected" / "tolerances.json", TOLERANCES)
     write_json(tmp_path / "metrics.json", NUMBERS)
@@ -41,8 +43,8 @@ def run(tmp_path, monkeypatch) -> Path:
 
 
 def test_the_same_run_passes_and_is_recorded(run, capsys):
-    module.record_duration("distill small", 12.34)
-    module.record_duration("evaluate", 2.0)
+    record_duration("distill small", 12.34)
+    record_duration("evaluate", 2.0)
     assert module.verify()
     told = capsys.readouterr().out
     assert "FAIL" not in told and "2 of 2 outputs" in told and "byte for byte" in told

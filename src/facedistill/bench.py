@@ -79,7 +79,7 @@ def bench(models: Sequence[str], *, seconds: float, out: Path | None, exported: 
         raise InputError("bench: a measurement was killed; allowed: where there is memory for the model") from None
     Console().print(_table(systems))
     if out is not None:
-        write_json(out, {"machine": _machine(), "seconds": seconds, "repeats": REPEATS, "systems": systems})
+        write_json(out, {"machine": machine(), "seconds": seconds, "repeats": REPEATS, "systems": systems})
 
 
 def _exported(models: Sequence[str]) -> list[Path]:
@@ -251,7 +251,8 @@ def _alone(measure: Callable[..., Result], arguments: tuple) -> Result:
         return pool.submit(measure, *arguments).result()
 
 
-def _machine() -> dict[str, str]:
+def machine() -> dict[str, str]:
+    """The processor, its cores, the system and the versions that decide how fast models run."""
     names = [line.split(":", 1)[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
     return {
         "processor": names[0] if names else platform.processor(),

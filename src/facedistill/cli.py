@@ -48,7 +48,7 @@ def main() -> None:
         start_s = time.monotonic()
         code = app(prog_name="facedistill", standalone_mode=False)
         if sys.argv[1] in STAGES and "--help" not in sys.argv and not code:
-            from facedistill.verify import record_duration
+            from facedistill.durations import record_duration
 
             record_duration(" ".join(sys.argv[1:]), time.monotonic() - start_s)
         sys.exit(code)

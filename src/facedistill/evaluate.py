@@ -11,7 +11,7 @@ from facedistill.core.paths import DATA
 from facedistill.core.sections import BASELINE
 from facedistill.measure.scores import UtteranceScores
 from facedistill.measure.splits import rounded, score_split
-from facedistill.measure.statistics import aggregate, compare
+from facedistill.measure.statistics import aggregate, aggregate_runs, compare, compare_runs
 from facedistill.measure.systems import System, smoothed_systems, systems, variant_systems
 from facedistill.models.training import prepare_torch
 
@@ -63,18 +63,18 @@ def evaluate_systems(params: Params, splits: Splits) -> None:
 
 
 def evaluate_variants(params: Params, splits: Splits) -> None:
-    """The ablation: the seeds of a variant are pooled as more utterances of the same voices, and told one by one too."""
+    """The ablation: the mean of the seeds of a variant, and each seed by itself."""
     table = variant_systems(params)
     measured = _measured(splits, {f"{name}/{system.name}": system for name, found in table.items() for system in found})
     scores, differences, seeds = {}, {}, {}
     for split, found in measured.items():
-        given = _resampling(params, splits[split] * len(params.ablate.seeds))
-        pooled = {name: [score for one in variants for score in found[f"{name}/{one.name}"]] for name, variants in table.items()}
-        scores[split] = {name: aggregate(values, **given()) for name, values in pooled.items()}
-        differences[split] = {name: compare(values, pooled[BASELINE], **given()) for name, values in pooled.items()}
-        seeds[split] = {
-            name: {one.name: _values(found[f"{name}/{one.name}"]) for one in variants} for name, variants in table.items()
+        given = _resampling(params, splits[split])
+        runs = {name: {one.name: found[f"{name}/{one.name}"] for one in variants} for name, variants in table.items()}
+        scores[split] = {name: aggregate_runs([*seeded.values()], **given()) for name, seeded in runs.items()}
+        differences[split] = {
+            name: compare_runs([*seeded.values()], [*runs[BASELINE].values()], **given()) for name, seeded in runs.items()
         }
+        seeds[split] = {name: {seed: _values(values) for seed, values in seeded.items()} for name, seeded in runs.items()}
     write_json(DATA / "evaluate" / "ablations.json", rounded(scores))
     write_json(DATA / "evaluate" / "ablation_differences.json", rounded(differences))
     write_json(DATA / "evaluate" / "ablation_seeds.json", rounded(seeds))

@@ -3,8 +3,6 @@
 import hashlib
 import importlib.metadata
 import json
-import os
-import platform
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,14 +10,15 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
+from facedistill.bench import machine
 from facedistill.core.errors import InputError
 from facedistill.core.files import read_json, write_json
 from facedistill.core.paths import DATA, ROOT, WORK
+from facedistill.durations import durations
 
 EXPECTED = ROOT / "tests" / "expected"
 MEASURED = DATA / "evaluate" / "metrics.json"
 REPORT = WORK / "verify.json"
-DURATIONS = WORK / "durations.json"
 LOCK = ROOT / "dvc.lock"
 VERSIONS = ("facedistill", "torch", "torchaudio", "transformers", "numpy", "scipy", "onnxruntime", "espeakng-loader")
 
@@ -48,12 +47,6 @@ def verify() -> bool:
 def accept() -> None:
     """Makes the numbers of this run the expected ones."""
     write_json(EXPECTED / "metrics.json", read_json(MEASURED))
-
-
-def record_duration(name: str, seconds: float) -> None:
-    """Notes how long a stage took, for the report."""
-    known = read_json(DURATIONS) if DURATIONS.is_file() else {}
-    write_json(DURATIONS, known | {name: round(seconds, 1)})
 
 
 def compared(measured: Mapping, expected: Mapping, tolerances: Mapping[str, float]) -> pd.DataFrame:
@@ -127,16 +120,7 @@ def _report(table: pd.DataFrame, wrong: list[str], anew: list[str]) -> dict:
         "outputs_that_differ_from_dvc_lock": wrong,
         "outputs_made_anew": anew,
         "seed": yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["seed"],
-        "machine": {"processor": _processor(), "cores": os.cpu_count(), "system": platform.platform(terse=True)},
-        "python": platform.python_version(),
+        "machine": machine(),
         "versions": {name: importlib.metadata.version(name) for name in VERSIONS},
-        "durations_s": read_json(DURATIONS) if DURATIONS.is_file() else {},
+        "durations_s": durations(),
     }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor())

@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from facedistill.core.errors import InputError
 from facedistill.core.files import read_json
 from facedistill.core.sections import BASELINE
+from facedistill.drawing.figures import error_bars
 from facedistill.drawing.results import EVALUATED, INTERVAL, METRICS, interval_text, tidy, verdict_of
 
 SCORES, DIFFERENCES, SEEDS = "ablations.json", "ablation_differences.json", "ablation_seeds.json"
@@ -27,7 +28,7 @@ AXES = {
     "voices": ({"distill.data.voices"}, "voices", "Voices", True),
     "languages": ({"distill.data.languages"}, "languages", "Languages", True),
 }
-SHOWN = ("lip_gap_r", "pbm", "closure_auc", "jitter")
+SHOWN = ("lip_gap_r", "pbm", "pbm_fixed", "closure_auc", "jitter")
 # (statement, better variant, worse variant, metric, whether more is better): judged by the interval of the difference
 CLAIMS = (
     ("The feature loss helps", BASELINE, "no-feature-loss", "lip_gap_r", True),
@@ -43,6 +44,8 @@ CLAIMS = (
     ("Five voices are too few", BASELINE, "voices-5", "lip_gap_r", True),
     ("One language is too few", BASELINE, "languages-1", "lip_gap_r", True),
     ("Weighted frames of closed lips close them more often", "closed-frames-x4", BASELINE, "pbm", True),
+    ("Weighted frames of closed lips close them more often", "closed-frames-x4", BASELINE, "pbm_fixed", True),
+    ("Weighted frames of closed lips tell them better", "closed-frames-x4", BASELINE, "closure_auc", True),
     ("Pseudo-labels of more audio beat the paired data's own labels", BASELINE, "paired-labels", "lip_gap_r", True),
 )
 SMOOTHER_COLOURS = {"none": "#000000", "average": "#0072B2", "Savitzky-Golay": "#D55E00", "One-Euro": "#009E73"}
@@ -115,7 +118,7 @@ def readable_ablations(table: pd.DataFrame) -> pd.DataFrame:
     shown["Hours"] = [f"{hours:.2f}" for hours in table["hours"]]
     for metric in SHOWN:
         heading, n_digits = METRICS[metric]
-        shown[heading] = [f"{value:.{n_digits}f}" for value in table[metric]]
+        shown[heading] = [interval_text(value, np.nan, np.nan, n_digits=n_digits) for value in table[metric]]
         ends = table[[f"{metric}_gain", f"{metric}_gain_low", f"{metric}_gain_high"]].to_numpy(float)
         shown[f"{heading}: gain"] = [
             "" if name == BASELINE else interval_text(*row, n_digits=n_digits)
@@ -145,6 +148,16 @@ def ablation_verdicts(differences: pd.DataFrame, split: str) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def caution(seeds: pd.DataFrame) -> str:
+    """What the intervals do not hold, for readers of the verdicts."""
+    n_runs = seeds["seed"].nunique()
+    runs = "one training run" if n_runs == 1 else f"{n_runs} training runs"
+    return (
+        f"Each variant is {runs}. Intervals and verdicts are over voices: that another run of the same variant would come out "
+        f"otherwise is not in them{', so take small differences for chance' if n_runs == 1 else ''}."
+    )
+
+
 def gains_figure(table: pd.DataFrame, seeds: pd.DataFrame, metrics: Sequence[str] = ("lip_gap_r", "pbm", "jitter")) -> Figure:
     """Every variant's difference from the baseline with its interval, a panel a metric; crosses are single seeds' differences.
 
@@ -158,7 +171,7 @@ def gains_figure(table: pd.DataFrame, seeds: pd.DataFrame, metrics: Sequence[str
     )
     for ax, metric in zip(axes[0], metrics, strict=True):
         value, low, high = (rows[f"{metric}_gain{end}"].to_numpy(float) for end in ("", "_low", "_high"))
-        error = np.nan_to_num([np.maximum(value - low, 0), np.maximum(high - value, 0)])
+        error = error_bars(value, low, high)
         clear = (low > 0) | (high < 0)
         for chosen, colour in ((clear, "#0072B2"), (~clear, "#999999")):
             ax.errorbar(
@@ -223,8 +236,8 @@ def axes_figure(
         panels[-1, column].set_xlabel(AXES[axis][2])
     for row, metric in enumerate(metrics):
         panels[row, 0].set_ylabel(METRICS[metric][0])
-    handles, labels = panels[0, 0].get_legend_handles_labels()
-    fig.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False)
+    told = {label: handle for ax in panels[0] for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    fig.legend(told.values(), told.keys(), loc="outside upper center", ncols=2, frameon=False)
     n = int(scores[scores["metric"] == "pbm"]["n"].max())
     fig.supxlabel(f"Bars: 95 % bootstrap intervals over voices; {n} /p b m/; equal training steps everywhere", fontsize=10)
     return fig
@@ -234,7 +247,7 @@ def _along(ax: Axes, points: pd.DataFrame, *, logarithmic: bool) -> None:
     for guided, rows in points.groupby("guided", sort=False):
         label, colour, marker = GUIDED[bool(guided)]
         value, low, high = (rows[end].to_numpy(float) for end in INTERVAL)
-        error = np.nan_to_num([np.maximum(value - low, 0), np.maximum(high - value, 0)])
+        error = error_bars(value, low, high)
         shift = 1.03 if logarithmic and not guided else 1.0
         ax.errorbar(rows["x"] * shift, value, yerr=error, color=colour, marker=marker, capsize=3, label=label)
     if logarithmic:

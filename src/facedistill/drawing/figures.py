@@ -6,6 +6,7 @@ from pathlib import Path
 
 import matplotlib
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import PIL.Image
 import seaborn as sns
@@ -75,6 +76,12 @@ def show(png: Path, *, width: int = 1100) -> HTML:
     content = base64.b64encode(png.read_bytes()).decode()
     caption = f"<figcaption><small>{png.stem}: {source}</small></figcaption>"
     return HTML(f'<figure><img width="{width}" src="data:image/png;base64,{content}">{caption}</figure>')
+
+
+def error_bars(value: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """(2, N) lengths for `errorbar`, below and above (N,) values; 0 where an end is not known."""
+    value, low, high = (np.atleast_1d(np.asarray(ends, float)) for ends in (value, low, high))
+    return np.nan_to_num([np.maximum(value - low, 0), np.maximum(high - value, 0)])
 
 
 def save_table(

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, PercentFormatter
 
-from facedistill.drawing.figures import MODEL_COLOURS
+from facedistill.drawing.figures import MODEL_COLOURS, error_bars
 from facedistill.drawing.results import METRICS, SPLIT_NAMES
 
 CLASS_COLOURS = {"bilabial": "#D55E00", "labiodental": "#009E73", "vowel": "#0072B2", "other": "#BBBBBB"}
@@ -84,7 +84,7 @@ def intervals_figure(scores: pd.DataFrame, metrics: Sequence[str] = ("lip_gap_r"
 
 def _dots(ax: Axes, rows: pd.DataFrame, systems: Sequence[str]) -> None:
     for row in rows.dropna(subset=["value"]).itertuples():
-        error = [[max(row.value - row.low, 0)], [max(row.high - row.value, 0)]]
+        error = error_bars(row.value, row.low, row.high)
         ax.errorbar(row.value, systems.index(row.system), xerr=error, **_marker(row.system))
     ax.set_yticks(range(len(systems)), systems, fontsize=9)
 
@@ -145,7 +145,7 @@ def splits_figure(
         for number, system in enumerate(systems):
             rows = scores[(scores["system"] == system) & (scores["metric"] == metric)].set_index("split").reindex(splits)
             value, low, high = (rows[end].to_numpy(float) for end in ("value", "low", "high"))
-            error = np.nan_to_num([np.maximum(value - low, 0), np.maximum(high - value, 0)])
+            error = error_bars(value, low, high)
             places = np.arange(len(splits)) + 0.12 * (number - (len(systems) - 1) / 2)
             ax.errorbar(places, value, yerr=error, label=system, **_marker(system) | {"linestyle": ":", "linewidth": 1})
         ax.set_xticks(range(len(splits)), names, fontsize=9)
@@ -170,9 +170,7 @@ def dodged(systems: pd.DataFrame) -> dict[str, float]:
 def _against_size(ax: Axes, shown: pd.DataFrame, places: dict[str, float]) -> None:
     for system, place in places.items():
         value, low, high = shown.loc[system, ["value", "low", "high"]].astype(float)
-        ax.errorbar(
-            place, value, yerr=np.nan_to_num([[max(value - low, 0)], [max(high - value, 0)]]), label=system, **_marker(system)
-        )
+        ax.errorbar(place, value, yerr=error_bars(value, low, high), label=system, **_marker(system))
     value, low, high = shown.loc[BASELINE, ["value", "low", "high"]].astype(float)
     ax.axhline(value, color=MODEL_COLOURS[BASELINE], linestyle="--", label=BASELINE)
     ax.axhspan(low, high, color=MODEL_COLOURS[BASELINE], alpha=0.3, linewidth=0)

@@ -53,10 +53,29 @@ def aggregate(
         {metric: {"value", "low", "high", "n"}}: low and high bound the 95 % interval (NaN for under two groups), n counts what is
         pooled: frames, utterances, bilabial intervals (PBM) or bilabial frames (AUC).
     """
-    counts = _resamples(len(scores), rng=rng, n_boot=n_boot, groups=groups)
+    return aggregate_runs([scores], rng=rng, n_boot=n_boot, groups=groups)
+
+
+def aggregate_runs(
+    runs: Sequence[Sequence[UtteranceScores]],
+    *,
+    rng: np.random.Generator,
+    n_boot: int = 500,
+    groups: Sequence[Hashable] | None = None,
+) -> dict[str, dict[str, float]]:
+    """The mean of several models, such as training runs with other seeds, each evaluated by itself on the same resamples.
+
+    Args:
+        runs: the scores of each model, on the same N utterances in the same order.
+        rng, n_boot, groups: see `aggregate`.
+
+    Returns:
+        As `aggregate`; n is that of one model.
+    """
+    counts = _resamples(len(runs[0]), rng=rng, n_boot=n_boot, groups=groups)
     return {
-        name: _summary(_evaluate(statistic, counts, width), resampled=len(counts) > 1) | {"n": n}
-        for name, (statistic, width, n) in _statistics(scores).items()
+        name: _summary(replicates, resampled=len(counts) > 1) | {"n": n}
+        for name, (replicates, n) in _mean_replicates(runs, counts).items()
     }
 
 
@@ -81,17 +100,43 @@ def compare(
     Raises:
         ValueError: the two have different lengths.
     """
-    if len(scores) != len(reference):
-        raise ValueError(f"{len(scores)} and {len(reference)} utterances cannot be paired")
-    counts = _resamples(len(scores), rng=rng, n_boot=n_boot, groups=groups)
-    theirs, table = _statistics(reference), {}
-    for name, (statistic, width, _) in _statistics(scores).items():
-        a, b = _evaluate(statistic, counts, width), _evaluate(theirs[name][0], counts, theirs[name][1])
+    return compare_runs([scores], [reference], rng=rng, n_boot=n_boot, groups=groups)
+
+
+def compare_runs(
+    runs: Sequence[Sequence[UtteranceScores]],
+    references: Sequence[Sequence[UtteranceScores]],
+    *,
+    rng: np.random.Generator,
+    n_boot: int = 500,
+    groups: Sequence[Hashable] | None = None,
+) -> dict[str, dict[str, dict[str, float]]]:
+    """`compare` of the means of several models each, as `aggregate_runs` takes them.
+
+    Raises:
+        ValueError: not all have the same length.
+    """
+    lengths = sorted({len(scores) for scores in (*runs, *references)})
+    if len(lengths) > 1:
+        raise ValueError(f"{lengths[0]} and {lengths[-1]} utterances cannot be paired")
+    counts = _resamples(lengths[0], rng=rng, n_boot=n_boot, groups=groups)
+    theirs, table = _mean_replicates(references, counts), {}
+    for name, (a, _) in _mean_replicates(runs, counts).items():
+        b = theirs[name][0]
         ratios = np.divide(a, b, out=np.full_like(a, np.nan), where=b != 0)
         table[name] = {
             kind: _summary(values, resampled=len(counts) > 1) for kind, values in (("difference", a - b), ("ratio", ratios))
         }
     return table
+
+
+def _mean_replicates(runs: Sequence[Sequence[UtteranceScores]], counts: np.ndarray) -> dict[str, tuple[np.ndarray, int]]:
+    """{metric: ((R,) mean over the runs of what each resample gives, n of one run)}."""
+    tables = [_statistics(scores) for scores in runs]
+    return {
+        name: (np.mean([_evaluate(table[name][0], counts, table[name][1]) for table in tables], axis=0), n)
+        for name, (_, _, n) in tables[0].items()
+    }
 
 
 def _resamples(n: int, *, rng: np.random.Generator, n_boot: int, groups: Sequence[Hashable] | None) -> np.ndarray:
