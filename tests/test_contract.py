@@ -218,7 +218,7 @@ def test_notebooks_show_and_leave_the_work_to_the_package(path: Path):
     assert {ast.FunctionDef, ast.ClassDef}.isdisjoint(kinds)
     assert any(isinstance(node, ast.Assert) for node in ast.parse(code[-1]).body), "the last cell asserts the title's claim"
     for source in code:
-        assert source.count("save_figure(") == source.count("show(save_figure("), "a figure has its caption, which says what made it"
+        assert source.count("save_figure(") == source.count("show(save_figure("), "a figure has its caption"
 
 
 def test_a_changed_setting_of_students_trains_them_anew():
