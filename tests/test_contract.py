@@ -347,3 +347,24 @@ def test_readme_commands_exist():
         if found := re.search(r"\bdvc repro ((?:[\w@-]+ ?)+)", line):
             assert {word for word in found.group(1).split() if not word.startswith("-")} <= names, line
     assert {"repro", "test"} <= used
+
+
+def test_readme_says_what_noise_and_silence_do_to_released_models():
+    systems = read_json(ROOT / "benchmarks" / "real_speech" / "details.json")["systems"]
+    released = {path.stem: systems[path.stem] for path in (ROOT / "models").glob("*/*.onnx") if not path.stem.endswith("-window")}
+    assert {"on-device", "on-device-int8", "real-time-float16", "tiny-real-time", "tiny-real-time-int8"} <= set(released)
+    for facts in released.values():
+        auc = {name: groups[WEIGHTED]["auc"]["value"] for name, groups in facts["conditions"].items()}
+        assert min(auc.values()) >= 0.95 * auc["clean"], "loses more than 5 % of its AUC"
+        assert max(quiet["gap_mm"] for quiet in facts["quiet"].values()) <= 0.1, "stay within 0.1 mm of rest"
+
+    def jitter(word: str, *sounds: str) -> str:
+        found = [facts["quiet"][sound]["jitter_ratio"] for name, facts in released.items() if word in name for sound in sounds]
+        return f"{100 * max(found):.0f} %"
+
+    text = " ".join(readme().split())
+    assert (
+        f"`on-device` then jitters by up to {jitter('on-device', 'silence', 'room-60dbfs', 'room-50dbfs', 'room-40dbfs')}" in text
+    )
+    assert f"the real-time ones by up to {jitter('real-time', 'room-50dbfs')} in noise of -50 dB" in text
+    assert f"and {jitter('real-time', 'room-40dbfs')} in noise of -40 dB" in text
