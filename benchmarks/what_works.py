@@ -30,7 +30,7 @@ from facedistill.models.encoder import SCRATCH
 from facedistill.models.pretraining import pretrain
 from facedistill.models.student import load_student
 from facedistill.models.teacher import load_teacher
-from facedistill.models.training import work_folder
+from facedistill.models.training import forget, work_folder
 from facedistill.models.workers import device, workers
 from facedistill.real_speech.conditions import conditions_of, degraded, quiet_sounds
 from facedistill.real_speech.gaps import MM_PER_UNIT, Scores, lip_gap
@@ -178,7 +178,7 @@ def train(change: Change, params: Params, corpus: Path, out: Path, fps: int) -> 
     """Trains the network of a change on a folder with a manifest and curves."""
     if change.network != TEACHER:
         unguided, rows = changed(params, {"distill.losses.feature": 0.0}), read_manifest(corpus / "manifest.jsonl")
-        train_student(unguided, params.distill.students[change.network], out, folder=corpus, rows=rows)
+        forget(train_student(unguided, params.distill.students[change.network], out, folder=corpus, rows=rows))
         student = load_student(out).to(device())
         return lambda audio: student.animate(audio, fps)
     if params.teach.encoder.source == PRETRAINED:
@@ -186,7 +186,7 @@ def train(change: Change, params: Params, corpus: Path, out: Path, fps: int) -> 
         untrained = changed(params, {"teach.encoder.source": SCRATCH})
         pretrain(untrained, DATA / "align", heard, steps=params.teach.steps, out=ROOT / PRETRAINED)
     shutil.rmtree(out / LABELS, ignore_errors=True)
-    train_teacher(params, corpus, None, out)
+    forget(train_teacher(params, corpus, None, out))
     teacher = load_teacher(out).to(device())
     return lambda audio: teacher.animate(audio, fps)
 

@@ -22,7 +22,7 @@ CHANGES = {
     "future-0ms-no-feature-loss": {ablations.FUTURE: 0, ablations.FEATURE: 0.0},
     "window-256ms": {ablations.WINDOW: 256, ablations.FUTURE: 128},
     "channels-64": {"ablate.student.channels": 64},
-    "voices-5": {"distill.data.voices": 5},
+    "voices-5": {"distill.data.voices": 5, ablations.FEATURE: 0.0},
 }
 GAIN = {name: -0.1 * number for number, name in enumerate(CHANGES)}
 
@@ -43,8 +43,10 @@ def measured(value: float) -> dict[str, dict[str, float]]:
 
 
 def facts_of(change: dict[str, float]) -> dict[str, object]:
+    two = len(change) > 1
     return {
-        "set": change, "why": "two at once" if len(change) > 1 else "", "guided": ablations.FEATURE not in change,
+        "set": change, "reference": "no-feature-loss" if two and ablations.FEATURE in change else BASELINE,
+        "why": "two at once" if two else "", "guided": ablations.FEATURE not in change,
         "channels": change.get("ablate.student.channels", 128), "window_ms": change.get(ablations.WINDOW, 512),
         "future_ms": change.get(ablations.FUTURE, 256), "voices": change.get("distill.data.voices", 40), "languages": 14,
         "parameters": 1000, "hours": 1.5,
@@ -52,7 +54,7 @@ def facts_of(change: dict[str, float]) -> dict[str, object]:
 
 
 def verdicts_of(folder: Path) -> pd.Series:
-    table = ablations.ablation_verdicts(ablations.read_differences(folder), SPLIT)
+    table = ablations.ablation_verdicts(ablations.read_differences(folder), ablations.read_variants(folder), SPLIT)
     return table.set_index(["Claim", "Measure"])["Verdict"]
 
 
@@ -91,10 +93,14 @@ def test_the_table_has_every_variant_and_its_difference(evaluated):
     shown = ablations.readable_ablations(table.reset_index())
     assert shown.loc[0, "Lip-gap correlation: gain"] == "" and "[" in shown.loc[1, "Lip-gap correlation: gain"]
     fig = ablations.gains_figure(table.reset_index(), ablations.read_seeds(evaluated))
-    assert [label.get_text() for label in fig.axes[0].get_yticklabels()] == list(CHANGES)[1:]
+    assert [label.get_text() for label in fig.axes[0].get_yticklabels()] == [
+        "no-feature-loss", "future-0ms", "future-0ms-no-feature-loss – no-feature-loss", "window-256ms", "channels-64",
+        "voices-5 – no-feature-loss",
+    ]  # fmt: skip
     crosses = [line for line in fig.axes[0].lines if line.get_marker() == "x"]
     assert len(crosses) == len(CHANGES) - 1
     np.testing.assert_allclose(crosses[0].get_xdata(), [-0.1, -0.2])  # each seed against the baseline of its own seed
+    np.testing.assert_allclose(crosses[2].get_xdata(), [-0.2, -0.4])  # or against what it is a change of
 
 
 def test_an_axis_holds_what_differs_by_it_alone(evaluated):
@@ -103,9 +109,17 @@ def test_an_axis_holds_what_differs_by_it_alone(evaluated):
     assert set(zip(points["variant"], points["x"], points["guided"], strict=True)) == {
         (BASELINE, 256, True), ("no-feature-loss", 256, False), ("future-0ms", 0, True), ("future-0ms-no-feature-loss", 0, False),
     }  # fmt: skip
-    assert set(ablations.axis_points(scores, variants, "voices")["variant"]) == {BASELINE, "voices-5"}
+    assert set(ablations.axis_points(scores, variants, "voices")["variant"]) == {"no-feature-loss", "voices-5"}
     fig = ablations.axes_figure(scores, variants, ["future", "window", "width"])
     assert [ax.get_xlabel() for ax in fig.axes[6:]] == [ablations.AXES[axis][2] for axis in ("future", "window", "width")]
+
+
+def test_no_verdict_is_made_of_a_difference_from_something_else(evaluated):
+    path = evaluated / "variants.json"
+    facts = json.loads(path.read_text())
+    facts["voices-5"]["reference"] = BASELINE
+    path.write_text(json.dumps(facts))
+    assert verdicts_of(evaluated)["Five voices are too few", "Lip-gap correlation"] == "not measured"
 
 
 def test_verdicts_follow_the_interval_of_the_difference(evaluated):

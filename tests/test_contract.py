@@ -7,7 +7,6 @@ from functools import cache
 from pathlib import Path
 
 import nbformat
-import pandas as pd
 import pytest
 import typer
 import yaml
@@ -18,7 +17,8 @@ from facedistill.core.files import read_json
 from facedistill.core.params import changed, load_params
 from facedistill.core.paths import FIGURES, NOTEBOOKS, PARAMS, PROFILES, ROOT
 from facedistill.core.sections import DistillParams
-from facedistill.real_speech.names import MEAN, WEIGHTED
+from facedistill.drawing.numbers import quoted_numbers
+from facedistill.real_speech.names import WEIGHTED
 
 PACKAGE = ROOT / "src" / "facedistill"
 # Every command goes through these; they hold no step of a stage.
@@ -27,6 +27,7 @@ COMMAND = ("python", "-m", "facedistill")
 SOURCES = sorted(NOTEBOOKS.glob("*.ipynb"))
 PARAM_FILES = [PARAMS, *sorted(PROFILES.glob("*.yaml"))]
 MAX_CODE_CELLS = 15
+NAMED = ("ablate.variants.", "teachers.")  # entries of params.yaml that have names of their own
 
 
 @cache
@@ -154,8 +155,8 @@ def test_every_notebook_has_a_stage():
 @pytest.mark.parametrize("path", PARAM_FILES, ids=lambda path: path.name)
 def test_parameters_of_every_stage_exist(path: Path):
     values = read_yaml(path)
-    # Variants are those of params.yaml: a profile may have others.
-    wanted = {key for stage in stages().values() for key in params_keys(stage) if path == PARAMS or ".variants." not in key}
+    # Variants and teachers are those of params.yaml: a profile may have others.
+    wanted = {key for stage in stages().values() for key in params_keys(stage) if path == PARAMS or not key.startswith(NAMED)}
     assert wanted, "no stage reads a parameter"
     assert sorted(key for key in wanted if not lookup(values, key)) == []
 
@@ -188,7 +189,7 @@ def test_the_profiles_are_there():
 @pytest.mark.parametrize("path", PARAM_FILES, ids=lambda path: path.name)
 def test_parameter_files_are_valid_and_complete(path: Path):
     load_params(path)
-    keys = [{key for key in flat_keys(read_yaml(file)) if not key.startswith("ablate.variants.")} for file in (path, PARAMS)]
+    keys = [{key for key in flat_keys(read_yaml(file)) if not key.startswith(NAMED)} for file in (path, PARAMS)]
     assert keys[0] == keys[1]
 
 
@@ -222,10 +223,11 @@ def test_notebooks_show_and_leave_the_work_to_the_package(path: Path):
 
 
 def test_a_changed_setting_of_students_trains_them_anew():
-    for name in (name for name in stages() if base(name) in ("distill", "ablate")):
+    # Variants and the students of other teachers are of a student of their own; the latter are told what they learn from.
+    unread = {"distill": set(), "ablate": {"students"}, "teachers": {"students", "data", "feature_layers"}}
+    for name in (name for name in stages() if base(name) in unread):
         told = {key.split(".")[1] for key in params_keys(stages()[name]) if key.startswith("distill.")}
-        # Variants are of a student of their own.
-        assert told == set(DistillParams.model_fields) - ({"students"} if base(name) == "ablate" else set()), name
+        assert told == set(DistillParams.model_fields) - unread[base(name)], name
 
 
 # README -------------------------------------------------------------------------------------------------------------
@@ -274,65 +276,49 @@ def test_readme_opens_with_the_numbers_of_table_1():
     assert " ".join(summary.split()) in " ".join(readme().split())
 
 
-def test_readme_quotes_the_benchmark_on_recordings():
-    results = read_json(ROOT / "benchmarks" / "real_speech" / "results.json")
-
-    def quoted(system: str, group: str, metric: str, scale: float = 1, digits: int = 3) -> str:
-        found = results[system][group][metric]
-        value, low, high = (f"{scale * found[name]:.{digits}f}" for name in ("value", "low", "high"))
-        return f"{value} [{low}, {high}]"
-
-    text = " ".join(readme().split())
-    student = [quoted("on-device", WEIGHTED, *scale) for scale in (("pbm", 100, 0), ("auc",))]
-    assert f"closes the lips in {student[0]} % of all /p b m/ where 5 % of the vowels pass for closed" in text
-    assert f"its lips tell /p b m/ from vowels with an AUC of {student[1]}" in text
-    envelope = [quoted("amplitude-envelope", WEIGHTED, *scale) for scale in (("pbm", 100, 0), ("auc",))]
-    assert f"loudness reaches {envelope[0]} % and {envelope[1]}" in text
-    assert f"the AUC is {quoted('on-device', MEAN, 'auc')}" in text
-    assert f"which sees 64 ms ahead, {quoted('tiny-real-time', MEAN, 'auc')}" in text
+def test_quoted_numbers_are_those_of_the_tables():
+    assert read_json(FIGURES / "numbers.json") == quoted_numbers()
 
 
-def test_readme_quotes_what_works():
-    table = pd.read_csv(ROOT / "benchmarks" / "what_works.csv").set_index("change")
-    auc, r = (table[metric].str.partition(" ")[0] for metric in ("AUC", "r"))
-    quiet = table["AUC, level-30db"]
-    text = " ".join(readme().split())
-    assert f"benchmarks/what_works.md): {len(table)} short runs" in text
-    assert f"Without synthetic speech AUC falls from {auc['baseline']} to {auc['without synthetic speech']}" in text
-    assert f"with ten of its 60 voices to {auc['ten of 60 synthetic voices']}" in text
-    recordings = [r[row] for row in ("synthetic speech alone", "without aligned recordings", "baseline")]
-    assert f"{recordings[0]} for synthetic speech alone, {recordings[1]} with recordings whose phones are given" in text
-    assert f"{recordings[2]} with aligned ones too" in text
-    assert f"Without augmentation AUC is {quiet['no augmentation']} at -30 dB, where the baseline has {quiet['baseline']}" in text
+QUOTES = (
+    "the released student of {models/on-device/parameters} parameters closes the lips in",
+    "closes the lips in {recordings/on-device/weighted-pbm} % of all /p b m/ where 5 % of the vowels pass for closed",
+    "its lips tell /p b m/ from vowels with an AUC of {recordings/on-device/weighted-auc}. A mouth that follows",
+    "loudness reaches {recordings/amplitude-envelope/weighted-pbm} % and {recordings/amplitude-envelope/weighted-auc}.",
+    "the AUC is {recordings/on-device/mean-auc}",
+    "which sees 64 ms ahead, {recordings/tiny-real-time/mean-auc}",
+    "alone reaches {table-1/amplitude-envelope/pbm} at that (with a correlation of {table-1/amplitude-envelope/lip_gap_r})",
+    "it is {table-1/on-device/pbm_fixed} for the student, {table-1/teacher/pbm_fixed} for the teacher and "
+    "{table-1/amplitude-envelope/pbm_fixed} for loudness",
+    "one of its meshes with {table-4/mesh/student_lip_gap_r}",
+    "the teacher of MFCC reaches {table-4/mfcc/teacher_lip_gap_r} and its student {table-4/mfcc/student_lip_gap_r}, "
+    "that of HuBERT {table-4/hubert/teacher_lip_gap_r} and {table-4/hubert/student_lip_gap_r}",
+    "benchmarks/what_works.md): {what-works/runs} short runs",
+    "Without synthetic speech AUC falls from {what-works/baseline/AUC} to {what-works/without synthetic speech/AUC}",
+    "with ten of its 60 voices to {what-works/ten of 60 synthetic voices/AUC}",
+    "{what-works/synthetic speech alone/r} for synthetic speech alone",
+    "{what-works/without aligned recordings/r} with recordings whose phones are given",
+    "{what-works/baseline/r} with aligned ones too",
+    "Without augmentation AUC is {what-works/no augmentation/AUC, level-30db} at -30 dB, where the baseline has "
+    "{what-works/baseline/AUC, level-30db}",
+    "is {table-3/tiny-real-time-int8/weights_mb} MB of weights",
+    "needs {table-3/tiny-real-time-int8/working_mb} MB of working memory",
+    "core {table-3/tiny-real-time-int8/pushes_60_ms_per_s} ms when it comes in 60 chunks a second, "
+    "{table-3/tiny-real-time-int8/pushes_10_ms_per_s} ms in ten, {table-3/tiny-real-time-int8/offline_ms_per_s} ms as a whole, "
+    "and {table-3/tiny-real-time-int8/windows_ms_per_s} ms window by window",
+    "costs {table-3/tiny-real-time/offline_ratio} of window by window as a whole, "
+    "{table-3/tiny-real-time/pushes_10_ratio} in ten chunks a second, "
+    "{table-3/tiny-real-time/pushes_30_ratio} in 30 and {table-3/tiny-real-time/pushes_60_ratio} in 60",
+    "A frame is up to {table-3/tiny-real-time-int8/delay_ms} ms late",
+    "int8 keeps {table-3/tiny-real-time-int8/r_ratio} of the lip-gap correlation",
+    "its PBM accuracy differs by {table-3/tiny-real-time-int8/pbm_difference}",
+)
 
 
-def test_readme_quotes_table_1():
-    table = pd.read_csv(FIGURES / "tab1_main_results.csv").set_index(["split", "system"]).loc["test-voices"]
-    student, teacher, loudness = (table.loc[name] for name in ("on-device", "teacher", "amplitude-envelope"))
-    text = " ".join(readme().split())
-    assert f"alone reaches {loudness.pbm:.2f} at that (with a correlation of {loudness.lip_gap_r:.2f})" in text
-    assert (
-        f"it is {student.pbm_fixed:.2f} for the student, {teacher.pbm_fixed:.2f} for the teacher and "
-        f"{loudness.pbm_fixed:.2f} for loudness" in text
-    )
-
-
-def test_readme_quotes_table_3():
-    table = pd.read_csv(FIGURES / "tab3_on_device.csv").set_index("system")
-    row, exact = table.loc["tiny-real-time-int8"], table.loc["tiny-real-time"]
-    text = " ".join(readme().split())
-    assert f"is {row.weights_mb:.2f} MB of weights and needs {row.working_mb:.2f} MB of working memory" in text
-    assert (
-        f"core {row.pushes_60_ms_per_s:.1f} ms when it comes in 60 chunks a second, {row.pushes_10_ms_per_s:.1f} ms in ten, "
-        f"{row.offline_ms_per_s:.1f} ms as a whole, and {row.windows_ms_per_s:.0f} ms window by window" in text
-    )
-    whole, ten, thirty, sixty = (
-        f"1/{1 / exact[f'{way}_ratio']:.1f}" for way in ("offline", "pushes_10", "pushes_30", "pushes_60")
-    )
-    assert f"costs {whole} of window by window as a whole, {ten} in ten chunks a second, {thirty} in 30 and {sixty} in 60" in text
-    assert f"A frame is up to {row.delay_ms:.0f} ms late" in text
-    assert f"int8 keeps {row.r_ratio:.3f} of the lip-gap correlation" in text
-    assert f"its PBM accuracy differs by {row.pbm_difference:.3f}" in text
+@pytest.mark.parametrize("quote", QUOTES)
+def test_readme_quotes_the_numbers_of_the_tables(quote):
+    numbers = read_json(FIGURES / "numbers.json")
+    assert re.sub(r"{([^}]+)}", lambda name: numbers[name[1]]["text"], quote) in " ".join(readme().split())
 
 
 def test_readme_commands_exist():

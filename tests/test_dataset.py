@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from facedistill.core.errors import InputError
 from facedistill.core.manifest import read_manifest, select
 from facedistill.core.sections import AugmentParams
+from facedistill.face.controls import Controls
 from facedistill.face.curves import FPS, at_times, read_curves, write_shard
 from facedistill.face.phones import Phone, write_phones
 from facedistill.models.dataset import (
@@ -118,9 +119,20 @@ def test_where_nobody_speaks_the_face_aims_below_rest(corpus):
 
 def test_outside_a_recording_the_face_comes_to_rest():
     times_s = np.array([-1, -0.1, -0.05, 0, 0.5, 1, 1.025, 1.1, 3])
-    found = at_rest_outside(np.ones((9, 52), np.float32), times_s, 1.0)
+    found = at_rest_outside(np.ones((9, 52), np.float32), times_s, 1.0, np.zeros(52, np.float32))
     np.testing.assert_allclose(found[:, 7], [0, 0, 0.5, 1, 1, 1, 0.75, 0, 0], atol=1e-6)
     assert found.dtype == np.float32
+
+
+def test_a_face_that_rests_elsewhere_comes_to_rest_there(corpus_folder):
+    rows = select(read_manifest(corpus_folder / "manifest.jsonl"), "paired")
+    controls = Controls(tuple(f"c{k}" for k in range(52)), np.full(52, 0.25, np.float32))
+    crop = {"n_samples": 16_000, "times_s": np.arange(60) / FPS, "rng": np.random.default_rng(0)}
+    params = STILL.model_copy(update={"quiet": 1.0})
+    _, curves, _ = batch(Corpus(corpus_folder, rows, controls=controls), size=2, params=params, **crop)
+    assert (curves == 0.25).all()
+    outside = at_rest_outside(np.ones((2, 52), np.float32), np.array([-1, 0.5]), 1.0, controls.rest)
+    np.testing.assert_allclose(outside[:, 0], [0.25, 1])
 
 
 def test_crops_outside_a_recording_are_silent(corpus):

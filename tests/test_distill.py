@@ -141,7 +141,12 @@ def test_a_variant_is_trained_once_a_seed_with_its_own_parameters(smoke_params, 
     variants = smoke_params.ablate.variants | {"odd": Variant(set={"distill.losses.velocity": 0.0})}
     params = smoke_params.model_copy(update={"ablate": smoke_params.ablate.model_copy(update={"variants": variants})})
     seen = []
-    monkeypatch.setattr("facedistill.ablate.train_student", lambda *given, **data: seen.append((*given, data)))
+
+    def train(*given, **data):
+        seen.append((*given, data))
+        return data["folder"] / "nothing"
+
+    monkeypatch.setattr("facedistill.ablate.train_student", train)
     for name in ("odd", "channels-4", "paired-only", "labels-30pct"):
         ablate(params, name)
     assert [given[0].seed for given in seen] == [1, 2] * 4
@@ -151,6 +156,31 @@ def test_a_variant_is_trained_once_a_seed_with_its_own_parameters(smoke_params, 
     assert odd[1] == params.ablate.student and narrow[1] == params.ablate.student.model_copy(update={"channels": 4})
     assert paired[3]["folder"] == data / "align" and {row.split for row in paired[3]["rows"]} == {"paired"}
     assert few[3]["folder"] == odd[3]["folder"] == data / "label" and len(few[3]["rows"]) < len(odd[3]["rows"])
+
+
+def test_a_killed_variant_goes_on_with_the_seed_it_was_at(smoke_params, data, monkeypatch):
+    params = with_weights(smoke_params, feature=0.0)
+    ablate(params, "baseline")
+    files = [data / "ablate" / "baseline" / f"seed-{seed}" / "model.safetensors" for seed in (1, 2)]
+    whole, drawn, call = [path.read_bytes() for path in files], [], StudentLoss.__call__
+
+    def dies(self, guided, n_crops, rng):
+        drawn.append(n_crops)
+        if len(drawn) == kill_at:
+            raise KeyboardInterrupt
+        return call(self, guided, n_crops, rng)
+
+    monkeypatch.setattr(StudentLoss, "__call__", dies)
+    per_seed = 2 * params.ablate.student.steps if params.distill.optimizer.batch_size % 2 == 0 else params.ablate.student.steps
+    kill_at = per_seed + 1  # the first batch of the second seed
+    with pytest.raises(KeyboardInterrupt):
+        ablate(params, "baseline")
+    shutil.rmtree(data / "ablate")
+    drawn.clear()
+    kill_at = 10 * per_seed
+    ablate(params, "baseline")
+    assert len(drawn) == per_seed, "only the second seed is trained"
+    assert [path.read_bytes() for path in files] == whole
 
 
 def test_seeds_give_different_students(smoke_params, data):

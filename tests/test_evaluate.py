@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,10 +10,12 @@ from facedistill.core.files import write_json
 from facedistill.core.manifest import Utterance, write_manifest
 from facedistill.core.params import changed
 from facedistill.distill import student_config
+from facedistill.face.controls import Controls, arkit, write_controls
 from facedistill.face.curves import n_frames, write_shard
+from facedistill.face.mesh_basis import fit, write_basis
 from facedistill.face.phones import Phone, write_phones
 from facedistill.models.student import Student, save_student
-from facedistill.models.teacher import build_teacher, save_teacher
+from facedistill.models.teacher import build_teacher, mesh_basis, save_teacher
 from facedistill.speech.audio import write_flac
 
 SYSTEMS = [
@@ -42,11 +45,32 @@ def utterance(folder, number: int, split: str, *, phones: bool = True, curves: b
     )  # fmt: skip
 
 
+def save_taught(params, data) -> None:
+    """data/teachers with untrained networks, and labels of one held-out second of noise each."""
+    basis = fit(np.random.default_rng(0).standard_normal((20, mesh_basis().shape[1])), 4)
+    for name, choice in params.teachers.items():
+        out, is_mesh = data / "teachers" / name, choice.components is not None
+        controls = Controls(basis.names(), np.zeros(4, np.float32)) if is_mesh else arkit()
+        write_controls(out / "label", controls)
+        if is_mesh:
+            write_basis(out / "mesh.safetensors", basis)
+        row = utterance(out / "label", 9, "held-out", curves=False)
+        frames = np.random.default_rng(1).random((60, len(controls.names)), dtype=np.float32)
+        write_shard(out / "label" / "s.npz", {row.id: frames})
+        write_manifest(out / "label" / "manifest.jsonl", [replace(row, curves="s.npz")])
+        save_student(Student(student_config(params.distill, params.ablate.student, controls.names)), out / "student")
+        if choice.set:
+            varied = changed(params, choice.set).teach
+            save_teacher(build_teacher(varied), varied, out / "teacher")
+        write_json(out / "summary.json", {"kind": "ours", "controls": len(controls.names)})
+
+
 @pytest.fixture
 def data(tmp_path, monkeypatch, params):
     """data/ with untrained models of the right sizes, and a corpus of every kind of split."""
     monkeypatch.setattr(stage, "DATA", tmp_path)
-    monkeypatch.setattr("facedistill.measure.systems.DATA", tmp_path)
+    for module in ("measure.systems", "models.teacher"):
+        monkeypatch.setattr(f"facedistill.{module}.DATA", tmp_path)
     torch.manual_seed(0)
     save_teacher(build_teacher(params.teach), params.teach, tmp_path / "teach")
     for name, student in params.distill.students.items():
@@ -56,6 +80,7 @@ def data(tmp_path, monkeypatch, params):
             varied, out = changed(params, variant.set), tmp_path / "ablate" / name / f"seed-{seed}"
             save_student(Student(student_config(varied.distill, varied.ablate.student)), out)
             write_json(out / "summary.json", {"parameters": 1000, "hours": 0.5, "voices": 3, "languages": 2})
+    save_taught(params, tmp_path)
     folder = tmp_path / "prepare"
     rows = [utterance(folder, number, "test-voices") for number in range(3)]
     rows += [utterance(folder, 3, "test-recordings", curves=False), utterance(folder, 4, "test-recordings", curves=False)]
@@ -142,6 +167,28 @@ def test_variants_are_compared_with_the_baseline_over_all_seeds(params, data):
     assert facts["channels-4"]["channels"] == 4 and facts["channels-4"]["set"] == {"ablate.student.channels": 4}
     assert facts["window-256ms"]["why"] and facts["baseline"]["set"] == {}
     assert facts["baseline"]["guided"] and not facts["no-feature-loss"]["guided"]
+
+
+def test_a_variant_is_compared_with_what_makes_all_its_changes_but_the_last(params):
+    wanted = {
+        "baseline": "baseline", "no-feature-loss": "baseline", "channels-4": "baseline", "window-256ms": "baseline",
+        "channels-4-no-feature-loss": "no-feature-loss", "voices-2": "no-feature-loss",
+    }  # fmt: skip
+    assert {name: stage.reference_of(params, name) for name in wanted} == wanted
+
+
+def test_teachers_and_students_are_measured_and_compared(params, data):
+    stage.evaluate_teachers(params, stage.test_splits(params))
+    taught, agreement, facts = (read_strictly(data / "evaluate" / f"{stem}.json") for stem in ("taught", "agreement", "teachers"))
+    assert list(agreement) == list(facts) == list(params.teachers)
+    assert facts["mesh"]["controls"] == 4 and facts["hubert"]["controls"] == 52
+    for name in params.teachers:
+        pair = taught["test-voices"][name]
+        assert list(pair) == ["teacher", "student"]
+        assert all(pair[role]["lip_gap_r"]["n"] == 2 for role in pair)
+        assert agreement[name]["correlation"]["n"] == 1  # one block of up to ten seconds
+    same = [taught["test-voices"][name]["teacher"]["lve_mm"]["value"] for name in ("hubert", "mesh")]
+    assert same[0] == same[1] != taught["test-voices"]["mfcc"]["teacher"]["lve_mm"]["value"]
 
 
 def test_smoothing_costs_delay_and_takes_jitter(params, data):

@@ -5,11 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facedistill.face.arkit import INDEX
+from facedistill.face.controls import Controls, arkit
 from facedistill.face.head import head
 from facedistill.models.dataset import UNKNOWN
 from facedistill.models.losses import (
     HALF_CLOSED_MM,
     SOFTNESS_MM,
+    closed_reconstruction,
     closure,
     consistency,
     feature,
@@ -30,6 +32,18 @@ def test_reconstruction_is_the_naive_loop():
     pred, target, scale = curves(0), curves(1), curves(2)[0, 0] + 0.05
     errors = [((pred[b, t, k] - target[b, t, k]) / scale[k]).item() ** 2 for b in range(B) for t in range(T) for k in range(K)]
     assert reconstruction(pred=pred, target=target, scale=scale).item() == pytest.approx(np.mean(errors), rel=1e-5)
+
+
+def test_closed_frames_count_more_often():
+    """Lips of one control: closed in the first frame, far apart in the second."""
+    controls = Controls(("gap",), np.zeros(1, np.float32), np.array([100.0], np.float32), 0.0)
+    target, pred = torch.tensor([[[0.0], [1.0]]]), torch.tensor([[[0.2], [1.1]]])
+    closed = 1 / (1 + np.exp((0 - HALF_CLOSED_MM) / SOFTNESS_MM))
+    expected = ((1 + 3 * closed) * 0.04 + 0.01) / (2 + 3 * closed)
+    given = {"pred": pred, "target": target, "scale": torch.ones(1)}
+    assert closed_reconstruction(**given, controls=controls, weight=4.0).item() == pytest.approx(expected, rel=1e-4)
+    even = closed_reconstruction(**given, controls=controls, weight=1.0)
+    assert even.item() == pytest.approx(reconstruction(**given).item(), rel=1e-6)
 
 
 def test_consistency_compares_the_halves():
@@ -58,7 +72,7 @@ def test_lip_gap_is_measured_on_the_head():
     errors_cm = [
         (head().lip_gap_mm(pred[b, t].numpy()) - head().lip_gap_mm(target[b, t].numpy())) / 10 for b in range(B) for t in range(T)
     ]
-    assert lip_gap(pred=pred, target=target).item() == pytest.approx(np.mean(np.square(errors_cm)), rel=1e-4)
+    assert lip_gap(pred=pred, target=target, controls=arkit()).item() == pytest.approx(np.mean(np.square(errors_cm)), rel=1e-4)
 
 
 def test_closure_is_the_naive_loop():
@@ -69,7 +83,7 @@ def test_closure_is_the_naive_loop():
 
     errors = [closed(pred[b, t]) - closed(target[b, t]) for b in range(B) for t in range(T)]
     assert np.abs(errors).max() > 0.01
-    assert closure(pred=pred, target=target).item() == pytest.approx(np.mean(np.square(errors)), rel=1e-3)
+    assert closure(pred=pred, target=target, controls=arkit()).item() == pytest.approx(np.mean(np.square(errors)), rel=1e-3)
 
 
 @pytest.mark.parametrize("loss", [lip_gap, closure])
@@ -77,7 +91,7 @@ def test_lip_losses_do_not_see_the_brows(loss):
     target = curves(1)
     pred = target.clone()
     pred[..., INDEX["browDownLeft"] : INDEX["browOuterUpRight"] + 1] += 0.5
-    assert loss(pred=pred, target=target).item() == pytest.approx(0, abs=1e-9)
+    assert loss(pred=pred, target=target, controls=arkit()).item() == pytest.approx(0, abs=1e-9)
 
 
 def test_phones_is_the_naive_loop_over_known_frames():

@@ -10,6 +10,7 @@ from matplotlib import pyplot as plt
 from facedistill.drawing import figures
 from facedistill.drawing.provenance import Provenance, provenance
 
+PLOTS = [{f"figures/{name}.png": {"cache": False}} for name in ("fig1", "fig1_more")]
 DVC = {
     "stages": {
         "prepare": {"cmd": "x", "params": ["prepare"], "outs": ["data/prepare"]},
@@ -20,7 +21,7 @@ DVC = {
             "params": ["evaluate"],
             "outs": ["data/evaluate/scores.json"],
         },
-        "fig1": {"cmd": "x", "deps": ["src/b.py", "data/evaluate", "models/one"], "params": ["notebooks.fig1"]},
+        "fig1": {"cmd": "x", "deps": ["src/b.py", "data/evaluate", "models/one"], "params": ["notebooks.fig1"], "plots": PLOTS},
     }
 }
 LOCK = {
@@ -52,7 +53,7 @@ def replaced(old: str, new: str) -> dict:
     "change, params_differ, data_differ",
     [
         ({}, False, False),
-        ({"lock": replaced("prepare: 1", "prepare: 2")}, True, False),  # two stages before the figure
+        ({"lock": replaced("prepare: 1", "prepare: 2")}, False, False),  # nothing came of it
         ({"lock": replaced("md5: dd", "md5: ee")}, False, True),
         ({"lock": replaced("other: 1", "other: 2")}, False, False),  # leads to another figure
         ({"lock": replaced("md5: cc", "md5: ee")}, False, False),  # code
@@ -70,6 +71,8 @@ def test_hashes_change_with_what_the_figure_depends_on(tmp_path, change, params_
 def test_what_is_no_stage_or_was_not_run_has_none(tmp_path):
     assert told(tmp_path, lock={}) is None
     assert provenance("fig0", tmp_path) is None
+    told(tmp_path)
+    assert provenance("fig1_more", tmp_path).stage == "fig1", "a stage may make more than one figure"
     assert provenance("fig1", tmp_path / "nowhere") is None
 
 

@@ -70,7 +70,7 @@ def test_all_steps_on_what_is_here(tmp_path, monkeypatch, capsys):
     assert "| `tiny-int8` | weighted |" in card and "not measurable" not in card.splitlines()[-1]
     table = (folder / "tab6_real_speech.md").read_text()
     assert "| rhubarb " in table and "Not here: teacher" in table and f"lab (n = {results['tiny']['lab']['n']})" in table
-    assert all((folder / f"fig6_real_speech.{kind}").stat().st_size > 10_000 for kind in ("png", "svg"))
+    assert all((folder / f"fig11_real_speech.{kind}").stat().st_size > 10_000 for kind in ("png", "svg"))
 
 
 def test_curves_are_made_once_and_again_when_something_is_newer(tmp_path, monkeypatch):

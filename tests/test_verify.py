@@ -11,6 +11,7 @@ import yaml
 from facedistill import verify as module
 from facedistill.core.errors import InputError
 from facedistill.core.files import read_json, write_json
+from facedistill.core.params import load_params
 from facedistill.core.paths import DATA
 from facedistill.durations import record_duration
 
@@ -30,6 +31,7 @@ def run(tmp_path, monkeypatch) -> Path:
     write_json(tmp_path / "expected" / "metrics.json", NUMBERS)
     write_json(tmp_path / "expected" / "tolerances.json", TOLERANCES)
     write_json(tmp_path / "metrics.json", NUMBERS)
+    monkeypatch.setattr(module, "stage_names", lambda: {"make"})
     (tmp_path / "params.yaml").write_text("seed: 5\n")
     (tmp_path / "folder" / "deep").mkdir(parents=True)
     for name in ("one.txt", "folder/b.txt", "folder/deep/a.txt"):
@@ -89,6 +91,20 @@ def test_outputs_made_anew_are_told_apart_from_broken_ones(run, capsys):
     (run / "dvc.lock").write_text(yaml.safe_dump(lock))
     assert module.verify()
     assert "1 outputs were made anew" in capsys.readouterr().out
+
+
+def test_outputs_of_removed_stages_are_not_asked_for(run, capsys):
+    lock = yaml.safe_load((run / "dvc.lock").read_text())
+    lock["stages"]["gone"] = {"cmd": "x", "outs": [{"path": "gone.txt", "md5": "00"}]}
+    (run / "dvc.lock").write_text(yaml.safe_dump(lock))
+    assert module.verify()
+    assert "2 of 2 outputs" in capsys.readouterr().out
+
+
+def test_variants_and_teachers_are_stages():
+    params = load_params()
+    names = {f"ablate@{name}" for name in params.ablate.variants} | {f"teachers@{name}" for name in params.teachers}
+    assert names | {"prepare", "evaluate", "tab4_teachers"} <= module.stage_names()
 
 
 def test_accepting_makes_the_numbers_the_expected_ones(run):

@@ -4,6 +4,7 @@ from facedistill.core.errors import InputError
 from facedistill.core.params import Params, changed
 from facedistill.core.paths import DATA
 from facedistill.distill import train_student, training_data
+from facedistill.models.training import forget
 
 
 def ablate(params: Params, name: str) -> None:
@@ -14,8 +15,10 @@ def ablate(params: Params, name: str) -> None:
     """
     if name not in params.ablate.variants:
         raise InputError(f"ablate.variants: no variant {name!r}; allowed: {', '.join(params.ablate.variants)}")
+    states = []
     for seed in params.ablate.seeds:
         varied = changed(params, params.ablate.variants[name].set | {"seed": seed})
         folder, rows = training_data(varied)
         out = DATA / "ablate" / name / f"seed-{seed}"
-        train_student(varied, varied.ablate.student, out, folder=folder, rows=rows)
+        states.append(train_student(varied, varied.ablate.student, out, folder=folder, rows=rows))
+    forget(*states)  # now that all are there: a run that is killed goes on where it stood

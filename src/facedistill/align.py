@@ -28,7 +28,7 @@ from facedistill.measure.boundaries import boundary_errors_ms
 from facedistill.models.dataset import UNKNOWN, Corpus, batch
 from facedistill.models.encoder import SCRATCH
 from facedistill.models.recogniser import Alignment, HubRecogniser, PhoneModel, Recogniser, align_phones
-from facedistill.models.training import Run, prepare_torch, work_folder
+from facedistill.models.training import Run, forget, prepare_torch, work_folder
 from facedistill.models.workers import device, workers
 from facedistill.speech.audio import SAMPLE_RATE_HZ, read_audio
 from facedistill.speech.recordings import HELD_OUT, UNDETERMINED
@@ -147,7 +147,7 @@ def _phone_model(
         run.fit()
         with atomic_path(saved) as temporary:
             save_file(model.state_dict(), temporary)
-        run.finish()
+        forget(run.work)
     model.load_state_dict(load_file(saved))
     return model.eval()
 

@@ -21,7 +21,7 @@ MAX_SUBJECT = 64
 FORMATS = ("livelink", "a2f", "a2f-csv", "beat", "csv", "json", "npz", "glb")
 Format = Literal[FORMATS]
 USE, REPRODUCE = "Use a model", "Make models (stages of the pipeline, in order)"
-STAGES = ("prepare", "align", "teach", "label", "distill", "ablate", "evaluate", "export", "notebook")
+STAGES = ("prepare", "align", "teach", "label", "distill", "ablate", "teachers", "evaluate", "export", "notebook")
 app = typer.Typer(
     name="facedistill",
     help="Tiny speech-driven facial animation models, distilled from a HuBERT teacher: sound in, ARKit curves out.",
@@ -218,6 +218,15 @@ def ablate(name: Annotated[str, typer.Argument(help="The variant, as in params.y
     """Train one ablation variant of a student."""
     from facedistill.ablate import ablate as run
     from facedistill.core.params import load_params
+
+    run(load_params(), name)
+
+
+@app.command(rich_help_panel=REPRODUCE)
+def teachers(name: Annotated[str, typer.Argument(help="The teacher, as in params.yaml, teachers.")]) -> None:
+    """Let another teacher make a student: one of ours, or an outside one's labels."""
+    from facedistill.core.params import load_params
+    from facedistill.teachers import teachers as run
 
     run(load_params(), name)
 

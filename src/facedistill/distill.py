@@ -13,12 +13,23 @@ from facedistill.core.manifest import Utterance, read_manifest, select
 from facedistill.core.params import Params, changed
 from facedistill.core.paths import DATA
 from facedistill.core.sections import GUIDE, DistillParams, StudentParams
+from facedistill.face.arkit import CURVES
+from facedistill.face.controls import read_controls
 from facedistill.models.dataset import N_PHONE_CLASSES, Corpus, batch
 from facedistill.models.filterbank import GRID_FPS, HOP_SAMPLES
-from facedistill.models.losses import closure, consistency, feature, lip_gap, phones, reconstruction, velocity
+from facedistill.models.losses import (
+    closed_reconstruction,
+    closure,
+    consistency,
+    feature,
+    lip_gap,
+    phones,
+    reconstruction,
+    velocity,
+)
 from facedistill.models.selection import chosen
 from facedistill.models.student import Student, StudentConfig, load_student, n_parameters, save_student
-from facedistill.models.training import Run, prepare_torch, work_folder, write_log
+from facedistill.models.training import Run, forget, prepare_torch, work_folder, write_log
 from facedistill.models.workers import device
 from facedistill.speech.audio import SAMPLE_RATE_HZ
 
@@ -61,13 +72,8 @@ class StudentLoss:
         student = guided.student
         features = student.features(self._window(audio, student.config, self.frames))
         pred = student.curves(features[-1])
-        terms = {
-            "reconstruction": reconstruction(pred=pred, target=target, scale=self.scale, closed_weight=self.params.closed_weight),
-            "velocity": velocity(pred=pred, target=target, scale=self.scale),
-            "lip_gap": lip_gap(pred=pred, target=target),
-            "closure": closure(pred=pred, target=target),
-            "phones": phones(scores=guided.phones(features[-1]).transpose(1, 2), classes=classes),
-        }
+        terms = self._of_curves(pred, target)
+        terms["phones"] = phones(scores=guided.phones(features[-1]).transpose(1, 2), classes=classes)
         if views == 2:
             terms["consistency"] = consistency(pred=pred, scale=self.scale)
         if self.guide is not None:
@@ -80,17 +86,29 @@ class StudentLoss:
         weights = self.params.losses.model_dump()
         return terms | {"total": sum(weights[name] * value for name, value in terms.items())}
 
+    def _of_curves(self, pred: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """The terms of (B, T, K) curves; those of the lips, where the controls tell where they are."""
+        controls, spread = self.corpus.controls, {"pred": pred, "target": target, "scale": self.scale}
+        terms = {"reconstruction": reconstruction(**spread), "velocity": velocity(**spread)}
+        if controls.gap_mm is None:
+            return terms
+        if self.params.closed_weight > 1:
+            weight = self.params.closed_weight
+            terms["reconstruction"] = closed_reconstruction(**spread, controls=controls, weight=weight)
+        lips = {"pred": pred, "target": target, "controls": controls}
+        return terms | {"lip_gap": lip_gap(**lips), "closure": closure(**lips)}
+
     def _window(self, audio: Tensor, config: StudentConfig, n_frames: int) -> Tensor:
         """The part of (B, S) audio that a network needs for the batch's first frames."""
         first = self.past - config.past_samples
         return audio[:, first : first + config.window_samples + HOP_SAMPLES * (n_frames - 1)]
 
 
-def student_config(params: DistillParams, student: StudentParams) -> StudentConfig:
-    """The network of a student."""
+def student_config(params: DistillParams, student: StudentParams, curves: tuple[str, ...] = CURVES) -> StudentConfig:
+    """The network of a student that gives these curves."""
     return StudentConfig(
         channels=student.channels, past_ms=student.past_ms, future_ms=student.future_ms, dilations=student.dilations,
-        filters=params.filters, level_ratio=params.level_ratio,
+        filters=params.filters, level_ratio=params.level_ratio, curves=curves,
     )  # fmt: skip
 
 
@@ -102,16 +120,19 @@ def training_data(params: Params) -> tuple[Path, list[Utterance]]:
     return folder, chosen(rows if data.labels == "teacher" else select(rows, "paired"), data, params.seed)
 
 
-def train_student(params: Params, student: StudentParams, out: Path, *, folder: Path, rows: Sequence[Utterance]) -> None:
+def train_student(params: Params, student: StudentParams, out: Path, *, folder: Path, rows: Sequence[Utterance]) -> Path:
     """Trains one student and writes `out`, below data: model.safetensors, config.json, losses.csv and summary.json.
 
     Args:
-        folder: what the paths in `rows` are relative to.
+        folder: what the paths in `rows` are relative to, with the controls that the curves are of.
         rows: utterances with curves.
+
+    Returns:
+        The resumable state, for the caller to forget once nothing needs to be trained again.
     """
-    settings, config = params.distill, student_config(params.distill, student)
     prepare_torch()
-    corpus = Corpus(folder, rows)
+    corpus = Corpus(folder, rows, controls=read_controls(folder))
+    settings, config = params.distill, student_config(params.distill, student, corpus.controls.names)
     guide = load_student(DATA / "distill" / GUIDE).requires_grad_(False).to(device()) if settings.losses.feature > 0 else None
     torch.manual_seed(params.seed)
     guided = Guided(Student(config), guide, settings.feature_layers).to(device())
@@ -129,9 +150,9 @@ def train_student(params: Params, student: StudentParams, out: Path, *, folder: 
     )  # fmt: skip
     write_log(out / "losses.csv", run.fit())
     save_student(guided.student, out)
-    load_student(out).animate(np.zeros(SAMPLE_RATE_HZ, np.float32))  # a saved student that loads and runs
+    load_student(out, config.curves).animate(np.zeros(SAMPLE_RATE_HZ, np.float32))  # a saved student that loads and runs
     write_json(out / "summary.json", {"parameters": n_parameters(guided.student)} | _amount(rows))
-    run.finish()
+    return run.work
 
 
 def distill(params: Params, name: str) -> None:
@@ -146,7 +167,7 @@ def distill(params: Params, name: str) -> None:
     if name == GUIDE:
         params = changed(params, {"distill.losses.feature": 0.0})
     folder, rows = training_data(params)
-    train_student(params, students[name], DATA / "distill" / name, folder=folder, rows=rows)
+    forget(train_student(params, students[name], DATA / "distill" / name, folder=folder, rows=rows))
 
 
 def _amount(rows: Sequence[Utterance]) -> dict[str, float | int]:

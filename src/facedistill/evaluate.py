@@ -5,15 +5,23 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from facedistill.core.files import read_json, write_json
-from facedistill.core.manifest import Utterance, read_manifest
+from facedistill.core.manifest import Utterance, read_manifest, select
 from facedistill.core.params import Params, changed
 from facedistill.core.paths import DATA
 from facedistill.core.sections import BASELINE
+from facedistill.face.controls import read_controls
+from facedistill.face.curves import read_curves
+from facedistill.face.mesh_basis import FILE, read_basis
+from facedistill.measure.agreement import agreement
 from facedistill.measure.scores import UtteranceScores
 from facedistill.measure.splits import rounded, score_split
 from facedistill.measure.statistics import aggregate, aggregate_runs, compare, compare_runs
-from facedistill.measure.systems import System, smoothed_systems, systems, variant_systems
+from facedistill.measure.systems import System, smoothed_systems, systems, taught_systems, variant_systems
+from facedistill.models.student import load_student
 from facedistill.models.training import prepare_torch
+from facedistill.models.workers import device, workers
+from facedistill.speech.audio import read_audio
+from facedistill.speech.recordings import HELD_OUT
 
 # question -> (system, what it is compared with)
 COMPARISONS = {
@@ -33,14 +41,16 @@ def evaluate(params: Params) -> None:
     """Writes data/evaluate.
 
     Of the systems: scores.json, comparisons.json, systems.json and metrics.json (the headlines, for `dvc metrics`). Of the
-    ablation's variants: ablations.json, ablation_differences.json (from the baseline), ablation_seeds.json and variants.json. Of
-    the smoothed student: smoothing.json and smoothers.json.
+    ablation's variants: ablations.json, ablation_differences.json (of each from its reference), ablation_seeds.json and
+    variants.json. Of the smoothed student: smoothing.json and smoothers.json. Of the other teachers and their students:
+    taught.json, agreement.json (of students with their teachers) and teachers.json (what they are).
     """
     prepare_torch()
     splits = test_splits(params)
     evaluate_systems(params, splits)
     evaluate_variants(params, splits)
     evaluate_smoothing(params, splits)
+    evaluate_teachers(params, splits)
 
 
 def evaluate_systems(params: Params, splits: Splits) -> None:
@@ -63,7 +73,7 @@ def evaluate_systems(params: Params, splits: Splits) -> None:
 
 
 def evaluate_variants(params: Params, splits: Splits) -> None:
-    """The ablation: the mean of the seeds of a variant, and each seed by itself."""
+    """The ablation: the mean of the seeds of a variant, its difference from its reference, and each seed by itself."""
     table = variant_systems(params)
     measured = _measured(splits, {f"{name}/{system.name}": system for name, found in table.items() for system in found})
     scores, differences, seeds = {}, {}, {}
@@ -72,7 +82,8 @@ def evaluate_variants(params: Params, splits: Splits) -> None:
         runs = {name: {one.name: found[f"{name}/{one.name}"] for one in variants} for name, variants in table.items()}
         scores[split] = {name: aggregate_runs([*seeded.values()], **given()) for name, seeded in runs.items()}
         differences[split] = {
-            name: compare_runs([*seeded.values()], [*runs[BASELINE].values()], **given()) for name, seeded in runs.items()
+            name: compare_runs([*seeded.values()], [*runs[reference_of(params, name)].values()], **given())
+            for name, seeded in runs.items()
         }
         seeds[split] = {name: {seed: _values(values) for seed, values in seeded.items()} for name, seeded in runs.items()}
     write_json(DATA / "evaluate" / "ablations.json", rounded(scores))
@@ -95,6 +106,36 @@ def evaluate_smoothing(params: Params, splits: Splits) -> None:
     write_json(
         DATA / "evaluate" / "smoothers.json", {one.name: _facts(system) | {"kind": one.kind} for one, system in table.items()}
     )
+
+
+def evaluate_teachers(params: Params, splits: Splits) -> None:
+    """The other teachers: each and its student against the truth, and each student against its teacher."""
+    table = {f"{name}/{role}": system for name, pair in taught_systems(params).items() for role, system in pair.items()}
+    scores: dict = {}
+    for split, found in _measured(splits, table).items():
+        for key, values in found.items():
+            name, _, role = key.partition("/")
+            scored = aggregate(values, **_resampling(params, splits[split])())
+            scores.setdefault(split, {}).setdefault(name, {})[role] = scored
+    write_json(DATA / "evaluate" / "taught.json", rounded(scores))
+    write_json(DATA / "evaluate" / "agreement.json", rounded({name: _agreement(params, name) for name in params.teachers}))
+    facts = {name: read_json(DATA / "teachers" / name / "summary.json") for name in params.teachers}
+    write_json(DATA / "evaluate" / "teachers.json", facts)
+
+
+def _agreement(params: Params, name: str) -> dict[str, dict[str, float]]:
+    """Of the student with the labels of what it was not trained on."""
+    folder = DATA / "teachers" / name
+    labels, basis = folder / "label", folder / FILE
+    names = read_controls(labels).names
+    student = load_student(folder / "student", names).to(device())
+    rows = select(read_manifest(labels / "manifest.jsonl"), HELD_OUT)
+    truth = read_curves(labels, rows, len(names))
+    with workers() as pool:
+        found = list(pool.map(lambda row: student.animate(read_audio(labels / row.audio)), rows))
+    scale = np.linalg.norm(read_basis(basis).components, axis=1) if basis.is_file() else np.ones(len(names))
+    pairs = [(pred, truth[row.id]) for row, pred in zip(rows, found, strict=True)]
+    return agreement(pairs, scale, rng=np.random.default_rng(params.seed), n_boot=params.evaluate.bootstrap)
 
 
 def test_splits(params: Params) -> Splits:
@@ -136,11 +177,22 @@ def _facts(system: System) -> dict[str, float | int | None]:
     return {"parameters": system.parameters, "weights_bytes": system.weights_bytes, "lookahead_ms": system.lookahead_ms}
 
 
+def reference_of(params: Params, name: str) -> str:
+    """What a variant is compared with: the variant that makes the most of its changes and no other, the baseline at the least."""
+    mine, compared = params.ablate.variants[name].set, [BASELINE]
+    for other in params.ablate.variants.keys() - params.evaluate.baselines - {name}:
+        theirs = params.ablate.variants[other].set
+        if theirs.items() < mine.items():
+            compared.append(other)
+    order = list(params.ablate.variants)
+    return min(compared, key=lambda other: (-len(params.ablate.variants[other].set), order.index(other)))
+
+
 def _variant_facts(params: Params, name: str, system: System) -> dict[str, object]:
     """What a variant changes and why, and what it amounts to, for the axes of the figures."""
     variant, varied = params.ablate.variants[name], changed(params, params.ablate.variants[name].set)
     student, summary = varied.ablate.student, read_json(DATA / "ablate" / name / system.name / "summary.json")
     return {
-        "set": variant.set, "why": variant.why or "", "channels": student.channels, "window_ms": student.window_ms,
-        "future_ms": student.future_ms, "guided": varied.distill.losses.feature > 0, **summary,
+        "set": variant.set, "why": variant.why or "", "reference": reference_of(params, name), "channels": student.channels,
+        "window_ms": student.window_ms, "future_ms": student.future_ms, "guided": varied.distill.losses.feature > 0, **summary,
     }  # fmt: skip

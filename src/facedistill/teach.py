@@ -17,7 +17,7 @@ from facedistill.models.encoder import encode_at, save_encoder
 from facedistill.models.losses import closure, lip_gap, phones, reconstruction, velocity
 from facedistill.models.student import n_parameters
 from facedistill.models.teacher import Teacher, build_teacher, mesh_basis, save_teacher
-from facedistill.models.training import Run, prepare_torch, work_folder, write_log
+from facedistill.models.training import Run, forget, prepare_torch, work_folder, write_log
 from facedistill.models.workers import device
 from facedistill.speech.audio import SAMPLE_RATE_HZ
 
@@ -48,8 +48,8 @@ class TeacherLoss:
             "mesh": (mesh - mesh_target).square().mean(),
             "rig": reconstruction(pred=rig, target=target, scale=self.scale),
             "velocity": velocity(pred=rig, target=target, scale=self.scale),
-            "lip_gap": lip_gap(pred=rig, target=target),
-            "closure": closure(pred=rig, target=target),
+            "lip_gap": lip_gap(pred=rig, target=target, controls=self.corpus.controls),
+            "closure": closure(pred=rig, target=target, controls=self.corpus.controls),
             "phones": phones(scores=teacher.phones(features), classes=classes),
             "divergence": 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean(),
         }
@@ -59,15 +59,18 @@ class TeacherLoss:
 
 def teach(params: Params) -> None:
     """Trains the teacher of data/align's paired split into data/teach."""
-    train_teacher(params, DATA / "align", "paired", DATA / "teach")
+    forget(train_teacher(params, DATA / "align", "paired", DATA / "teach"))
 
 
-def train_teacher(params: Params, folder: Path, split: str | None, out: Path) -> None:
+def train_teacher(params: Params, folder: Path, split: str | None, out: Path) -> Path:
     """Trains a teacher and writes `out`, a folder below data: model.safetensors, config.json, encoder/, losses.csv, summary.json.
 
     Args:
         folder: of the manifest with curves.
         split: of that manifest; None for all.
+
+    Returns:
+        The resumable state, for the caller to forget once nothing needs to be trained again.
     """
     prepare_torch()
     name = "-".join(out.relative_to(DATA).parts)
@@ -91,4 +94,4 @@ def train_teacher(params: Params, folder: Path, split: str | None, out: Path) ->
     save_teacher(teacher, params.teach, out)
     save_encoder(teacher.encoder, out / "encoder")
     write_json(out / "summary.json", {"parameters": n_parameters(teacher), "encoder_parameters": n_parameters(teacher.encoder)})
-    run.finish()
+    return run.work

@@ -4,11 +4,12 @@ import hashlib
 import importlib.metadata
 import json
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 import pandas as pd
 import yaml
+from dvc.repo import Repo
 
 from facedistill.bench import machine
 from facedistill.core.errors import InputError
@@ -30,9 +31,10 @@ def verify() -> bool:
         InputError: no run to verify, or no committed numbers.
     """
     table = compared(read_json(MEASURED), read_json(EXPECTED / "metrics.json"), read_json(EXPECTED / "tolerances.json"))
-    made = outputs(_stages(LOCK.read_text(encoding="utf-8"))) if LOCK.is_file() else {}
+    stages = stage_names()
+    made = outputs(_stages(LOCK.read_text(encoding="utf-8")), stages) if LOCK.is_file() else {}
     wrong = [path for path, told in made.items() if not _is(ROOT / path, told)]
-    anew = sorted(path for path, told in outputs(_committed_lock()).items() if made.get(path) != told)
+    anew = sorted(path for path, told in outputs(_committed_lock(), stages).items() if made.get(path) != told)
     passed = bool((table["verdict"] == "PASS").all()) and not wrong and bool(made)
     print(table.to_markdown(index=False, floatfmt=".4f"))
     print(f"\n{'FAIL' if wrong else 'PASS'}: {len(made) - len(wrong)} of {len(made)} outputs are those of dvc.lock")
@@ -71,9 +73,15 @@ def compared(measured: Mapping, expected: Mapping, tolerances: Mapping[str, floa
     return pd.DataFrame(rows, columns=["test", "system", "metric", "expected", "measured", "tolerance", "verdict"])
 
 
-def outputs(stages: Mapping) -> dict[str, str]:
-    """{path of an output: its hash} of the stages of a dvc.lock."""
-    return {out["path"]: out["md5"] for stage in stages.values() for out in stage.get("outs", [])}
+def stage_names() -> set[str]:
+    """The stages of dvc.yaml; dvc.lock still has those that were removed from it."""
+    stages = Repo(str(ROOT), config={"core": {"no_scm": True}}).index.stages
+    return {stage.name for stage in stages if Path(stage.path) == ROOT / "dvc.yaml"}
+
+
+def outputs(locked: Mapping, stages: Collection[str]) -> dict[str, str]:
+    """{path of an output: its hash} of the stages of a dvc.lock that are among `stages`."""
+    return {out["path"]: out["md5"] for name, entry in locked.items() if name in stages for out in entry.get("outs", [])}
 
 
 def hash_of(path: Path) -> str:

@@ -1,6 +1,7 @@
 """The one manifest format of every corpus: JSON Lines, one utterance a line, paths relative to the manifest's folder."""
 
 import json
+import posixpath
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -75,4 +76,4 @@ def select(utterances: Iterable[Utterance], *splits: str) -> list[Utterance]:
 def seen_from(utterance: Utterance, folder: str) -> Utterance:
     """An utterance as seen from elsewhere: its paths go through `folder`, which leads from there to its manifest's."""
     paths = {name: getattr(utterance, name) for name in ("audio", "phones", "curves")}
-    return replace(utterance, **{name: path and f"{folder}/{path}" for name, path in paths.items()})
+    return replace(utterance, **{name: path and posixpath.normpath(f"{folder}/{path}") for name, path in paths.items()})

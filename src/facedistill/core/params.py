@@ -1,7 +1,7 @@
 """The one reader of params.yaml, which checks it whole before any work starts, and named changes of it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -11,16 +11,21 @@ from pydantic import Field, ValidationError, model_validator
 from facedistill.core.errors import InputError
 from facedistill.core.paths import PARAMS
 from facedistill.core.sections import (
+    BASELINE,
     AblateParams,
     AlignParams,
     DistillParams,
     EvaluateParams,
     ExportParams,
     LabelParams,
+    OwnTeacher,
     PrepareParams,
     Section,
+    TeacherChoice,
     TeachParams,
 )
+
+VARIED = {"ablate.variants": ("ablate.student.", "distill."), "teachers": ("teach.",)}  # keys that named changes may change
 
 
 class Params(Section):
@@ -33,6 +38,7 @@ class Params(Section):
     label: LabelParams
     distill: DistillParams
     ablate: AblateParams
+    teachers: dict[str, TeacherChoice]
     evaluate: EvaluateParams
     export: ExportParams
     notebooks: dict[str, dict[str, bool | int | float | str]]
@@ -41,13 +47,13 @@ class Params(Section):
     def _names_are_known(self) -> Self:
         _known("evaluate.smoothed", self.evaluate.smoothed, self.distill.students)
         for name in self.evaluate.baselines:
-            _known("evaluate.baselines", name, self.ablate.variants)
+            _known("evaluate.baselines", name, self.ablate.variants.keys() - {BASELINE})
         return self
 
 
-def _known(key: str, name: str, allowed: Mapping[str, object]) -> None:
+def _known(key: str, name: str, allowed: Collection[str]) -> None:
     if name not in allowed:
-        raise ValueError(f"{key}: {name!r}; allowed: {', '.join(allowed)}")
+        raise ValueError(f"{key}: {name!r}; allowed: {', '.join(sorted(allowed))}")
 
 
 def load_params(path: Path = PARAMS) -> Params:
@@ -64,12 +70,25 @@ def load_params(path: Path = PARAMS) -> Params:
         params = _validated(values)
     except ValidationError as error:
         raise InputError(f"{path}: {_one_line(error)}") from None
-    for name, variant in params.ablate.variants.items():
-        try:
-            changed(params, variant.set)
-        except InputError as error:
-            raise InputError(f"{path}: ablate.variants.{name}.set: {error}") from None
+    own = {name: choice for name, choice in params.teachers.items() if isinstance(choice, OwnTeacher)}
+    for section, named in (("ablate.variants", params.ablate.variants), ("teachers", own)):
+        for name, entry in named.items():
+            try:
+                _check_change(params, entry.set, VARIED[section])
+            except InputError as error:
+                raise InputError(f"{path}: {section}.{name}.set: {error}") from None
     return params
+
+
+def _check_change(params: Params, change: Mapping[str, object], prefixes: tuple[str, ...]) -> None:
+    """Raises InputError for a change that is not allowed, or that would not be heard of by what it is made for."""
+    varied = changed(params, change)
+    deaf = [key for key in change if not key.startswith(prefixes) or key.startswith("distill.students.")]
+    if deaf:
+        allowed = " or ".join(prefix + "*" for prefix in prefixes)
+        raise InputError(f"{deaf[0]!r} has no effect here; allowed: {allowed}, and no key of distill.students")
+    if change and varied == params:
+        raise InputError(f"{', '.join(change)}: the value that it has anyway; allowed: another one")
 
 
 def changed(params: Params, change: Mapping[str, object]) -> Params:

@@ -1,5 +1,6 @@
 """The sections of params.yaml: what each stage may be told, with types and bounds."""
 
+from fnmatch import fnmatchcase
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -155,7 +156,7 @@ class AlignParams(Section):
 
 
 class EncoderParams(Section):
-    """The speech encoder: `source` is "scratch", a hub id, or a folder with a HuBERT checkpoint.
+    """The speech encoder: `source` is "scratch", "mfcc" (no network at all), a hub id, or a folder with a HuBERT checkpoint.
 
     The sizes are those of the network trained from scratch; a checkpoint brings its own.
     """
@@ -207,10 +208,13 @@ class TeachParams(Section):
     augment: AugmentParams
 
 
+Split = Literal["unlabelled", "paired"]  # that a teacher may label
+
+
 class LabelParams(Section):
     """Stage 4: which splits the teacher labels, and whether paired utterances keep the curves they have instead."""
 
-    splits: tuple[Literal["unlabelled", "paired"], ...]
+    splits: tuple[Split, ...]
     keep_paired: bool
     shard_utterances: Count
     chunk_s: Annotated[float, Field(ge=2, le=60)]
@@ -332,11 +336,44 @@ class AblateParams(Section):
             raise ValueError(f"student.start: {self.student.start!r}; allowed: null, since variants do not depend on students")
         if BASELINE not in self.variants or self.variants[BASELINE].set:
             raise ValueError(f"variants.{BASELINE}: missing or not empty; allowed: `set: {{}}`, what all others differ from")
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds: {list(self.seeds)}; allowed: each once")
         return self
 
 
+class OwnTeacher(Section):
+    """The teacher of `teach` with other values at some of its keys, which labels `splits`; with `components`, by its meshes."""
+
+    kind: Literal["ours"]
+    splits: Annotated[tuple[Split, ...], Field(min_length=1)]
+    set: dict[str, bool | int | float | str | None]
+    components: Count | None
+
+
+class OutsideTeacher(Section):
+    """Anybody's teacher, by its labels: a folder of recordings, and one of label files of the same names, which may be the same.
+
+    `fps` is the labels' (null: as their files tell, which vertices do not), `components` how many a mesh is reduced to. What
+    matches a pattern of `held_out` by its name is what the student is measured on.
+    """
+
+    kind: Literal["outside"]
+    audio: str
+    labels: str
+    fps: Annotated[float, Field(ge=1, le=240)] | None
+    components: Count
+    held_out: Annotated[tuple[str, ...], Field(min_length=1)]
+
+    def is_held_out(self, name: str) -> bool:
+        """Whether a recording is one to measure on."""
+        return any(fnmatchcase(name, pattern) for pattern in self.held_out)
+
+
+TeacherChoice = Annotated[OwnTeacher | OutsideTeacher, Field(discriminator="kind")]
+
+
 class EvaluateParams(Section):
-    """Stage 7: resamples, the weights of the ensemble, the variants that the main table shows, the student to be smoothed."""
+    """Stage 8: resamples, the weights of the ensemble, the variants that the main table shows, the student to be smoothed."""
 
     bootstrap: Count
     ensemble: tuple[float, float, float]
@@ -354,7 +391,7 @@ class Tolerances(Section):
 
 
 class ExportParams(Section):
-    """Stage 8: how many utterances of unlabelled and of test-voices calibrate int8 and measure every precision."""
+    """Stage 9: how many utterances of unlabelled and of test-voices calibrate int8 and measure every precision."""
 
     calibration_utterances: Count
     test_utterances: Count

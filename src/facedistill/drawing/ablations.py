@@ -39,14 +39,14 @@ CLAIMS = (
     ("64 ms of future are worse than 256", BASELINE, "future-64ms", "lip_gap_r", True),
     ("No future is worse than 256 ms", BASELINE, "future-0ms", "lip_gap_r", True),
     ("No future is worse than 256 ms", BASELINE, "future-0ms", "pbm", True),
-    ("A window of 128 ms is too short", BASELINE, "window-128ms", "lip_gap_r", True),
-    ("A hundredth of the pseudo-labels is too little", BASELINE, "labels-1pct", "lip_gap_r", True),
-    ("Five voices are too few", BASELINE, "voices-5", "lip_gap_r", True),
-    ("One language is too few", BASELINE, "languages-1", "lip_gap_r", True),
+    ("A window of 128 ms is too short", "future-64ms", "window-128ms", "lip_gap_r", True),
+    ("A hundredth of the pseudo-labels is too little", "no-feature-loss", "labels-1pct", "lip_gap_r", True),
+    ("Five voices are too few", "no-feature-loss", "voices-5", "lip_gap_r", True),
+    ("One language is too few", "no-feature-loss", "languages-1", "lip_gap_r", True),
     ("Weighted frames of closed lips close them more often", "closed-frames-x4", BASELINE, "pbm", True),
     ("Weighted frames of closed lips close them more often", "closed-frames-x4", BASELINE, "pbm_fixed", True),
     ("Weighted frames of closed lips tell them better", "closed-frames-x4", BASELINE, "closure_auc", True),
-    ("Pseudo-labels of more audio beat the paired data's own labels", BASELINE, "paired-labels", "lip_gap_r", True),
+    ("Pseudo-labels of more audio beat the paired data's own labels", "no-feature-loss", "paired-labels", "lip_gap_r", True),
 )
 SMOOTHER_COLOURS = {"none": "#000000", "average": "#0072B2", "Savitzky-Golay": "#D55E00", "One-Euro": "#009E73"}
 
@@ -74,7 +74,7 @@ def read_ablations(folder: Path = EVALUATED) -> pd.DataFrame:
 
 
 def read_differences(folder: Path = EVALUATED) -> pd.DataFrame:
-    """Reads ablation_differences.json, of all variants from the baseline: split, variant, metric, kind, value, low, high."""
+    """Reads ablation_differences.json, of all variants from their references: split, variant, metric, kind, value, low, high."""
     return tidy(folder / DIFFERENCES, ["split", "variant", "metric", "kind"], [*INTERVAL])
 
 
@@ -101,7 +101,7 @@ def _text_of(change: dict) -> str:
 
 def ablation_table(scores: pd.DataFrame, differences: pd.DataFrame, variants: pd.DataFrame, split: str) -> pd.DataFrame:
     """A row a variant: its change, parameters and hours, and value, low and high of each metric and of its difference."""
-    table = variants[["variant", "change", "why", "parameters", "hours"]].copy()
+    table = variants[["variant", "change", "why", "reference", "parameters", "hours"]].copy()
     gained = differences[differences["kind"] == "difference"]
     for metric in SHOWN:
         for frame, suffix in ((scores, ""), (gained, "_gain")):
@@ -112,8 +112,9 @@ def ablation_table(scores: pd.DataFrame, differences: pd.DataFrame, variants: pd
 
 
 def readable_ablations(table: pd.DataFrame) -> pd.DataFrame:
-    """`ablation_table` for readers: a value, and its difference from the baseline as "value [low, high]"."""
+    """`ablation_table` for readers: a value, and its difference from the reference as "value [low, high]"."""
     shown = pd.DataFrame({"Variant": table["variant"], "Change": table["change"].str.replace(", ", "<br>")})
+    shown["Against"] = table["reference"].where(table["variant"] != BASELINE, "")
     shown["Parameters"] = [f"{count:,}" for count in table["parameters"]]
     shown["Hours"] = [f"{hours:.2f}" for hours in table["hours"]]
     for metric in SHOWN:
@@ -127,18 +128,21 @@ def readable_ablations(table: pd.DataFrame) -> pd.DataFrame:
     return shown
 
 
-def ablation_verdicts(differences: pd.DataFrame, split: str) -> pd.DataFrame:
+def ablation_verdicts(differences: pd.DataFrame, variants: pd.DataFrame, split: str) -> pd.DataFrame:
     """Whether each of `CLAIMS` holds: columns Claim, Better, Worse, Measure, Difference (95 % interval), Verdict.
 
-    All differences are from the baseline; where it is the better one, their sign is turned.
+    A difference is from a variant's reference; where that is the better one, its sign is turned.
     """
+    reference = dict(zip(variants["variant"], variants["reference"], strict=True))
     keys = ["split", "variant", "metric", "kind"]
     found = differences.set_index(keys)[[*INTERVAL]]
     rows = []
     for text, better, worse, metric, more in CLAIMS:
-        key = (split, worse if better == BASELINE else better, metric, "difference")
-        value, low, high = found.loc[key] if key in found.index else (np.nan,) * 3
-        if better == BASELINE:
+        turned = reference.get(worse) == better
+        key = (split, worse if turned else better, metric, "difference")
+        known = key in found.index and (turned or reference[better] == worse)
+        value, low, high = found.loc[key] if known else (np.nan,) * 3
+        if turned:
             value, low, high = -value, -high, -low
         holds, judged = (low > 0, low) if more else (high < 0, high)
         rows.append({
@@ -159,7 +163,7 @@ def caution(seeds: pd.DataFrame) -> str:
 
 
 def gains_figure(table: pd.DataFrame, seeds: pd.DataFrame, metrics: Sequence[str] = ("lip_gap_r", "pbm", "jitter")) -> Figure:
-    """Every variant's difference from the baseline with its interval, a panel a metric; crosses are single seeds' differences.
+    """Every variant's difference from its reference with its interval, a panel a metric; crosses are single seeds' differences.
 
     Args:
         table: see `ablation_table`.
@@ -177,38 +181,43 @@ def gains_figure(table: pd.DataFrame, seeds: pd.DataFrame, metrics: Sequence[str
             ax.errorbar(
                 value[chosen], np.flatnonzero(chosen), xerr=error[:, chosen], fmt="o", color=colour, capsize=3, markersize=5
             )
-        _seed_marks(ax, seeds[seeds["metric"] == metric], list(rows["variant"]))
+        _seed_marks(ax, seeds[seeds["metric"] == metric], rows)
         ax.axvline(0, color="black", linewidth=1)
-        ax.set(xlabel=f"{METRICS[metric][0]}: difference from the baseline")
+        ax.set(xlabel=f"{METRICS[metric][0]}: difference")
         ax.xaxis.set_major_locator(MaxNLocator(5))
-    axes[0, 0].set_yticks(range(len(rows)), rows["variant"], fontsize=9)
+    named = [
+        name if other == BASELINE else f"{name} – {other}" for name, other in zip(rows["variant"], rows["reference"], strict=True)
+    ]
+    axes[0, 0].set_yticks(range(len(rows)), named, fontsize=9)
     axes[0, 0].invert_yaxis()
     n_runs = seeds["seed"].nunique()
     runs = "crosses: single training runs" if n_runs > 1 else "one training run each, whose chance they do not hold"
-    fig.supxlabel(f"Bars: 95 % bootstrap intervals over voices, blue where they do not hold 0; {runs}", fontsize=10)
+    told = "Differences from the baseline, or where another variant is named from that"
+    fig.supxlabel(f"{told}. Bars: 95 % bootstrap intervals over voices, blue where they do not hold 0; {runs}", fontsize=10)
     return fig
 
 
-def _seed_marks(ax: Axes, seeds: pd.DataFrame, variants: list[str]) -> None:
-    """Each seed's difference from the baseline of the same seed, where there are several."""
+def _seed_marks(ax: Axes, seeds: pd.DataFrame, rows: pd.DataFrame) -> None:
+    """Each seed's difference from the reference of the same seed, where there are several."""
     if seeds["seed"].nunique() < 2:
         return
     wide = seeds.pivot(index="variant", columns="seed", values="value")
-    gains = wide - wide.loc[BASELINE]
-    for row, variant in enumerate(variants):
-        ax.plot(gains.loc[variant], np.full(gains.shape[1], row), "x", color="black", markersize=4, linestyle="none")
+    for place, row in enumerate(rows.itertuples()):
+        gains = wide.loc[row.variant] - wide.loc[row.reference]
+        ax.plot(gains, np.full(len(gains), place), "x", color="black", markersize=4, linestyle="none")
 
 
 def axis_points(scores: pd.DataFrame, variants: pd.DataFrame, axis: str) -> pd.DataFrame:
     """The scores of the variants that one of `AXES` compares, the baseline among them, with column x, ascending.
 
-    With the feature loss as it is, and without it, where that was trained for more than one point.
+    With the feature loss as it is, and without it, each where that was trained for more than one point.
     """
     keys, column, _, _ = AXES[axis]
     guided = np.array([found in (set(), keys) for found in variants["keys"]])
     unguided = np.array([FEATURE in found and found - {FEATURE} in (set(), keys) for found in variants["keys"]])
     unguided &= ~variants["guided"].to_numpy()
-    along = variants[guided | unguided if unguided.sum() > 1 else guided]
+    curves = [chosen for chosen in (guided, unguided) if chosen.sum() > 1] or [guided]
+    along = variants[np.logical_or.reduce(curves)]
     along = along.assign(x=along[column])[["variant", "x", "guided"]]
     return scores.merge(along, on="variant").sort_values(["guided", "x"], kind="stable")
 

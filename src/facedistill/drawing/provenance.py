@@ -1,4 +1,4 @@
-"""What made a figure: its stage, and hashes of the parameters and the data that led to it, as DVC wrote them down."""
+"""What made a figure: its stage, and hashes of the parameters and the data that it was made of, as DVC wrote them down."""
 
 import json
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ CODE = ("src/", "notebooks/")  # deps that are no data
 
 @dataclass(frozen=True)
 class Provenance:
-    """A stage, and what it and all stages before it read."""
+    """A stage, and hashes of what it reads."""
 
     stage: str
     params: str
@@ -26,38 +26,32 @@ class Provenance:
         return f"stage {self.stage}, params {self.params}, data {self.data}"
 
 
-def provenance(stage: str, root: Path = ROOT) -> Provenance | None:
-    """Follows a stage of dvc.yaml back through dvc.lock; None for what is no stage, or where nothing was run yet.
+def provenance(figure: str, root: Path = ROOT) -> Provenance | None:
+    """Looks the stage that makes figures/FIGURE.png up; None for what no stage makes, or where nothing was run yet.
 
-    The hash of the parameters is one of all that the stage and those before it read, that of the data one of the files that the
-    stage reads. So they change when what the figure depends on does, and only then.
+    One hash is of the parameters that the stage reads, one of the files that it reads, which show all that was done before it:
+    they change when DVC would make the figure anew for something else than code, and only then.
     """
     declared, locked = _read(root / "dvc.yaml").get("stages", {}), _read(root / "dvc.lock").get("stages", {})
-    if stage not in declared or not locked:
+    stage = next((name for name, entry in declared.items() if f"figures/{figure}.png" in _outputs(entry)), None)
+    if stage is None or not locked:
         return None
-    made = {out["path"]: (name, out["md5"]) for name, entry in locked.items() for out in entry.get("outs", [])}
+    made = {out["path"]: out["md5"] for entry in locked.values() for out in entry.get("outs", [])}
     deps = [dep for dep in declared[stage].get("deps", []) if not dep.startswith(CODE)]
     read = [f"{path} {md5}" for dep in deps for path, md5 in _files(dep, made, root)]
-    before = {made[path][0] for dep in deps for path in made if _within(path, dep)}
-    params = {name: locked[name].get("params", {}) for name in sorted(_upstream(before, locked, made))}
-    params[stage] = {key: _value(_read(root / "params.yaml"), key) for key in declared[stage].get("params", [])}
+    params = {key: _value(_read(root / "params.yaml"), key) for key in declared[stage].get("params", [])}
     return Provenance(stage, _short(json.dumps(params, sort_keys=True)), _short(*read))
 
 
-def _upstream(stages: set[str], locked: Mapping, made: Mapping) -> set[str]:
-    """The stages and all that led to them."""
-    found, todo = set(), set(stages)
-    while todo:
-        name = todo.pop()
-        found.add(name)
-        deps = [dep["path"] for dep in locked[name].get("deps", []) if not dep["path"].startswith(CODE)]
-        todo |= {made[path][0] for dep in deps for path in made if _within(path, dep)} - found
-    return found
+def _outputs(entry: Mapping) -> set[str]:
+    """The paths that a stage of dvc.yaml declares as outputs."""
+    declared = (*entry.get("outs", []), *entry.get("plots", []))
+    return {path for out in declared for path in ([out] if isinstance(out, str) else out)}
 
 
 def _files(dep: str, made: Mapping, root: Path) -> list[tuple[str, str]]:
     """(path, hash) of what a dependency is: outputs of stages by dvc.lock, files of the repository by their content."""
-    outs = sorted((path, md5) for path, (_, md5) in made.items() if _within(path, dep))
+    outs = sorted((path, md5) for path, md5 in made.items() if _within(path, dep))
     if outs:
         return outs
     path = root / dep

@@ -46,11 +46,12 @@ def write_shard(path: Path, curves: dict[str, np.ndarray]) -> None:
                 np.lib.format.write_array(member, np.ascontiguousarray(frames, np.float16), allow_pickle=False)
 
 
-def read_curves(root: Path, utterances: Iterable[Utterance]) -> dict[str, np.ndarray]:
+def read_curves(root: Path, utterances: Iterable[Utterance], n_curves: int = N_CURVES) -> dict[str, np.ndarray]:
     """Reads the curves of utterances from their shards.
 
     Args:
         root: the folder that the utterances' `curves` paths are relative to.
+        n_curves: K, the columns that they must have.
 
     Returns:
         {id: (T, K) float32}, utterances without curves left out.
@@ -71,6 +72,6 @@ def read_curves(root: Path, utterances: Iterable[Utterance]) -> dict[str, np.nda
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise InputError(f"{path}: not a curve shard that matches its manifest ({error})") from None
         for key in ids:
-            if curves[key].ndim != 2 or curves[key].shape[1] != N_CURVES:
-                raise InputError(f"{path}: curves of {key} have shape {curves[key].shape}; allowed: (T, {N_CURVES})")
+            if curves[key].ndim != 2 or curves[key].shape[1] != n_curves:
+                raise InputError(f"{path}: curves of {key} have shape {curves[key].shape}; allowed: (T, {n_curves})")
     return curves

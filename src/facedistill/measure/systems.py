@@ -1,20 +1,26 @@
 """All that can be evaluated, by name: audio in, curves at 60 fps out."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from facedistill.core.params import Params
 from facedistill.core.paths import DATA
+from facedistill.core.sections import OwnTeacher
+from facedistill.face.arkit import CURVES
+from facedistill.face.controls import read_controls
 from facedistill.face.curves import FPS
+from facedistill.face.mesh_basis import FILE, read_basis
 from facedistill.measure.baselines import amplitude_envelope
 from facedistill.measure.smoothers import Smoother, smoothers
 from facedistill.measure.splits import Animate
 from facedistill.models.ensemble import DELAY_S, smooth
 from facedistill.models.filterbank import GRID_FPS
 from facedistill.models.student import load_student, n_parameters
-from facedistill.models.teacher import load_teacher
+from facedistill.models.teacher import folder_of, load_teacher
 from facedistill.models.workers import device
 
+TEACHER, STUDENT = "teacher", "student"
 ENSEMBLED = ("real-time", "tiny-real-time")
 
 
@@ -34,27 +40,38 @@ class System:
 
 def systems(params: Params) -> list[System]:
     """Teacher, students, ensembles, the variants that serve as baselines (in their first seed) and the amplitude envelope."""
-    teacher = load_teacher(DATA / "teach").to(device())
-    found = [
-        System(
-            "teacher",
-            lambda audio: teacher.animate(audio, chunk_s=params.label.chunk_s),
-            n_parameters(teacher),
-            _weights(DATA / "teach"),
-            None,
-        )
-    ]
+    teacher = _teacher_system(DATA / "teach", params.label.chunk_s)
     students = [_student_system(DATA / "distill" / name, name) for name in params.distill.students]
     ensembles = [_ensemble_system(system, params.evaluate.ensemble) for system in students if system.name in ENSEMBLED]
     baselines = [_student_system(_folders(params, name)[0], name) for name in params.evaluate.baselines]
     envelope = System("amplitude-envelope", amplitude_envelope, 0, 0, None)  # it must know the loudest moment
-    return [*found, *students, *ensembles, *baselines, envelope]
+    return [teacher, *students, *ensembles, *baselines, envelope]
 
 
 def variant_systems(params: Params) -> dict[str, list[System]]:
     """The other ablation variants: one system a seed, by the name of the variant."""
     names = [name for name in params.ablate.variants if name not in params.evaluate.baselines]
     return {name: [_student_system(folder, folder.name) for folder in _folders(params, name)] for name in names}
+
+
+def taught_systems(params: Params) -> dict[str, dict[str, System]]:
+    """Each of our own teachers of `params.teachers` and its student, by name and then by role; both give ARKit's curves."""
+    table = {}
+    for name, choice in params.teachers.items():
+        if isinstance(choice, OwnTeacher):
+            folder = DATA / "teachers" / name
+            taught = folder_of(choice, name)
+            student = _student_system(folder / STUDENT, STUDENT, read_controls(folder / "label").names)
+            if choice.components is not None:
+                student = _on_rig(student, folder, taught)
+            table[name] = {TEACHER: _teacher_system(taught, params.label.chunk_s), STUDENT: student}
+    return table
+
+
+def _on_rig(student: System, folder: Path, teacher_folder: Path) -> System:
+    """A student of meshes whose meshes become curves as its teacher's do."""
+    basis, teacher = read_basis(folder / FILE), load_teacher(teacher_folder).to(device())
+    return replace(student, animate=lambda audio: teacher.rig(basis.decode(student.animate(audio))))
 
 
 def smoothed_systems(params: Params) -> dict[Smoother, System]:
@@ -80,8 +97,14 @@ def _weights(folder: Path) -> int:
     return (folder / "model.safetensors").stat().st_size
 
 
-def _student_system(folder: Path, name: str) -> System:
-    student = load_student(folder).to(device())
+def _teacher_system(folder: Path, chunk_s: float) -> System:
+    teacher = load_teacher(folder).to(device())
+    animate = partial(teacher.animate, chunk_s=chunk_s)
+    return System(TEACHER, animate, n_parameters(teacher), _weights(folder), None)
+
+
+def _student_system(folder: Path, name: str, curves: tuple[str, ...] = CURVES) -> System:
+    student = load_student(folder, curves).to(device())
     config = student.config
     future_ms = 1000 * (config.window_samples - config.past_samples) / 16_000
     return System(name, student.animate, n_parameters(student), _weights(folder), future_ms + 1000 / GRID_FPS)

@@ -13,6 +13,7 @@ from facedistill.core.errors import InputError
 from facedistill.core.manifest import Utterance
 from facedistill.core.sections import AugmentParams
 from facedistill.face.coarticulation import MIN_GAP_S
+from facedistill.face.controls import Controls, arkit
 from facedistill.face.curves import FPS, at_times, read_curves
 from facedistill.face.phones import LETTERS, Phone, read_phones, sounds
 from facedistill.speech.audio import SAMPLE_RATE_HZ
@@ -26,23 +27,33 @@ UNKNOWN = -100  # what cross-entropy leaves out
 TO_REST_S = 0.1  # after which the face rests where a recording ends
 # What is aimed at where nobody speaks: curves in use stop at 0, so how noise moves them below it is not seen.
 BELOW_REST = -0.05
+LEAST_SPREAD, LEAST_RATIO = 0.05, 0.05
 NO_CURVES = np.zeros((1, 0), np.float32)
 
 
 class Corpus:
     """Utterances of one folder with their rig curves; audio stays on disk, curves in memory."""
 
-    def __init__(self, root: Path, utterances: Sequence[Utterance], *, with_curves: bool = True) -> None:
+    def __init__(
+        self, root: Path, utterances: Sequence[Utterance], *, with_curves: bool = True, controls: Controls | None = None
+    ) -> None:
         """Reads the curves of utterances whose paths are relative to `root`; or, for what learns phones alone, does not.
+
+        Args:
+            controls: what the curves move; ARKit's, if None.
 
         Raises:
             InputError: no utterances, or curves missing or not matching.
         """
         if not utterances:
             raise InputError(f"{root / 'manifest.jsonl'}: no utterances to train on")
-        self.root = root
+        self.root, self.controls = root, controls or arkit()
         self.utterances = list(utterances)
-        curves = read_curves(root, utterances) if with_curves else dict.fromkeys((row.id for row in utterances), NO_CURVES)
+        curves = dict.fromkeys((row.id for row in utterances), NO_CURVES)
+        if with_curves:
+            curves = read_curves(root, utterances, len(self.controls.names))
+        self.rest = self.controls.rest if with_curves else NO_CURVES[0]
+        self.aim_at_rest = self.rest + (BELOW_REST if self.controls.are_arkit else 0)
         missing = [utterance.id for utterance in utterances if utterance.id not in curves]
         if missing:
             raise InputError(f"{root}: no curves for {len(missing)} utterances, the first is {missing[0]}")
@@ -61,10 +72,14 @@ class Corpus:
                 audio[first - start : last - start] = file.read(last - first, dtype="float32")
         return audio
 
-    def curve_scale(self, floor: float = 0.05) -> Tensor:
-        """(K,) standard deviation of each curve over all frames, at least `floor`: the unit of the losses."""
-        frames = np.concatenate(list(self.curves.values())).astype(np.float32)
-        return torch.from_numpy(np.maximum(frames.std(axis=0), floor))
+    def curve_scale(self) -> Tensor:
+        """(K,) the unit of the losses: each curve's standard deviation over all frames, not below a floor.
+
+        A weight of ARKit's is seen from about `LEAST_SPREAD`; of other controls nothing is known but how far others go.
+        """
+        spread = np.concatenate(list(self.curves.values())).astype(np.float32).std(axis=0)
+        floor = LEAST_SPREAD if self.controls.are_arkit else max(LEAST_RATIO * spread.max(), np.finfo(np.float32).tiny)
+        return torch.from_numpy(np.maximum(spread, np.float32(floor)))
 
 
 def phone_classes(phones: Sequence[Phone]) -> tuple[np.ndarray, np.ndarray]:
@@ -85,10 +100,10 @@ def phone_classes(phones: Sequence[Phone]) -> tuple[np.ndarray, np.ndarray]:
     return np.array([*starts_s, clock_s]), np.array([*classes, PHONE_CLASS[SILENCE]], np.int64)
 
 
-def at_rest_outside(frames: np.ndarray, times_s: np.ndarray, duration_s: float) -> np.ndarray:
-    """(T, K) curves at (T,) times that come to rest within `TO_REST_S` before and after a recording, as nobody speaks there."""
+def at_rest_outside(frames: np.ndarray, times_s: np.ndarray, duration_s: float, rest: np.ndarray) -> np.ndarray:
+    """(T, K) curves at (T,) times that come to (K,) rest within `TO_REST_S` of a recording's ends, as nobody speaks there."""
     outside_s = np.maximum(np.maximum(-times_s, times_s - duration_s), 0)
-    return frames * np.clip(1 - outside_s / TO_REST_S, 0, 1)[:, None].astype(np.float32)
+    return rest + (frames - rest) * np.clip(1 - outside_s / TO_REST_S, 0, 1)[:, None].astype(np.float32)
 
 
 def phones_of(classes: np.ndarray, fps: float = FPS) -> list[Phone]:
@@ -131,13 +146,13 @@ def batch(
             view[row] = augment(resampled, params, rng)
         key, source_times_s = corpus.utterances[index].id, start / SAMPLE_RATE_HZ + times_s * speed
         curves = at_times(corpus.curves[key].astype(np.float32), source_times_s)
-        frames.append(at_rest_outside(curves, source_times_s, corpus.utterances[index].duration_s))
+        frames.append(at_rest_outside(curves, source_times_s, corpus.utterances[index].duration_s, corpus.rest))
         if key in corpus.phones:
             starts_s, classes = corpus.phones[key]
             spoken[row] = classes[np.searchsorted(starts_s, source_times_s, side="right") - 1]
         if rng.random() < params.quiet:  # nobody speaks, and the face rests
             for view in audio:
                 view[row] = quiet_noise(n_samples, params.quiet_db, rng)
-            frames[-1], spoken[row] = np.full_like(frames[-1], BELOW_REST), PHONE_CLASS[SILENCE]
+            frames[-1], spoken[row] = np.broadcast_to(corpus.aim_at_rest, frames[-1].shape), PHONE_CLASS[SILENCE]
     curves, classes = np.tile(np.stack(frames), (views, 1, 1)), np.tile(spoken, (views, 1))
     return torch.from_numpy(audio.reshape(-1, n_samples)), torch.from_numpy(curves), torch.from_numpy(classes)

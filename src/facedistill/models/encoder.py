@@ -18,9 +18,10 @@ from facedistill.core.errors import InputError
 from facedistill.core.paths import ROOT
 from facedistill.core.sections import POSITION_GROUPS, EncoderParams
 from facedistill.models.filterbank import KERNEL_SAMPLES, POOL, STRIDE_SAMPLES, Block, Filterbank
+from facedistill.models.mfcc import MfccConfig, MfccEncoder
 from facedistill.speech.audio import SAMPLE_RATE_HZ
 
-SCRATCH = "scratch"
+SCRATCH, MFCC = "scratch", "mfcc"
 DILATIONS = (1, 2, 4, 8)
 TARGET_RMS = 0.1  # loudness the encoder hears every utterance at
 # Augmented audio is all the noise that training needs, and networks in training draw no random numbers (see `training`).
@@ -53,7 +54,7 @@ def _scratch_config(params: EncoderParams) -> HubertConfig:
     )  # fmt: skip
 
 
-def build_encoder(params: EncoderParams) -> HubertModel:
+def build_encoder(params: EncoderParams) -> HubertModel | MfccEncoder:
     """Builds the encoder that the parameters name.
 
     Raises:
@@ -61,6 +62,8 @@ def build_encoder(params: EncoderParams) -> HubertModel:
     """
     if params.source == SCRATCH:
         return FilterbankHubert(_scratch_config(params))
+    if params.source == MFCC:
+        return MfccEncoder(MfccConfig())
     local = ROOT / params.source
     source = str(local) if local.is_dir() else params.source
     try:
@@ -70,12 +73,15 @@ def build_encoder(params: EncoderParams) -> HubertModel:
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(
-            f"teach.encoder.source: {params.source!r} cannot be loaded ({reason}); allowed: {SCRATCH!r}, a hub id, a local folder"
+            f"teach.encoder.source: {params.source!r} cannot be loaded ({reason}); "
+            f"allowed: {SCRATCH!r}, {MFCC!r}, a hub id, a local folder"
         ) from None
 
 
-def encoder_from_config(config: dict) -> HubertModel:
+def encoder_from_config(config: dict) -> HubertModel | MfccEncoder:
     """An untrained encoder of a saved configuration, for loading a whole teacher's weights into it."""
+    if config["model_type"] == MFCC:
+        return MfccEncoder(MfccConfig.from_dict(config))
     kind = FilterbankHubert if "filterbank_filters" in config else HubertModel
     return kind(HubertConfig.from_dict(config))
 

@@ -62,10 +62,13 @@ class Filterbank(nn.Module):
     @torch.autocast("cpu", enabled=False)  # products of 8 bits would hide weak bands behind strong ones
     @torch.autocast("cuda", enabled=False)
     def forward(self, audio: Tensor) -> Tensor:  # (B, S) -> (B, n_filters, L), L = (S - 512) // 256 + 1
-        real, imaginary = self.filters(audio.unsqueeze(1)).chunk(2, dim=1)  # (B, n_filters, S / 64)
-        energy = nn.functional.avg_pool1d(real.square() + imaginary.square(), POOL)
+        windows = audio.unfold(1, KERNEL_SAMPLES, STRIDE_SAMPLES)  # (B, S / 64, 320)
+        # The convolution as one product: with one channel to read, twice as fast on a CPU.
+        real, imaginary = (windows @ self.filters.weight[:, 0].T).chunk(2, dim=2)  # (B, S / 64, n_filters)
+        n_frames = windows.shape[1] // POOL
+        energy = (real.square() + imaginary.square())[:, : n_frames * POOL].unflatten(1, (n_frames, POOL)).mean(dim=2)
         bands = torch.log(energy + ENERGY_FLOOR)
-        return self.norm(bands - (1 - self.level_ratio) * bands.mean(dim=1, keepdim=True))
+        return self.norm((bands - (1 - self.level_ratio) * bands.mean(dim=2, keepdim=True)).transpose(1, 2))
 
 
 class Block(nn.Module):

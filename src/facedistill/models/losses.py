@@ -6,20 +6,22 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from facedistill.face.head import head
+from facedistill.face.controls import Controls
 from facedistill.models.dataset import UNKNOWN
 
 MM_PER_UNIT = 10.0  # the lip gap counts in centimetres, about its spread in speech
 HALF_CLOSED_MM, SOFTNESS_MM = 1.5, 0.7  # neutral lips, 0.8 mm apart, count as closed; the closest vowels, 3 mm, do not
 
 
-def reconstruction(*, pred: Tensor, target: Tensor, scale: Tensor, closed_weight: float = 1.0) -> Tensor:
-    """Mean squared error of (B, T, K) curves in units of `scale` (K,); frames of closed lips count `closed_weight` times."""
-    errors = ((pred - target) / scale).square()
-    if closed_weight == 1:
-        return errors.mean()
-    weights = 1 + (closed_weight - 1) * _closed(target)
-    return (errors * weights[..., None]).mean() / weights.mean()
+def reconstruction(*, pred: Tensor, target: Tensor, scale: Tensor) -> Tensor:
+    """Mean squared error of (B, T, K) curves in units of `scale` (K,)."""
+    return ((pred - target) / scale).square().mean()
+
+
+def closed_reconstruction(*, pred: Tensor, target: Tensor, scale: Tensor, controls: Controls, weight: float) -> Tensor:
+    """`reconstruction` in which frames of closed lips count `weight` times."""
+    weights = 1 + (weight - 1) * _closed(target, controls)
+    return (((pred - target) / scale).square() * weights[..., None]).mean() / weights.mean()
 
 
 def velocity(*, pred: Tensor, target: Tensor, scale: Tensor) -> Tensor:
@@ -32,26 +34,26 @@ def consistency(*, pred: Tensor, scale: Tensor) -> Tensor:
     return reconstruction(pred=pred[: len(pred) // 2], target=pred[len(pred) // 2 :], scale=scale)
 
 
-def lip_gap(*, pred: Tensor, target: Tensor) -> Tensor:
+def lip_gap(*, pred: Tensor, target: Tensor, controls: Controls) -> Tensor:
     """Mean squared error of the lip gap (cm^2), a dot product with the curves; ours: the gap is what lip-sync is seen by."""
-    return ((_gap_mm(pred) - _gap_mm(target)) / MM_PER_UNIT).square().mean()
+    return ((_gap_mm(pred, controls) - _gap_mm(target, controls)) / MM_PER_UNIT).square().mean()
 
 
-def closure(*, pred: Tensor, target: Tensor) -> Tensor:
+def closure(*, pred: Tensor, target: Tensor, controls: Controls) -> Tensor:
     """Mean squared error of a soft closedness of the lips, 1 when they touch and 0 when they are clearly apart.
 
     Ours: squared errors of the gap are ruled by how far vowels open, and a closure missed by 2 mm costs next to nothing.
     """
-    return (_closed(pred) - _closed(target)).square().mean()
+    return (_closed(pred, controls) - _closed(target, controls)).square().mean()
 
 
-def _gap_mm(curves: Tensor) -> Tensor:
+def _gap_mm(curves: Tensor, controls: Controls) -> Tensor:
     """(B, T, K) curves -> (B, T) lip gap."""
-    return head().gap_neutral_mm + curves @ torch.tensor(head().gap_mm).to(curves)
+    return controls.gap_neutral_mm + curves @ torch.tensor(controls.gap_mm).to(curves)
 
 
-def _closed(curves: Tensor) -> Tensor:
-    return torch.sigmoid((HALF_CLOSED_MM - _gap_mm(curves)) / SOFTNESS_MM)
+def _closed(curves: Tensor, controls: Controls) -> Tensor:
+    return torch.sigmoid((HALF_CLOSED_MM - _gap_mm(curves, controls)) / SOFTNESS_MM)
 
 
 def phones(*, scores: Tensor, classes: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from facedistill.core.sections import AugmentParams
 from facedistill.models.dataset import Corpus, batch
 from facedistill.models.encoder import build_encoder, normalise_level, save_encoder
 from facedistill.models.filterbank import HOP_SAMPLES, Filterbank
-from facedistill.models.training import Run, prepare_torch, work_folder, write_log
+from facedistill.models.training import Run, forget, prepare_torch, work_folder, write_log
 from facedistill.models.workers import device
 from facedistill.speech.audio import SAMPLE_RATE_HZ
 
@@ -108,4 +108,4 @@ def pretrain(params: Params, root: Path, utterances: list[Utterance], *, steps: 
     log = run.fit()
     save_encoder(predictor.encoder, out)
     write_log(out / "losses.csv", log)
-    run.finish()
+    forget(run.work)

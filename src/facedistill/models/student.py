@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from facedistill.core.errors import InputError
 from facedistill.core.files import atomic_path, read_json, write_json
-from facedistill.face.arkit import CURVES, N_CURVES
+from facedistill.face.arkit import CURVES
 from facedistill.face.curves import FPS, at_times, n_frames
 from facedistill.models.filterbank import FIELD_SAMPLES, GRID_FPS, HOP_SAMPLES, KERNEL, Block, Filterbank
 from facedistill.speech.audio import SAMPLE_RATE_HZ
@@ -37,6 +37,7 @@ class StudentConfig:
     filters: int = 64
     dilations: tuple[int, ...] = (1, 2, 4, 8)
     level_ratio: float = 1.0
+    curves: tuple[str, ...] = CURVES
 
     @property
     def past_samples(self) -> int:
@@ -68,7 +69,7 @@ class Student(nn.Module):
             Block(*pair, dilation) for pair, dilation in zip(pairwise(config.widths), config.dilations, strict=True)
         )
         self.hidden = nn.Conv1d(config.channels, config.channels, 1)  # fully connected, frame by frame
-        self.out = nn.Conv1d(config.channels, N_CURVES, 1)
+        self.out = nn.Conv1d(config.channels, len(config.curves), 1)
 
     def features(self, audio: Tensor) -> list[Tensor]:
         """Every layer's activations.
@@ -100,7 +101,7 @@ class Student(nn.Module):
             audio: (S,) at 16 kHz; outside it is silence.
 
         Returns:
-            (T, K) float32 in 0..1, frame t at t / fps.
+            (T, K) float32, frame t at t / fps; ARKit's curves in 0..1.
         """
         where = next(self.parameters()).device
         total = -(-len(audio) // HOP_SAMPLES) + 1  # the grid reaches the end of the recording
@@ -111,7 +112,8 @@ class Student(nn.Module):
             last = min(first + CHUNK_FRAMES, total)
             samples = padded[:, first * HOP_SAMPLES : (last - 1) * HOP_SAMPLES + self.config.window_samples]
             grid.append(self(samples.to(where))[0].cpu().numpy())
-        frames = np.clip(np.concatenate(grid), 0, 1)
+        frames = np.concatenate(grid)
+        frames = np.clip(frames, 0, 1) if self.config.curves == CURVES else frames
         return at_times(frames, np.arange(n_frames(len(audio), fps)) / fps, fps=GRID_FPS)
 
 
@@ -124,20 +126,20 @@ def save_student(student: Student, folder: Path) -> None:
     """Writes model.safetensors and config.json."""
     with atomic_path(folder / "model.safetensors") as temporary:
         save_file(student.state_dict(), temporary)
-    write_json(folder / "config.json", asdict(student.config) | {"sample_rate_hz": SAMPLE_RATE_HZ, "curves": CURVES})
+    write_json(folder / "config.json", asdict(student.config) | {"sample_rate_hz": SAMPLE_RATE_HZ})
 
 
-def load_student(folder: Path) -> Student:
-    """Loads a saved student in evaluation mode.
+def load_student(folder: Path, curves: tuple[str, ...] = CURVES) -> Student:
+    """Loads a saved student of these curves in evaluation mode.
 
     Raises:
         InputError: files missing, broken, of another network, or with other curves.
     """
     config = read_json(folder / "config.json")
     try:
-        if tuple(config.pop("curves")) != CURVES or config.pop("sample_rate_hz") != SAMPLE_RATE_HZ:
+        config |= {name: tuple(config[name]) for name in ("dilations", "curves")}
+        if config["curves"] != curves or config.pop("sample_rate_hz") != SAMPLE_RATE_HZ:
             raise ValueError("other curves or another sample rate")
-        config["dilations"] = tuple(config["dilations"])
         student = Student(StudentConfig(**config))
         student.load_state_dict(load_file(folder / "model.safetensors"))
     except (OSError, SafetensorError, AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:

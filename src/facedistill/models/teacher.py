@@ -5,6 +5,7 @@ mean -> Mesh2Rig, fully connected, from vertices to the 52 curves.
 """
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,8 @@ from transformers import HubertModel
 
 from facedistill.core.errors import InputError
 from facedistill.core.files import atomic_path, read_json, write_json
-from facedistill.core.sections import GeneratorParams, TeachParams
+from facedistill.core.paths import DATA
+from facedistill.core.sections import GeneratorParams, OwnTeacher, TeachParams
 from facedistill.face.curves import FPS, at_times, n_frames
 from facedistill.face.head import head
 from facedistill.models.dataset import N_PHONE_CLASSES
@@ -109,10 +111,26 @@ class Teacher(nn.Module):
         Returns:
             (T, K) float32 curves in 0..1 and (T,) int64 phone classes, both at 60 fps.
         """
+        curves, classes = zip(*((self.mesh2rig(mesh), told) for mesh, told in self._chunks(audio, chunk_s)), strict=True)
+        return torch.cat(curves).clamp(0, 1).cpu().numpy(), torch.cat(classes).cpu().numpy()
+
+    @torch.inference_mode()
+    def perceive_meshes(self, audio: np.ndarray, chunk_s: float = 20.0) -> tuple[np.ndarray, np.ndarray]:
+        """`perceive` before meshes become curves: (T, 3V) float32 displacements in mm, a megabyte a second, and phone classes."""
+        meshes, classes = zip(*self._chunks(audio, chunk_s), strict=True)
+        return 10 * torch.cat(meshes).cpu().numpy(), torch.cat(classes).cpu().numpy()
+
+    @torch.inference_mode()
+    def rig(self, meshes: np.ndarray) -> np.ndarray:
+        """(T, 3V) displacements in mm -> (T, K) float32 curves in 0..1."""
+        cm = torch.from_numpy(meshes / 10).to(self.mesh2rig.weight)
+        return self.mesh2rig(cm).clamp(0, 1).cpu().numpy()
+
+    def _chunks(self, audio: np.ndarray, chunk_s: float) -> Iterator[tuple[Tensor, Tensor]]:
+        """(T', 3V) meshes in cm and (T',) phone classes of one chunk after another."""
         total, chunk = n_frames(len(audio)), int(chunk_s * FPS) // 3 * 3
         margin = int(OVERLAP_S * FPS) // 3 * 3
         where = next(self.parameters()).device
-        curves, classes = [], []
         for first in range(0, total, chunk):
             last = min(first + chunk, total)
             begin, end = max(first - margin, 0), min(last + margin, total)
@@ -120,13 +138,17 @@ class Teacher(nn.Module):
             padded = np.pad(samples, (0, max(0, SAMPLE_RATE_HZ // 4 - len(samples))))  # the encoder needs some frames
             times_s = torch.arange(first - begin, last - begin, device=where) / FPS
             features = encode_at(self.encoder, torch.from_numpy(padded).to(where)[None], times_s)
-            curves.append(self.decode(features, features.new_zeros(1, self.generator.latent))[1][0].cpu().numpy())
-            classes.append(self.phones(features)[0].argmax(dim=1).cpu().numpy())
-        return np.clip(np.concatenate(curves), 0, 1), np.concatenate(classes)
+            mesh = self.generator(features, features.new_zeros(1, self.generator.latent))
+            yield mesh[0], self.phones(features)[0].argmax(dim=1)
 
     def animate(self, audio: np.ndarray, fps: float = FPS, chunk_s: float = 20.0) -> np.ndarray:
         """The curves of `perceive`, interpolated linearly to `fps`: (T, K), frame t at t / fps."""
         return at_times(self.perceive(audio, chunk_s)[0], np.arange(n_frames(len(audio), fps)) / fps)
+
+
+def folder_of(choice: OwnTeacher, name: str) -> Path:
+    """Where one of our teachers lies: that of stage `teach`, unless it differs from it."""
+    return DATA / "teachers" / name / "teacher" if choice.set else DATA / "teach"
 
 
 def build_teacher(params: TeachParams) -> Teacher:

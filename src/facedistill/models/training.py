@@ -45,6 +45,12 @@ def work_folder(stage: str, *, settings: str, inputs: list[Path]) -> Path:
     return folder
 
 
+def forget(*folders: Path) -> None:
+    """Removes resumable state; call once the results are on disk."""
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 class Loss(Protocol):
     """What a training run minimises."""
 
@@ -94,13 +100,11 @@ class Run:
                 if time.monotonic() - saved > CHECKPOINT_EVERY_S:
                     self._save(step + 1, optimizer, schedule, log)
                     saved = time.monotonic()
+        if first < self.steps:
+            self._save(self.steps, optimizer, schedule, log)  # for what trains several networks, or uses them at once
         self.module.eval()
         blocks = [log[first : first + LOG_EVERY_STEPS] for first in range(0, len(log), LOG_EVERY_STEPS)]
         return [{name: fmean(row[name] for row in block) for name in block[0]} | {"step": block[-1]["step"]} for block in blocks]
-
-    def finish(self) -> None:
-        """Removes the resumable state; call once the results are on disk."""
-        shutil.rmtree(self.work, ignore_errors=True)
 
     def _set_mode(self, replicas: Sequence[nn.Module], step: int) -> None:
         """Training mode, with batch normalisation in the mode of use for the last `SETTLED_RATIO` of the steps."""
@@ -123,14 +127,14 @@ class Run:
         n_crops = self.optimizer.batch_size // len(replicas)
         rngs = [np.random.default_rng([self.seed, step, worker]) for worker in range(len(replicas))]
         results = list(pool.map(self._gradients, replicas, [n_crops] * len(replicas), rngs))
-        for parameter, *gradients in zip(self.module.parameters(), *(gradients for _, gradients in results), strict=True):
-            parameter.grad = None if gradients[0] is None else sum(gradients) / len(gradients)
+        for parameter, first, *others in zip(self.module.parameters(), *(gradients for _, gradients in results), strict=True):
+            parameter.grad = sum(others, first).div_(len(results)) if others and first is not None else first
         nn.utils.clip_grad_norm_(self.module.parameters(), self.optimizer.clip_norm)
         optimizer.step()
         schedule.step()
-        state = self.module.state_dict()
         for replica in replicas[1:]:
-            replica.load_state_dict(state)
+            for buffer, theirs in zip(self.module.buffers(), replica.buffers(), strict=True):
+                theirs.copy_(buffer)
         return {name: sum(terms[name] for terms, _ in results) / len(results) for name in results[0][0]}
 
     def _gradients(
@@ -145,9 +149,10 @@ class Run:
         return {name: value.item() for name, value in terms.items()}, gradients
 
     def _replicas(self) -> list[nn.Module]:
-        """The module itself, and a copy for each further worker that the batch can be split among."""
+        """The module itself, and for each further worker that the batch can be split among one with the same parameters."""
         n_workers = math.gcd(self.optimizer.batch_size, CPU_WORKERS) if device().type == "cpu" else 1
-        return [self.module, *(copy.deepcopy(self.module) for _ in range(n_workers - 1))]
+        shared = {id(parameter): parameter for parameter in self.module.parameters()}
+        return [self.module, *(copy.deepcopy(self.module, dict(shared)) for _ in range(n_workers - 1))]
 
     def _rate(self, step: int) -> float:
         """Linear warm-up, then a cosine to zero."""

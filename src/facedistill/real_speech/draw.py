@@ -1,4 +1,4 @@
-"""Step `draw`: table 6 and figure 6 of what `score` measured."""
+"""Step `draw`: table 6 and figure 11 of what `score` measured."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from facedistill.drawing.figures import save_figure, save_table, set_style
 from facedistill.real_speech import tables
 from facedistill.real_speech.figure import benchmark_figure
 
-TABLE, FIGURE = "tab6_real_speech", "fig6_real_speech"
+TABLE, FIGURE = "tab6_real_speech", "fig11_real_speech"
 ABOVE = """# Table 6: recorded speech
 
 {n} test recordings ({minutes:.0f} min) of {n_sources} sources, on which nothing was trained or fitted but the threshold of PBM.
@@ -26,7 +26,7 @@ NOTES = {
 
 
 def draw(folder: Path) -> None:
-    """Writes `tab6_real_speech` as .md and .csv and `fig6_real_speech` as .png and .svg.
+    """Writes `tab6_real_speech` as .md and .csv and `fig11_real_speech` as .png and .svg.
 
     Raises:
         InputError: `score` has not run.

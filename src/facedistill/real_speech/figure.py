@@ -1,4 +1,4 @@
-"""Figure 6: every system on recorded speech, one row each: three measures with intervals, and AUC by source and condition."""
+"""Figure 11: every system on recorded speech, one row each: three measures with intervals, and AUC by source and condition."""
 
 from collections.abc import Mapping, Sequence
 

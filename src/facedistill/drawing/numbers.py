@@ -1,0 +1,123 @@
+"""Every number that a text of this project quotes, with its unit and where it comes from: figures/numbers.json."""
+
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from facedistill.core.files import read_json
+from facedistill.core.paths import FIGURES, ROOT
+from facedistill.drawing.results import interval_text
+
+BENCHMARK = ROOT / "benchmarks" / "real_speech" / "results.json"
+MODELS = ROOT / "models"
+WHAT_WORKS = ROOT / "benchmarks" / "what_works.csv"
+TESTED = "test-voices"
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number as texts have it.
+
+    Attributes:
+        text: with its interval and without its unit, rounded.
+        value: as it was measured.
+        unit: "" for what has none, such as a correlation.
+        source: the file that has it, from the project's root.
+    """
+
+    text: str
+    value: float
+    unit: str
+    source: str
+
+
+def quoted_numbers() -> dict[str, dict]:
+    """{name: text, value, unit, source} of all numbers; a name is the table, the row and the column.
+
+    Raises:
+        InputError: a table is missing or broken.
+    """
+    tables = (_released(), _on_recordings(), _what_works(), _main_results(), _teachers(), _on_device())
+    return {name: asdict(number) for table in tables for name, number in table.items()}
+
+
+def _released() -> dict[str, Number]:
+    """The sizes of the released models, from their cards."""
+    found = {}
+    for card in sorted(MODELS.glob("*/README.md")):
+        count = re.search(r"([\d,]+) parameters", card.read_text(encoding="utf-8"))[1]
+        found[f"models/{card.parent.name}/parameters"] = Number(count, int(count.replace(",", "")), "parameters", _name(card))
+    return found
+
+
+def _on_recordings() -> dict[str, Number]:
+    """The benchmark on recordings: AUC and PBM of two students and of loudness, weighted, and as the mean of sources."""
+    results, found = read_json(BENCHMARK), {}
+    for system in ("on-device", "tiny-real-time", "amplitude-envelope"):
+        for group in ("weighted", "mean"):
+            for metric, scale, digits, unit in (("auc", 1, 3, ""), ("pbm", 100, 0, "%"), ("r", 1, 3, "")):
+                ends = results[system][group][metric]
+                text = interval_text(*(scale * ends[end] for end in ("value", "low", "high")), n_digits=digits)
+                found[f"recordings/{system}/{group}-{metric}"] = Number(text, scale * ends["value"], unit, _name(BENCHMARK))
+    return found
+
+
+def _what_works() -> dict[str, Number]:
+    """The short runs on held-out recordings: how many there are, and their values without intervals."""
+    table, source = pd.read_csv(WHAT_WORKS).set_index("change"), _name(WHAT_WORKS)
+    found = {"what-works/runs": Number(str(len(table)), len(table), "runs", source)}
+    for column in ("AUC", "r", "AUC, level-30db"):
+        for change, value in table[column].astype(str).str.partition(" ")[0].items():
+            found[f"what-works/{change}/{column}"] = Number(value, float(value), "", source)
+    return found
+
+
+def _main_results() -> dict[str, Number]:
+    """Table 1 on unseen voices."""
+    path = FIGURES / "tab1_main_results.csv"
+    table = pd.read_csv(path).set_index(["split", "system"])
+    found = {}
+    for system, row in table.loc[TESTED].iterrows():
+        for metric in ("lip_gap_r", "pbm", "pbm_fixed"):
+            found[f"table-1/{system}/{metric}"] = Number(f"{row[metric]:.2f}", row[metric], "", _name(path))
+    return found
+
+
+def _teachers() -> dict[str, Number]:
+    """Table 4: what is kept of meshes, and how students follow their teachers."""
+    path = FIGURES / "tab4_teachers.csv"
+    found = {}
+    for name, row in pd.read_csv(path).set_index("teacher").iterrows():
+        if pd.notna(row.variance_kept):
+            kept = 100 * row.variance_kept
+            found[f"table-4/{name}/variance"] = Number(f"{kept:.2f}", kept, "%", _name(path))
+        for column in ("teacher_lip_gap_r", "student_lip_gap_r", "correlation", "explained"):
+            if pd.notna(row[column]):
+                found[f"table-4/{name}/{column}"] = Number(f"{row[column]:.2f}", row[column], "", _name(path))
+    return found
+
+
+def _on_device() -> dict[str, Number]:
+    """Table 3: memory and time."""
+    path = FIGURES / "tab3_on_device.csv"
+    units = {
+        "weights_mb": ("MB", 2), "working_mb": ("MB", 2), "pushes_60_ms_per_s": ("ms", 1), "pushes_10_ms_per_s": ("ms", 1),
+        "offline_ms_per_s": ("ms", 1), "windows_ms_per_s": ("ms", 0), "delay_ms": ("ms", 0), "r_ratio": ("", 3),
+        "pbm_difference": ("", 3),
+    }  # fmt: skip
+    found = {}
+    for system, row in pd.read_csv(path).set_index("system").iterrows():
+        for column, (unit, digits) in units.items():
+            if pd.notna(row[column]):
+                found[f"table-3/{system}/{column}"] = Number(f"{row[column]:.{digits}f}", row[column], unit, _name(path))
+        for way in ("offline", "pushes_10", "pushes_30", "pushes_60"):
+            ratio = row[f"{way}_ratio"]
+            if pd.notna(ratio):
+                found[f"table-3/{system}/{way}_ratio"] = Number(f"1/{1 / ratio:.1f}", ratio, "of window by window", _name(path))
+    return found
+
+
+def _name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()

@@ -1,0 +1,135 @@
+"""Takes: recordings, and for each a file of the same name with how a face moves to it: what any outside teacher leaves."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from facedistill.core.errors import InputError
+from facedistill.face.arkit import CURVES, INDEX
+from facedistill.face.curves import FPS, at_times, n_frames
+from facedistill.formats import registry
+from facedistill.speech.audio import AUDIO_SUFFIXES, SAMPLE_RATE_HZ, read_audio
+
+VERTICES = ".npy"  # (T, 3V) or (T, V, 3) positions, as VOCASET's and BIWI's models write them
+MESH = ()  # the names of what has no names
+LABEL_SUFFIXES = (*registry.BY_SUFFIX, VERTICES)
+MAX_APART_S = 1.0  # that a label file may be shorter or longer than its recording
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """How a face moves to one recording.
+
+    Attributes:
+        names: (K,), ARKit's 52 where the file has jawOpen; none for a mesh.
+        frames: (T, K) float32 at 60 fps, for the whole recording.
+        left_out: curves beside ARKit's, which an ARKit face has no place for.
+        ratio: how long the file lasts, over how long its recording does.
+    """
+
+    names: tuple[str, ...]
+    frames: np.ndarray
+    left_out: tuple[str, ...]
+    ratio: float
+
+
+@dataclass(frozen=True)
+class Take:
+    """A recording and its labels."""
+
+    name: str
+    audio: Path
+    labels: Path
+
+    def read(self, fps: float | None) -> Labels:
+        """Reads the labels.
+
+        Args:
+            fps: of the labels; None where the files tell it, which vertices do not.
+
+        Raises:
+            InputError: a file that cannot be read, or labels that do not last about as long as the recording.
+        """
+        is_mesh = self.labels.suffix.lower() == VERTICES
+        names, frames, rate, left_out = _vertices(self.labels, fps) if is_mesh else _curves(self.labels, fps)
+        n_samples = len(read_audio(self.audio))
+        lasts_s, audio_s = len(frames) / rate, n_samples / SAMPLE_RATE_HZ
+        if abs(lasts_s - audio_s) > MAX_APART_S:
+            raise InputError(
+                f"{self.labels}: lasts {lasts_s:.1f} s at {rate:g} frames a second, its recording {audio_s:.1f} s; "
+                f"allowed: within {MAX_APART_S:g} s of it"
+            )
+        return Labels(names, at_times(frames, np.arange(n_frames(n_samples)) / FPS, rate), left_out, lasts_s / audio_s)
+
+
+def find_takes(audio: Path, labels: Path) -> list[Take]:
+    """The recordings below `audio` for which there is a label file below `labels`, in the order of their names.
+
+    Raises:
+        InputError: no such folder, no label files, one without a recording, or two files of one name.
+    """
+    for folder in (audio, labels):
+        if not folder.is_dir():
+            raise InputError(f"{folder}: no such folder; allowed: one of recordings and one of label files of the same names")
+    recordings = _by_stem(path for path in sorted(audio.rglob("*")) if path.suffix.lower() in AUDIO_SUFFIXES)
+    found = _by_stem(path for path in sorted(labels.rglob("*")) if path.suffix.lower() in LABEL_SUFFIXES)
+    if not found:
+        raise InputError(f"{labels}: no label files; allowed: one {', '.join(LABEL_SUFFIXES)} for each recording of {audio}")
+    for stem, paths in found.items():
+        heard = recordings.get(stem, [])
+        if not heard:
+            raise InputError(f"{paths[0]}: no recording of that name; allowed: label files of the recordings below {audio}")
+        if len(paths) > 1 or len(heard) > 1:
+            both = paths if len(paths) > 1 else heard
+            raise InputError(f"{both[1]}: {both[0]} is called {stem!r} too; allowed: one recording and one label file of a name")
+    return [Take(stem, recordings[stem][0], paths[0]) for stem, paths in sorted(found.items())]
+
+
+def _by_stem(paths: Iterable[Path]) -> dict[str, list[Path]]:
+    table: dict[str, list[Path]] = {}
+    for path in paths:
+        table.setdefault(path.stem, []).append(path)
+    return table
+
+
+def _curves(path: Path, fps: float | None) -> tuple[tuple[str, ...], np.ndarray, float, tuple[str, ...]]:
+    animation = registry.read(path, fps=fps)
+    names, left_out = animation.names, ()
+    if "jawOpen" in names:
+        names, left_out = CURVES, tuple(name for name in names if name not in INDEX)
+    try:
+        frames = animation.at(FPS).select(names)
+    except ValueError as error:
+        raise InputError(f"{path}: cannot be resampled ({error})") from None
+    return names, _checked(path, frames), FPS, left_out
+
+
+def _vertices(path: Path, fps: float | None) -> tuple[tuple[str, ...], np.ndarray, float, tuple[str, ...]]:
+    if fps is None:
+        raise InputError(f"{path}: vertices do not tell their frame rate; allowed: an explicit fps")
+    try:
+        frames = np.lib.format.open_memmap(path, mode="r")
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{path}: not an array ({' '.join(str(error).split())}); allowed: (T, 3V) or (T, V, 3)") from None
+    flat = frames.reshape(len(frames), -1) if frames.ndim in (2, 3) and frames.size else np.empty((0, 0))
+    is_points = flat.shape[1] % 3 == 0 and (frames.ndim == 2 or frames.shape[2] == 3)
+    if not flat.size or not is_points or frames.dtype.kind != "f":
+        raise InputError(f"{path}: {frames.dtype} of shape {frames.shape}; allowed: (T, 3V) or (T, V, 3) positions")
+    return MESH, _checked(path, flat), fps, ()
+
+
+def _checked(path: Path, frames: np.ndarray) -> np.ndarray:
+    """The frames as float32, if that can hold them and shards of float16 can hold curves."""
+    with np.errstate(over="ignore"):
+        cast = np.array(frames, np.float32)
+    if not np.isfinite(cast).all() or np.abs(cast).max() > np.finfo(np.float16).max:
+        raise InputError(f"{path}: a value that is not finite or above {np.finfo(np.float16).max:g}; allowed: smaller numbers")
+    return cast
+
+
+def median_ends(frames: list[np.ndarray], n: int = math.ceil(FPS / 10)) -> np.ndarray:
+    """(K,) float32: the medians of the first and last `n` frames of takes, in which nobody speaks yet, or any more."""
+    return np.median(np.concatenate([part for one in frames for part in (one[:n], one[-n:])]), axis=0).astype(np.float32)

@@ -1,0 +1,193 @@
+"""Stage `teachers`: other teachers, each with a student: data/teachers/NAME.
+
+A teacher is one of ours, trained otherwise or asked for its meshes in place of curves; or anybody's, who has left labels.
+"""
+
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from facedistill.core.errors import InputError
+from facedistill.core.files import write_json
+from facedistill.core.manifest import Utterance, read_manifest, seen_from, select, write_manifest
+from facedistill.core.params import Params, changed
+from facedistill.core.paths import DATA, ROOT
+from facedistill.core.sections import OutsideTeacher, OwnTeacher
+from facedistill.distill import train_student
+from facedistill.face import mesh_basis
+from facedistill.face.arkit import CURVES
+from facedistill.face.controls import Controls, arkit, write_controls
+from facedistill.face.curves import write_shard
+from facedistill.face.head import head
+from facedistill.face.mesh_basis import MeshBasis, evenly
+from facedistill.formats.takes import MESH, Labels, Take, find_takes, median_ends
+from facedistill.label import label_utterances
+from facedistill.models.student import n_parameters
+from facedistill.models.teacher import Teacher, folder_of, load_teacher
+from facedistill.models.training import forget, prepare_torch
+from facedistill.models.workers import device, workers
+from facedistill.speech.audio import SAMPLE_RATE_HZ, read_audio, write_flac
+from facedistill.speech.recordings import HELD_OUT
+from facedistill.teach import train_teacher
+
+TESTED = "test-voices"  # what students are compared with their teachers on, where the teacher can label it
+N_BASIS_UTTERANCES = 100
+MAX_DRIFT = 0.03  # of the labels' frame rate
+
+
+def teachers(params: Params, name: str) -> None:
+    """Writes data/teachers/NAME: label/, student/ (which does not learn from the split "held-out" of label/) and summary.json.
+
+    Of one of our own teachers that is not data/teach also teacher/, and of labels that are meshes mesh.safetensors.
+
+    Raises:
+        InputError: unknown name, or labels that are missing or do not match.
+    """
+    if name not in params.teachers:
+        raise InputError(f"teachers: no teacher {name!r}; allowed: {', '.join(params.teachers)}")
+    prepare_torch()
+    choice, out = params.teachers[name], DATA / "teachers" / name
+    shutil.rmtree(out, ignore_errors=True)
+    states, facts = ([], _adopt(choice, name, out)) if isinstance(choice, OutsideTeacher) else _own(params, choice, out)
+    rows = read_manifest(out / "label" / "manifest.jsonl")
+    unguided = changed(params, {"distill.losses.feature": 0.0})
+    heard = [row for row in rows if row.split != HELD_OUT]
+    states.append(train_student(unguided, params.ablate.student, out / "student", folder=out / "label", rows=heard))
+    hours = {"hours": _hours(heard), "held_out_hours": _hours(select(rows, HELD_OUT))}
+    write_json(out / "summary.json", {"kind": choice.kind} | facts | hours)
+    forget(*states)
+
+
+def _hours(rows: Sequence[Utterance]) -> float:
+    return round(sum(row.duration_s for row in rows) / 3600, 4)
+
+
+# one of ours --------------------------------------------------------------------------------------------------------
+
+
+def _own(params: Params, choice: OwnTeacher, out: Path) -> tuple[list[Path], dict]:
+    """Writes label/, and teacher/ and mesh.safetensors as far as there are such; returns resumable states and facts."""
+    folder, chunk_s = folder_of(choice, out.name), params.label.chunk_s
+    states = [train_teacher(changed(params, choice.set), DATA / "align", "paired", folder)] if choice.set else []
+    teacher = load_teacher(folder).to(device())
+    heard = select(read_manifest(DATA / "align" / "manifest.jsonl"), *choice.splits)
+    tests = select(read_manifest(DATA / "prepare" / "manifest.jsonl"), TESTED)
+    tests = [replace(seen_from(row, "../prepare"), split=HELD_OUT) for row in tests]
+    perceive, controls, kept = partial(teacher.perceive, chunk_s=chunk_s), arkit(), None
+    inputs = [folder / "model.safetensors"]
+    if choice.components is not None:
+        basis = mesh_basis.fit(_some_meshes(teacher, heard, chunk_s), choice.components)
+        kept = basis.kept(_some_meshes(teacher, tests, chunk_s))
+        mesh_basis.write_basis(out / mesh_basis.FILE, basis)
+        perceive, controls = partial(_coefficients, teacher, basis, chunk_s), _of_mesh(basis)
+        inputs.append(out / mesh_basis.FILE)
+    labels = {"inputs": inputs, "controls": controls}
+    states.append(label_utterances(params.label, heard + tests, perceive, out / "label", **labels))
+    return states, {"parameters": n_parameters(teacher), "controls": len(controls.names), "variance_kept": kept}
+
+
+def _some_meshes(teacher: Teacher, rows: Sequence[Utterance], chunk_s: float) -> np.ndarray:
+    """(N, 3V) meshes that are spread over what a teacher labels."""
+    chosen = [rows[index] for index in evenly(len(rows), N_BASIS_UTTERANCES)]
+
+    def some(row: Utterance) -> np.ndarray:
+        meshes, _ = teacher.perceive_meshes(read_audio(DATA / "align" / row.audio), chunk_s)
+        return meshes[evenly(len(meshes), mesh_basis.MAX_FITTED // len(chosen))]
+
+    with workers() as pool:
+        return np.concatenate(list(pool.map(some, chosen)))
+
+
+def _coefficients(teacher: Teacher, basis: MeshBasis, chunk_s: float, audio: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    meshes, classes = teacher.perceive_meshes(audio, chunk_s)
+    return basis.encode(meshes), classes
+
+
+def _of_mesh(basis: MeshBasis) -> Controls:
+    """The coefficients of the built-in head's meshes as controls, which tell its lip gap too."""
+    upper, lower = (3 * head().regions[f"{lip}_lip_inner"][0] + 1 for lip in ("upper", "lower"))
+    neutral_mm = head().gap_neutral_mm + float(basis.mean[upper] - basis.mean[lower])
+    rest = basis.encode(np.zeros((1, len(basis.mean)), np.float32))[0]
+    return Controls(basis.names(), rest, basis.components[:, upper] - basis.components[:, lower], neutral_mm)
+
+
+# anybody's ----------------------------------------------------------------------------------------------------------
+
+
+def _adopt(choice: OutsideTeacher, name: str, out: Path) -> dict:
+    """Writes label/ and mesh.safetensors, if that is what they are, from an outside teacher's takes; returns facts."""
+    takes = find_takes(ROOT / choice.audio, ROOT / choice.labels)
+    heard = [take for take in takes if not choice.is_held_out(take.name)]
+    tests = [take for take in takes if choice.is_held_out(take.name)]
+    if not heard or not tests:
+        raise InputError(f"teachers.{name}.held_out: {list(choice.held_out)} match all takes or none; allowed: some of them")
+    read = partial(_read_like, takes[0], takes[0].read(choice.fps), fps=choice.fps)
+    names, basis, kept = read(takes[0]).names, None, None
+    if names == MESH:
+        basis = mesh_basis.fit(_some_frames(heard, read), choice.components)
+        names = basis.names()
+        if not names:
+            raise InputError(f"{ROOT / choice.labels}: meshes that never move; allowed: faces that speak")
+        kept = basis.kept(_some_frames(tests, read))
+        mesh_basis.write_basis(out / mesh_basis.FILE, basis)
+    curves = _read_all(takes, read, basis)
+    controls = arkit() if names == CURVES else Controls(names, median_ends([curves[take.name] for take in heard]))
+    rows = [_imported(out / "label", take, name, held_out=take in tests) for take in takes]
+    write_shard(out / "label" / "curves.npz", curves)
+    write_controls(out / "label", controls)
+    write_manifest(out / "label" / "manifest.jsonl", rows)
+    return {"parameters": None, "controls": len(names), "variance_kept": kept}
+
+
+def _read_like(first: Take, wanted: Labels, take: Take, *, fps: float | None) -> Labels:
+    """Reads a take that must have the curves, or as many vertices, as the first has."""
+    found = take.read(fps)
+    if (found.names, found.frames.shape[1]) != (wanted.names, wanted.frames.shape[1]):
+        told = f"{found.frames.shape[1]} controls, others than the {wanted.frames.shape[1]} of {first.labels.name}"
+        raise InputError(f"{take.labels}: {told}; allowed: the same in every file")
+    return found
+
+
+def _some_frames(takes: Sequence[Take], read: Callable[[Take], Labels]) -> np.ndarray:
+    """(N, D) frames that are spread over takes."""
+    chosen = [takes[index] for index in evenly(len(takes), mesh_basis.MAX_FITTED)]
+    every = mesh_basis.MAX_FITTED // len(chosen)
+    found = (read(take).frames for take in tqdm(chosen, desc="read meshes", unit="take", mininterval=5))
+    return np.concatenate([frames[evenly(len(frames), every)] for frames in found])
+
+
+def _read_all(takes: Sequence[Take], read: Callable[[Take], Labels], basis: MeshBasis | None) -> dict[str, np.ndarray]:
+    """{take: (T, K) curves, or coefficients of meshes}.
+
+    Raises:
+        InputError: most labels are longer or shorter than their recordings, as at another frame rate.
+    """
+    curves, ratios, left_out = {}, [], ()
+    for take in tqdm(takes, desc="read labels", unit="take", mininterval=5):
+        labels = read(take)
+        curves[take.name] = labels.frames if basis is None else basis.encode(labels.frames)
+        ratios.append(labels.ratio)
+        left_out = labels.left_out or left_out
+    if abs(np.median(ratios) - 1) > MAX_DRIFT:
+        raise InputError(
+            f"{takes[0].labels.parent}: labels last {np.median(ratios):.2f} times as long as their recordings, in the median; "
+            f"allowed: {1 - MAX_DRIFT:g} to {1 + MAX_DRIFT:g}, so set fps to their frame rate"
+        )
+    if left_out:
+        print(f"{takes[0].labels.parent}: not ARKit's, and left out: {', '.join(left_out)}", file=sys.stderr)
+    return curves
+
+
+def _imported(folder: Path, take: Take, source: str, *, held_out: bool) -> Utterance:
+    audio, path = read_audio(take.audio), f"audio/{take.name}.flac"
+    write_flac(folder / path, audio)
+    return Utterance(
+        id=take.name, source=source, speaker=source, language="und", split=HELD_OUT if held_out else "paired", audio=path,
+        duration_s=len(audio) / SAMPLE_RATE_HZ, label_kind="teacher", curves="curves.npz",
+    )  # fmt: skip
