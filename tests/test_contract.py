@@ -38,6 +38,12 @@ def stages() -> dict[str, object]:
     return {stage.name: stage for stage in index.stages if Path(stage.path) == ROOT / "dvc.yaml"}
 
 
+def test_no_stage_needs_a_pipeline_of_the_benchmarks():
+    index = Repo(str(ROOT), config={"core": {"no_scm": True}}).index
+    theirs = {out.fs_path for stage in index.stages if Path(stage.path) != ROOT / "dvc.yaml" for out in stage.outs}
+    assert theirs and not theirs & {dep.fs_path for stage in stages().values() for dep in stage.deps}
+
+
 def base(stage_name: str) -> str:
     return stage_name.partition("@")[0]
 

@@ -14,7 +14,7 @@ from exported import export_tree, tree
 from facedistill import cli
 from facedistill import release as module
 from facedistill.core.errors import InputError
-from facedistill.core.files import sha256, write_json
+from facedistill.core.files import read_json, sha256, write_json
 from facedistill.deploy.precision import PRECISIONS
 from facedistill.release import MAX_RELEASED_BYTES, NAMES, chosen, release, whole_folder
 
@@ -62,7 +62,7 @@ def test_a_release_is_the_chosen_files_with_cards_and_checksums(export, tmp_path
     told = release(export, out, results=tmp_path / "none.json")
     files = {name: [form.format(name) for form in (LARGE if name == "real-time" else SMALL)] for name in NAMES}
     assert tree(out).keys() == {
-        "checksums", *(f"{name}/{file}" for name in NAMES for file in [*files[name], "README.md"])
+        "checksums", "results.json", *(f"{name}/{file}" for name in NAMES for file in [*files[name], "README.md"])
     }  # fmt: skip
     assert {folder: sorted(path.name for path in paths) for folder, paths in told.items()} == {
         out / name: sorted(files[name]) for name in NAMES
@@ -108,6 +108,9 @@ def test_cards_quote_what_was_measured_on_recordings(export, tmp_path, capsys):
     assert "| `tiny-real-time` | mean | 34 | 0.750 |" in cards["tiny-real-time"]
     assert capsys.readouterr().err.startswith("release: on-device was measured with another file: not quoted; run ")
     assert "Not measured." in cards["on-device"] and not any("0.321" in card for card in cards.values())
+    kept = read_json(tmp_path / "models" / "results.json")
+    assert kept.keys() == results.keys() - {"on-device"} and kept["amplitude-envelope"] == {"mean": {"pbm": 0.321}}
+    assert kept["tiny-real-time"] == {"mean": {"n": 34, "auc": 0.75}} and kept["tiny-real-time-int8"] == {}
     (tmp_path / "results.json").write_text("[]")
     with pytest.raises(InputError, match="results.json: not what the benchmark on recordings writes"):
         release(export, tmp_path / "models", results=tmp_path / "results.json")

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from facedistill.core.errors import InputError
-from facedistill.core.files import read_json, sha256, write_text
+from facedistill.core.files import read_json, sha256, write_json, write_text
 from facedistill.core.paths import DATA, ROOT
 from facedistill.deploy.card import model_card, real_speech_section
 from facedistill.deploy.corpora import Corpus
@@ -22,11 +22,12 @@ from facedistill.runtime.released import RELEASED
 NAMES = ("on-device", "real-time", "tiny-real-time")
 MAX_RELEASED_BYTES = 2_000_000  # of a file in float32 or int8
 CHECKSUMS = "checksums"
+GROUPS = ("mean", "weighted")  # of the benchmark's sources
 RESULTS = ROOT / "benchmarks" / "real_speech" / "results.json"
 
 
 def release(exported: Path = DATA / "export", out: Path = RELEASED, *, results: Path = RESULTS) -> dict[Path, list[Path]]:
-    """Writes a folder for each of `NAMES` and `checksums`, which `sha256sum -c` reads; all of it or nothing.
+    """Writes a folder for each of `NAMES`, `checksums`, which `sha256sum -c` reads, and `results.json`; all of it or nothing.
 
     Args:
         exported: holds a folder a student, see `export.export`.
@@ -44,6 +45,7 @@ def release(exported: Path = DATA / "export", out: Path = RELEASED, *, results: 
         hashes = {name: _release_student(exported / name, new / name, measured) for name in NAMES}
         lines = [f"{digest}  {name}/{file}\n" for name, files in hashes.items() for file, digest in files.items()]
         write_text(new / CHECKSUMS, "".join(lines))
+        write_json(new / RESULTS.name, _summary(measured, new))
     return {out / name: [out / name / file for file in files] for name, files in hashes.items()}
 
 
@@ -133,6 +135,16 @@ def _quotable(measured: Mapping[str, Mapping], source: Path, systems: list[str])
             print(f"release: {system} was measured with another file: not quoted; run `facedistill benchmark`", file=sys.stderr)
             del found[system]
     return found
+
+
+def _summary(measured: Mapping[str, Mapping], folder: Path) -> dict[str, dict]:
+    """{system: {group: metrics}} of the models in a folder, and of what was measured beside them and has no file."""
+    released = {sha256(path) for path in folder.glob("*/*.onnx")}
+    return {
+        system: {group: entry[group] for group in GROUPS if group in entry}
+        for system, entry in measured.items()
+        if entry.get("sha256") in released | {None}
+    }
 
 
 def _quality_of(quality: Mapping[str, Mapping], files: Mapping[str, Mapping]) -> dict[str, dict]:

@@ -18,7 +18,7 @@ from facedistill.drawing.results import EVALUATED, INTERVAL, METRICS, interval_t
 
 SCORES, DIFFERENCES, SEEDS = "ablations.json", "ablation_differences.json", "ablation_seeds.json"
 FEATURE, FUTURE, WINDOW = "distill.losses.feature", "ablate.student.future_ms", "ablate.student.window_ms"
-GUIDED = {True: ("with the feature loss", "#D55E00", "o"), False: ("without", "#555555", "s")}
+GUIDED = {True: ("with the feature loss", "#D55E00", "o"), False: ("without the feature loss", "#555555", "s")}
 # how the axis of one kind of change is told: {name: (keys that change, column of the facts, label, logarithmic)}
 AXES = {
     "width": ({"ablate.student.channels"}, "channels", "Channels", True),
@@ -262,7 +262,7 @@ def _along(ax: Axes, points: pd.DataFrame, *, logarithmic: bool) -> None:
     if logarithmic:
         ax.set_xscale("log", base=2)
     places = sorted(points["x"].unique())
-    ax.set_xticks(places, [f"{place:.2g}" if place < 1 else f"{place:.4g}" for place in places], fontsize=9)
+    ax.set_xticks(places, [f"{place:.0f}" if place >= 10 else f"{place:.2g}" for place in places], fontsize=9)
     ax.minorticks_off()
 
 

@@ -9,9 +9,8 @@ import pandas as pd
 from facedistill.core.files import read_json
 from facedistill.core.paths import FIGURES, ROOT
 from facedistill.drawing.results import interval_text
+from facedistill.runtime.released import RELEASED
 
-BENCHMARK = ROOT / "benchmarks" / "real_speech" / "results.json"
-MODELS = ROOT / "models"
 WHAT_WORKS = ROOT / "benchmarks" / "what_works.csv"
 TESTED = "test-voices"
 
@@ -46,21 +45,21 @@ def quoted_numbers() -> dict[str, dict]:
 def _released() -> dict[str, Number]:
     """The sizes of the released models, from their cards."""
     found = {}
-    for card in sorted(MODELS.glob("*/README.md")):
+    for card in sorted(RELEASED.glob("*/README.md")):
         count = re.search(r"([\d,]+) parameters", card.read_text(encoding="utf-8"))[1]
         found[f"models/{card.parent.name}/parameters"] = Number(count, int(count.replace(",", "")), "parameters", _name(card))
     return found
 
 
 def _on_recordings() -> dict[str, Number]:
-    """The benchmark on recordings: AUC and PBM of two students and of loudness, weighted, and as the mean of sources."""
-    results, found = read_json(BENCHMARK), {}
-    for system in ("on-device", "tiny-real-time", "amplitude-envelope"):
-        for group in ("weighted", "mean"):
+    """What the benchmark on recordings says of the released models and beside them, weighted, and as the mean of sources."""
+    path, found = RELEASED / "results.json", {}
+    for system, groups in read_json(path).items():
+        for group, metrics in groups.items():
             for metric, scale, digits, unit in (("auc", 1, 3, ""), ("pbm", 100, 0, "%"), ("r", 1, 3, "")):
-                ends = results[system][group][metric]
+                ends = metrics[metric]
                 text = interval_text(*(scale * ends[end] for end in ("value", "low", "high")), n_digits=digits)
-                found[f"recordings/{system}/{group}-{metric}"] = Number(text, scale * ends["value"], unit, _name(BENCHMARK))
+                found[f"recordings/{system}/{group}-{metric}"] = Number(text, scale * ends["value"], unit, _name(path))
     return found
 
 

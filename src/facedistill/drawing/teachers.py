@@ -122,6 +122,7 @@ def teachers_figure(table: pd.DataFrame, taught: pd.DataFrame, split: str) -> Fi
             ax.errorbar(x[0], y[0], **bars, fmt="o", color=colours[row["teacher"]], capsize=3, label=row["teacher"])
         ends = [*ax.get_xlim(), *ax.get_ylim()]
         ax.axline((min(ends), min(ends)), slope=1, color="0.6", linestyle="--", linewidth=1)
+        ax.locator_params(axis="x", nbins=5)
         ax.set(xlabel=f"Teacher: {METRICS[metric][0]}", ylabel=f"Its student: {METRICS[metric][0]}")
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=max(len(rows), 1), frameon=False)
     n = counts.max() if len(counts) else 0
