@@ -70,6 +70,15 @@ def test_a_number_outside_its_tolerance_fails(run, system, metric, value, passes
     assert module.verify() is passes
 
 
+def test_a_metric_without_a_tolerance_of_its_own_is_not_compared(run):
+    write_json(run / "expected" / "tolerances.json", TOLERANCES | {"lip_gap_r": None})
+    write_json(
+        run / "metrics.json",
+        {test: {name: metrics | {"lip_gap_r": 0.0} for name, metrics in systems.items()} for test, systems in NUMBERS.items()},
+    )
+    assert module.verify() and {row["metric"] for row in read_json(run / "verify.json")["numbers"]} == {"lve_mm"}
+
+
 def test_a_system_that_was_not_measured_fails(run):
     write_json(run / "metrics.json", {"test-voices": {"teacher": NUMBERS["test-voices"]["teacher"]}})
     assert not module.verify()

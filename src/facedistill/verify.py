@@ -51,12 +51,12 @@ def accept() -> None:
     write_json(EXPECTED / "metrics.json", read_json(MEASURED))
 
 
-def compared(measured: Mapping, expected: Mapping, tolerances: Mapping[str, float]) -> pd.DataFrame:
+def compared(measured: Mapping, expected: Mapping, tolerances: Mapping[str, float | None]) -> pd.DataFrame:
     """A row for every expected number: columns test, system, metric, expected, measured, tolerance, verdict (PASS or FAIL).
 
     Args:
         measured, expected: {test: {system: {metric: value, or None where nothing can be measured}}}.
-        tolerances: {metric: how far a number may be off}.
+        tolerances: {metric: how far a number may be off; None for one that is not compared}.
 
     Raises:
         InputError: not of this form, or a metric without a tolerance.
@@ -66,6 +66,8 @@ def compared(measured: Mapping, expected: Mapping, tolerances: Mapping[str, floa
         for test, system, metric, value in _leaves(expected):
             found = measured.get(test, {}).get(system, {}).get(metric)
             tolerance = tolerances[metric]
+            if tolerance is None:
+                continue
             same = found is None if value is None else found is not None and abs(found - value) <= tolerance
             rows.append((test, system, metric, value, found, tolerance, "PASS" if same else "FAIL"))
     except (AttributeError, KeyError, TypeError) as error:
