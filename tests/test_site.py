@@ -1,5 +1,7 @@
 """Static pages of executed notebooks."""
 
+import re
+
 import nbformat
 import numpy as np
 import pytest
@@ -22,6 +24,7 @@ def test_pages_have_what_was_shown_and_the_index_leads_to_them(tmp_path):
     assert [page.name for page in pages] == ["fig1_sound.html", "index.html"]
     page, index = (path.read_text() for path in pages)
     assert "<audio" in page and "data:audio/wav;base64," in page and "<title>Figure 1: a sound</title>" in page
+    assert not re.search(r"""(src|href)=["']?https?:""", page), "needs the network"
     assert 'href="fig1_sound.html">Figure 1: a sound</a>' in index and "Can it be heard?" in index
 
 

@@ -10,6 +10,7 @@ from facedistill.core.paths import EXECUTED, ROOT
 from facedistill.notebooks import read_notebook
 
 SITE = ROOT / "site"
+NOTHING = "data:,"  # in place of scripts from the network, which no page here needs
 PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>facedistill</title>
@@ -35,7 +36,8 @@ def site(executed: Path = EXECUTED, out: Path = SITE) -> list[Path]:
     sources = sorted(executed.glob("*.ipynb"))
     if not sources:
         raise InputError(f"{executed}: no executed notebooks; run `make repro` first")
-    exporter, pages, entries = HTMLExporter(template_name="lab"), [], []
+    exporter = HTMLExporter(template_name="lab", require_js_url=NOTHING, mathjax_url=NOTHING)
+    pages, entries = [], []
     for source in sources:
         notebook = read_notebook(source)
         title, question = _told(notebook.cells[0].source)
