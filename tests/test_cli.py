@@ -21,8 +21,8 @@ from facedistill.formats import registry
 from facedistill.formats.animation import regular
 
 COMMANDS = [
-    "animate", "live", "convert", "info", "bench", "prepare", "align", "teach", "label", "distill", "ablate", "evaluate",
-    "export", "release", "benchmark", "notebook", "verify", "site",
+    "animate", "live", "convert", "info", "bench", "prepare", "align", "teach", "label", "distill", "ablate",
+    "teachers", "evaluate", "export", "release", "benchmark", "notebook", "verify", "site",
 ]  # fmt: skip
 
 

@@ -12,6 +12,7 @@ import pytest
 from exported import export_tree, model_path, tree
 
 from facedistill.core.errors import InputError
+from facedistill.core.files import read_json
 from facedistill.core.paths import ROOT
 from facedistill.release import MAX_RELEASED_BYTES, NAMES, release
 from facedistill.runtime import Model, find_model, released
@@ -109,7 +110,9 @@ def test_a_wheel_brings_the_models(tmp_path, with_models):
 def test_the_models_of_this_repository_are_whole():
     lines = [line.split("  ") for line in (RELEASED / "checksums").read_text().splitlines()]
     files = {name for name in tree(RELEASED) if name.endswith(".onnx")}
-    assert {name for _, name in lines} == files and {path.name for path in RELEASED.iterdir()} == {"checksums", *NAMES}
+    assert {name for _, name in lines} == files
+    assert {path.name for path in RELEASED.iterdir()} == {"checksums", "results.json", *NAMES}
+    assert {Path(name).stem for name in files if "-window" not in name} <= read_json(RELEASED / "results.json").keys()
     for digest, name in lines:
         card, path = (RELEASED / name).with_name("README.md").read_text(), RELEASED / name
         assert hashlib.sha256(path.read_bytes()).hexdigest() == digest and digest in card
