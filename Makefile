@@ -14,7 +14,7 @@ export DVC_NO_ANALYTICS := 1
 # Without bytecode every stage would spend half a minute on compiling torch and transformers.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help env repro verify test smoke bench release lab site cache-archive cache-restore lock clean
+.PHONY: help env repro verify test smoke bench release web lab site cache-archive cache-restore lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,9 @@ bench: env ## measure time, delay and memory of the models here, then make table
 
 release: env ## make models/ of what was exported: the small files, with model cards and checksums
 	python -m facedistill release
+
+web: env ## build the page on which released models run in the browser: web/dist
+	cd web && python -m dvc repro
 
 lab: env ## open the notebooks in JupyterLab
 	python -m jupyter lab notebooks

@@ -329,6 +329,7 @@ def test_readme_quotes_the_numbers_of_the_tables(quote):
 
 def test_readme_commands_exist():
     known = {command.name or command.callback.__name__ for command in cli.app.registered_commands}
+    known |= {group.name for group in cli.app.registered_groups}
     assert isinstance(cli.app, typer.Typer) and known
     names = {base(name) for name in stages()} | set(stages())
     used = set()

@@ -15,6 +15,7 @@ import typer.exceptions
 
 from facedistill.core.errors import InputError
 from facedistill.messages import tell_error
+from facedistill.study.command import app as study
 
 FAILED, BAD_INPUT = 1, 2
 MAX_SUBJECT = 64
@@ -61,6 +62,9 @@ def main() -> None:
     except typer.exceptions.TyperException as error:  # wrong usage, which Typer itself would tell in a box of lines
         tell_error(" ".join(error.format_message().split()))
     sys.exit(BAD_INPUT)
+
+
+app.add_typer(study, name="study", rich_help_panel=USE)
 
 
 @app.command(rich_help_panel=USE)
@@ -247,6 +251,14 @@ def export(name: Annotated[str, typer.Argument(help="The student, as in params.y
     from facedistill.export import export as run
 
     run(load_params(), name)
+
+
+@app.command(rich_help_panel=REPRODUCE)
+def web() -> None:
+    """Bundle the page on which released models run in the browser: web/dist."""
+    from facedistill.web import web as run
+
+    print(f"{run()}: serve it, as `python -m http.server --directory web/dist` does")
 
 
 @app.command(rich_help_panel=REPRODUCE)

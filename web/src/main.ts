@@ -1,0 +1,259 @@
+/** The page: a recording or the microphone in, a face that speaks out. Nothing leaves the machine. */
+
+import "./style.css";
+import { Animator, FPS, type Take } from "./animator";
+import { beside, Trouble } from "./beside";
+import { Face } from "./face";
+import { KEPT_S, Live } from "./live";
+import { liveLinkCsv } from "./livelink";
+import { Microphone } from "./microphone";
+import { type Facts, Model } from "./model";
+import { type Lane, liveliest, Plot } from "./plot";
+import { animated, readRecording, type Recording } from "./recording";
+import { Stage } from "./stage";
+import { attempt, download, fail, onFile, say, ui } from "./ui";
+
+const DEFAULT_MODEL = "tiny-real-time";
+const CHOSEN_S = 10; // of the microphone, after which the lanes are chosen
+const TOLD_MS = 500; // between two updates of the numbers and lanes of the microphone
+
+const plot = new Plot(ui.plot);
+const models = new Map<string, Promise<Model>>();
+let released: Facts[] = [];
+let stage: Stage | null = null;
+let face: Face | null = null;
+let recording: Recording | null = null;
+let live: Live | null = null;
+let take: Take | null = null;
+let lanes: { lanes: Lane[]; top: number } = { lanes: [], top: 1 };
+let wishes = 0; // what the person asks for is numbered: what an older wish brings is dropped
+let drawn = "";
+let toldMs = 0;
+
+/** A new wish; tells whether it is still the last one. */
+function wish(): () => boolean {
+  const own = ++wishes;
+  return () => own === wishes;
+}
+
+async function chosenModel(): Promise<Model> {
+  const named = released.filter((facts) => facts.name === ui.model.value);
+  const facts = named.find(({ precision }) => precision === ui.precision.value);
+  if (!facts) throw new Trouble("There are no models: reload the page.");
+  let model = models.get(facts.file);
+  if (!model) {
+    model = Model.load(facts);
+    models.set(facts.file, model);
+    model.catch(() => models.delete(facts.file));
+  }
+  return model;
+}
+
+function offerPrecisions(): void {
+  const wanted = ui.precision.value;
+  const precisions = released.filter((facts) => facts.name === ui.model.value).map((facts) => facts.precision);
+  ui.precision.replaceChildren(...precisions.map((precision) => new Option(precision)));
+  if (precisions.includes(wanted)) ui.precision.value = wanted;
+}
+
+async function hearFile(file: File): Promise<void> {
+  const wanted = wish();
+  stopMicrophone();
+  ui.player.pause();
+  say(`Reading ${file.name} …`);
+  const read = await readRecording(file);
+  if (!wanted()) return;
+  recording = read;
+  await animateRecording();
+}
+
+/** Computes all frames of the recording with the chosen model, and plays it if it is a new one. */
+async function animateRecording(): Promise<void> {
+  if (!recording) return;
+  const wanted = wish();
+  const { name, url, samples, rateHz } = recording;
+  const model = await chosenModel();
+  const animator = new Animator(model, rateHz, ui.ensemble.checked);
+  const done = await animated(recording, animator, (ratio) => {
+    if (wanted()) say(`Animating ${name}: ${10 * Math.floor(10 * ratio)} %`);
+    return wanted();
+  });
+  if (!done || !wanted()) return;
+  say("");
+  shows({ name, curves: model.facts.curves, frames: done.frames });
+  ui.source.textContent = `${name}, ${(samples.length / rateHz).toFixed(1)} s at ${rateHz.toLocaleString("en")} Hz`;
+  ui.late.textContent = `${Math.round(1000 * animator.lookaheadS)} ms, if it were live`;
+  tellCost(model, done.msPerS);
+  if (ui.player.src !== url) await play(recording);
+}
+
+async function play({ name, url }: Recording): Promise<void> {
+  URL.revokeObjectURL(ui.player.src);
+  ui.player.src = url;
+  ui.player.hidden = false;
+  await ui.player.play().catch((error: DOMException) => {
+    if (error.name === "NotAllowedError") say("Ready: press play.");
+    else if (error.name !== "AbortError") throw new Trouble(`This browser cannot play ${name}; its curves can be saved.`);
+  });
+}
+
+async function toggleMicrophone(): Promise<void> {
+  const wanted = wish();
+  if (live) return stopMicrophone();
+  ui.player.pause();
+  const model = await chosenModel();
+  const microphone = await Microphone.open(() => attempt(() => {
+    stopMicrophone();
+    throw new Trouble("The microphone went away.");
+  }));
+  if (!wanted()) return microphone.stop();
+  recording = null;
+  ui.player.hidden = true;
+  ui.microphone.textContent = "Stop listening";
+  ui.source.textContent = `the microphone at ${microphone.rateHz.toLocaleString("en")} Hz; the last ${KEPT_S} s are kept`;
+  follow(microphone, model);
+}
+
+/** Animates what the microphone hears from now on. */
+function follow(microphone: Microphone, model: Model): void {
+  const own = new Live(new Animator(model, microphone.rateHz, ui.ensemble.checked), microphone, (error) => {
+    if (live !== own) return;
+    stopMicrophone();
+    fail(error);
+  });
+  live = own;
+  shows(live);
+}
+
+function stopMicrophone(): void {
+  live?.microphone.stop();
+  live = null;
+  ui.microphone.textContent = "Use the microphone";
+}
+
+/** Another model or smoothing: the same sound once more. */
+async function changed(): Promise<void> {
+  if (!live) return animateRecording();
+  const wanted = wish();
+  const model = await chosenModel();
+  if (wanted() && live) follow(live.microphone, model);
+}
+
+function shows(other: Take): void {
+  take = other;
+  drawn = "";
+  ui.csv.disabled = ui.glb.disabled = take.frames.length === 0;
+  if (take.frames.length > 0) choose(take);
+}
+
+/** Chooses the lanes of the plot. */
+function choose(seen: Take): void {
+  lanes = liveliest(seen);
+  ui.top.textContent = lanes.top.toFixed(2);
+}
+
+function tellCost(model: Model, msPerS: number): void {
+  ui.cost.textContent = `${msPerS.toFixed(1)} ms a second of sound`;
+  ui.bytes.textContent = `${model.facts.name}, ${model.facts.precision}, ${(model.facts.bytes / 1e6).toFixed(2)} MB`;
+}
+
+/** Now and then, while the microphone is heard. */
+function tellLive(nowMs: number): void {
+  if (!live || live.frames.length === 0 || nowMs - toldMs < TOLD_MS) return;
+  toldMs = nowMs;
+  ui.csv.disabled = ui.glb.disabled = false;
+  choose({ ...live, frames: live.frames.slice(-CHOSEN_S * FPS) });
+  ui.late.textContent = `${Math.round(live.lateMs)} ms, measured`;
+  tellCost(live.animator.model, live.msPerS);
+}
+
+/** The number of the frame that belongs to this moment; -1 where the face rests. */
+function current(): number {
+  if (!take || (!live && !recording)) return -1;
+  const last = take.frames.length - 1;
+  return live ? last : Math.min(Math.floor(ui.player.currentTime * FPS), last);
+}
+
+function draw(nowMs: number): void {
+  requestAnimationFrame(draw);
+  tellLive(nowMs);
+  const number = current();
+  const frame = take?.frames[number];
+  const state = `${frame?.timeS} ${ui.plot.width} ${ui.plot.height}`;
+  const moved = state !== drawn;
+  drawn = state;
+  if (moved) face?.show(take?.curves ?? [], frame?.weights ?? []);
+  if (moved && take?.frames.length) plot.draw(take.frames, frame ? number : take.frames.length - 1, lanes.lanes, lanes.top);
+  stage?.draw(moved);
+}
+
+/** Saves the take, with frames from the first on: the microphone's oldest are gone. */
+function save(suffix: string, written: (take: Take) => Blob): void {
+  const { name, curves, frames } = take!;
+  const renumbered = frames.map(({ weights }, index) => ({ timeS: index / FPS, weights }));
+  download(name.replace(/\.[^.]*$/, "") + suffix, written({ name, curves, frames: renumbered }));
+}
+
+function saveGlb(): void {
+  if (!face) throw new Trouble("There is no face to animate: use your own.");
+  const shown = face;
+  save(".glb", (saved) => shown.animated(saved, FPS));
+}
+
+async function hearDropped(file: File | undefined): Promise<void> {
+  if (!file) throw new Trouble("Drop a recording, or a GLB file.");
+  if (/\.(glb|vrm)$/i.test(file.name)) await wearFile(file);
+  else await hearFile(file);
+}
+
+async function wearFile(file: File): Promise<void> {
+  wear(await Face.read(file.name, await file.arrayBuffer()));
+}
+
+function wear(other: Face): void {
+  face = other;
+  drawn = "";
+  stage?.put(face);
+}
+
+function wire(): void {
+  onFile(ui.file, hearFile);
+  onFile(ui.face, wearFile);
+  ui.microphone.onclick = () => attempt(toggleMicrophone);
+  ui.model.onchange = () => {
+    offerPrecisions();
+    attempt(changed);
+  };
+  ui.precision.onchange = ui.ensemble.onchange = () => attempt(changed);
+  ui.csv.onclick = () => attempt(() => save(".csv", (saved) => new Blob([liveLinkCsv(saved)], { type: "text/csv" })));
+  ui.glb.onclick = () => attempt(saveGlb);
+  ui.stage.addEventListener("webglcontextlost", () => fail(new Trouble("The graphics card dropped the face: reload the page.")));
+  document.ondragover = document.ondragleave = document.ondrop = (event: DragEvent) => {
+    event.preventDefault();
+    const file = event.dataTransfer?.files[0];
+    const inside = event.type === "dragleave" && event.relatedTarget !== null;
+    document.body.classList.toggle("dropping", event.type === "dragover" || inside);
+    if (event.type === "drop") attempt(() => hearDropped(file));
+  };
+}
+
+async function startModels(): Promise<void> {
+  released = (await (await beside("models/index.json")).json()) as Facts[];
+  ui.model.replaceChildren(...[...new Set(released.map((facts) => facts.name))].map((name) => new Option(name)));
+  ui.model.value = released.some((facts) => facts.name === DEFAULT_MODEL) ? DEFAULT_MODEL : released[0].name;
+  offerPrecisions();
+  for (const input of [ui.file, ui.microphone, ui.model, ui.precision, ui.ensemble]) input.disabled = false;
+}
+
+async function startFace(): Promise<void> {
+  wear(await Face.read("head.glb", await (await beside("head.glb")).arrayBuffer()));
+}
+
+wire();
+attempt(startModels);
+attempt(startFace);
+attempt(() => {
+  stage = new Stage(ui.stage);
+  if (face) stage.put(face);
+});
+requestAnimationFrame(draw);

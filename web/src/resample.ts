@@ -1,0 +1,93 @@
+/** Sample rate conversion in a stream, the same as `facedistill.runtime.resample`. */
+
+const ZERO_CROSSINGS = 10; // of the low-pass filter to either side
+const KAISER_BETA = 5;
+
+/** A polyphase low-pass filter without delay: output sample m stands at m / toHz. */
+export class Resampler {
+  private readonly up: number;
+  private readonly down: number;
+  private readonly half: number;
+  private readonly taps: number;
+  private readonly phases: Float32Array[]; // (up, taps), the oldest sample first
+  private heard: Float32Array;
+  private nIn = 0;
+  private nOut = 0;
+
+  constructor(rateHz: number, toHz: number) {
+    const divisor = gcd(rateHz, toHz);
+    this.up = toHz / divisor;
+    this.down = rateHz / divisor;
+    const widest = Math.max(this.up, this.down);
+    this.half = ZERO_CROSSINGS * widest;
+    const kernel = lowPass(this.half, widest);
+    const sum = kernel.reduce((total, value) => total + value, 0);
+    this.taps = Math.ceil(kernel.length / this.up);
+    const weight = (place: number) => ((kernel[place] ?? 0) * this.up) / sum;
+    this.phases = Array.from({ length: this.up }, (_, phase) =>
+      Float32Array.from({ length: this.taps }, (_, tap) => weight((this.taps - 1 - tap) * this.up + phase)),
+    );
+    this.heard = new Float32Array(this.taps);
+  }
+
+  /** Index of the last input sample that an output sample hears. */
+  lastInput(sample: number): number {
+    return Math.floor((sample * this.down + this.half) / this.up);
+  }
+
+  /** Samples at the old rate in, those at the new rate that can be known by now out. */
+  push(samples: Float32Array): Float32Array {
+    const heard = joined(this.heard, samples);
+    const first = this.nIn - this.heard.length; // index of heard[0]
+    this.nIn += samples.length;
+    const end = Math.floor((this.nIn * this.up - this.half - 1) / this.down) + 1; // of the outputs whose last input is there
+    const out = new Float32Array(Math.max(0, end - this.nOut));
+    for (let number = 0; number < out.length; number++) {
+      const place = (this.nOut + number) * this.down + this.half;
+      const phase = this.phases[place % this.up];
+      const oldest = Math.floor(place / this.up) - this.taps + 1 - first;
+      let sum = 0;
+      for (let tap = 0; tap < this.taps; tap++) sum += heard[oldest + tap] * phase[tap];
+      out[number] = sum;
+    }
+    this.nOut += out.length;
+    const needed = this.lastInput(this.nOut) - this.taps + 1;
+    this.heard = heard.slice(Math.max(0, needed - first));
+    return out;
+  }
+
+  /** The rest: after the last sample there is silence. */
+  flush(): Float32Array {
+    const rest = Math.ceil((this.nIn * this.up) / this.down) - this.nOut;
+    return this.push(new Float32Array(Math.floor(this.half / this.up) + this.down)).slice(0, rest);
+  }
+}
+
+/** Two arrays, one behind the other. */
+export function joined(first: Float32Array, second: Float32Array): Float32Array<ArrayBuffer> {
+  const both = new Float32Array(first.length + second.length);
+  both.set(first);
+  both.set(second, first.length);
+  return both;
+}
+
+function lowPass(half: number, widest: number): Float64Array {
+  return Float64Array.from({ length: 2 * half + 1 }, (_, index) => {
+    const offset = index - half;
+    const angle = (Math.PI * offset) / widest;
+    const kaiser = bessel0(KAISER_BETA * Math.sqrt(1 - (offset / half) ** 2)) / bessel0(KAISER_BETA);
+    return (offset === 0 ? 1 : Math.sin(angle) / angle) * kaiser;
+  });
+}
+
+/** The modified Bessel function of the first kind and order 0, as its power series. */
+function bessel0(x: number): number {
+  let term = 1;
+  let sum = 1;
+  for (let k = 1; term > 1e-17 * sum; k++) sum += term *= (x / 2 / k) ** 2;
+  return sum;
+}
+
+function gcd(a: number, b: number): number {
+  return b === 0 ? a : gcd(b, a % b);
+}

@@ -1,0 +1,95 @@
+/** Where the face is seen: light, a camera that can be dragged around it, and a new picture only when there is something new. */
+
+import {
+  AmbientLight, Box3, DirectionalLight, Mesh, MeshLambertMaterial, MeshStandardMaterial, type Object3D, PerspectiveCamera, Scene,
+  Vector3, WebGLRenderer,
+} from "three";
+import { OrbitControls } from "three/addons/controls/OrbitControls.js";
+import { Trouble } from "./beside";
+import type { Face } from "./face";
+
+const NO_3D = "This browser shows no 3D (WebGL is off): curves and downloads work, the face cannot be seen.";
+const FINEST = 2; // pixels of the picture a pixel of the page
+const COARSE = 0.7; // where the processor has to draw it, so that it stays fluent
+
+export class Stage {
+  private readonly renderer: WebGLRenderer;
+  private readonly slow: boolean;
+  private readonly scene = new Scene();
+  private readonly camera = new PerspectiveCamera(24, 1, 0.01, 100);
+  private readonly controls: OrbitControls;
+  private face: Face | null = null;
+  private stale = true;
+
+  constructor(private readonly canvas: HTMLCanvasElement) {
+    this.slow = drawnByProcessor();
+    const context = canvas.getContext("webgl2", { antialias: !this.slow });
+    if (!context) throw new Trouble(NO_3D);
+    this.renderer = new WebGLRenderer({ canvas, context });
+    this.renderer.setClearAlpha(0);
+    const key = new DirectionalLight("#fff4e8", 2.4);
+    key.position.set(0.5, 0.7, 1.2);
+    const fill = new DirectionalLight("#cfe0ff", 0.9);
+    fill.position.set(-1, 0.1, 0.6);
+    this.scene.add(key, fill, new AmbientLight(0xffffff, 0.75));
+    this.controls = new OrbitControls(this.camera, canvas);
+    this.controls.enablePan = false;
+    this.controls.addEventListener("change", () => (this.stale = true));
+    canvas.style.touchAction = "pan-y"; // a finger turns the head sideways and scrolls the page up and down
+    new ResizeObserver(() => this.resize()).observe(canvas);
+  }
+
+  /** Puts a face in the place of the one before. */
+  put(face: Face): void {
+    if (this.face) this.scene.remove(this.face.scene);
+    this.face?.dispose();
+    this.face = face;
+    if (this.slow) makePlain(face.scene);
+    this.scene.add(face.scene);
+    const box = new Box3().setFromObject(face.scene);
+    const size = box.getSize(new Vector3());
+    const centre = box.getCenter(new Vector3());
+    this.controls.target.set(centre.x, centre.y + 0.04 * size.y, centre.z);
+    const distance = 2.6 * size.y;
+    this.camera.position.copy(this.controls.target).setZ(centre.z + distance);
+    this.controls.minDistance = distance / 4;
+    this.controls.maxDistance = distance * 2;
+    this.controls.update();
+    this.resize();
+  }
+
+  /** Draws the picture, if the face has moved or the view has changed. */
+  draw(moved: boolean): void {
+    if (!moved && !this.stale) return;
+    this.stale = false;
+    this.renderer.render(this.scene, this.camera);
+  }
+
+  private resize(): void {
+    const { clientWidth, clientHeight } = this.canvas;
+    if (!clientWidth || !clientHeight) return;
+    this.renderer.setPixelRatio(this.slow ? COARSE : Math.min(devicePixelRatio, FINEST));
+    this.renderer.setSize(clientWidth, clientHeight, false);
+    this.camera.aspect = clientWidth / clientHeight;
+    this.camera.updateProjectionMatrix();
+    this.stale = true;
+  }
+}
+
+/** Gives all meshes the material that costs least to light. */
+function makePlain(scene: Object3D): void {
+  scene.traverse((node) => {
+    if (!(node instanceof Mesh) || !(node.material instanceof MeshStandardMaterial)) return;
+    const { color, map, vertexColors, side, alphaTest, transparent, opacity } = node.material;
+    node.material = new MeshLambertMaterial({ color, map, vertexColors, side, alphaTest, transparent, opacity });
+  });
+}
+
+/** Whether there is no graphics card behind WebGL; browsers say so only in the name. */
+function drawnByProcessor(): boolean {
+  const context = new OffscreenCanvas(1, 1).getContext("webgl2");
+  const names = context?.getExtension("WEBGL_debug_renderer_info");
+  const name = context && names ? String(context.getParameter(names.UNMASKED_RENDERER_WEBGL)) : "";
+  context?.getExtension("WEBGL_lose_context")?.loseContext();
+  return /swiftshader|llvmpipe|software|basic render/i.test(name);
+}

@@ -1,0 +1,7 @@
+// How the page is bundled: for any folder of any web server.
+import { defineConfig } from "vite";
+
+export default defineConfig({
+  base: "./",
+  build: { target: "es2024", chunkSizeWarningLimit: 2000, assetsInlineLimit: 0 },
+});
