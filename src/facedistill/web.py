@@ -11,7 +11,7 @@ from facedistill.core.files import write_json
 from facedistill.core.paths import ROOT
 from facedistill.formats import head_glb
 from facedistill.runtime.model import Model
-from facedistill.runtime.released import RELEASED, WINDOW_SUFFIX
+from facedistill.runtime.released import RELEASED, released_models
 
 WEB = ROOT / "web"
 LOCK = "package-lock.json"
@@ -30,7 +30,7 @@ def web(folder: Path = WEB) -> Path:
     Raises:
         InputError: no model is released, or the packages or the bundle cannot be had.
     """
-    paths = [path for path in sorted(RELEASED.glob("*/*.onnx")) if not path.stem.endswith(WINDOW_SUFFIX)]
+    paths = sorted(set(released_models().values()))
     if not paths:
         raise InputError(f"{RELEASED}: no released models; run `facedistill release` first")
     install(folder)
