@@ -117,3 +117,13 @@ def test_of_a_change_of_level_its_share_reaches_the_front_end(level_ratio):
     audio = torch.randn(1, 8192)
     expected = torch.full_like(front(audio), level_ratio * 2 * np.log(10))
     torch.testing.assert_close(front(10 * audio) - front(audio), expected, atol=1e-3, rtol=0)
+
+
+def test_a_student_starts_in_the_units_of_its_curves(student):
+    audio = torch.randn(2, student.config.window_samples + 4 * HOP_SAMPLES)
+    units = torch.linspace(1e-3, 20, len(student.config.curves))
+    before = student(audio)
+    other = Student(student.config)
+    other.load_state_dict(student.state_dict())
+    other.eval().speak_in(units)
+    torch.testing.assert_close(other(audio), before * units)

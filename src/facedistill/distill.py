@@ -136,6 +136,8 @@ def train_student(params: Params, student: StudentParams, out: Path, *, folder: 
     guide = load_student(DATA / "distill" / GUIDE).requires_grad_(False).to(device()) if settings.losses.feature > 0 else None
     torch.manual_seed(params.seed)
     guided = Guided(Student(config), guide, settings.feature_layers).to(device())
+    if not corpus.controls.are_arkit:
+        guided.student.speak_in(corpus.curve_scale())
     if student.start is not None:
         guided.student.load_state_dict(load_student(DATA / "distill" / student.start).state_dict())
     others = [GUIDE] * (guide is not None) + [student.start] * (student.start is not None)
