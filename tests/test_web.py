@@ -408,3 +408,27 @@ def test_a_file_that_was_not_served(opened, recordings, missing):
 def test_a_page_that_cannot_start_says_so(opened):
     page = opened(java_script_enabled=False)
     assert page.inner_text("#said").startswith("This page has not started. It needs JavaScript and a web server")
+
+
+@pytest.mark.parametrize(
+    ("frame_ms", "expected"),
+    [
+        ("Math.max(16.7, 8 + 20 * ratio ** 2)", 0.7 * 0.85),  # a processor, which draws pixel by pixel
+        ("33.3", 0.7),  # a slow screen, or a slow processor that something else keeps busy
+        ("16.7", 0.7),
+        ("8 + 200 * ratio ** 2", 0.7 * 0.85**4),  # too slow at any fineness
+    ],
+)
+def test_the_picture_is_as_coarse_as_frames_in_time_need(frame_ms, expected):
+    script = f"""
+        import {{ Fineness }} from "{(module.WEB / "src" / "fineness.ts").as_uri()}";
+        const fineness = new Fineness(0.7);
+        for (let frame = 0, nowMs = 0; frame < 1000; frame++) {{
+            const {{ ratio }} = fineness;
+            nowMs += {frame_ms} + (frame === 500 ? 5000 : 0);  // a pause is not a late frame
+            fineness.drawn(nowMs);
+        }}
+        console.log(fineness.ratio);
+    """
+    done = module.node(["--input-type=module", "-e", script], return_completed_process=True, capture_output=True, text=True)
+    assert float(done.stdout) == pytest.approx(expected), done.stderr

@@ -184,7 +184,7 @@ function draw(nowMs: number): void {
   drawn = state;
   if (moved) face?.show(take?.curves ?? [], frame?.weights ?? []);
   if (moved && take?.frames.length) plot.draw(take.frames, frame ? number : take.frames.length - 1, lanes.lanes, lanes.top);
-  stage?.draw(moved);
+  stage?.draw(moved, nowMs);
 }
 
 /** Saves the take, with frames from the first on: the microphone's oldest are gone. */

@@ -7,10 +7,11 @@ import {
 import { OrbitControls } from "three/addons/controls/OrbitControls.js";
 import { Trouble } from "./beside";
 import type { Face } from "./face";
+import { Fineness } from "./fineness";
 
 const NO_3D = "This browser shows no 3D (WebGL is off): curves and downloads work, the face cannot be seen.";
 const FINEST = 2; // pixels of the picture a pixel of the page
-const COARSE = 0.7; // where the processor has to draw it, so that it stays fluent
+const COARSE = 0.7; // at first, where the processor has to draw it
 
 export class Stage {
   private readonly renderer: WebGLRenderer;
@@ -19,6 +20,7 @@ export class Stage {
   private readonly camera = new PerspectiveCamera(24, 1, 0.01, 100);
   private readonly controls: OrbitControls;
   private face: Face | null = null;
+  private fineness = new Fineness(FINEST);
   private stale = true;
 
   constructor(private readonly canvas: HTMLCanvasElement) {
@@ -59,16 +61,22 @@ export class Stage {
   }
 
   /** Draws the picture, if the face has moved or the view has changed. */
-  draw(moved: boolean): void {
+  draw(moved: boolean, nowMs: number): void {
     if (!moved && !this.stale) return;
+    if (this.fineness.drawn(nowMs)) this.fit();
     this.stale = false;
     this.renderer.render(this.scene, this.camera);
   }
 
   private resize(): void {
+    this.fineness = new Fineness(this.slow ? COARSE : Math.min(devicePixelRatio, FINEST));
+    this.fit();
+  }
+
+  private fit(): void {
     const { clientWidth, clientHeight } = this.canvas;
     if (!clientWidth || !clientHeight) return;
-    this.renderer.setPixelRatio(this.slow ? COARSE : Math.min(devicePixelRatio, FINEST));
+    this.renderer.setPixelRatio(this.fineness.ratio);
     this.renderer.setSize(clientWidth, clientHeight, false);
     this.camera.aspect = clientWidth / clientHeight;
     this.camera.updateProjectionMatrix();

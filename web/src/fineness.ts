@@ -1,0 +1,45 @@
+/** How fine the picture of the face is: coarser, step by step, as long as frames come late and that helps. */
+
+const ON_TIME_MS = 17.5; // a frame of a screen of 60 Hz, and a little
+const SEEN = 30; // frames between two steps
+const PAUSE_MS = 250; // after which frames are counted anew
+const STEP = 0.85;
+const COARSEST = 0.35;
+const HELP = 0.97; // of the time before, at most, after a step that has helped
+
+export class Fineness {
+  /** Pixels of the picture a pixel of the page. */
+  ratio: number;
+  private settled = false;
+  private beforeMs = Infinity;
+  private count = 0;
+  private firstMs = 0;
+  private lastMs = 0;
+
+  constructor(ratio: number) {
+    this.ratio = ratio;
+  }
+
+  /** Counts a frame that is drawn at this moment; tells whether the ratio is another one now. */
+  drawn(nowMs: number): boolean {
+    if (nowMs - this.lastMs > PAUSE_MS) this.count = 0;
+    this.lastMs = nowMs;
+    if (this.count++ === 0) this.firstMs = nowMs;
+    if (this.settled || this.count <= SEEN) return false;
+    const frameMs = (nowMs - this.firstMs) / SEEN;
+    this.count = 0;
+    return this.step(frameMs);
+  }
+
+  private step(frameMs: number): boolean {
+    if (frameMs > HELP * this.beforeMs) {
+      this.settled = true; // it is not the pixels: the screen is a slow one, say
+      this.ratio /= STEP;
+      return true;
+    }
+    const late = frameMs > ON_TIME_MS && this.ratio * STEP >= COARSEST;
+    this.beforeMs = late ? frameMs : Infinity;
+    if (late) this.ratio *= STEP;
+    return late;
+  }
+}
