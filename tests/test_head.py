@@ -4,10 +4,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from facedistill.drawing import render
 from facedistill.face import head_mesh
 from facedistill.face.arkit import CURVES, INDEX, N_CURVES
 from facedistill.face.head import head
+from facedistill.face.head_fine import fine_head
+from facedistill.face.head_parts import MATERIALS
 
 WEIGHTS = arrays(np.float32, N_CURVES, elements=st.floats(0, 1, width=32))
 SIDED = [name for name in CURVES if name.endswith("Left")]
@@ -40,7 +41,7 @@ def mirrored_name(name: str) -> str:
 
 def test_size_types_and_finite_numbers():
     face = head()
-    assert 1000 <= len(face.neutral) <= 1400
+    assert 1400 <= len(face.neutral) <= 2000
     assert face.neutral.dtype == face.basis.dtype == face.gap_mm.dtype == np.float32
     assert face.basis.shape == (N_CURVES, len(face.neutral), 3)
     assert np.isfinite(face.neutral).all() and np.isfinite(face.basis).all()
@@ -184,13 +185,44 @@ def test_shapes_stay_local():
             assert amount[upper[face.neutral[upper, 1] > 35]].max() < 0.5, name
 
 
-def test_picture_shows_the_open_mouth_and_the_turn():
-    neutral, opened, turned = (
-        render.draw_picture(weights, turn_deg=turn, pixels=80).astype(int)
-        for weights, turn in ((None, 0.0), (pose(jawOpen=0.6), 0.0), (None, render.THREE_QUARTER_DEG))
-    )
-    assert neutral[0, 0, 3] == 0 and neutral[40, 31, 3] == 255  # clear around the head, solid on the nose
-    change = np.abs(neutral - opened).sum(-1)
-    assert change[55:].sum() > 20 * change[:30].sum() and change.max() > 200
-    solid = neutral[..., 3] == 255
-    assert np.array_equal(solid, solid[:, ::-1]) and not np.array_equal(solid, turned[..., 3] == 255)
+def naive_loop(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """Loop's subdivision of points by its masks: those that were, moved, then the middles of the edges in sorted order."""
+    across, around = {}, {}
+    for corners in faces.tolist():
+        for first, second, third in (corners, corners[1:] + corners[:1], corners[2:] + corners[:2]):
+            across.setdefault(tuple(sorted((first, second))), []).append(third)
+            around.setdefault(first, set()).update((second, third))
+    borders = {}
+    for (first, second), opposite in across.items():
+        if len(opposite) == 1:
+            borders.setdefault(first, []).append(second)
+            borders.setdefault(second, []).append(first)
+    points = []
+    for index, vertex in enumerate(vertices):
+        links = borders.get(index) or sorted(around[index])
+        share = 1 / 8 if index in borders else 3 / 16 if len(links) == 3 else 3 / (8 * len(links))
+        points.append((1 - share * len(links)) * vertex + share * vertices[links].sum(0))
+    for edge in sorted(across):
+        ends, opposite = vertices[list(edge)], vertices[across[edge]]
+        points.append(ends.mean(0) if len(opposite) == 1 else 3 / 8 * ends.sum(0) + 1 / 8 * opposite.sum(0))
+    return np.array(points)
+
+
+def test_the_fine_head_is_the_head_subdivided():
+    face, fine = head(), fine_head()
+    assert len(fine.form.faces) == 4 * len(face.faces) and len(fine.form.corners) == len(fine.form.faces)
+    assert np.array_equal(fine.form.points[fine.form.corners], fine.form.faces)
+    naive = naive_loop(face.neutral.astype(float), face.faces)
+    np.testing.assert_allclose(fine.form.neutral, naive, atol=1e-4)
+    pose_mm = naive_loop(face.basis[INDEX["mouthSmileLeft"]].astype(float), face.faces)
+    np.testing.assert_allclose(fine.form.basis[INDEX["mouthSmileLeft"]], pose_mm, atol=1e-4)
+
+
+def test_the_fine_head_keeps_the_colours_of_its_parts():
+    fine = fine_head()
+    for name, bright, dark in (("teeth", 0.2, None), ("lash", None, 0.6)):
+        light = fine.colours[fine.materials == MATERIALS.index(name)].mean()
+        assert (bright is None or light > bright) and (dark is None or light < dark), name
+    lips = fine.colours[fine.materials == MATERIALS.index("lips")].mean(0)
+    assert lips[0] > 2 * lips[1]
+    assert fine.light.min() >= 0.3 and fine.light.max() <= 1

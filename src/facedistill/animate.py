@@ -97,18 +97,27 @@ def animate_samples(
         raise InputError(f"the model gives no curves ({error})") from None
 
 
+def animate_recording(recording: Path, settings: Settings, *, progress: bool = False) -> Animation:
+    """Animates the recording of a file.
+
+    Raises:
+        InputError: the recording or the model cannot be used.
+    """
+    samples, rate_hz = read_recording(recording)
+    model = _model(settings.model)
+    try:
+        return animate_samples(samples, rate_hz, model, settings, name=recording.stem, progress=progress)
+    except InputError as error:  # the engine does not know where samples come from
+        raise InputError(f"{recording}: {error}") from None
+
+
 def animate_file(recording: Path, path: Path, settings: Settings, *, progress: bool = False) -> None:
     """Animates one recording into one file.
 
     Raises:
         InputError: the recording or the model cannot be used, or the file cannot be written.
     """
-    samples, rate_hz = read_recording(recording)
-    model = _model(settings.model)
-    try:
-        animation = animate_samples(samples, rate_hz, model, settings, name=recording.stem, progress=progress)
-    except InputError as error:  # the engine does not know where samples come from
-        raise InputError(f"{recording}: {error}") from None
+    animation = animate_recording(recording, settings, progress=progress)
     registry.write(path, animation, kind=settings.kind, face=settings.face)
 
 

@@ -18,6 +18,7 @@ from facedistill.messages import tell_error
 from facedistill.study.command import app as study
 
 FAILED, BAD_INPUT = 1, 2
+NO_LIBRARY = "cannot open shared object file"
 MAX_SUBJECT = 64
 FORMATS = ("livelink", "a2f", "a2f-csv", "beat", "csv", "json", "npz", "glb")
 Format = Literal[FORMATS]
@@ -55,10 +56,15 @@ def main() -> None:
         sys.exit(code)
     except (InputError, OSError) as error:  # OSError: a name too long, a folder that must not be written to, a full disk
         tell_error(str(error))
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         if str(error.name).startswith("facedistill"):
             raise
-        tell_error(f"{sys.argv[1]} needs the package {error.name}; allowed: `pip install facedistill[train]`")
+        if isinstance(error, ModuleNotFoundError):
+            tell_error(f"{sys.argv[1]} needs the package {error.name}; allowed: `pip install facedistill[train]`")
+        elif NO_LIBRARY in str(error):  # one of the system, that a package needs
+            tell_error(f"{sys.argv[1]}: {error}; allowed: with that library installed")
+        else:
+            raise
     except typer.exceptions.TyperException as error:  # wrong usage, which Typer itself would tell in a box of lines
         tell_error(" ".join(error.format_message().split()))
     sys.exit(BAD_INPUT)
@@ -145,6 +151,40 @@ def convert(
     from facedistill.formats import registry
 
     registry.convert(source, target, source_kind=source_format, kind=format, fps=source_fps, at_fps=fps, face=face)
+
+
+@app.command(rich_help_panel=USE)
+def render(
+    sources: Annotated[
+        list[Path], typer.Argument(metavar="CURVES|RECORDING...", help="What to show; a model animates recordings first.")
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="OUT", help=".mp4, .gif, .png for a row of pictures, or a folder of films.")
+    ],
+    compare: Annotated[bool, typer.Option("--compare", help="All of them side by side, under their names.")] = False,
+    sound: Annotated[
+        Path | None, typer.Option(metavar="RECORDING", help="What is heard with CURVES; or a folder of them, by name.")
+    ] = None,
+    strip: Annotated[bool, typer.Option("--strip", help="Show the sound below the faces.")] = False,
+    phones: Annotated[Path | None, typer.Option(metavar="TSV", help="Timed phones, shown in the strip.")] = None,
+    model: ModelName = "tiny-real-time",
+    fps: Fps = "30",
+    size: Annotated[int, typer.Option(help="Height of a face in pixels; even.")] = 512,
+    turn: Annotated[float, typer.Option(min=-180, max=180, help="Of the head, in degrees; above 0 to show its left.")] = 0.0,
+    face: Annotated[
+        Path | None, typer.Option(metavar="HEAD.glb", help="Any head with ARKit's shapes; else the built-in.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that draw.")] = os.cpu_count() or 1,
+) -> None:
+    """Draw the face as it speaks: a film with its sound, side by side with others if wanted."""
+    from facedistill.drawing.clip import Look
+    from facedistill.render import render_files
+
+    look = Look(float(fps), size, turn, face)
+    for path in render_files(
+        sources, out, look, model=model, compare=compare, sound=sound, phones=phones, strip=strip, workers=workers
+    ):
+        print(path)
 
 
 @app.command(rich_help_panel=USE)

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
 from facedistill.drawing.figures import MODEL_COLOURS, TRUTH_COLOUR
-from facedistill.drawing.render import draw_face
+from facedistill.drawing.portrait import draw_picture, hang
 from facedistill.face.arkit import INDEX
 from facedistill.face.curves import FPS
 from facedistill.face.head import head
@@ -18,6 +18,11 @@ TRUTH = "truth"
 SHADES = {"bilabial": "#F2B8A0", "labiodental": "#BFE3D0"}
 FACE_PIXELS = 300
 PANEL_LABELS = {"lip gap": "Lip gap (mm)"}  # every other panel is a curve of the rig, 0 to 1
+
+
+def pose_at(curves: np.ndarray, phone: Phone) -> np.ndarray:
+    """The row of (T, K) curves at 60 fps in the middle of a phone."""
+    return curves[min(round((phone.start_s + phone.end_s) / 2 * FPS), len(curves) - 1)]
 
 
 def key_phones(phones: Sequence[Phone], *, n: int, first_s: float, last_s: float) -> list[Phone]:
@@ -75,8 +80,7 @@ def _faces(fig: SubFigure, curves: Mapping[str, np.ndarray], moments: Sequence[P
     axes = fig.subplots(len(curves), len(moments), squeeze=False)
     for row, (name, frames) in zip(axes, curves.items(), strict=True):
         for ax, phone in zip(row, moments, strict=True):
-            frame = min(round((phone.start_s + phone.end_s) / 2 * FPS), len(frames) - 1)
-            draw_face(ax, frames[frame], pixels=FACE_PIXELS)
+            hang(ax, draw_picture(pose_at(frames, phone), pixels=FACE_PIXELS))
         # The axes of a face have no frame and so no label of their own.
         row[0].text(-0.12, 0.5, name, transform=row[0].transAxes, rotation=90, va="center", ha="right", color=_colour(name))
     for ax, phone in zip(axes[0], moments, strict=True):

@@ -15,7 +15,7 @@ BORDER_RATIO = 0.62  # and this one from a border, whose edges then survive the 
 def _spacing(xy: np.ndarray) -> np.ndarray:
     """Wanted distance between neighbouring skin vertices at frontal points (P, 2), mm."""
     nose = np.hypot(xy[:, 0] / 17, (xy[:, 1] - 8) / 24)
-    return np.where(nose < 1, 5.2, np.clip(5.2 + 4.2 * (nose - 1), 5.2, 9.5))
+    return np.where(nose < 1, 2.8, np.clip(2.8 + 6.6 * (nose - 1), 2.8, 9.5))
 
 
 def _dense(border: np.ndarray) -> np.ndarray:
@@ -37,9 +37,9 @@ def _inside(points: np.ndarray, polygon: np.ndarray) -> np.ndarray:
 
 def _fill_points(fixed: np.ndarray, holes: list[np.ndarray], outline: np.ndarray) -> np.ndarray:
     """Frontal points (P, 2) that cover the left half of the face between the rings, by greedy thinning of a fine grid."""
-    y, x = np.mgrid[-66:142:2.0, 0:64:2.0]
+    y, x = np.mgrid[-66:142:1.4, 0:64:1.4]
     middle = np.column_stack([np.zeros(70), np.linspace(138, -68, 70)])
-    grid = np.concatenate([middle, np.column_stack([(x + (y / 2 % 2))[x > 2], y[x > 2]])])
+    grid = np.concatenate([middle, np.column_stack([(x + (y / 1.4 % 2) * 0.7)[x > 1.4], y[x > 1.4]])])
     inside = _inside(grid, outline - [0.5, 0.0])
     for hole in holes:
         inside &= ~_inside(grid, hole)

@@ -18,13 +18,13 @@ EYE_RADIUS = 17.0
 LID_RADIUS = 18.3
 TEETH_X = 25.5  # half the width of the upper row
 LID_COLUMNS = 8  # lid columns from the inner to the outer corner
-EYE_RINGS, EYE_COLUMNS = 5, 12
-EYE_RIM_RAD = 1.75  # the eyeball mesh reaches this far from its front pole
+EYE_COLUMNS = 16
+EYE_RINGS_RAD = (0.09, 0.155, 0.185, 0.29, 0.395, 0.44, 0.7, 1.1, 1.75)  # from the front pole: pupil, iris, white
 
 # One row per lip ring, from the slit outwards: corner x, height over the slit and relief of the upper, of the lower lip.
 LIP_RINGS = (
     (24.5, 0.4, -5.0, 0.4, -5.0),
-    (25.0, 0.25, -0.8, 0.25, -0.8),
+    (25.0, -0.3, -0.8, -0.3, -0.8),
     (25.8, 4.0, 2.4, 5.4, 2.8),
     (27.0, 7.6, 0.6, 10.4, 0.4),
     (31.0, 11.0, -0.6, 14.5, -2.6),
@@ -32,12 +32,12 @@ LIP_RINGS = (
 )
 N_LIP_RINGS = 4  # rings 0 to 3 are lip, the others are skin
 # Rings behind the slit: corner x, half height, z behind the front of the lips.
-BAG_RINGS = ((30.0, 12.0, -12.0), (29.0, 19.0, -28.0), (18.0, 13.0, -42.0))
+BAG_RINGS = ((25.5, 11.0, -14.0), (26.0, 17.0, -28.0), (17.0, 13.0, -42.0))
 # One row per lid ring: half width, upper height, lower height, radius of the sphere it lies on (0: on the skin).
 LID_RINGS = (
-    (14.8, 6.2, 5.3, EYE_RADIUS - 0.4),
-    (15.5, 7.2, 5.8, LID_RADIUS),
-    (16.4, 9.0, 7.4, LID_RADIUS + 0.4),
+    (14.8, 5.0, 5.0, EYE_RADIUS - 0.4),
+    (15.5, 6.0, 5.5, LID_RADIUS),
+    (16.4, 8.4, 7.4, LID_RADIUS + 0.4),
     (18.4, 11.6, 10.6, LID_RADIUS + 0.2),
     (22.0, 15.4, 16.0, 0.0),
 )
@@ -162,7 +162,7 @@ def add_eye(parts: Parts) -> tuple[np.ndarray, np.ndarray]:
 def _add_eyeball(parts: Parts) -> None:
     around = -np.arange(EYE_COLUMNS) * 2 * np.pi / EYE_COLUMNS
     rows = []
-    for polar in np.linspace(EYE_RIM_RAD / EYE_RINGS, EYE_RIM_RAD, EYE_RINGS):
+    for polar in EYE_RINGS_RAD:
         unit = np.column_stack(
             [np.sin(polar) * np.cos(around), np.sin(polar) * np.sin(around), np.full(EYE_COLUMNS, np.cos(polar))]
         )
@@ -194,8 +194,8 @@ def add_teeth_and_tongue(parts: Parts) -> None:
     x = TEETH_X * np.sin(np.linspace(0, np.pi / 2, 8))
     arch = -20.0 * (x / TEETH_X) ** 2.4
     for part, rows_y, bulge, inset, narrow in (
-        ("upper_teeth", (14.0, 8.0, 3.0, -3.0), (-2.5, 0.0, 0.6, 0.0), -8.5, 1.0),
-        ("lower_teeth", (-2.6, -7.5, -12.0, -17.0), (0.0, 0.6, 0.0, -2.5), -11.5, 0.93),
+        ("upper_teeth", (14.0, 8.0, 3.0, -2.0), (-2.5, 0.0, 0.8, 0.2), -8.5, 1.0),
+        ("lower_teeth", (-3.2, -7.5, -12.0, -17.0), (-0.4, 0.6, 0.0, -2.5), -11.0, 0.93),
     ):
         rows = [
             parts.add(np.column_stack([x * narrow, MOUTH_Y + y + 0 * x, front_z + inset + relief + arch]), part)
@@ -205,12 +205,12 @@ def add_teeth_and_tongue(parts: Parts) -> None:
     across = np.linspace(0, 1, 4)
     rows = []
     for along in np.linspace(0, 1, 8):  # tip to root, over the top
-        width = 16.0 * np.sqrt(1 - (1 - min(along * 2.0 + 0.05, 1.0)) ** 2)
+        width = 16.0 * np.sqrt(1 - (1 - min(along * 2.0 + 0.15, 1.0)) ** 2)
         z = front_z - 15.5 - 28.0 * along
         y = MOUTH_Y - 9.0 + 6.5 * np.sin(np.pi * along * 0.8) - 4.0 * across**2.2 + 1.2 * np.minimum(across * 3, 1)
         rows.append(parts.add(np.column_stack([width * across, y, z + 0 * across - 2.5 * across**2 * (1 - along)]), "tongue"))
     tip = rows[0]
-    under = parts.add(parts.vertices[-8] * [0.8, 1, 1] + [0, -4.0, -3.0], "tongue")
+    under = parts.add(parts.vertices[-8] * [1, 1, 1] + [0, -5.0, -1.5], "tongue")
     parts.sheet([under, tip, *rows[1:]], "tongue")
 
 
@@ -222,7 +222,7 @@ def add_ear_and_neck(parts: Parts) -> None:
         back = np.maximum(-np.cos(angle), 0)
         points = np.column_stack([np.full(len(angle), 120.0), 27.0 + tall, -14.0 + deep - 0.12 * tall])
         points = head_surface.march(points, np.broadcast_to([-1.0, 0.0, 0.0], points.shape))
-        points[:, 0] = points[:, 0] - 5.0 if scale == 1.0 else 68.0 + lift * (0.2 + 1.0 * back) + 0.05 * tall
+        points[:, 0] = points[:, 0] - 5.0 if scale == 1.0 else 69.0 + lift * (0.25 + 1.5 * back) + 0.05 * tall
         rows.append(parts.add(points, "ear"))
     parts.sheet(rows[::-1], "body", closed=True)
     turn = np.linspace(0, np.pi, 9)

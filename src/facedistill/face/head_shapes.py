@@ -11,10 +11,11 @@ from facedistill.face.head_mesh import Mesh
 from facedistill.face.head_parts import CORNER_X, EYE, LID_RINGS, MOUTH_Y, PARTS, slit_y
 
 JAW_AXIS = np.array([0.0, 12.0, -2.0])  # the joint in front of the ears, about x
-JAW_OPEN_RAD = 0.57
+JAW_OPEN_RAD = 0.40
+JAW_SLIDE_MM = np.array([0.0, -7.376, 8.0])  # the joint slides down and forwards as the jaw turns
 CLOSE_RATIO = 1.05  # mouthClose undoes a little more than jawOpen, so that the lips press
-CLOSE_LOWER_RATIO = 0.72  # share of that way which the lower lip goes
-CORNER_LIFT_RATIO = 0.15  # corners rise with the closing lips
+CLOSE_LOWER_RATIO = 0.88  # share of that way which the lower lip goes
+CORNER_LIFT_RATIO = 0.55  # corners rise with the closing lips
 LOOK_RAD = {"Up": 0.42, "Down": 0.5, "In": 0.5, "Out": 0.5}
 CORNER = (CORNER_X + 1.0, MOUTH_Y + 1.0)
 
@@ -45,7 +46,7 @@ class _Fields:
 
     def _jaw(self, is_upper: np.ndarray) -> np.ndarray:
         """How much of the jaw's turn each vertex follows."""
-        cheek = _smooth((22.0 - self.y) / 100.0)
+        cheek = _smooth((16.0 - self.y) / 78.0)
         skin = cheek + self.span * (~is_upper - cheek)
         skin = skin * _smooth((self.z + 34.0) / 46.0)
         bag = np.where(self.mesh.upper == 2, 0.5, self.mesh.upper == 0)
@@ -89,6 +90,7 @@ def _jaw_fields(f: _Fields) -> dict[str, np.ndarray]:
     opened = _turn(f.at, JAW_AXIS, (2, 1), -JAW_OPEN_RAD * f.jaw)
     narrowed = -0.10 * f.x * f.mouth * (1 - f.span)  # corners come in as the mouth opens
     opened[:, 0] += narrowed
+    opened += f.jaw[:, None] * JAW_SLIDE_MM
     return {
         "jawForward": _move(f.jaw, 0.0, -1.3, 7.0),
         "jawLeft": _move(f.jaw, 9.0, 0.0, -0.5),
@@ -100,7 +102,7 @@ def _jaw_fields(f: _Fields) -> dict[str, np.ndarray]:
 
 def _mouth_close(f: _Fields) -> np.ndarray:
     """The corrective of jawOpen: at jawOpen = mouthClose = 1 both lips meet between their places."""
-    whole = _turn(f.at, JAW_AXIS, (2, 1), -JAW_OPEN_RAD)  # what the jaw does to a fully following vertex here
+    whole = _turn(f.at, JAW_AXIS, (2, 1), -JAW_OPEN_RAD) + JAW_SLIDE_MM  # of a vertex that follows the jaw wholly
     way = -CLOSE_RATIO * whole
     lifted = f.mouth * (1 - f.span) * CORNER_LIFT_RATIO
     return (
@@ -116,11 +118,11 @@ def _lip_fields(f: _Fields) -> dict[str, np.ndarray]:
     corner = f.bump(*CORNER, (12, 10)) + f.bump(-CORNER[0], CORNER[1], (12, 10))
     funnel = f.lips(((5.0, 6.5), (5.4, 9.0), (5.2, 8.5), (3.6, 5.0)), upper=True)
     funnel += f.lips(((-7.0, 6.5), (-7.4, 9.0), (-7.0, 8.5), (-4.6, 4.5)), upper=False)
-    pucker = f.lips(((-0.3, 8.0), (-0.2, 11.0), (1.6, 11.0), (2.4, 6.0)), upper=True)
-    pucker += f.lips(((0.2, 7.5), (0.2, 10.5), (-1.6, 10.0), (-2.6, 5.0)), upper=False)
+    pucker = f.lips(((-0.3, 7.0), (-0.2, 9.5), (0.6, 10.5), (1.2, 6.5)), upper=True)
+    pucker += f.lips(((0.2, 6.5), (0.2, 9.0), (-0.4, 10.0), (-0.9, 6.0)), upper=False)
     return {
         "mouthFunnel": funnel + 0.30 * inwards + _move(corner, 0, 0, 2.5),
-        "mouthPucker": pucker + 0.46 * inwards + _move(corner, 0, 0, 4.0),
+        "mouthPucker": pucker + 0.36 * inwards + _move(corner, 0, 0, 4.0),
         "mouthLeft": _move(f.mouth, 9.0, 0, -1.0),
         "mouthRight": _move(f.mouth, -9.0, 0, -1.0),
         "mouthRollLower": f.lips(((3.8, -7.0), (4.6, -8.0), (5.4, -7.5), (4.6, -3.0)), upper=False),
@@ -223,7 +225,8 @@ def _tongue_out(f: _Fields) -> np.ndarray:
     tongue = f.part["tongue"]
     back, front = f.z[tongue].min(), f.z[tongue].max()
     along = np.clip((f.z - back) / (front - back), 0, 1) * tongue
-    return _move(along, 0, 6.0, 29.0) + _move(along**4, 0, -11.0, 3.0)
+    narrowed = np.column_stack([-0.15 * f.x * along, 0 * f.x, 0 * f.x])
+    return _move(along, 0, 13.0, 37.0) + _move(along**5, 0, -13.0, 3.0) + narrowed
 
 
 def displacement_fields(mesh: Mesh) -> np.ndarray:

@@ -48,10 +48,11 @@ def distance(points: np.ndarray) -> np.ndarray:
     skin = _join(skin, _ellipsoid(p, (0, -28, 48), (29, 24, 27)), 16)  # mouth mound
     skin = _join(skin, _cone(p, (10, 57, 58), (38, 60, 44), (9, 7)), 16)  # brow ridge
     skin = -_join(-skin, _ellipsoid(p, (31, 39, 77.5), (17, 12, 17)), 13)  # eye socket
-    nose = _cone(p, (0, 46, 63), (0, 6, 87), (4.5, 7.5))
-    nose = _join(nose, _ellipsoid(p, (0, 3.5, 87), (9.5, 8, 9)), 9)
-    nose = _join(nose, _ellipsoid(p, (11, -0.5, 77), (6, 5.5, 8)), 4.5)
-    return _join(skin, nose, 9)
+    nose = _cone(p, (0, 46, 64), (0, 9, 87), (5.0, 7.5))
+    nose = _join(nose, _ellipsoid(p, (0, 4.5, 87), (8.5, 7.5, 8.5)), 9)
+    nose = _join(nose, _ellipsoid(p, (11.0, 1.0, 77), (5.5, 6.5, 8.5)), 9)
+    skin = _join(skin, nose, 14)
+    return -_join(-skin, _cone(p, (6.2, -5.5, 84), (7.4, -4.5, 76), (1.6, 2.0)), 2.5)  # nostril
 
 
 def march(origins: np.ndarray, directions: np.ndarray) -> np.ndarray:

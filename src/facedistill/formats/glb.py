@@ -17,6 +17,8 @@ HEADER, CHUNK = struct.Struct("<4sII"), struct.Struct("<I4s")
 JSON_CHUNK, BIN_CHUNK = b"JSON", b"BIN\0"
 FLOAT = 5126
 COMPONENTS = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", FLOAT: "<f4"}
+SIZES = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4}
+MAX_ELEMENTS = 20_000_000
 DATA_URI = "data:"
 
 
@@ -47,29 +49,43 @@ class Gltf:
             raise ValueError(f"{key}[{str(index)[:20]}] is not there; {len(items)} are")
         return items[index]
 
-    def accessor(self, index: object) -> np.ndarray:
-        """(count,) float64 of an accessor of numbers; normalised integers as the fractions that they stand for.
+    def accessor(self, index: object, *, whole: bool = False) -> np.ndarray:
+        """The numbers of an accessor: (count,), or (count, n) of vectors; normalised integers as their fractions.
+
+        Args:
+            whole: whole numbers are wanted, as indices are: (count,) int64. Else float64.
 
         Raises:
-            ValueError: its bytes are not all there, or are compressed or sparse.
+            ValueError: its bytes are not all there, or are compressed.
         """
-        accessor = self.item("accessors", index)
+        accessor, name = self.item("accessors", index), f"accessors[{index}]"
         kind, count = field(accessor, "componentType", int), field(accessor, "count", int)
-        if field(accessor, "type", str) != "SCALAR" or kind not in COMPONENTS or "sparse" in accessor:
-            raise ValueError(f"accessors[{index}]; allowed in an animation of weights: SCALAR numbers, not sparse")
-        dtype = np.dtype(COMPONENTS[kind])
-        data = self._view(field(accessor, "bufferView", int))
-        start = field(accessor, "byteOffset", int, 0)
-        if start < 0 or count < 1 or start + count * dtype.itemsize > len(data):
-            raise ValueError(f"accessors[{index}] does not fit into its bufferView")
-        values = np.frombuffer(data, dtype, count, start).astype(np.float64)
+        size = SIZES.get(field(accessor, "type", str), 0)
+        if not size or kind not in COMPONENTS or not 1 <= count <= MAX_ELEMENTS:
+            raise ValueError(f"{name}: its type, componentType or count is not allowed: {', '.join(SIZES)}, 1 to {MAX_ELEMENTS}")
+        sparse = field(accessor, "sparse", dict, None)
+        values = np.zeros((count, size), COMPONENTS[kind])
+        if "bufferView" in accessor:
+            values[:] = self._elements(accessor, name, count, size, kind)
+        if sparse is not None:
+            rows, replaced = (field(sparse, part, dict) for part in ("indices", "values"))
+            n_rows = field(sparse, "count", int)
+            places = self._elements(rows, name, n_rows, 1, field(rows, "componentType", int))[:, 0]
+            if places.dtype.kind == "f" or places.min() < 0 or places.max() >= count:
+                raise ValueError(f"{name} is sparse with places beyond its {count}")
+            values[places] = self._elements(replaced, name, n_rows, size, kind)
         if not np.isfinite(values).all():
-            raise ValueError(f"accessors[{index}] holds a number that is not finite")
-        if dtype.kind == "f":
-            return values
+            raise ValueError(f"{name} holds a number that is not finite")
+        values = values[:, 0] if size == 1 else values
+        if whole:
+            if values.dtype.kind == "f" or values.ndim > 1:
+                raise ValueError(f"{name} holds no whole numbers; allowed: indices")
+            return values.astype(np.int64)
+        if values.dtype.kind == "f":
+            return values.astype(np.float64)
         if accessor.get("normalized") is not True:
-            raise ValueError(f"accessors[{index}] holds whole numbers; allowed: floats, or `normalized` ones")
-        return np.maximum(values / np.iinfo(dtype).max, -1.0)
+            raise ValueError(f"{name} holds whole numbers; allowed: floats, or `normalized` ones")
+        return np.maximum(values / np.iinfo(values.dtype).max, -1.0)
 
     def append(self, values: np.ndarray, *, bounds: bool = False, target: int | None = None) -> int:
         """Adds an accessor over new bytes; the index of it.
@@ -104,15 +120,42 @@ class Gltf:
         body = b"".join(CHUNK.pack(len(data), kind) + data for kind, data in chunks)
         return HEADER.pack(MAGIC, VERSION, HEADER.size + len(body)) + body
 
-    def _view(self, index: int) -> memoryview:
+    def view(self, index: object) -> memoryview:
+        """The bytes of a bufferView.
+
+        Raises:
+            ValueError: they are not all there, or are compressed.
+        """
         view = self.item("bufferViews", index)
         if "extensions" in view:
-            raise ValueError(f"bufferViews[{index}] has extensions, as if it were compressed; allowed: plain animation data")
+            raise ValueError(f"bufferViews[{index}] has extensions, as if it were compressed; allowed: plain data")
         start, length = field(view, "byteOffset", int, 0), field(view, "byteLength", int)
         data = self._buffer(field(view, "buffer", int))
-        if start < 0 or length < 0 or start + length > len(data) or "byteStride" in view:
-            raise ValueError(f"bufferViews[{index}] does not fit into its buffer, or has a byteStride")
+        if start < 0 or length < 0 or start + length > len(data):
+            raise ValueError(f"bufferViews[{index}] does not fit into its buffer")
         return memoryview(data)[start : start + length]
+
+    def image(self, index: object) -> bytes | memoryview:
+        """The file of an image, wherever it lies.
+
+        Raises:
+            ValueError: it is not there.
+        """
+        image = self.item("images", index)
+        uri = field(image, "uri", str, None)
+        return self.view(field(image, "bufferView", int)) if uri is None else self._resource(f"images[{index}]", uri)
+
+    def _elements(self, part: dict, name: str, count: int, size: int, kind: int) -> np.ndarray:
+        """(count, size) of the bytes that an accessor, or a part of a sparse one, refers to."""
+        dtype = np.dtype(COMPONENTS.get(kind, "V1"))
+        index, start = field(part, "bufferView", int), field(part, "byteOffset", int, 0)
+        data = self.view(index)
+        stride = field(self.item("bufferViews", index), "byteStride", int, size * dtype.itemsize)
+        if dtype.kind == "V" or start < 0 or count < 1 or stride < size * dtype.itemsize:
+            raise ValueError(f"{name} does not fit into its bufferView")
+        if start + (count - 1) * stride + size * dtype.itemsize > len(data):
+            raise ValueError(f"{name} does not fit into its bufferView")
+        return np.ndarray((count, size), dtype, data, start, (stride, dtype.itemsize))
 
     def _buffer(self, index: int) -> bytes | bytearray:
         uri = field(self.item("buffers", index), "uri", str, None)
@@ -120,11 +163,14 @@ class Gltf:
             if index:
                 raise ValueError(f"buffers[{index}] has no uri; allowed: only the first, in a GLB")
             return self.binary
+        return self._resource(f"buffers[{index}]", uri)
+
+    def _resource(self, what: str, uri: str) -> bytes:
         if uri.startswith(DATA_URI):
             return base64.b64decode(uri.partition(",")[2], validate=True)
         name = unquote(uri)
         if name in {"", ".", ".."} or set(name) & set("/\\:\0") or not (self.folder / name).is_file():
-            raise ValueError(f"buffers[{index}] is {uri[:80]!r}; allowed: the name of a file in the same folder, or a data URI")
+            raise ValueError(f"{what} is {uri[:80]!r}; allowed: the name of a file in the same folder, or a data URI")
         return (self.folder / name).read_bytes()
 
 

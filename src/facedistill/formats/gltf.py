@@ -73,7 +73,7 @@ def read(path: Path, fps: float | None = None) -> Animation:
         fps: goes by the key and not by the times.
 
     Raises:
-        InputError: no such animation, targets without names, compressed or sparse data, or channels that contradict each other.
+        InputError: no such animation, targets without names, compressed data, or channels that contradict each other.
     """
     with reading(path, "a glTF 2.0 file with an animation of named morph targets"):
         gltf = load(path)
@@ -192,6 +192,8 @@ def _keys(gltf: Gltf, sampler: dict, n_targets: int) -> tuple[np.ndarray, np.nda
     """Times (T,) and weights (T, n_targets) of a sampler."""
     n_values = VALUES_PER_KEY.get(field(sampler, "interpolation", str, "LINEAR"), 0)
     times_s, values = gltf.accessor(field(sampler, "input", int)), gltf.accessor(field(sampler, "output", int))
+    if times_s.ndim + values.ndim > 2:
+        raise ValueError("its keys or its weights are vectors; allowed in an animation of weights: SCALAR numbers")
     if not n_values or len(values) != n_values * n_targets * len(times_s):
         allowed = f"as many as {', '.join(VALUES_PER_KEY)} have"
         raise ValueError(f"{len(values)} values for {len(times_s)} keys of {n_targets} targets; allowed: {allowed}")

@@ -85,6 +85,16 @@ def ranking(answers: pd.DataFrame, *, n_draws: int, seed: int) -> pd.DataFrame:
     return table.sort_values("strength", ascending=False, kind="stable", ignore_index=True)
 
 
+def summary(answers: pd.DataFrame) -> str:
+    """How many raters answered and may be counted, in a sentence."""
+    kept, n_raters = attentive(answers), answers["rater"].nunique()
+    if answers.empty:
+        return "No answers have been collected."
+    if kept.empty:
+        return f"None of {n_raters} raters passed all attention checks."
+    return f"{kept['rater'].nunique()} of {n_raters} raters passed all attention checks; {len(kept)} comparisons."
+
+
 def print_analysis(paths: Sequence[Path], *, n_draws: int = 1000, seed: int = 1) -> None:
     """Prints the ranking and the preference rates of files of answers as Markdown.
 
@@ -95,9 +105,7 @@ def print_analysis(paths: Sequence[Path], *, n_draws: int = 1000, seed: int = 1)
     kept = attentive(answers)
     if kept.empty:
         raise InputError(f"{len(paths)} files: no comparison by a rater who passed all checks; allowed: at least one")
-    print(
-        f"{kept['rater'].nunique()} of {answers['rater'].nunique()} raters passed all attention checks; {len(kept)} comparisons\n"
-    )
+    print(summary(answers), "\n")
     print(ranking(kept, n_draws=n_draws, seed=seed).to_markdown(index=False, floatfmt=".2f"), "\n")
     print(preferences(kept, n_draws=n_draws, seed=seed).to_markdown(index=False, floatfmt=".3f"))
 

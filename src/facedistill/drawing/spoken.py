@@ -1,0 +1,65 @@
+"""Utterances of the corpus to hear and to watch in a notebook."""
+
+import base64
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from IPython.display import HTML
+
+from facedistill.core.manifest import Utterance, read_manifest, select
+from facedistill.core.paths import DATA
+from facedistill.drawing.clip import Look, Panel, Strip
+from facedistill.drawing.film import FILM, render
+from facedistill.face.curves import FPS, read_curves
+from facedistill.face.phones import Phone, read_phones
+from facedistill.speech.audio import SAMPLE_RATE_HZ, read_audio
+
+LOOK = Look(fps=30.0, size_px=320)
+
+
+@dataclass(frozen=True, eq=False)
+class Spoken:
+    """One utterance.
+
+    Attributes:
+        row: its line of the manifest.
+        samples: (S,) mono at 16 kHz.
+        phones: its timed phones (IPA).
+        truth: (T, K) curves at 60 fps.
+    """
+
+    row: Utterance
+    samples: np.ndarray
+    phones: Sequence[Phone]
+    truth: np.ndarray
+
+
+def spoken(split: str, number: int = 0) -> Spoken:
+    """An utterance of a split of data/prepare; counting goes on from the first one where there are not so many."""
+    folder = DATA / "prepare"
+    rows = select(read_manifest(folder / "manifest.jsonl"), split)
+    row = rows[number % len(rows)]
+    return Spoken(row, read_audio(folder / row.audio), read_phones(folder / row.phones), read_curves(folder, [row])[row.id])
+
+
+def show_clip(curves: Mapping[str, np.ndarray], heard: Spoken) -> HTML:
+    """A film with its sound: faces side by side, below them the sound and its phones.
+
+    Args:
+        curves: {name: (T, K) at 60 fps, in arkit.CURVES order}.
+        heard: what is said.
+
+    Raises:
+        InputError: see `film.render`.
+    """
+    step = round(FPS / LOOK.fps)
+    panels = [Panel(name, frames[::step]) for name, frames in curves.items()]
+    sound = Strip(heard.samples, SAMPLE_RATE_HZ, heard.phones)
+    with tempfile.TemporaryDirectory() as folder:
+        film = Path(folder) / f"clip{FILM}"
+        render(panels, film, LOOK, sound=sound, strip=True, quiet=True)
+        content = base64.b64encode(film.read_bytes()).decode()
+    return HTML(f'<video controls width="{len(panels) * LOOK.size_px}" src="data:video/mp4;base64,{content}"></video>')
