@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 import pytest
 import typer
 import yaml
@@ -325,6 +326,33 @@ QUOTES = (
 def test_readme_quotes_the_numbers_of_the_tables(quote):
     numbers = read_json(FIGURES / "numbers.json")
     assert re.sub(r"{([^}]+)}", lambda name: numbers[name[1]]["text"], quote) in " ".join(readme().split())
+
+
+RELEASE_QUOTES = (
+    "with 64 ms of it the correlation is {tab2_ablations/future-64ms/lip_gap_r_gain} of what it is with 256, without any "
+    "{tab2_ablations/future-0ms/lip_gap_r_gain}",
+    "Without synthetic speech it is {tab2_ablations/recordings-only/lip_gap_r_gain} on synthetic voices",
+    "(closure AUC {tab2_ablations/closed-frames-x4/closure_auc_gain})",
+    "without the feature loss the correlation is {tab2_ablations/no-feature-loss/lip_gap_r_gain}",
+    "({tab2_ablations/voices-5/lip_gap_r} for {tab2_ablations/no-feature-loss/lip_gap_r})",
+    "a correlation of {tab4_teachers/facegood/correlation} [{tab4_teachers/facegood/correlation_low}, "
+    "{tab4_teachers/facegood/correlation_high}]",
+    "explains {tab4_teachers/facegood/explained} [{tab4_teachers/facegood/explained_low}, "
+    "{tab4_teachers/facegood/explained_high}] of its variance",
+    "the student of HuBERT reaches {tab4_teachers/hubert/student_lip_gap_r} of the teacher's "
+    "{tab4_teachers/hubert/teacher_lip_gap_r}, that of meshes {tab4_teachers/mesh/student_lip_gap_r}",
+)
+
+
+@pytest.mark.parametrize("quote", RELEASE_QUOTES)
+def test_the_full_grid_quotes_its_tables(quote):
+    def told(name: re.Match) -> str:
+        table, row, column = name[1].split("/")
+        value = pd.read_csv(FIGURES / "release" / f"{table}.csv", index_col=0).loc[row, column]
+        return f"{value:+.3f}" if column.endswith("_gain") else f"{value:.3f}"
+
+    text = (FIGURES / "release" / "README.md").read_text(encoding="utf-8")
+    assert re.sub(r"{([^}]+)}", told, quote) in " ".join(text.split())
 
 
 def test_readme_commands_exist():
