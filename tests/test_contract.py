@@ -329,11 +329,11 @@ def test_readme_quotes_the_numbers_of_the_tables(quote):
 
 
 RELEASE_QUOTES = (
-    "with 64 ms of it the correlation is {tab2_ablations/future-64ms/lip_gap_r_gain} of what it is with 256, without any "
+    "with 64 ms of it the correlation changes by {tab2_ablations/future-64ms/lip_gap_r_gain}, without any by "
     "{tab2_ablations/future-0ms/lip_gap_r_gain}",
-    "Without synthetic speech it is {tab2_ablations/recordings-only/lip_gap_r_gain} on synthetic voices",
+    "Without synthetic speech it changes by {tab2_ablations/recordings-only/lip_gap_r_gain} on synthetic voices",
     "(closure AUC {tab2_ablations/closed-frames-x4/closure_auc_gain})",
-    "without the feature loss the correlation is {tab2_ablations/no-feature-loss/lip_gap_r_gain}",
+    "without the feature loss the correlation changes by {tab2_ablations/no-feature-loss/lip_gap_r_gain}",
     "({tab2_ablations/voices-5/lip_gap_r} for {tab2_ablations/no-feature-loss/lip_gap_r})",
     "a correlation of {tab4_teachers/facegood/correlation} [{tab4_teachers/facegood/correlation_low}, "
     "{tab4_teachers/facegood/correlation_high}]",
