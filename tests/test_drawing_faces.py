@@ -3,8 +3,10 @@
 import base64
 import io
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from PIL import Image
@@ -40,6 +42,12 @@ def built_in(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("face") / "head.glb"
     path.write_bytes(head_glb.build().to_bytes())
     return path
+
+
+@pytest.fixture(autouse=True)
+def _no_figure_stays_open() -> Iterator[None]:
+    yield
+    plt.close("all")
 
 
 # The renderer ---------------------------------------------------------------------------------------------------------
