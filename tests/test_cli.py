@@ -98,6 +98,17 @@ def test_a_missing_package_is_one_line_that_says_how_to_get_it(monkeypatch, caps
     assert capsys.readouterr().err == "error: teach needs the package torch; allowed: `pip install facedistill[train]`\n"
 
 
+def test_a_missing_library_of_the_system_is_one_line(monkeypatch, capsys):
+    missing = "libX.so.6: cannot open shared object file: No such file or directory"
+    fake(monkeypatch, "core.params", load_params=failing(ImportError(missing, name="package.core")))
+    fake(monkeypatch, "teach", teach=failing(AssertionError("not reached")))
+    assert run(monkeypatch, "teach") == 2
+    assert capsys.readouterr().err == f"error: teach: {missing}; allowed: with that library installed\n"
+    fake(monkeypatch, "core.params", load_params=failing(ImportError("cannot import name 'x'", name="package.core")))
+    with pytest.raises(ImportError, match="cannot import name"):  # a bug is not hidden
+        run(monkeypatch, "teach")
+
+
 def test_an_error_of_the_disk_is_one_line(monkeypatch, capsys):
     fake(monkeypatch, "info", print_info=failing(OSError(28, "No space left on device", "a.json")))
     assert run(monkeypatch, "info", "tiny") == 2
