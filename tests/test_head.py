@@ -218,6 +218,13 @@ def test_the_fine_head_is_the_head_subdivided():
     np.testing.assert_allclose(fine.form.basis[INDEX["mouthSmileLeft"]], pose_mm, atol=1e-4)
 
 
+def test_a_head_is_drawn_as_fine_as_asked():
+    face, drawn = head(), fine_head(0)
+    assert np.array_equal(drawn.form.neutral, face.neutral) and np.array_equal(drawn.form.basis, face.basis)
+    assert np.array_equal(drawn.form.faces, face.faces)
+    assert len(fine_head(2).form.faces) == 16 * len(face.faces)
+
+
 def test_the_fine_head_keeps_the_colours_of_its_parts():
     fine = fine_head()
     for name, bright, dark in (("teeth", 0.2, None), ("lash", None, 0.6)):

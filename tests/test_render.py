@@ -155,7 +155,7 @@ def test_a_renderer_that_does_not_start_is_told(monkeypatch):
 
 def test_a_process_that_is_killed_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(film, "_begin", os.abort)
-    with pytest.raises(InputError, match="one of them was killed"):
+    with pytest.raises(InputError, match="a process was killed"):
         render([Panel("a", talking(60))], tmp_path / "a.mp4", LOOK, workers=2)
 
 

@@ -1,12 +1,9 @@
 """The job the students exist for: recordings in, files of ARKit curves out, many at a time."""
 
-import multiprocessing
 import os
 import sys
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -16,6 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from facedistill.core.errors import InputError
+from facedistill.core.processes import processes
 from facedistill.face.arkit import CURVES
 from facedistill.formats import gltf, registry
 from facedistill.formats.animation import Animation, regular
@@ -145,14 +143,11 @@ def animate_batch(inputs: Sequence[str], out: str, settings: Settings, *, worker
     targets = _targets(inputs, out, settings)
     jobs = [(recording, path, settings, len(targets) == 1) for path, recording in targets.items()]
     failed = 0
-    try:
-        with _mapped(min(workers, len(jobs))) as run:
-            for error in tqdm(run(_attempt, jobs), total=len(jobs), desc="animate", unit="file", disable=len(jobs) < 2):
-                if error is not None:
-                    failed += 1
-                    tell_error(error)
-    except BrokenProcessPool:
-        raise InputError(f"--workers {workers}: one of them was killed; allowed: as many as there is memory for") from None
+    with _mapped(min(workers, len(jobs))) as run:
+        for error in tqdm(run(_attempt, jobs), total=len(jobs), desc="animate", unit="file", disable=len(jobs) < 2):
+            if error is not None:
+                failed += 1
+                tell_error(error)
     if len(jobs) > 1 or failed:
         print(f"animated {len(jobs) - failed} of {len(jobs)} recordings into {out}", file=sys.stderr)
     return failed
@@ -198,15 +193,12 @@ def _recordings(path: Path) -> list[tuple[Path, Path]]:
 
 @contextmanager
 def _mapped(workers: int) -> Iterator:
-    """`map`, in processes where there are several; what has not begun is dropped when the loop over it ends early."""
+    """`map`, in processes where there are several."""
     if workers < 2:
-        yield lambda function, jobs: map(function, jobs)
+        yield map
         return
-    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
-    try:
+    with processes(workers, f"--workers {workers}") as pool:
         yield pool.map
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _attempt(job: tuple[Path, Path, Settings, bool]) -> str | None:

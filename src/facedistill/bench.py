@@ -1,14 +1,11 @@
 """What models cost on this machine: weights, working memory, time on one core and delay, beside the teacher and an envelope."""
 
 import hashlib
-import multiprocessing
 import os
 import platform
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -23,6 +20,7 @@ from tqdm import tqdm
 from facedistill.core.errors import InputError
 from facedistill.core.files import write_json
 from facedistill.core.paths import DATA
+from facedistill.core.processes import processes
 from facedistill.runtime import Animator, Model, find_model
 from facedistill.runtime.model import open_session
 from facedistill.runtime.released import WINDOW_SUFFIX, released_models
@@ -73,10 +71,7 @@ def bench(models: Sequence[str], *, seconds: float, out: Path | None, exported: 
         jobs["amplitude-envelope"] = measure_envelope, (seconds,)
     if exported and (DATA / "teach" / "config.json").is_file() and find_spec("torch"):
         jobs["teacher"] = measure_teacher, ()
-    try:
-        systems = {name: _alone(*job) for name, job in tqdm(jobs.items(), desc="bench", unit="system")}
-    except BrokenProcessPool:
-        raise InputError("bench: a measurement was killed; allowed: where there is memory for the model") from None
+    systems = {name: _alone(*job) for name, job in tqdm(jobs.items(), desc="bench", unit="system")}
     Console().print(_table(systems))
     if out is not None:
         write_json(out, {"machine": machine(), "seconds": seconds, "repeats": REPEATS, "systems": systems})
@@ -247,7 +242,7 @@ def _resident_bytes() -> int:
 
 def _alone(measure: Callable[..., Result], arguments: tuple) -> Result:
     """Runs a measurement in a new process, so that its memory is its own."""
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with processes(1, "bench") as pool:
         return pool.submit(measure, *arguments).result()
 
 

@@ -15,6 +15,7 @@ from facedistill.runtime.released import RELEASED, released_models
 
 WEB = ROOT / "web"
 LOCK = "package-lock.json"
+HEADS = {"head.glb": 1, "head-light.glb": 0}  # how often they are subdivided; the light one is for machines without a GPU
 INSTALLED = "node_modules/.installed"  # a copy of the lock, written when all that it names is there
 
 
@@ -42,7 +43,8 @@ def web(folder: Path = WEB) -> Path:
         shutil.copyfile(path, fresh / "models" / path.name)
     facts = sorted((facts_of(path) for path in paths), key=lambda fact: (fact["name"], fact["precision"]))
     write_json(fresh / "models" / "index.json", facts)
-    (fresh / "head.glb").write_bytes(head_glb.build().to_bytes())
+    for name, subdivisions in HEADS.items():
+        (fresh / name).write_bytes(head_glb.build(subdivisions).to_bytes())
     shutil.rmtree(page, ignore_errors=True)
     return fresh.rename(page)
 

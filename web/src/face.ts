@@ -2,9 +2,7 @@
 
 import { BufferAttribute, type BufferGeometry, Mesh, type Object3D, Texture } from "three";
 import { GLTFLoader } from "three/addons/loaders/GLTFLoader.js";
-import type { Take } from "./animator";
 import { Trouble } from "./beside";
-import { animatedGlb } from "./glb";
 import { lettersOf } from "./names";
 
 /** What one shape moves of the positions or the normals of a mesh: the numbers that are not 0. */
@@ -24,7 +22,6 @@ interface Part {
 export class Face {
   private constructor(
     readonly scene: Object3D,
-    private readonly bytes: ArrayBuffer,
     private readonly parts: Part[],
   ) {}
 
@@ -41,7 +38,7 @@ export class Face {
     if (!parts.some((part) => part.moves.some((move) => move.letters === "jawopen"))) {
       throw new Trouble(`${name} has no morph target named jawOpen: the names of ARKit are needed.`);
     }
-    return new Face(gltf.scene, bytes, parts);
+    return new Face(gltf.scene, parts);
   }
 
   /** Moves the face; curves that it has no shape for are left out. */
@@ -57,10 +54,6 @@ export class Face {
       }
       now.needsUpdate = true;
     }
-  }
-
-  animated(take: Take, fps: number): Blob {
-    return animatedGlb(this.bytes, take, fps);
   }
 
   /** Frees what the graphics card holds of the face. */

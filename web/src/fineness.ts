@@ -1,8 +1,9 @@
 /** How fine the picture of the face is: coarser, step by step, as long as frames come late and that helps. */
 
-const ON_TIME_MS = 17.5; // a frame of a screen of 60 Hz, and a little
+const ON_TIME_MS = 18.5; // a frame of a screen of 60 Hz, one in ten a frame late
 const SEEN = 30; // frames between two steps
-const PAUSE_MS = 250; // after which frames are counted anew
+const WARM = 30; // frames after a pause that are not counted: everything starts then
+const PAUSE_MS = 250;
 const STEP = 0.85;
 const COARSEST = 0.35;
 const HELP = 0.97; // of the time before, at most, after a step that has helped
@@ -12,7 +13,7 @@ export class Fineness {
   ratio: number;
   private settled = false;
   private beforeMs = Infinity;
-  private count = 0;
+  private count = -WARM;
   private firstMs = 0;
   private lastMs = 0;
 
@@ -22,7 +23,7 @@ export class Fineness {
 
   /** Counts a frame that is drawn at this moment; tells whether the ratio is another one now. */
   drawn(nowMs: number): boolean {
-    if (nowMs - this.lastMs > PAUSE_MS) this.count = 0;
+    if (nowMs - this.lastMs > PAUSE_MS) this.count = -WARM;
     this.lastMs = nowMs;
     if (this.count++ === 0) this.firstMs = nowMs;
     if (this.settled || this.count <= SEEN) return false;

@@ -4,6 +4,7 @@ import "./style.css";
 import { Animator, FPS, type Take } from "./animator";
 import { beside, Trouble } from "./beside";
 import { Face } from "./face";
+import { animatedGlb } from "./glb";
 import { KEPT_S, Live } from "./live";
 import { liveLinkCsv } from "./livelink";
 import { Microphone } from "./microphone";
@@ -22,6 +23,7 @@ const models = new Map<string, Promise<Model>>();
 let released: Facts[] = [];
 let stage: Stage | null = null;
 let face: Face | null = null;
+let faceFile: (() => Promise<ArrayBuffer>) | null = null; // what is animated and saved: the fine head where a light one is shown
 let recording: Recording | null = null;
 let live: Live | null = null;
 let take: Take | null = null;
@@ -194,10 +196,10 @@ function save(suffix: string, written: (take: Take) => Blob): void {
   download(name.replace(/\.[^.]*$/, "") + suffix, written({ name, curves, frames: renumbered }));
 }
 
-function saveGlb(): void {
-  if (!face) throw new Trouble("There is no face to animate: use your own.");
-  const shown = face;
-  save(".glb", (saved) => shown.animated(saved, FPS));
+async function saveGlb(): Promise<void> {
+  if (!faceFile) throw new Trouble("There is no face to animate: use your own.");
+  const bytes = await faceFile();
+  save(".glb", (saved) => animatedGlb(bytes, saved, FPS));
 }
 
 async function hearDropped(file: File | undefined): Promise<void> {
@@ -207,11 +209,13 @@ async function hearDropped(file: File | undefined): Promise<void> {
 }
 
 async function wearFile(file: File): Promise<void> {
-  wear(await Face.read(file.name, await file.arrayBuffer()));
+  const bytes = await file.arrayBuffer();
+  wear(await Face.read(file.name, bytes), async () => bytes);
 }
 
-function wear(other: Face): void {
+function wear(other: Face, file: () => Promise<ArrayBuffer>): void {
   face = other;
+  faceFile = file;
   drawn = "";
   stage?.put(face);
 }
@@ -246,14 +250,15 @@ async function startModels(): Promise<void> {
 }
 
 async function startFace(): Promise<void> {
-  wear(await Face.read("head.glb", await (await beside("head.glb")).arrayBuffer()));
+  const served = async (name: string) => (await beside(name)).arrayBuffer();
+  const name = stage?.light ? "head-light.glb" : "head.glb";
+  wear(await Face.read(name, await served(name)), () => served("head.glb"));
 }
 
 wire();
-attempt(startModels);
-attempt(startFace);
 attempt(() => {
   stage = new Stage(ui.stage);
-  if (face) stage.put(face);
 });
+attempt(startModels);
+attempt(startFace);
 requestAnimationFrame(draw);

@@ -11,11 +11,12 @@ import { Fineness } from "./fineness";
 
 const NO_3D = "This browser shows no 3D (WebGL is off): curves and downloads work, the face cannot be seen.";
 const FINEST = 2; // pixels of the picture a pixel of the page
-const COARSE = 0.7; // at first, where the processor has to draw it
+const LIGHT_PIXELS = 100_000; // of the picture at first, where the processor has to draw it
 
 export class Stage {
+  /** Whether the processor draws: the picture is smaller then, its background plain and its light simple. */
+  readonly light: boolean;
   private readonly renderer: WebGLRenderer;
-  private readonly slow: boolean;
   private readonly scene = new Scene();
   private readonly camera = new PerspectiveCamera(24, 1, 0.01, 100);
   private readonly controls: OrbitControls;
@@ -24,11 +25,13 @@ export class Stage {
   private stale = true;
 
   constructor(private readonly canvas: HTMLCanvasElement) {
-    this.slow = drawnByProcessor();
-    const context = canvas.getContext("webgl2", { antialias: !this.slow });
+    this.light = drawnByProcessor();
+    const context = canvas.getContext("webgl2", { antialias: !this.light, alpha: !this.light });
     if (!context) throw new Trouble(NO_3D);
+    canvas.classList.toggle("light", this.light);
     this.renderer = new WebGLRenderer({ canvas, context });
-    this.renderer.setClearAlpha(0);
+    if (this.light) this.renderer.setClearColor(getComputedStyle(canvas).backgroundColor);
+    else this.renderer.setClearAlpha(0);
     const key = new DirectionalLight("#fff4e8", 2.4);
     key.position.set(0.5, 0.7, 1.2);
     const fill = new DirectionalLight("#cfe0ff", 0.9);
@@ -46,7 +49,7 @@ export class Stage {
     if (this.face) this.scene.remove(this.face.scene);
     this.face?.dispose();
     this.face = face;
-    if (this.slow) makePlain(face.scene);
+    if (this.light) makePlain(face.scene);
     this.scene.add(face.scene);
     const box = new Box3().setFromObject(face.scene);
     const size = box.getSize(new Vector3());
@@ -69,7 +72,9 @@ export class Stage {
   }
 
   private resize(): void {
-    this.fineness = new Fineness(this.slow ? COARSE : Math.min(devicePixelRatio, FINEST));
+    const { clientWidth, clientHeight } = this.canvas;
+    const finest = this.light ? Math.sqrt(LIGHT_PIXELS / (clientWidth * clientHeight)) : FINEST;
+    this.fineness = new Fineness(Math.min(devicePixelRatio, finest));
     this.fit();
   }
 

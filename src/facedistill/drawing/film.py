@@ -2,14 +2,12 @@
 
 import itertools
 import math
-import multiprocessing
 import os
 import subprocess
 import tempfile
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import Future
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -20,6 +18,7 @@ from tqdm import tqdm
 
 from facedistill.core.errors import InputError
 from facedistill.core.files import atomic_path
+from facedistill.core.processes import processes
 from facedistill.drawing.clip import Look, Panel, Strip, draw_frame
 from facedistill.drawing.sitters import sitter
 
@@ -109,18 +108,14 @@ def _drawn(
     if workers < 2:
         yield from (draw_frame(panels, number, look, strip) for number in numbers)
         return
-    spawned = multiprocessing.get_context("spawn")
     waiting: deque[Future] = deque()
-    try:
-        with ProcessPoolExecutor(workers, mp_context=spawned, initializer=_begin, initargs=(panels, look, strip)) as pool:
-            for chunk in chunks:
-                waiting.append(pool.submit(_draw, chunk))
-                if len(waiting) > WAITING_CHUNKS * workers:
-                    yield from waiting.popleft().result()
-            while waiting:
+    with processes(workers, f"--workers {workers}", begin=_begin, arguments=(panels, look, strip)) as pool:
+        for chunk in chunks:
+            waiting.append(pool.submit(_draw, chunk))
+            if len(waiting) > WAITING_CHUNKS * workers:
                 yield from waiting.popleft().result()
-    except BrokenProcessPool:
-        raise InputError(f"--workers {workers}: one of them was killed; allowed: as many as there is memory for") from None
+        while waiting:
+            yield from waiting.popleft().result()
 
 
 def _begin(*clip: object) -> None:

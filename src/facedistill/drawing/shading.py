@@ -6,20 +6,16 @@ import numpy as np
 
 from facedistill.face import head_parts
 from facedistill.face.head_fine import FineHead
-
-
-def _row(*values: float) -> np.ndarray:
-    return np.array(values, np.float32)
-
+from facedistill.face.head_paint import EYE, triple
 
 KEY, FILL, RIM = (
-    _row(*light) / np.float32(np.linalg.norm(light)) for light in ((-0.5, 0.62, 0.8), (0.8, 0.1, 0.5), (0.75, 0.45, -0.5))
+    triple(*light) / np.float32(np.linalg.norm(light)) for light in ((-0.5, 0.62, 0.8), (0.8, 0.1, 0.5), (0.75, 0.45, -0.5))
 )
-KEY_COLOUR, FILL_COLOUR, RIM_COLOUR = _row(1.0, 0.95, 0.88), _row(0.22, 0.26, 0.34), _row(0.35, 0.33, 0.36)
-SKY, GROUND = _row(0.40, 0.41, 0.44), _row(0.24, 0.19, 0.17)
-HALF = (KEY + _row(0, 0, 1)) / np.linalg.norm(KEY + _row(0, 0, 1))
-SKIN_WRAP, PLAIN_WRAP = _row(0.30, 0.16, 0.10), _row(0.1, 0.1, 0.1)  # light bleeds through skin, red the most
-SKIN_SHADE, PLAIN_SHADE = _row(0.6, 0.85, 0.95), _row(1, 1, 1)  # and folds of it glow red
+KEY_COLOUR, FILL_COLOUR, RIM_COLOUR = triple(1.0, 0.95, 0.88), triple(0.22, 0.26, 0.34), triple(0.35, 0.33, 0.36)
+SKY, GROUND = triple(0.40, 0.41, 0.44), triple(0.24, 0.19, 0.17)
+HALF = (KEY + triple(0, 0, 1)) / np.linalg.norm(KEY + triple(0, 0, 1))
+SKIN_WRAP, PLAIN_WRAP = triple(0.30, 0.16, 0.10), triple(0.1, 0.1, 0.1)  # light bleeds through skin, red the most
+SKIN_SHADE, PLAIN_SHADE = triple(0.6, 0.85, 0.95), triple(1, 1, 1)  # and folds of it glow red
 GLOSS = {  # strength and sharpness of highlights
     "skin": (0.06, 16), "lips": (0.16, 34), "mouth": (0.05, 20), "teeth": (0.30, 50), "tongue": (0.16, 30), "eye": (0.75, 420),
     "lash": (0.0, 1), "brow": (0.0, 1), "body": (0.05, 16),
@@ -84,8 +80,7 @@ def ambient_of_head(face: FineHead, posed: np.ndarray, opened_mm: float) -> np.n
         0.08 + 0.92 * opening
     )
     depth = np.maximum(depth, np.clip((posed[:, 2] - LIP_FRONT_MM) / 4, 0, 1))  # a tongue that is out
-    eye = head_parts.EYE.astype(np.float32)
-    across, height = np.abs(np.abs(posed[:, 0]) - eye[0]), posed[:, 1] - eye[1]
+    across, height = np.abs(np.abs(posed[:, 0]) - EYE[0]), posed[:, 1] - EYE[1]
     lid = 1 - 0.5 * np.clip((height - 1) / 7, 0, 1) - 0.25 * np.clip(across / 15, 0, 1) ** 2
     inside = np.isin(face.materials, [head_parts.MATERIALS.index(name) for name in INNER])
     return np.where(inside, depth, np.where(face.materials == head_parts.MATERIALS.index("eye"), lid, face.light)).astype(

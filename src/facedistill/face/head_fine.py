@@ -1,10 +1,10 @@
-"""The head as it is drawn: the mesh of `head` subdivided once, for round outlines from few vertices."""
+"""The head as it is drawn: the mesh of `head`, subdivided for round outlines from few vertices."""
 
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from scipy.sparse import coo_array, csr_array, vstack
+from scipy.sparse import coo_array, csr_array, eye_array, vstack
 
 from facedistill.face import head_paint, head_surface
 from facedistill.face.head import head
@@ -54,15 +54,22 @@ class FineHead:
 
 
 @cache
-def fine_head() -> FineHead:
-    """Builds it, in about a second, once per process."""
+def fine_head(subdivisions: int = 1) -> FineHead:
+    """Builds it, in about a second, once per process.
+
+    Args:
+        subdivisions: how often every triangle is divided into four.
+    """
     face = head()
-    matrix, faces = subdivision(face.faces.astype(int), len(face.neutral))
+    matrix, faces = eye_array(len(face.neutral), format="csr"), face.faces.astype(int)
+    for _ in range(subdivisions):
+        finer, faces = subdivision(faces, matrix.shape[0])
+        matrix = finer @ matrix
     neutral = matrix @ face.neutral.astype(float)
     basis = (
         (matrix @ face.basis.transpose(1, 0, 2).reshape(len(face.neutral), -1)).reshape(len(neutral), -1, 3).transpose(1, 0, 2)
     )
-    pairs = np.stack([np.repeat(face.materials, 4 * 3), faces.ravel()])
+    pairs = np.stack([np.repeat(face.materials, 4**subdivisions * 3), faces.ravel()])
     (materials, points), corners = np.unique(pairs, axis=1, return_inverse=True)
     light = _ambient(neutral, vertex_normals(neutral, faces))
     form = Form(
@@ -74,7 +81,15 @@ def fine_head() -> FineHead:
 
 
 def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """Unit vertex normals (V, 3), weighted by area."""
+    """Normals of vertices, weighted by the area of the faces around them.
+
+    Args:
+        vertices: (V, 3).
+        faces: (F, 3) int, counter-clockwise from outside.
+
+    Returns:
+        (V, 3) unit vectors; zeros where a vertex has no face.
+    """
     corners = vertices[faces]
     flat = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     normals = np.stack([np.bincount(faces.ravel(), np.repeat(flat[:, axis], 3), len(vertices)) for axis in range(3)], 1)
@@ -88,7 +103,15 @@ def _ambient(points: np.ndarray, normals: np.ndarray) -> np.ndarray:
 
 
 def subdivision(faces: np.ndarray, n_vertices: int) -> tuple[csr_array, np.ndarray]:
-    """Loop's subdivision (1987, Warren's weights) as a matrix (V', V) and faces (4F, 3): round outlines from few vertices."""
+    """Loop's subdivision (1987, with Warren's weights) of a mesh.
+
+    Args:
+        faces: (F, 3) int.
+        n_vertices: V, how many vertices the faces name.
+
+    Returns:
+        A matrix (V', V) that takes the old vertices to the new ones, and the new faces (4F, 3), those of each old face together.
+    """
     pairs = np.sort(faces[:, [[1, 2], [2, 0], [0, 1]]].reshape(-1, 2), axis=1)  # the edge opposite each corner
     edges, edge_of, uses = np.unique(pairs, axis=0, return_inverse=True, return_counts=True)
     inner = uses == 2

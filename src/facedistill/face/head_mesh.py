@@ -8,6 +8,7 @@ from scipy.spatial import Delaunay
 from facedistill.face import head_parts, head_surface
 
 HAIR_MM = 6.0  # thickness of the hair
+GRID_MM = 1.4  # between the places at which the skin may have a vertex
 FILL_RATIO = 0.86  # neighbouring fill points keep this share of the wanted spacing
 BORDER_RATIO = 0.62  # and this one from a border, whose edges then survive the triangulation
 
@@ -37,9 +38,11 @@ def _inside(points: np.ndarray, polygon: np.ndarray) -> np.ndarray:
 
 def _fill_points(fixed: np.ndarray, holes: list[np.ndarray], outline: np.ndarray) -> np.ndarray:
     """Frontal points (P, 2) that cover the left half of the face between the rings, by greedy thinning of a fine grid."""
-    y, x = np.mgrid[-66:142:1.4, 0:64:1.4]
+    y, x = np.mgrid[-66:142:GRID_MM, 0:64:GRID_MM]
+    odd_row = y / GRID_MM % 2
     middle = np.column_stack([np.zeros(70), np.linspace(138, -68, 70)])
-    grid = np.concatenate([middle, np.column_stack([(x + (y / 1.4 % 2) * 0.7)[x > 1.4], y[x > 1.4]])])
+    beside = x > GRID_MM
+    grid = np.concatenate([middle, np.column_stack([(x + odd_row * GRID_MM / 2)[beside], y[beside]])])
     inside = _inside(grid, outline - [0.5, 0.0])
     for hole in holes:
         inside &= ~_inside(grid, hole)

@@ -6,12 +6,13 @@ from facedistill.face import head_parts
 from facedistill.face.head_mesh import hair_mm
 
 
-def _row(*values: float) -> np.ndarray:
+def triple(*values: float) -> np.ndarray:
+    """A colour or a point, (3,)."""
     return np.array(values, np.float32)  # single precision throughout: twice as fast, and enough for a picture
 
 
 # Linear colours.
-SKIN, BLUSH, HAIR = _row(0.76, 0.47, 0.34), _row(0.72, 0.28, 0.22), _row(0.060, 0.036, 0.026)
+SKIN, BLUSH, HAIR = triple(0.76, 0.47, 0.34), triple(0.72, 0.28, 0.22), triple(0.060, 0.036, 0.026)
 PLAIN = {
     "lips": (0.52, 0.155, 0.14),
     "mouth": (0.12, 0.020, 0.022),
@@ -22,9 +23,9 @@ PLAIN = {
     "brow": (0.075, 0.045, 0.030),
     "body": (0.72, 0.43, 0.31),
 }
-GUM, LID_RIM = _row(0.50, 0.17, 0.17), _row(0.55, 0.27, 0.22)
-NOSTRIL = _row(0.10, 0.025, 0.018)
-IRIS_RIM, IRIS, PUPIL = _row(0.03, 0.05, 0.05), _row(0.10, 0.24, 0.26), _row(0.006, 0.006, 0.008)
+GUM, LID_RIM = triple(0.50, 0.17, 0.17), triple(0.55, 0.27, 0.22)
+NOSTRIL = triple(0.10, 0.025, 0.018)
+IRIS_RIM, IRIS, PUPIL = triple(0.03, 0.05, 0.05), triple(0.10, 0.24, 0.26), triple(0.006, 0.006, 0.008)
 EYE = head_parts.EYE.astype(np.float32)
 IRIS_MM, PUPIL_MM = 7.0, 3.0
 UPPER_TEETH_X, LOWER_TEETH_X = (0.0, 8.4, 14.8, 19.8, 22.6), (0.0, 5.2, 10.4, 15.6, 19.6)  # gaps between teeth, mm
@@ -56,7 +57,7 @@ def _eye_colour(rest: np.ndarray) -> np.ndarray:
     spokes = 0.85 + 0.15 * np.cos(np.arctan2(local[:, 1], local[:, 0]) * 23)
     bright = spokes * (1.25 - 0.4 * local[:, 1] / IRIS_MM)
     iris = _mix(IRIS_RIM, IRIS * bright[:, None], _soft(-radius, -IRIS_MM, -IRIS_MM + 2.2))
-    colour = _mix(iris, _row(*PLAIN["eye"]), _soft(radius, IRIS_MM - 0.5, IRIS_MM + 0.4))
+    colour = _mix(iris, triple(*PLAIN["eye"]), _soft(radius, IRIS_MM - 0.5, IRIS_MM + 0.4))
     return _mix(PUPIL, colour, _soft(radius, PUPIL_MM - 0.4, PUPIL_MM + 0.4))
 
 
@@ -64,14 +65,14 @@ def _lash_colour(rest: np.ndarray) -> np.ndarray:
     """Dark lashes above, a moist pink rim below and in the inner corner."""
     local = np.abs(rest) - EYE
     above = local[:, 1] - 0.07 * local[:, 0]
-    return _mix(LID_RIM, _row(*PLAIN["lash"]), _soft(above, 0.0, 1.8) * _soft(local[:, 0], -13.5, -9.0))
+    return _mix(LID_RIM, triple(*PLAIN["lash"]), _soft(above, 0.0, 1.8) * _soft(local[:, 0], -13.5, -9.0))
 
 
 def _teeth_colour(rest: np.ndarray) -> np.ndarray:
     x, y = np.abs(rest[:, 0]), rest[:, 1] - head_parts.MOUTH_Y
     is_upper = rest[:, 1] > head_parts.MOUTH_Y - 2.4
     gaps = np.where(is_upper, *(np.abs(x[:, None] - np.array(row)).min(1) for row in (UPPER_TEETH_X, LOWER_TEETH_X)))
-    colour = _row(*PLAIN["teeth"]) * (0.62 + 0.38 * _soft(gaps, 0.0, 0.9))
+    colour = triple(*PLAIN["teeth"]) * (0.62 + 0.38 * _soft(gaps, 0.0, 0.9))
     height = np.where(is_upper, y - 8.0, -11.5 - y) + 1.2 - 0.8 * np.minimum(gaps, 2.5)
     return _mix(colour, GUM, _soft(height, -0.5, 0.8))
 
