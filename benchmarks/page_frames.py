@@ -1,0 +1,106 @@
+"""How many frames a second the page draws where no graphics card helps: in Chromium without a window, whose WebGL is software.
+
+Run `make web`, then `python benchmarks/page_frames.py` on a quiet machine. A synthetic voice is heard as a recording and through
+the microphone, in windows of several sizes. Prints a Markdown table.
+"""
+
+import argparse
+import contextlib
+import functools
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pandas as pd
+import psutil
+import soundfile as sf
+from playwright.sync_api import Page, sync_playwright
+
+from facedistill.speech.audio import SAMPLE_RATE_HZ
+from facedistill.speech.espeak import Voice, synthesize
+from facedistill.web import WEB
+
+TEXT = "She sells sea shells by the sea shore, and puppies bark at boats. " * 8
+WINDOWS = ((480, 640), (1280, 800), (1920, 1080))
+SOURCES = ("recording", "microphone")
+WARM_S, MEASURED_S = 4, 4
+FLAGS = ("--no-sandbox", "--enable-unsafe-swiftshader", "--autoplay-policy=no-user-gesture-required")
+COUNT = """seconds => new Promise((resolve) => {
+  let frames = 0;
+  const until = performance.now() + 1000 * seconds;
+  const count = (now) => (now < until ? (frames++, requestAnimationFrame(count)) : resolve(frames));
+  requestAnimationFrame(count);
+})"""
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    """Serves without a log."""
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The address at which a folder is served."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=folder))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://localhost:{server.server_port}/"
+    server.shutdown()
+
+
+def listen(page: Page, source: str, recording: Path) -> None:
+    """Has the page hear the recording, and waits until the face moves."""
+    if source == "recording":
+        page.set_input_files("#file:enabled", recording)
+        page.wait_for_function("() => !player.paused")
+    else:
+        page.click("#microphone:enabled")
+        page.wait_for_function("() => late.textContent.endsWith('measured')")
+    page.wait_for_timeout(1000 * WARM_S)
+
+
+def processor_s() -> float:
+    """Seconds of the processor that the browser's processes have taken."""
+    times = [child.cpu_times() for child in psutil.Process().children(recursive=True)]
+    return sum(time.user + time.system for time in times)
+
+
+def measure(page: Page, source: str) -> dict[str, object]:
+    """A row of the table, of a page that is animating."""
+    before_s = processor_s()
+    frames = page.evaluate(COUNT, MEASURED_S)
+    picture = page.evaluate("() => `${stage.width} x ${stage.height}`")
+    window = "{width} x {height}".format(**page.viewport_size)
+    return {
+        "heard": source, "window, px": window, "picture, px": picture, "frames/s": f"{frames / MEASURED_S:.1f}",
+        "ms of processor/frame": f"{1000 * (processor_s() - before_s) / frames:.0f}",
+    }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--browser", default=shutil.which("chromium") or "google-chrome", help="its program")
+    browser = parser.parse_args().browser
+    if not (WEB / "dist").is_dir():
+        parser.error(f"{WEB / 'dist'}: no page; run `make web`")
+    rows = []
+    with tempfile.TemporaryDirectory() as folder, served(WEB / "dist") as address, sync_playwright() as driver:
+        recording = Path(folder) / "speech.wav"
+        sf.write(recording, synthesize(TEXT, Voice("en-us", "m1"))[0], SAMPLE_RATE_HZ)
+        microphone = ("--use-fake-device-for-media-stream", f"--use-file-for-fake-audio-capture={recording}")
+        for source in SOURCES:
+            for width, height in WINDOWS:
+                with driver.chromium.launch(executable_path=browser, args=[*FLAGS, *microphone]) as chromium:
+                    page = chromium.new_page(viewport={"width": width, "height": height}, permissions=["microphone"])
+                    page.goto(address)
+                    listen(page, source, recording)
+                    rows.append(measure(page, source))
+    print(pd.DataFrame(rows).to_markdown(index=False))
+
+
+if __name__ == "__main__":
+    main()
