@@ -14,7 +14,7 @@ export DVC_NO_ANALYTICS := 1
 # Without bytecode every stage would spend half a minute on compiling torch and transformers.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help env repro verify test smoke bench release web lab site cache-archive cache-restore lock clean
+.PHONY: help env repro verify test smoke bench release web page lab site cache-archive cache-restore lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ release: env ## make models/ of what was exported: the small files, with model c
 
 web: env ## build the page on which released models run in the browser: web/dist
 	cd web && python -m dvc repro
+
+page: web ## build that page and serve it here: open http://localhost:8000
+	python -m http.server --bind localhost --directory web/dist 8000
 
 lab: env ## open the notebooks in JupyterLab
 	python -m jupyter lab notebooks

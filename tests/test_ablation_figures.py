@@ -11,7 +11,7 @@ from matplotlib import pyplot as plt
 from facedistill.core.errors import InputError
 from facedistill.core.sections import BASELINE
 from facedistill.drawing import ablations, closures, figures, plots
-from facedistill.drawing.results import METRICS
+from facedistill.drawing.results import METRICS, tally
 from facedistill.face.phones import Phone
 
 SPLIT = "test-voices"
@@ -133,6 +133,21 @@ def test_verdicts_follow_the_interval_of_the_difference(evaluated):
     assert verdicts["The feature loss helps", "PBM accuracy"] == "FAILS"
 
 
+def test_verdicts_along_an_axis_are_about_changes_along_it(evaluated):
+    variants = ablations.read_variants(evaluated)
+    verdict = ablations.ablation_verdicts(ablations.read_differences(evaluated), variants, SPLIT)
+    along = ablations.verdicts_along(verdict, variants, ["future", "width"])
+    assert set(along["Claim"]) == {"No future is worse than 256 ms", "Fewer channels hurt"}
+    lines = ablations.told(along).splitlines()
+    assert len(lines) == len(along) and all(line.split()[0] in {"holds", "FAILS", "not"} for line in lines)
+
+
+def test_a_tally_names_what_does_not_hold():
+    verdict = pd.DataFrame({"Claim": ["one", "two", "two", "three"], "Verdict": ["holds", "FAILS", "FAILS", "not measured"]})
+    assert tally(verdict) == "1 of 4 verdicts hold. Not: two (FAILS); three (not measured)."
+    assert tally(verdict[:1]) == "1 of 1 verdicts hold."
+
+
 @pytest.mark.parametrize("stem", ["variants", "ablations", "ablation_differences", "smoothing"])
 def test_files_of_another_form_are_named(evaluated, stem):
     (evaluated / f"{stem}.json").write_text('{"a": 1}')
@@ -152,7 +167,7 @@ def test_the_front_is_what_nothing_beats_in_both():
 
 def test_smoothing_is_drawn_by_latency(evaluated):
     fig = ablations.smoothing_figure(ablations.read_smoothing(evaluated), SPLIT)
-    points = {line.get_label(): line.get_xdata()[0] for line in fig.axes[0].lines if len(line.get_xdata()) == 1}
+    points = {bars.get_label(): bars.lines[0].get_xdata()[0] for bars in fig.axes[0].containers if len(bars.lines[0].get_xdata())}
     assert points == {"none": 83.0, "average": 98.0}  # look-ahead and the lag, which is 3 and 1
 
 
@@ -178,3 +193,21 @@ def test_traces_are_centred_on_single_lip_sounds():
     assert pooled["b"].shape == (2, len(closures.TIMES_S)) and pooled["p"].shape == (0, len(closures.TIMES_S))
     fig = closures.closures_figure({"truth": pooled, "on-device": traces})
     assert [ax.get_title() for ax in fig.axes[:3]] == ["/p/, n = 0", "/b/, n = 2", "/m/, n = 2"]
+
+
+def test_shares_that_close_equal_a_count_and_resample_voices():
+    rng = np.random.default_rng(0)
+    n_times = len(closures.TIMES_S)
+    traces, voices = [], ["anna", "bert", "anna", "carl"]
+    for n in (3, 2, 0, 4):
+        heights = rng.choice([0.4, 3.0], size=(n, 1)) * np.ones((n, n_times))
+        heights[:, 0] = 0  # far from the middle, which does not count
+        traces.append({"p": heights, "b": np.full((n, n_times), 0.5), "m": np.empty((0, n_times))})
+    shares = closures.closed_shares(traces, voices, np.random.default_rng(1))
+    heard = np.concatenate([one["p"][:, n_times // 2] for one in traces])
+    value, low, high, n = shares["p"]
+    assert (value, n) == (pytest.approx((heard < 1).mean()), 9) and 0 <= low <= value <= high <= 1 and low < high
+    assert shares["b"] == (1, 1, 1, 9)
+    assert np.isnan(shares["m"][:3]).all() and shares["m"][3] == 0
+    verdict = closures.closure_verdicts({"on-device": shares}).set_index("Sound")["Verdict"]
+    assert list(verdict) == ["FAILS", "holds", "not measured"]

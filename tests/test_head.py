@@ -223,6 +223,7 @@ def test_a_head_is_drawn_as_fine_as_asked():
     assert np.array_equal(drawn.form.neutral, face.neutral) and np.array_equal(drawn.form.basis, face.basis)
     assert np.array_equal(drawn.form.faces, face.faces)
     assert len(fine_head(2).form.faces) == 16 * len(face.faces)
+    assert fine_head() is fine_head(1)
 
 
 def test_the_fine_head_keeps_the_colours_of_its_parts():

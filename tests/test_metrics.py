@@ -13,7 +13,7 @@ from scipy.ndimage import gaussian_filter1d
 from facedistill.face.arkit import INDEX, N_CURVES
 from facedistill.face.phones import Phone
 from facedistill.measure import closures, metrics
-from facedistill.measure.scores import UtteranceScores, score_utterance
+from facedistill.measure.scores import Face, UtteranceScores, score_utterance
 from facedistill.measure.statistics import aggregate, aggregate_runs, compare, compare_runs
 
 FPS = 60
@@ -68,9 +68,10 @@ def test_errors_equal_loops_over_frames():
         moved = [sum((pred[t, k] - target[t, k]) * head.basis[k, v] for k in range(N_CURVES)) for v in head.regions["lips"]]
         distances.append(max(np.linalg.norm(one) for one in moved))
     assert metrics.mse(pred=pred, target=target) == pytest.approx(squared)
-    found = metrics.lip_vertex_distances(pred=pred, target=target, basis=head.basis, lips=head.regions["lips"])
+    face = Face.of(head)
+    found = metrics.lip_vertex_distances(pred=pred, target=target, lips=face.lips)
     np.testing.assert_allclose(found, distances)
-    scores = score_utterance(pred, [], fps=FPS, head=head, target=target)
+    scores = score_utterance(pred, [], fps=FPS, face=face, target=target)
     assert scores.lve_mm == pytest.approx(np.mean(distances))
     assert scores.lve_mm2 == pytest.approx(np.mean(np.square(distances)))
     opening = INDEX["jawOpen"]
@@ -81,22 +82,22 @@ def test_errors_equal_loops_over_frames():
 def test_dynamics_equal_a_loop_over_vertices_and_chunks_change_nothing(monkeypatch):
     rng = np.random.default_rng(1)
     weights, head = rng.uniform(size=(40, N_CURVES)), toy_head(rng)
-    kwargs = {"basis": head.basis, "upper_face": head.regions["upper_face"]}
+    face = Face.of(head)
     displacement = np.einsum("tk,kvc->tvc", weights, head.basis)
-    expected = np.mean([np.std([np.linalg.norm(frame[v]) for frame in displacement]) for v in kwargs["upper_face"]])
-    assert metrics.upper_face_dynamics(weights, **kwargs) == pytest.approx(expected)
-    lips = {"pred": weights, "target": weights[::-1], "basis": head.basis, "lips": head.regions["lips"]}
+    expected = np.mean([np.std([np.linalg.norm(frame[v]) for frame in displacement]) for v in head.regions["upper_face"]])
+    assert metrics.upper_face_dynamics(weights, face.upper_face) == pytest.approx(expected)
+    lips = {"pred": weights, "target": weights[::-1], "lips": face.lips}
     whole = metrics.lip_vertex_distances(**lips)
     monkeypatch.setattr(metrics, "_CHUNK_VALUES", 130)
-    assert metrics.upper_face_dynamics(weights, **kwargs) == pytest.approx(expected)
+    assert metrics.upper_face_dynamics(weights, face.upper_face) == pytest.approx(expected)
     np.testing.assert_allclose(metrics.lip_vertex_distances(**lips), whole)
 
 
 def test_fdd_is_positive_when_the_prediction_is_less_lively():
     rng = np.random.default_rng(2)
     target, head = rng.uniform(size=(40, N_CURVES)), toy_head(rng)
-    still = score_utterance(target * 0 + 0.5, [], fps=FPS, head=head, target=target)
-    wild = score_utterance(target * 3, [], fps=FPS, head=head, target=target)
+    still = score_utterance(target * 0 + 0.5, [], fps=FPS, face=Face.of(head), target=target)
+    wild = score_utterance(target * 3, [], fps=FPS, face=Face.of(head), target=target)
     assert still.fdd_mm == still.abs_fdd_mm > 0 > wild.fdd_mm == -wild.abs_fdd_mm
 
 
@@ -330,7 +331,7 @@ def test_models_are_averaged_each_by_its_own_threshold():
 def test_degenerate_clips_give_nan_not_errors(n_frames):
     head, flat = toy_head(np.random.default_rng(10)), np.full((n_frames, N_CURVES), 0.25)
     phones = [Phone(0.0, 0.01, "s"), Phone(0.01, 5.0, "")]
-    scores = score_utterance(flat, phones, fps=FPS, head=head, target=flat)
+    scores = score_utterance(flat, phones, fps=FPS, face=Face.of(head), target=flat)
     assert np.isnan([scores.lip_gap_r, scores.lag_ms, scores.opening_r]).all()
     assert scores.bilabial_minima_mm.size == scores.vowel_minima_mm.size == scores.closure_lags_ms.size == 0
     for table in (

@@ -57,7 +57,7 @@ def found(tmp_path):
         "amplitude-envelope": {"weights_bytes": 0, "offline_ms_per_s": time(0.5)},
     }
     told = {"processor": "a processor", "system": "Linux", "python": "3.11", "onnxruntime": "1.32"}
-    (tmp_path / "bench.json").write_text(json.dumps({"machine": told, "systems": systems}))
+    (tmp_path / "bench.json").write_text(json.dumps({"machine": told, "repeats": 3, "systems": systems}))
     for student, rows in {
         "wide": [("float32", "a", 0.8, 0.9)],
         "tiny": [("float32", "c", 0.8, 0.9), ("int8", "b", 0.796, 0.88)],
@@ -97,6 +97,7 @@ def test_readers_see_every_system_and_dashes_where_nothing_was_measured(found):
     assert shown.loc["teacher", "Worst chunk (ms)"] == "–"
     assert {f"{heading} (ms/s)" for heading in WAYS.values()} <= set(shown)
     assert machine(found[2] / "bench.json").startswith("one core of a processor (Linux)")
+    assert machine(found[2] / "bench.json").endswith(", the median of 3 runs")
 
 
 def test_budgets_are_judged_both_ways(found):

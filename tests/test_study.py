@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections import Counter
 from itertools import combinations, permutations
 
@@ -129,3 +130,44 @@ def test_a_rater_counts_once(tmp_path):
     with pytest.raises(InputError, match="once more"):
         read_answers([tmp_path / "one.csv", tmp_path / "two.csv"])
     assert len(read_answers([tmp_path / "one.csv"])) == 1 and len(read_answers([])) == 0
+
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no command `chromium` or `google-chrome`")
+@pytest.mark.parametrize("storage", [True, False])
+def test_a_rater_with_a_phone_answers_and_is_analysed(tmp_path, storage):
+    playwright = pytest.importorskip("playwright.sync_api", reason="no package playwright: install the extra `dev`")
+    film = pytest.importorskip("facedistill.drawing.film", reason="no renderer: install the extra `train`")
+    frames = np.zeros((6, 52), np.float32)
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        film.render([film.Panel("", frames)], tmp_path / name / "hello.mp4", film.Look(size_px=64), workers=1, quiet=True)
+    build({name: tmp_path / name for name in ("one", "two")}, tmp_path / "study.html", n_sheets=2, n_trials=2, n_checks=1)
+    with (
+        playwright.sync_playwright() as driver,
+        driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"]) as browser,
+    ):
+        page = browser.new_page(viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
+        if not storage:
+            page.add_init_script("Object.defineProperty(window, 'localStorage', { get() { throw new Error('blocked'); } })")
+        errors = []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(f"{(tmp_path / 'study.html').as_uri()}?sheet=2")
+        page.tap("#begin")
+        for _ in range(3):
+            assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth"), "nothing hangs over the side"
+            question = page.inner_text("#question")
+            for side in ("left", "right"):
+                page.evaluate(
+                    "side => new Promise((done) => { const v = at(side); v.addEventListener('ended', done); v.play(); })", side
+                )
+            page.tap("#choose-right" if "on the right" in question else "#choose-left")
+        with page.expect_download() as download:
+            page.tap("#download")
+        download.value.save_as(tmp_path / "answers.csv")
+        assert not errors
+    answers = read_answers([tmp_path / "answers.csv"])
+    assert len(answers) == 3 and set(answers["sheet"]) == {2} and len(attentive(answers)) == 2
+    assert set(answers[["left", "right"]].to_numpy().ravel()) == {"one", "two"}

@@ -312,6 +312,39 @@ def test_another_face_keeps_all_else_that_is_in_it(opened, recordings, tmp_path)
     np.testing.assert_allclose(registry.read(path).select(CURVES), expected(recordings / "plain.wav"), atol=ROUNDING)
 
 
+A_CARD = """
+  const told = WebGL2RenderingContext.prototype.getParameter;
+  WebGL2RenderingContext.prototype.getParameter = function (name) { return name === 0x9246 ? "A card" : told.call(this, name); };
+"""
+
+
+@pytest.mark.parametrize("card", [False, True])
+def test_a_machine_without_a_graphics_card_draws_less(opened, card):
+    asked = []
+
+    def prepare(page) -> None:
+        page.on("request", lambda request: asked.append(request.url.rsplit("/", 1)[1]))
+        if card:
+            page.add_init_script(A_CARD)
+
+    page = opened(prepare=prepare)
+    page.wait_for_function("() => stage.width !== 300")  # what a canvas has that nothing has been drawn on
+    page.wait_for_load_state("networkidle")
+    assert [name for name in asked if name.endswith(".glb")] == ["head.glb" if card else "head-light.glb"]
+    assert page.evaluate("() => stage.classList.contains('light')") != card
+    n_pixels = page.evaluate("() => stage.width * stage.height")
+    assert n_pixels == pytest.approx(480 * 268, rel=0.02) if card else n_pixels <= 100_000
+
+
+def test_a_fine_head_that_is_not_served_cannot_be_saved(opened, recordings):
+    page = opened(
+        expected="GPU stall|404", prepare=lambda page: page.route("**/head.glb", lambda route: route.fulfill(status=404))
+    )
+    hear(page, recordings / "plain.wav")
+    page.click("#glb:enabled")
+    says(page, r"head\.glb is not beside this page \(the server said 404\): build the page .*\.")
+
+
 # The microphone -------------------------------------------------------------------------------------------------------
 
 
@@ -418,6 +451,8 @@ def test_a_page_that_cannot_start_says_so(opened):
         ("33.3", 0.7),  # a slow screen, or a slow processor that something else keeps busy
         ("16.7", 0.7),
         ("8 + 200 * ratio ** 2", 0.7 * 0.85**4),  # too slow at any fineness
+        ("frame < 30 ? 100 : 16.7", 0.7),  # while everything starts
+        ("frame % 10 ? 16.7 : 33.3", 0.7),  # one in ten is late
     ],
 )
 def test_the_picture_is_as_coarse_as_frames_in_time_need(frame_ms, expected):

@@ -20,7 +20,7 @@ INSTALLED = "node_modules/.installed"  # a copy of the lock, written when all th
 
 
 def web(folder: Path = WEB) -> Path:
-    """Bundles the page, and lays the models and the head beside it. Only the first time needs the network, for npm's packages.
+    """Bundles the page, and lays the models and the heads beside it. Only the first time needs the network, for npm's packages.
 
     Args:
         folder: of the page's sources.

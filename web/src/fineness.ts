@@ -2,8 +2,8 @@
 
 const ON_TIME_MS = 18.5; // a frame of a screen of 60 Hz, one in ten a frame late
 const SEEN = 30; // frames between two steps
-const WARM = 30; // frames after a pause that are not counted: everything starts then
-const PAUSE_MS = 250;
+const WARM = 30; // frames after a pause that are not counted: shaders are compiled and sound is decoded then
+const PAUSE_MS = 250; // without a frame; a machine that needs as long for each is beyond help
 const STEP = 0.85;
 const COARSEST = 0.35;
 const HELP = 0.97; // of the time before, at most, after a step that has helped

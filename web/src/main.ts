@@ -189,17 +189,25 @@ function draw(nowMs: number): void {
   stage?.draw(moved, nowMs);
 }
 
-/** Saves the take, with frames from the first on: the microphone's oldest are gone. */
-function save(suffix: string, written: (take: Take) => Blob): void {
+/** What there is to save now, with frames from the first on: the microphone's oldest are gone. */
+function taken(): Take {
   const { name, curves, frames } = take!;
-  const renumbered = frames.map(({ weights }, index) => ({ timeS: index / FPS, weights }));
-  download(name.replace(/\.[^.]*$/, "") + suffix, written({ name, curves, frames: renumbered }));
+  return { name, curves, frames: frames.map(({ weights }, index) => ({ timeS: index / FPS, weights })) };
+}
+
+function save({ name }: Take, suffix: string, written: Blob): void {
+  download(name.replace(/\.[^.]*$/, "") + suffix, written);
+}
+
+function saveCsv(): void {
+  const saved = taken();
+  save(saved, ".csv", new Blob([liveLinkCsv(saved)], { type: "text/csv" }));
 }
 
 async function saveGlb(): Promise<void> {
   if (!faceFile) throw new Trouble("There is no face to animate: use your own.");
-  const bytes = await faceFile();
-  save(".glb", (saved) => animatedGlb(bytes, saved, FPS));
+  const saved = taken(); // before the wait, in which another may begin
+  save(saved, ".glb", animatedGlb(await faceFile(), saved, FPS));
 }
 
 async function hearDropped(file: File | undefined): Promise<void> {
@@ -229,7 +237,7 @@ function wire(): void {
     attempt(changed);
   };
   ui.precision.onchange = ui.ensemble.onchange = () => attempt(changed);
-  ui.csv.onclick = () => attempt(() => save(".csv", (saved) => new Blob([liveLinkCsv(saved)], { type: "text/csv" })));
+  ui.csv.onclick = () => attempt(saveCsv);
   ui.glb.onclick = () => attempt(saveGlb);
   ui.stage.addEventListener("webglcontextlost", () => fail(new Trouble("The graphics card dropped the face: reload the page.")));
   document.ondragover = document.ondragleave = document.ondrop = (event: DragEvent) => {
@@ -252,12 +260,15 @@ async function startModels(): Promise<void> {
 async function startFace(): Promise<void> {
   const served = async (name: string) => (await beside(name)).arrayBuffer();
   const name = stage?.light ? "head-light.glb" : "head.glb";
-  wear(await Face.read(name, await served(name)), () => served("head.glb"));
+  const bytes = await served(name);
+  const read = await Face.read(name, bytes);
+  if (face) return; // the person's own has come first
+  wear(read, async () => (stage?.light ? served("head.glb") : bytes));
 }
 
 wire();
 attempt(() => {
-  stage = new Stage(ui.stage);
+  stage = new Stage(ui.stage); // first: it knows which head it can draw
 });
 attempt(startModels);
 attempt(startFace);

@@ -27,6 +27,6 @@ def processes(
     try:
         yield pool
     except BrokenProcessPool:
-        raise InputError(f"{asked_by}: a process was killed; allowed: what there is memory for") from None
+        raise InputError(f"{asked_by}: a process was killed; allowed: as much at once as there is memory for") from None
     finally:
         pool.shutdown(cancel_futures=True)

@@ -152,6 +152,21 @@ def ablation_verdicts(differences: pd.DataFrame, variants: pd.DataFrame, split: 
     return pd.DataFrame(rows)
 
 
+def verdicts_along(verdict: pd.DataFrame, variants: pd.DataFrame, axes: Sequence[str]) -> pd.DataFrame:
+    """Those of `ablation_verdicts` that are about changes along some of `AXES`."""
+    changed = variants["keys"].map(lambda keys: keys - {FEATURE} in [AXES[axis][0] for axis in axes])
+    names = set(variants.loc[changed, "variant"])
+    return verdict[verdict["Better"].isin(names) | verdict["Worse"].isin(names)]
+
+
+def told(verdict: pd.DataFrame) -> str:
+    """`ablation_verdicts` as lines to print."""
+    return "\n".join(
+        f"{row.Verdict:12} {row.Claim} ({row.Better} against {row.Worse}; {row.Measure}): {row.Difference}"
+        for row in verdict.itertuples()
+    )
+
+
 def caution(seeds: pd.DataFrame) -> str:
     """What the intervals do not hold, for readers of the verdicts."""
     n_runs = seeds["seed"].nunique()
@@ -272,14 +287,20 @@ def smoothing_figure(smoothing: pd.DataFrame, split: str, metrics: Sequence[str]
     Args:
         smoothing: see `read_smoothing`. Latency is look-ahead plus the measured lag, which causal filters add.
     """
-    wide = smoothing[smoothing["split"] == split].pivot(index="smoother", columns="metric", values="value")
+    shown = smoothing[smoothing["split"] == split]
+    ends = {end: shown.pivot(index="smoother", columns="metric", values=end) for end in INTERVAL}
+    wide, n = ends["value"], int(shown.loc[shown["metric"] == "pbm", "n"].max())
     facts = smoothing.drop_duplicates("smoother").set_index("smoother")
     latency_ms = facts["lookahead_ms"] + wide["lag_ms"]
     fig, axes = plt.subplots(1, len(metrics), figsize=(4.8 * len(metrics), 4.6), layout="constrained", squeeze=False)
     for ax, metric in zip(axes[0], metrics, strict=True):
         for kind, colour in SMOOTHER_COLOURS.items():
             names = facts.index[facts["kind"] == kind]
-            ax.plot(latency_ms[names], wide.loc[names, metric], "o", color=colour, label=kind, markersize=8)
+            error = error_bars(*(ends[end].loc[names, metric].to_numpy() for end in INTERVAL))
+            ax.errorbar(
+                latency_ms[names], wide.loc[names, metric], yerr=error, fmt="o", color=colour, ecolor=(colour, 0.35), label=kind,
+                markersize=7, capsize=3,
+            )  # fmt: skip
         for name in facts.index:
             place, strength = (latency_ms[name], wide.loc[name, metric]), name.rpartition("-")[2]
             ax.annotate(strength, place, fontsize=9, xytext=(5, 5), textcoords="offset points")
@@ -288,6 +309,7 @@ def smoothing_figure(smoothing: pd.DataFrame, split: str, metrics: Sequence[str]
     front = front_of(latency_ms, wide["jitter"])
     axes[0, 0].plot(latency_ms[front], wide.loc[front, "jitter"], color="black", linewidth=1, zorder=0)
     axes[0, 0].legend(fontsize=9)
+    fig.supxlabel(f"Bars: 95 % bootstrap intervals over voices, which all ways share; {n} /p b m/", fontsize=10)
     return fig
 
 

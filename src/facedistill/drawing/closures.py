@@ -4,18 +4,24 @@ from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from facedistill.drawing.figures import MODEL_COLOURS, TRUTH_COLOUR
+from facedistill.drawing.results import interval_text, verdict_of
 from facedistill.face.curves import FPS
 from facedistill.face.phones import Phone, sounds
 from facedistill.measure.closures import CLOSED_GAP_MM
+from facedistill.measure.statistics import CONFIDENCE
 
 LIPS = ("p", "b", "m")
 REACH_S, STEP_S = 0.2, 0.005
 TIMES_S = np.arange(-REACH_S, REACH_S + STEP_S / 2, STEP_S)
 QUARTILES = (0.25, 0.5, 0.75)
+NEAR_S = 0.06  # from the middle of a sound, within which the lips have to close
+MOSTLY = 0.9  # the share of closures that is claimed
+N_BOOT = 1000
 
 
 def closure_traces(gap_mm: np.ndarray, phones: Sequence[Phone], *, fps: float = FPS) -> dict[str, np.ndarray]:
@@ -38,6 +44,47 @@ def closure_traces(gap_mm: np.ndarray, phones: Sequence[Phone], *, fps: float = 
 def pooled_traces(traces: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """The traces of many utterances as one: {p, b, m: (N, W)}."""
     return {letter: np.concatenate([one[letter] for one in traces]) for letter in LIPS}
+
+
+def closed_shares(
+    traces: Sequence[Mapping[str, np.ndarray]], voices: Sequence[str], rng: np.random.Generator
+) -> dict[str, tuple[float, float, float, int]]:
+    """How often the lips close: {p, b, m: (share, low, high, n)} with 95 % bootstrap intervals over voices.
+
+    Args:
+        traces: see `closure_traces`, of N utterances.
+        voices: (N,) who speaks each.
+        rng: draws the resamples.
+    """
+    near = np.abs(TIMES_S) <= NEAR_S
+    speakers = np.unique(voices, return_inverse=True)[1]
+    drawn = rng.multinomial(speakers.max() + 1, np.full(speakers.max() + 1, 1 / (speakers.max() + 1)), size=N_BOOT)
+    shares = {}
+    for letter in LIPS:
+        closed = np.array([(one[letter][:, near].min(axis=1) <= CLOSED_GAP_MM).sum() for one in traces])
+        known = np.array([len(one[letter]) for one in traces])
+        by_voice = [np.bincount(speakers, weights) for weights in (closed, known)]
+        with np.errstate(invalid="ignore"):  # a resample without the sound
+            resampled = np.divide(*(drawn @ counts for counts in by_voice))
+            value = np.divide(closed.sum(), known.sum())
+        low, high = np.nanquantile(resampled, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]) if known.any() else (np.nan, np.nan)
+        shares[letter] = float(value), float(low), float(high), int(known.sum())
+    return shares
+
+
+def closure_verdicts(shares: Mapping[str, Mapping[str, tuple[float, float, float, int]]]) -> pd.DataFrame:
+    """Whether each system's lips close in `MOSTLY` all of a sound: columns System, Sound, n, Share closed, Needed, Verdict.
+
+    Args:
+        shares: {system: see `closed_shares`}. Judged by the lower end of the interval.
+    """
+    return pd.DataFrame([
+        {
+            "System": system, "Sound": f"/{letter}/", "n": n, "Share closed": interval_text(value, low, high, n_digits=2),
+            "Needed": f"interval from {MOSTLY} on", "Verdict": verdict_of(low >= MOSTLY, low),
+        }
+        for system, found in shares.items() for letter, (value, low, high, n) in found.items()
+    ])  # fmt: skip
 
 
 def closures_figure(traces: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:

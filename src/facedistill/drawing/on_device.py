@@ -50,9 +50,11 @@ def read_measurements(path: Path = MEASUREMENTS) -> pd.DataFrame:
 
 
 def machine(path: Path = MEASUREMENTS) -> str:
-    """Where it was measured, in words."""
-    told = read_json(path)["machine"]
-    return f"one core of {told['processor']} ({told['system']}), Python {told['python']}, onnxruntime {told['onnxruntime']}"
+    """Where it was measured, and how often, in words."""
+    content = read_json(path)
+    told = content["machine"]
+    where = f"one core of {told['processor']} ({told['system']}), Python {told['python']}, onnxruntime {told['onnxruntime']}"
+    return f"{where}, the median of {content['repeats']} runs"
 
 
 def _row(name: str, result: dict) -> dict[str, object]:

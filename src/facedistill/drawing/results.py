@@ -170,6 +170,18 @@ def verdict_of(holds: bool, judged: float) -> str:
     return "not measured" if np.isnan(judged) else "holds" if holds else "FAILS"
 
 
+def tally(verdict: pd.DataFrame, what: str = "Claim") -> str:
+    """How a table of verdicts came out, in a sentence for readers: "3 of 5 hold. Not: ...".
+
+    Args:
+        verdict: with a column Verdict.
+        what: the column that tells what is judged.
+    """
+    holds = verdict["Verdict"] == "holds"
+    others = dict.fromkeys(f"{row[what]} ({row['Verdict']})" for _, row in verdict[~holds].iterrows())
+    return f"{holds.sum()} of {len(verdict)} verdicts hold" + (f". Not: {'; '.join(others)}." if others else ".")
+
+
 def verdicts(scores: pd.DataFrame, comparisons: pd.DataFrame) -> pd.DataFrame:
     """Whether each of `CLAIMS` holds: columns Claim, Test, Measure, Measured (95 % interval), Needed, Verdict.
 

@@ -53,13 +53,17 @@ class FineHead:
     light: np.ndarray
 
 
-@cache
 def fine_head(subdivisions: int = 1) -> FineHead:
-    """Builds it, in about a second, once per process.
+    """Builds it, in about a second, once per process and fineness.
 
     Args:
-        subdivisions: how often every triangle is divided into four.
+        subdivisions: how often every triangle is divided into four, up to three times: indices of a GLB have 16 bits.
     """
+    return _subdivided(subdivisions)
+
+
+@cache
+def _subdivided(subdivisions: int) -> FineHead:
     face = head()
     matrix, faces = eye_array(len(face.neutral), format="csr"), face.faces.astype(int)
     for _ in range(subdivisions):
@@ -107,7 +111,7 @@ def subdivision(faces: np.ndarray, n_vertices: int) -> tuple[csr_array, np.ndarr
 
     Args:
         faces: (F, 3) int.
-        n_vertices: V, how many vertices the faces name.
+        n_vertices: V, how many vertices there are.
 
     Returns:
         A matrix (V', V) that takes the old vertices to the new ones, and the new faces (4F, 3), those of each old face together.

@@ -39,10 +39,10 @@ def _inside(points: np.ndarray, polygon: np.ndarray) -> np.ndarray:
 def _fill_points(fixed: np.ndarray, holes: list[np.ndarray], outline: np.ndarray) -> np.ndarray:
     """Frontal points (P, 2) that cover the left half of the face between the rings, by greedy thinning of a fine grid."""
     y, x = np.mgrid[-66:142:GRID_MM, 0:64:GRID_MM]
-    odd_row = y / GRID_MM % 2
+    shift = (y / GRID_MM % 2) * GRID_MM / 2  # every other row lies half a step further
     middle = np.column_stack([np.zeros(70), np.linspace(138, -68, 70)])
     beside = x > GRID_MM
-    grid = np.concatenate([middle, np.column_stack([(x + odd_row * GRID_MM / 2)[beside], y[beside]])])
+    grid = np.concatenate([middle, np.column_stack([(x + shift)[beside], y[beside]])])
     inside = _inside(grid, outline - [0.5, 0.0])
     for hole in holes:
         inside &= ~_inside(grid, hole)

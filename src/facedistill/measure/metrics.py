@@ -5,6 +5,9 @@ Wherever only the opening of the lips matters a function takes the gap series in
 What cannot be measured (a constant series, a clip too short) is NaN or an empty array, never an error.
 """
 
+from dataclasses import dataclass
+from typing import Self
+
 import numpy as np
 
 from facedistill.face.arkit import INDEX, MOUTH_CURVES
@@ -79,7 +82,32 @@ def mod_mm(*, pred: np.ndarray, target: np.ndarray) -> float:
     return float(np.abs(difference).mean()) if difference.size else float("nan")
 
 
-def lip_vertex_distances(*, pred: np.ndarray, target: np.ndarray, basis: np.ndarray, lips: np.ndarray) -> np.ndarray:
+@dataclass(frozen=True)
+class Vertices:
+    """Some vertices of a linear face, laid out for measuring many clips.
+
+    Attributes:
+        curves: (K,) bool, which curves move any of them.
+        fields: (3, M, N) float64, mm per unit of these M curves, for N vertices, axis by axis.
+    """
+
+    curves: np.ndarray
+    fields: np.ndarray
+
+    @classmethod
+    def of(cls, basis: np.ndarray, rows: np.ndarray) -> Self:
+        """Those of a basis (K, V, 3), in mm per unit of weight, with the int indices `rows`."""
+        chosen = basis[:, rows]
+        curves = np.abs(chosen).max(axis=(1, 2)) > 0
+        return cls(curves, np.ascontiguousarray(np.moveaxis(chosen[curves], 2, 0), np.float64))
+
+    def distances(self, weights: np.ndarray) -> np.ndarray:
+        """How far they are from neutral: (T, K) weights -> (T, N) float64 mm."""
+        weights = np.asarray(weights, np.float64)[:, self.curves]
+        return np.sqrt(sum(np.square(weights @ field) for field in self.fields))
+
+
+def lip_vertex_distances(*, pred: np.ndarray, target: np.ndarray, lips: Vertices) -> np.ndarray:
     """The largest distance over the lip vertices, frame by frame, between two linear faces.
 
     LVE, the lip vertex error, is its mean over the frames of all clips (rooted, mm); the mean of its square is the variant of
@@ -88,49 +116,40 @@ def lip_vertex_distances(*, pred: np.ndarray, target: np.ndarray, basis: np.ndar
     Args:
         pred: (T, K) weights.
         target: (T, K) weights.
-        basis: (K, V, 3) displacements in mm per unit of weight.
-        lips: int indices of the lip vertices.
+        lips: the lip vertices.
 
     Returns:
         (T,) float64 mm.
     """
     difference = _difference(pred, target)
     distances = np.empty(len(difference))
-    step = max(1, _CHUNK_VALUES // (3 * len(lips)))
+    step = max(1, _CHUNK_VALUES // (3 * lips.fields.shape[2]))
     for first in range(0, len(difference), step):
-        distances[first : first + step] = _distances(difference[first : first + step], basis[:, lips]).max(axis=1)
+        distances[first : first + step] = lips.distances(difference[first : first + step]).max(axis=1)
     return distances
 
 
-def upper_face_dynamics(weights: np.ndarray, *, basis: np.ndarray, upper_face: np.ndarray) -> float:
+def upper_face_dynamics(weights: np.ndarray, upper_face: Vertices) -> float:
     """How lively the upper face is: mean over its vertices of the deviation over time of their distance from neutral.
 
     The face dynamics deviation (FDD, CodeTalker) of a clip is this of the target minus this of the prediction, signed.
 
     Args:
         weights: (T, K).
-        basis: (K, V, 3) displacements in mm per unit of weight.
-        upper_face: int indices of the vertices.
+        upper_face: its vertices.
 
     Returns:
         mm; NaN for no frames.
     """
     if not len(weights):
         return float("nan")
+    n_vertices = upper_face.fields.shape[2]
     step = max(1, _CHUNK_VALUES // (3 * len(weights)))
     total = 0.0
-    for first in range(0, len(upper_face), step):
-        distances = _distances(weights, basis[:, upper_face[first : first + step]])
-        total += float(distances.std(axis=0).sum())
-    return total / len(upper_face)
-
-
-def _distances(weights: np.ndarray, basis: np.ndarray) -> np.ndarray:
-    """How far vertices are from neutral: (T, K) weights, (K, M, 3) basis -> (T, M) float64, axis by axis, which is fastest."""
-    moving = np.abs(basis).max(axis=(1, 2)) > 0
-    fields = np.ascontiguousarray(np.moveaxis(basis[moving], 2, 0), np.float64)  # (3, K moving, M)
-    weights = np.asarray(weights, np.float64)[:, moving]
-    return np.sqrt(sum(np.square(weights @ field) for field in fields))
+    for first in range(0, n_vertices, step):
+        some = Vertices(upper_face.curves, upper_face.fields[:, :, first : first + step])
+        total += float(some.distances(weights).std(axis=0).sum())
+    return total / n_vertices
 
 
 def jerks(curves: np.ndarray, *, fps: float) -> np.ndarray:

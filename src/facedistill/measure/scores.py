@@ -1,23 +1,40 @@
 """The raw statistics of one utterance, from which `statistics` makes tables."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 
 from facedistill.face.phones import Phone
 from facedistill.measure import closures, metrics
+from facedistill.measure.metrics import Vertices
 
 _NAN = float("nan")
 
 
-class Face(Protocol):
-    """What scoring needs of a head: see `head.Head`."""
+class Head(Protocol):
+    """What a face is made of: see `head.Head`."""
 
     basis: np.ndarray  # (K, V, 3) mm per unit of weight
     regions: dict[str, np.ndarray]  # "lips" and "upper_face" are used
 
     def lip_gap_mm(self, weights: np.ndarray) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class Face:
+    """What curves are measured on: (T, K) weights to (T,) lip gap in mm, and the vertices of lips and upper face."""
+
+    lip_gap_mm: Callable[[np.ndarray], np.ndarray]
+    lips: Vertices
+    upper_face: Vertices
+
+    @classmethod
+    def of(cls, head: Head) -> Self:
+        """That of a head, for as many utterances as there are."""
+        regions = (Vertices.of(head.basis, head.regions[name]) for name in ("lips", "upper_face"))
+        return cls(head.lip_gap_mm, *regions)
 
 
 @dataclass(frozen=True)
@@ -65,7 +82,7 @@ def score_utterance(
     phones: list[Phone],
     *,
     fps: float,
-    head: Face,
+    face: Face,
     target: np.ndarray | None = None,
     lag_s: float = 0.0,
     short_vowels: bool = False,
@@ -76,7 +93,7 @@ def score_utterance(
         pred: (T, K) predicted weights at `fps`.
         phones: its timed phones (IPA); may be empty.
         fps: frames per second.
-        head: the face the lips are measured on.
+        face: what the curves are measured on.
         target: (T, K) true weights at `fps`, where known.
         lag_s: lateness of the prediction that the closure scores compensate.
         short_vowels: see `closures.closure_minima`.
@@ -84,7 +101,7 @@ def score_utterance(
     Raises:
         ValueError: `pred` and `target` differ in shape.
     """
-    gap_mm = head.lip_gap_mm(pred)
+    gap_mm = face.lip_gap_mm(pred)
     timing = {"fps": fps, "lag_s": lag_s}
     bilabial_minima, vowel_minima = closures.closure_minima(gap_mm, phones, short_vowels=short_vowels, **timing)
     bilabial_frames, vowel_frames = closures.closure_frames(gap_mm, phones, **timing)
@@ -102,16 +119,15 @@ def score_utterance(
         opening_r=closures.opening_correlation(gap_mm, phones, **timing),
         jitter=_mean(jerks),
         jitter_silence=_mean(silent_jerks),
-        **({} if target is None else _against_target(pred=pred, target=target, fps=fps, head=head)),
+        **({} if target is None else _against_target(pred=pred, target=target, fps=fps, face=face)),
     )
 
 
-def _against_target(*, pred: np.ndarray, target: np.ndarray, fps: float, head: Face) -> dict[str, float]:
+def _against_target(*, pred: np.ndarray, target: np.ndarray, fps: float, face: Face) -> dict[str, float]:
     """The scores that need true curves, by field of `UtteranceScores`."""
-    gaps_mm = {"pred": head.lip_gap_mm(pred), "target": head.lip_gap_mm(target)}
-    distances_mm = metrics.lip_vertex_distances(pred=pred, target=target, basis=head.basis, lips=head.regions["lips"])
-    upper = {"basis": head.basis, "upper_face": head.regions["upper_face"]}
-    fdd_mm = metrics.upper_face_dynamics(target, **upper) - metrics.upper_face_dynamics(pred, **upper)
+    gaps_mm = {"pred": face.lip_gap_mm(pred), "target": face.lip_gap_mm(target)}
+    distances_mm = metrics.lip_vertex_distances(pred=pred, target=target, lips=face.lips)
+    fdd_mm = metrics.upper_face_dynamics(target, face.upper_face) - metrics.upper_face_dynamics(pred, face.upper_face)
     mouth = metrics.MOUTH_COLUMNS
     return {
         "mse": metrics.mse(pred=pred, target=target),

@@ -11,7 +11,7 @@ from facedistill.core.manifest import Utterance
 from facedistill.face.curves import FPS, read_curves
 from facedistill.face.head import head
 from facedistill.face.phones import read_phones
-from facedistill.measure.scores import UtteranceScores, score_utterance
+from facedistill.measure.scores import Face, UtteranceScores, score_utterance
 from facedistill.models.workers import workers
 from facedistill.speech.audio import read_audio
 
@@ -33,11 +33,11 @@ def score_split(
     Raises:
         InputError: audio, phones or curves are missing or broken.
     """
-    truth = read_curves(root, rows)
+    truth, face = read_curves(root, rows), Face.of(head())
 
     def score(row: Utterance) -> list[UtteranceScores]:
         audio, phones = read_audio(root / row.audio), read_phones(root / row.phones)
-        given = {"fps": FPS, "head": head(), "target": truth.get(row.id)}
+        given = {"fps": FPS, "face": face, "target": truth.get(row.id)}
         return [score_utterance(animate(audio), phones, **given) for animate in systems.values()]
 
     with workers() as pool:
