@@ -143,8 +143,9 @@ def test_verdicts_along_an_axis_are_about_changes_along_it(evaluated):
 
 
 def test_a_tally_names_what_does_not_hold():
-    verdict = pd.DataFrame({"Claim": ["one", "two", "two", "three"], "Verdict": ["holds", "FAILS", "FAILS", "not measured"]})
-    assert tally(verdict) == "1 of 4 verdicts hold. Not: two (FAILS); three (not measured)."
+    verdict = pd.DataFrame({"Claim": ["one", "two", "three"], "Verdict": ["holds", "FAILS", "not measured"]})
+    assert tally(verdict) == "1 of 3 verdicts hold. Not: two (FAILS); three (not measured)."
+    assert "two (jitter: FAILS)" in tally(verdict.assign(Measure="jitter"))
     assert tally(verdict[:1]) == "1 of 1 verdicts hold."
 
 

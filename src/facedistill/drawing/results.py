@@ -138,7 +138,8 @@ def interval_text(value: float, low: float, high: float, *, n_digits: int) -> st
     """ "0.912 [0.901, 0.923]"; without brackets where there is no interval, a dash where there is no value."""
     if np.isnan(value):
         return "–"
-    return f"{value:.{n_digits}f}" + ("" if np.isnan(low) else f" [{low:.{n_digits}f}, {high:.{n_digits}f}]")
+    told, least, most = (f"{round(float(end), n_digits) + 0.0:.{n_digits}f}" for end in (value, low, high))  # no "-0.000"
+    return told + ("" if np.isnan(low) else f" [{least}, {most}]")
 
 
 def quoted(scores: pd.DataFrame, split: str, system: str, metric: str) -> str:
@@ -171,14 +172,17 @@ def verdict_of(holds: bool, judged: float) -> str:
 
 
 def tally(verdict: pd.DataFrame, what: str = "Claim") -> str:
-    """How a table of verdicts came out, in a sentence for readers: "3 of 5 hold. Not: ...".
+    """How a table of verdicts came out, in a sentence for readers: "3 of 5 verdicts hold. Not: ...".
 
     Args:
         verdict: with a column Verdict.
-        what: the column that tells what is judged.
+        what: the column that tells what is judged; by which measure, where there is a column Measure, stands behind it.
     """
     holds = verdict["Verdict"] == "holds"
-    others = dict.fromkeys(f"{row[what]} ({row['Verdict']})" for _, row in verdict[~holds].iterrows())
+    others = [
+        f"{row[what]} ({row['Measure']}: {row['Verdict']})" if "Measure" in row else f"{row[what]} ({row['Verdict']})"
+        for _, row in verdict[~holds].iterrows()
+    ]
     return f"{holds.sum()} of {len(verdict)} verdicts hold" + (f". Not: {'; '.join(others)}." if others else ".")
 
 
