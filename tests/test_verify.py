@@ -32,7 +32,7 @@ def run(tmp_path, monkeypatch) -> Path:
     write_json(tmp_path / "expected" / "tolerances.json", TOLERANCES)
     write_json(tmp_path / "metrics.json", NUMBERS)
     monkeypatch.setattr(module, "stage_names", lambda: {"make"})
-    (tmp_path / "params.yaml").write_text("seed: 5\n")
+    (tmp_path / "params.yaml").write_text("seed: 5\nablate:\n  seeds: [1, 2]\n")
     (tmp_path / "folder" / "deep").mkdir(parents=True)
     for name in ("one.txt", "folder/b.txt", "folder/deep/a.txt"):
         (tmp_path / name).write_text(name)
@@ -51,7 +51,8 @@ def test_the_same_run_passes_and_is_recorded(run, capsys):
     told = capsys.readouterr().out
     assert "FAIL" not in told and "2 of 2 outputs" in told and "byte for byte" in told
     report = read_json(run / "verify.json")
-    assert report["seed"] == 5 and report["durations_s"] == {"distill small": 12.3, "evaluate": 2.0}
+    assert report["seeds"] == {"seed": 5, "ablate.seeds": [1, 2]}
+    assert report["durations_s"] == {"distill small": 12.3, "evaluate": 2.0}
     assert report["versions"]["torch"] and report["machine"]["cores"]
     assert [row["verdict"] for row in report["numbers"]] == ["PASS"] * 4
 

@@ -25,7 +25,7 @@ VERSIONS = ("facedistill", "torch", "torchaudio", "transformers", "numpy", "scip
 
 
 def verify() -> bool:
-    """Prints a table of PASS and FAIL, writes `REPORT` with machine, versions, seed and durations; True if nothing failed.
+    """Prints a table of PASS and FAIL, writes `REPORT` with machine, versions, seeds and durations; True if nothing failed.
 
     Raises:
         InputError: no run to verify, or no committed numbers.
@@ -125,11 +125,12 @@ def _committed_lock() -> dict:
 
 
 def _report(table: pd.DataFrame, wrong: list[str], anew: list[str]) -> dict:
+    params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     return {
         "numbers": json.loads(table.to_json(orient="records")),
         "outputs_that_differ_from_dvc_lock": wrong,
         "outputs_made_anew": anew,
-        "seed": yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))["seed"],
+        "seeds": {"seed": params["seed"], "ablate.seeds": params["ablate"]["seeds"]},
         "machine": machine(),
         "versions": {name: importlib.metadata.version(name) for name in VERSIONS},
         "durations_s": durations(),
