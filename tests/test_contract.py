@@ -356,10 +356,10 @@ def test_the_full_grid_quotes_its_tables(quote):
 
 
 def test_what_readme_says_of_chance_is_so():
-    """Fewer labels, voices or languages lose at most 0.03, in no order; and without the feature loss nothing is lost."""
+    """Fewer labels, voices or languages lose at most 0.01, in no order; less width and no feature loss lose nothing."""
     gain = pd.read_csv(FIGURES / "tab2_ablations.csv", index_col=0)["lip_gap_r_gain"]
-    assert gain.filter(regex="^(labels|voices|languages)-").min() > -0.03
-    assert gain["voices-5"] > gain["voices-15"] and gain["labels-1pct"] > gain["labels-30pct"]
+    assert gain.filter(regex="^(labels|voices|languages)-").min() > -0.01
+    assert gain["labels-1pct"] > 0 > gain["labels-10pct"] and gain["channels-64"] > 0 and abs(gain["no-feature-loss"]) < 0.005
     release = (FIGURES / "release" / "README.md").read_text(encoding="utf-8")
     assert f"(by {gain['no-feature-loss']:+.3f} in the default)" in " ".join(release.split())
 

@@ -73,3 +73,19 @@ def test_no_output_names_a_folder_of_this_machine(scratch, made):
     files = [file for paths in made.values() for path in paths for file in ([path] if path.is_file() else path.rglob("*"))]
     named = [file for file in files if file.is_file() and str(scratch).encode() in file.read_bytes()]
     assert files and not named
+
+
+def test_a_reader_with_the_archive_has_nothing_to_make(scratch, made, tmp_path):
+    reader = tmp_path / "reader"
+    git = ["git", "-c", "user.name=x", "-c", "user.email=x@y"]
+    make = ["make", "--silent", "--assume-old", ".venv/.ready"]  # with this interpreter
+    commands = [([*git, "add", "--all"], scratch), ([*git, "commit", "--quiet", "--message", "x"], scratch)]
+    commands += [([*make, "cache-archive"], scratch), (["git", "clone", "--quiet", str(scratch), str(reader)], scratch)]
+    for command, folder in commands:
+        subprocess.run(command, cwd=folder, env=environment(folder), check=True)
+    shutil.move(scratch / "facedistill-cache.tar", reader)
+    subprocess.run([*make, "cache-restore"], cwd=reader, env=environment(reader), check=True)
+    assert "Running stage" not in dvc(reader, "repro")
+    assert (reader / "dvc.lock").read_bytes() == (scratch / "dvc.lock").read_bytes()
+    for command in (("params", "diff"), ("metrics", "diff"), ("plots", "diff"), ("exp", "show")):
+        dvc(reader, *command)
