@@ -30,6 +30,13 @@ def test_training_throughput_runs_and_checks_that_both_ways_agree():
     assert "on-device" in done.stdout and "small" in done.stdout
 
 
+def test_rendering_is_timed_in_every_way():
+    command = [sys.executable, "benchmarks/render_speed.py", "--frames", "16"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 2 + 4
+
+
 @pytest.mark.parametrize("name", what_works.CHANGES)
 def test_a_change_changes_what_it_says_and_nothing_else(name):
     change, params = what_works.CHANGES[name], load_params(ROOT / "profiles" / "release.yaml")
