@@ -72,7 +72,7 @@ site: env ## make static pages of the executed notebooks: site/index.html
 cache-archive: env ## pack the results of the last run into facedistill-cache.tar
 	rm -rf .work/archive
 	python -m dvc remote add --local --quiet --force archive $(CURDIR)/.work/archive
-	python -m dvc push --quiet --remote archive --run-cache
+	python -m dvc push --quiet --remote archive --run-cache dvc.yaml
 	tar -cf facedistill-cache.tar -C .work/archive .
 	rm -rf .work/archive
 
@@ -80,7 +80,7 @@ cache-restore: env ## unpack facedistill-cache.tar: `make repro` then has nothin
 	rm -rf .work/archive && mkdir -p .work/archive
 	tar -xf facedistill-cache.tar -C .work/archive
 	python -m dvc remote add --local --quiet --force archive $(CURDIR)/.work/archive
-	python -m dvc pull --quiet --remote archive --run-cache
+	python -m dvc pull --quiet --remote archive --run-cache dvc.yaml
 	rm -rf .work/archive
 
 lock: env ## compile requirements.txt from pyproject.toml
