@@ -16,6 +16,7 @@ import { attempt, download, fail, onFile, say, ui } from "./ui";
 
 const DEFAULT_MODEL = "tiny-real-time";
 const CHOSEN_S = 10; // of the microphone, after which the lanes are chosen
+const SPARE = 2; // frames of the microphone, which come several at once, that may wait to be shown one by one
 const TOLD_MS = 500; // between two updates of the numbers and lanes of the microphone
 
 const plot = new Plot(ui.plot);
@@ -30,6 +31,7 @@ let take: Take | null = null;
 let lanes: { lanes: Lane[]; top: number } = { lanes: [], top: 1 };
 let wishes = 0; // what the person asks for is numbered: what an older wish brings is dropped
 let drawn = "";
+let liveShown = 0;
 let toldMs = 0;
 
 /** A new wish; tells whether it is still the last one. */
@@ -173,7 +175,9 @@ function tellLive(nowMs: number): void {
 function current(): number {
   if (!take || (!live && !recording)) return -1;
   const last = take.frames.length - 1;
-  return live ? last : Math.min(Math.floor(ui.player.currentTime * FPS), last);
+  if (!live) return Math.min(Math.floor(ui.player.currentTime * FPS), last);
+  liveShown = Math.min(Math.max(liveShown + 1, last - SPARE), last);
+  return liveShown;
 }
 
 function draw(nowMs: number): void {
