@@ -58,6 +58,13 @@ def verdicts_of(folder: Path) -> pd.Series:
     return table.set_index(["Claim", "Measure"])["Verdict"]
 
 
+SMOOTHED = {"none": (0, 1), "average-3": (-2, 0.4), "one-euro-17ms": (0.1, 1.1)}  # difference and ratio of every metric
+
+
+def smoothed(difference: float, ratio: float) -> dict:
+    return {metric: {"difference": interval(difference), "ratio": interval(ratio)} for metric in METRICS}
+
+
 @pytest.fixture
 def evaluated(tmp_path: Path) -> Path:
     """The ablation's files of `evaluate`: each variant is 0.1 worse than the one before, with 0.02 of doubt; two seeds."""
@@ -71,9 +78,12 @@ def evaluated(tmp_path: Path) -> Path:
         "ablations": {SPLIT: {name: measured(0.9 + gain) for name, gain in GAIN.items()}},
         "ablation_differences": {SPLIT: differences},
         "ablation_seeds": {SPLIT: seeds},
-        "smoothing": {SPLIT: {"none": measured(3.0), "average-3": measured(1.0)}},
+        "smoothing": {SPLIT: {"none": measured(3.0), "average-3": measured(1.0), "one-euro-17ms": measured(1.5)}},
+        "smoothing_differences": {SPLIT: {name: smoothed(*gain) for name, gain in SMOOTHED.items()}},
         "smoothers": {
-            "none": {"kind": "none", "lookahead_ms": 80.0}, "average-3": {"kind": "average", "lookahead_ms": 97.0},
+            "none": {"kind": "none", "strength": "none", "reference": "none", "lookahead_ms": 80.0},
+            "average-3": {"kind": "average", "strength": "3 frames", "reference": "none", "lookahead_ms": 97.0},
+            "one-euro-17ms": {"kind": "One-Euro", "strength": "5.8 Hz", "reference": "average-3", "lookahead_ms": 97.0},
         },
     }  # fmt: skip
     for stem, value in files.items():
@@ -149,12 +159,13 @@ def test_a_tally_names_what_does_not_hold():
     assert tally(verdict[:1]) == "1 of 1 verdicts hold."
 
 
-@pytest.mark.parametrize("stem", ["variants", "ablations", "ablation_differences", "smoothing"])
+@pytest.mark.parametrize("stem", ["variants", "ablations", "ablation_differences", "smoothing", "smoothing_differences"])
 def test_files_of_another_form_are_named(evaluated, stem):
     (evaluated / f"{stem}.json").write_text('{"a": 1}')
     readers = {
         "variants": ablations.read_variants, "ablations": ablations.read_ablations,
         "ablation_differences": ablations.read_differences, "smoothing": ablations.read_smoothing,
+        "smoothing_differences": ablations.read_smoothing_differences,
     }  # fmt: skip
     with pytest.raises(InputError, match=f"{stem}.json: not what the evaluate stage writes"):
         readers[stem](evaluated)
@@ -166,10 +177,23 @@ def test_the_front_is_what_nothing_beats_in_both():
     assert ablations.front_of(cost, harm) == ["a", "b"]
 
 
-def test_smoothing_is_drawn_by_latency(evaluated):
+def test_smoothing_is_drawn_by_its_delay_side_by_side(evaluated):
     fig = ablations.smoothing_figure(ablations.read_smoothing(evaluated), SPLIT)
     points = {bars.get_label(): bars.lines[0].get_xdata()[0] for bars in fig.axes[0].containers if len(bars.lines[0].get_xdata())}
-    assert points == {"none": 83.0, "average": 98.0}  # look-ahead and the lag, which is 3 and 1
+    assert points == {"none": 80.0, "average": 97 - ablations.BESIDE_MS, "One-Euro": 97 + ablations.BESIDE_MS}
+
+
+def test_smoothing_is_judged_at_equal_delay_by_intervals(evaluated):
+    table = ablations.smoothing_table(ablations.read_smoothing(evaluated), SPLIT)
+    told = ablations.smoothing_verdicts(table, ablations.read_smoothing_differences(evaluated), SPLIT)
+    verdicts = dict(zip(told["Claim"], told["Verdict"], strict=True))
+    assert verdicts == {
+        "average-3 halves the jitter": "holds",
+        "average-3 shakes less than one-euro-17ms, which is as late": "holds",  # 0.1 more, give or take 0.02
+        "average-3 follows the lips better than one-euro-17ms, which is as late": "FAILS",
+        "All are as late as their look-ahead says": "holds",
+    }
+    assert told.loc[1, "Measured"] == "0 [0, 0]" and told.loc[2, "Measured"] == "0.100 [0.080, 0.120]"
 
 
 def test_splits_are_drawn_with_their_intervals():

@@ -193,9 +193,13 @@ def test_teachers_and_students_are_measured_and_compared(params, data):
 
 def test_smoothing_costs_delay_and_takes_jitter(params, data):
     stage.evaluate_smoothing(params, stage.test_splits(params))
-    scores, facts = (read_strictly(data / "evaluate" / f"{stem}.json") for stem in ("smoothing", "smoothers"))
+    files = ("smoothing", "smoothing_differences", "smoothers")
+    scores, differences, facts = (read_strictly(data / "evaluate" / f"{stem}.json") for stem in files)
     jitter = {name: found["jitter"]["value"] for name, found in scores["test-voices"].items()}
     assert list(jitter) == list(facts)
     assert jitter["average-7"] < jitter["average-3"] < jitter["none"]
     assert facts["average-5"]["lookahead_ms"] - facts["none"]["lookahead_ms"] == pytest.approx(2000 / 60)
-    assert facts["one-euro-2hz"]["lookahead_ms"] == facts["none"]["lookahead_ms"]
+    assert facts["one-euro-33ms"]["lookahead_ms"] == facts["average-5"]["lookahead_ms"]
+    assert facts["one-euro-33ms"]["reference"] == facts["savitzky-golay-5"]["reference"] == "average-5"
+    gained = differences["test-voices"]["one-euro-33ms"]["jitter"]["difference"]["value"]
+    assert gained == pytest.approx(jitter["one-euro-33ms"] - jitter["average-5"], rel=1e-4)

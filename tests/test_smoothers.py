@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from facedistill.measure.smoothers import average, one_euro, savitzky_golay, smoothers
+from facedistill.face.controls import arkit
+from facedistill.measure.metrics import lag_ms
+from facedistill.measure.smoothers import aligned_one_euro, average, one_euro, one_euro_cutoff_hz, savitzky_golay, smoothers
 from facedistill.models.ensemble import smooth
 
 CURVES = np.random.default_rng(0).random((40, 3)).astype(np.float32)
@@ -46,9 +48,47 @@ def test_one_euro_is_the_published_filter():
     np.testing.assert_allclose(one_euro(CURVES, cutoff_hz=2.0, beta=0.5), naive, atol=1e-6)
 
 
-def test_all_leave_a_still_face_alone_and_keep_the_shape():
+@pytest.fixture(scope="module")
+def speech() -> list[np.ndarray]:
+    """Mouths that open and close some times a second, unevenly."""
+    times_s = np.arange(240) / 60
+    rng = np.random.default_rng(1)
+    paces = [np.cumsum(rng.uniform(2, 5, 4)).repeat(60)[:240] for _ in range(4)]
+    opened = [0.5 - 0.5 * np.cos(2 * np.pi * (times_s * pace.mean() / 2 + 0.3 * np.sin(times_s))) for pace in paces]
+    curves = np.zeros((4, 240, 52), np.float32)
+    curves[:, :, arkit().names.index("jawOpen")] = opened
+    return list(curves)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 3])
+def test_one_euro_is_tuned_to_lag_by_its_delay_which_is_then_waited_for(speech, frames):
+    cutoff_hz, gap_mm = one_euro_cutoff_hz(speech, frames), arkit().gap_mm
+
+    def lag_frames(smooth):
+        return np.median([60 / 1000 * lag_ms(pred=smooth(curves) @ gap_mm, target=curves @ gap_mm, fps=60) for curves in speech])
+
+    late = lag_frames(lambda curves: one_euro(curves, cutoff_hz=cutoff_hz, beta=0.5 * cutoff_hz))
+    assert late == pytest.approx(frames, abs=0.1)
+    assert lag_frames(lambda curves: aligned_one_euro(curves, cutoff_hz=cutoff_hz, delay_frames=frames)) == pytest.approx(
+        0, abs=0.1
+    )
+
+
+def test_a_frame_waits_for_its_delay_and_no_longer(speech):
+    for smoother in smoothers(speech):
+        changed = speech[0].copy()
+        changed[100:] += 0.1
+        first = np.flatnonzero((smoother.smooth(changed) != smoother.smooth(speech[0])).any(axis=1))[0]
+        assert first == 100 - smoother.delay_frames, smoother.name
+
+
+def test_a_face_that_never_moves_tunes_something():
+    assert one_euro_cutoff_hz([np.zeros((60, 52), np.float32)], 1) > 0
+
+
+def test_all_leave_a_still_face_alone_and_keep_the_shape(speech):
     still = np.full((9, 4), 0.3, np.float32)
-    for smoother in smoothers():
+    for smoother in smoothers(speech):
         np.testing.assert_allclose(smoother.smooth(still), still, atol=1e-6)
         assert smoother.smooth(CURVES).shape == CURVES.shape and smoother.smooth(CURVES).dtype == np.float32
         assert smoother.smooth(CURVES[:1]).shape == (1, 3)

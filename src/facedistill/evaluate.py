@@ -31,6 +31,7 @@ COMPARISONS = {
     "distilled-against-paired-only": ("on-device", "paired-only"),
     "ensemble-against-real-time": ("real-time-ensemble", "real-time"),
 }
+N_TUNING_UTTERANCES = 20
 HEADLINES = ("lip_gap_r", "pbm", "pbm_fixed", "lve_mm")
 
 Splits = dict[str, list[Utterance]]
@@ -42,8 +43,8 @@ def evaluate(params: Params) -> None:
 
     Of the systems: scores.json, comparisons.json, systems.json and metrics.json (the headlines, for `dvc metrics`). Of the
     ablation's variants: ablations.json, ablation_differences.json (of each from its reference), ablation_seeds.json and
-    variants.json. Of the smoothed student: smoothing.json and smoothers.json. Of the other teachers and their students:
-    taught.json, agreement.json (of students with their teachers) and teachers.json (what they are).
+    variants.json. Of the smoothed student: smoothing.json, smoothing_differences.json and smoothers.json. Of the other
+    teachers and their students: taught.json, agreement.json (of students with their teachers) and teachers.json (what they are).
     """
     prepare_torch()
     splits = test_splits(params)
@@ -95,17 +96,23 @@ def evaluate_variants(params: Params, splits: Splits) -> None:
 
 
 def evaluate_smoothing(params: Params, splits: Splits) -> None:
-    """One student, smoothed in several ways."""
-    table = smoothed_systems(params)
-    measured = _measured(splits, {system.name: system for system in table.values()})
-    scores = {
-        split: {name: aggregate(values, **_resampling(params, splits[split])()) for name, values in found.items()}
-        for split, found in measured.items()
+    """One student, smoothed in several ways, and how those of a delay differ from the average of that delay."""
+    heard = [read_audio(DATA / "prepare" / row.audio) for row in next(iter(splits.values()))[:N_TUNING_UTTERANCES]]
+    table = smoothed_systems(params, heard)
+    averages = {one.delay_frames: one.name for one in table if one.kind == "average"}
+    references = {one.name: "none" if one.kind in ("none", "average") else averages[one.delay_frames] for one in table}
+    scores, differences = {}, {}
+    for split, found in _measured(splits, {system.name: system for system in table.values()}).items():
+        given = _resampling(params, splits[split])
+        scores[split] = {name: aggregate(values, **given()) for name, values in found.items()}
+        differences[split] = {name: compare(values, found[references[name]], **given()) for name, values in found.items()}
+    facts = {
+        one.name: _facts(system) | {"kind": one.kind, "strength": one.strength, "reference": references[one.name]}
+        for one, system in table.items()
     }
     write_json(DATA / "evaluate" / "smoothing.json", rounded(scores))
-    write_json(
-        DATA / "evaluate" / "smoothers.json", {one.name: _facts(system) | {"kind": one.kind} for one, system in table.items()}
-    )
+    write_json(DATA / "evaluate" / "smoothing_differences.json", rounded(differences))
+    write_json(DATA / "evaluate" / "smoothers.json", facts)
 
 
 def evaluate_teachers(params: Params, splits: Splits) -> None:

@@ -1,20 +1,23 @@
-"""Ways to smooth curves as they come: what the paper's ensemble of three frames is compared with."""
+"""Ways to smooth curves as they come: what the paper's ensemble of three frames is compared with, at equal delay."""
 
 import math
-from collections.abc import Callable
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 from scipy.signal import savgol_filter
 
+from facedistill.face.controls import arkit
 from facedistill.face.curves import FPS
+from facedistill.measure.metrics import lag_ms
 
 POLYNOMIAL_ORDER = 2
 DERIVATIVE_CUTOFF_HZ = 1.0
 DELAYS_FRAMES = (1, 2, 3)
-# (cutoff of curves at rest in Hz, what a unit a second adds to it in Hz): from hardly smoothed to much
-ONE_EURO = ((8.0, 4.0), (4.0, 2.0), (2.0, 1.0))
+BETA_RATIO = 0.5  # a One-Euro filter's beta, of its cutoff at rest
+CUTOFFS_HZ = np.geomspace(0.1, 100, 400)  # that are tried: from what hardly moves to what hardly smooths
 
 
 @dataclass(frozen=True)
@@ -23,26 +26,32 @@ class Smoother:
 
     Attributes:
         kind: what ways with several strengths have in common.
+        strength: what sets it, in words.
     """
 
     name: str
     kind: str
+    strength: str
     delay_frames: int
     smooth: Callable[[np.ndarray], np.ndarray]
 
 
-def smoothers() -> list[Smoother]:
-    """No smoothing, averages and Savitzky-Golay filters of 3, 5 and 7 frames, and One-Euro filters."""
-    found = [Smoother("none", "none", 0, lambda curves: curves)]
+def smoothers(curves: Sequence[np.ndarray]) -> list[Smoother]:
+    """No smoothing, and averages, Savitzky-Golay and One-Euro filters whose delay is one, two or three frames.
+
+    Args:
+        curves: (T, K) each, on which One-Euro filters are tuned to lag by their delay.
+    """
+    found = [Smoother("none", "none", "none", 0, lambda frames: frames)]
     for delay in DELAYS_FRAMES:
         width = 2 * delay + 1
-        found.append(Smoother(f"average-{width}", "average", delay, partial(average, width=width)))
-    for delay in DELAYS_FRAMES[1:]:  # a parabola through three points is the points
-        width = 2 * delay + 1
-        found.append(Smoother(f"savitzky-golay-{width}", "Savitzky-Golay", delay, partial(savitzky_golay, width=width)))
-    for cutoff_hz, beta in ONE_EURO:
-        smooth = partial(one_euro, cutoff_hz=cutoff_hz, beta=beta)
-        found.append(Smoother(f"one-euro-{cutoff_hz:.0f}hz", "One-Euro", 0, smooth))
+        frames, cutoff_hz = f"{width} frames", one_euro_cutoff_hz(curves, delay)
+        found.append(Smoother(f"average-{width}", "average", frames, delay, partial(average, width=width)))
+        if width > POLYNOMIAL_ORDER + 1:  # a parabola through three points is the points
+            smooth = partial(savitzky_golay, width=width)
+            found.append(Smoother(f"savitzky-golay-{width}", "Savitzky-Golay", frames, delay, smooth))
+        smooth = partial(aligned_one_euro, cutoff_hz=cutoff_hz, delay_frames=delay)
+        found.append(Smoother(f"one-euro-{1000 * delay / FPS:.0f}ms", "One-Euro", f"{cutoff_hz:.1f} Hz", delay, smooth))
     return found
 
 
@@ -66,6 +75,25 @@ def one_euro(curves: np.ndarray, *, cutoff_hz: float, beta: float, fps: float = 
         shares = _share(cutoff_hz + beta * np.abs(speed), fps)
         smoothed[frame] = smoothed[frame - 1] + shares * (curves[frame] - smoothed[frame - 1])
     return smoothed.astype(curves.dtype)
+
+
+def aligned_one_euro(curves: np.ndarray, *, cutoff_hz: float, delay_frames: int) -> np.ndarray:
+    """(T, K) -> (T, K): a One-Euro filter whose lag is waited for: a frame is what comes out `delay_frames` later."""
+    held = np.concatenate([curves, np.repeat(curves[-1:], delay_frames, axis=0)])
+    return one_euro(held, cutoff_hz=cutoff_hz, beta=BETA_RATIO * cutoff_hz)[delay_frames:]
+
+
+def one_euro_cutoff_hz(curves: Sequence[np.ndarray], lag_frames: int) -> float:
+    """The one of `CUTOFFS_HZ` that makes the lip gaps of (T, K) curves lag by so many frames, in the median."""
+    gap_mm = arkit().gap_mm
+
+    def lead_ms(cutoff_hz: float) -> float:
+        smoothed = [one_euro(frames, cutoff_hz=cutoff_hz, beta=BETA_RATIO * cutoff_hz) for frames in curves]
+        lags = [lag_ms(pred=a @ gap_mm, target=b @ gap_mm, fps=FPS) for a, b in zip(smoothed, curves, strict=True)]
+        return -float(np.median([lag for lag in lags if not math.isnan(lag)] or [math.nan]))
+
+    found = bisect_left(CUTOFFS_HZ, -1000 * lag_frames / FPS, key=lead_ms)
+    return float(CUTOFFS_HZ[min(found, len(CUTOFFS_HZ) - 1)])
 
 
 def _share(cutoff_hz: float | np.ndarray, fps: float) -> float | np.ndarray:

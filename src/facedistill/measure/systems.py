@@ -1,8 +1,11 @@
 """All that can be evaluated, by name: audio in, curves at 60 fps out."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+
+import numpy as np
 
 from facedistill.core.params import Params
 from facedistill.core.paths import DATA
@@ -74,11 +77,12 @@ def _on_rig(student: System, folder: Path, teacher_folder: Path) -> System:
     return replace(student, animate=lambda audio: teacher.rig(basis.decode(student.animate(audio))))
 
 
-def smoothed_systems(params: Params) -> dict[Smoother, System]:
-    """`evaluate.smoothed` in every way to smooth it."""
+def smoothed_systems(params: Params, heard: Sequence[np.ndarray]) -> dict[Smoother, System]:
+    """`evaluate.smoothed` in every way to smooth it; `heard` is audio on which delays are made equal."""
     name = params.evaluate.smoothed
     system = _student_system(DATA / "distill" / name, name)
-    return {smoother: _smoothed_system(system, smoother) for smoother in smoothers()}
+    table = smoothers([system.animate(audio) for audio in heard])
+    return {smoother: _smoothed_system(system, smoother) for smoother in table}
 
 
 def _folders(params: Params, variant: str) -> list[Path]:
