@@ -187,8 +187,8 @@ def test_teachers_and_students_are_measured_and_compared(params, data):
         assert list(pair) == ["teacher", "student"]
         assert all(pair[role]["lip_gap_r"]["n"] == 2 for role in pair)
         assert agreement[name]["correlation"]["n"] == 1  # one block of up to ten seconds
-    same = [taught["test-voices"][name]["teacher"]["lve_mm"]["value"] for name in ("hubert", "mesh")]
-    assert same[0] == same[1] != taught["test-voices"]["mfcc"]["teacher"]["lve_mm"]["value"]
+    errors = {taught["test-voices"][name]["teacher"]["lve_mm"]["value"] for name in ("hubert", "mesh", "mfcc")}
+    assert len(errors) == 3  # each is a network of its own
 
 
 def test_smoothing_costs_delay_and_takes_jitter(params, data):

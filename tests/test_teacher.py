@@ -179,3 +179,26 @@ def test_saved_teacher_is_the_same(teacher, smoke_params, tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"junk")
     with pytest.raises(InputError, match="not a teacher of this version"):
         load_teacher(tmp_path)
+
+
+@pytest.mark.parametrize(("free", "rank"), [(0, 52), (8, 60)])
+def test_meshes_move_along_the_curves_shapes_and_along_free_directions(smoke_params, free, rank):
+    generator = smoke_params.teach.generator.model_copy(update={"free": free, "channels": 64})
+    teacher = build_teacher(smoke_params.teach.model_copy(update={"generator": generator}))
+    features = torch.randn(1, 200, teacher.encoder.config.hidden_size, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        meshes = teacher.generator(10 * features, torch.zeros(1, generator.latent))[0]
+    assert torch.linalg.matrix_rank(meshes, rtol=1e-5) <= rank
+    assert teacher.generator.out.weight.shape[1] == rank
+    np.testing.assert_array_equal(teacher.generator.out.weight[:, :52].detach(), mesh_basis().T)
+
+
+def test_a_teacher_of_meshes_alone_keeps_the_inverse_of_the_rig(smoke_params, data):
+    """Without losses of curves the layer from mesh to rig gets no gradient and no decay, so that meshes still become curves."""
+    params = with_source(smoke_params, "scratch")
+    of_curves = dict.fromkeys(("rig", "velocity", "lip_gap", "closure"), 0.0)
+    losses = params.teach.losses.model_copy(update=of_curves)
+    params = params.model_copy(update={"teach": params.teach.model_copy(update={"losses": losses})})
+    teach(params)
+    trained, untrained = load_teacher(data / "teach"), build_teacher(params.teach)
+    np.testing.assert_allclose(trained.mesh2rig.weight.detach(), untrained.mesh2rig.weight.detach(), rtol=1e-6, atol=1e-9)

@@ -53,8 +53,8 @@ class TeacherLoss:
             "phones": phones(scores=teacher.phones(features), classes=classes),
             "divergence": 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean(),
         }
-        weights = self.params.losses.model_dump()
-        return terms | {"total": sum(weights[name] * value for name, value in terms.items())}
+        weighted = [weight * terms[name] for name, weight in self.params.losses.model_dump().items() if weight > 0]
+        return terms | {"total": sum(weighted, 0 * terms["mesh"])}  # a weight of 0 leaves alone what only that loss trains
 
 
 def teach(params: Params) -> None:

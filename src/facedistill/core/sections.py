@@ -178,11 +178,12 @@ class EncoderParams(Section):
 
 
 class GeneratorParams(Section):
-    """The mesh generator."""
+    """The mesh generator; its meshes move along the curves' shapes and along `free` directions more, which it finds itself."""
 
     channels: Count
     lstm: Count
     latent: Count
+    free: Annotated[int, Field(ge=0)]
 
 
 class TeacherLosses(Section):

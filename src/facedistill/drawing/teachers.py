@@ -95,7 +95,6 @@ def teacher_verdicts(table: pd.DataFrame) -> pd.DataFrame:
         verdict = verdict_of(judged > 0, judged)
         rows.append({"Claim": text, "Measure": METRICS["lip_gap_r"][0], "Measured": told, "Verdict": verdict})
     for row in table[table["variance_kept"].notna()].itertuples():
-        # Ours come from 52 numbers a frame, so that 50 cannot lose much: that is told beside the table.
         text = f"{row.controls:.0f} components keep {100 * WANTED_VARIANCE:g} % of the meshes of {row.teacher}"
         told, kept = f"{100 * row.variance_kept:.3f} %", row.variance_kept
         verdict = verdict_of(kept >= WANTED_VARIANCE, kept)

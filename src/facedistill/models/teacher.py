@@ -26,6 +26,7 @@ from facedistill.models.encoder import build_encoder, encode_at, encoder_from_co
 from facedistill.speech.audio import SAMPLE_RATE_HZ
 
 ALIGNED_SAMPLES = 800  # 3 frames at 60 fps: the shortest stretch of samples that holds whole frames
+FREE_START = 0.1  # of the usual size of first weights
 OVERLAP_S = 1.0  # context on either side of a chunk
 
 
@@ -60,10 +61,11 @@ class MeshGenerator(nn.Module):
             nn.GELU(),
         )
         self.lstm = nn.LSTM(params.channels, params.lstm, batch_first=True, bidirectional=True)
-        self.code = nn.Linear(2 * params.lstm + params.channels, basis.shape[0])
-        self.out = nn.Linear(basis.shape[0], basis.shape[1])
-        with torch.no_grad():  # start inside the span of the blendshapes: random curves, not random vertices
-            self.out.weight.copy_(basis.T)
+        self.code = nn.Linear(2 * params.lstm + params.channels, basis.shape[0] + params.free)
+        self.out = nn.Linear(basis.shape[0] + params.free, basis.shape[1])
+        with torch.no_grad():  # start near the span of the blendshapes: random curves, not random vertices
+            self.out.weight.mul_(FREE_START)
+            self.out.weight[:, : basis.shape[0]] = basis.T
             self.out.bias.zero_()
 
     def forward(self, features: Tensor, z: Tensor) -> Tensor:  # (B, T, C), (B, latent) -> (B, T, 3V)
