@@ -12,6 +12,7 @@ from facedistill.drawing.on_device import (
     budgets,
     cost_table,
     latency_figure,
+    latency_verdicts,
     machine,
     read_measurements,
     read_quality,
@@ -21,7 +22,7 @@ from facedistill.drawing.on_device import (
 
 
 def cost(value: float) -> dict[str, float]:
-    return {"value": value, "low": 0.9 * value, "high": 1.2 * value}
+    return {"value": value, "low": 0.9 * value, "high": 1.2 * value, "n": 7}
 
 
 def time(median: float) -> dict[str, float]:
@@ -109,6 +110,16 @@ def test_budgets_are_judged_both_ways(found):
     assert verdicts["int8: PBM accuracy minus float32's"] == "FAILS"
     with pytest.raises(InputError, match="wide: not measured in int8"):
         budgets(cost_table(*found[:2]), "wide")
+
+
+def test_ways_are_judged_by_their_runs_and_the_delay_by_its_parts(found):
+    told = latency_verdicts(found[0], "tiny")
+    verdicts = dict(zip(told["Claim"], told["Verdict"], strict=True))
+    assert (
+        verdicts["stream, 60 chunks a second: cheaper than window by window, 60 a second"] == "holds"
+    )  # 3.2 to 6 against 16 to 30 ms
+    assert verdicts["stream, all at once: cheaper than stream, 10 chunks a second"] == "FAILS"  # 1.5 against 0.53
+    assert verdicts["most of the delay is the window's future"] == "holds"
 
 
 def test_models_that_were_not_measured_are_named(found):

@@ -189,3 +189,24 @@ def test_sentence_figure_draws_curves_phones_and_faces():
     assert [text.get_text() for text in panels[0].texts] == [phone.label for phone in PHONES]
     jaw = {line.get_label(): line.get_ydata() for line in panels[1].lines}
     assert jaw["truth"][-1] == 0.5 and jaw["on-device"][-1] == 0.25
+
+
+def test_following_loudness_is_beaten_where_intervals_are_apart(evaluated: Path):
+    scores = results.read_scores(evaluated)
+    judged = results.loudness_verdicts(scores, ["teacher", "small"], "test-voices")
+    assert set(judged["Verdict"]) == {"not measured"}
+    loud = (scores["system"] == results.LOUDNESS) & (scores["metric"] == "lip_gap_r")
+    scores.loc[loud, ["value", "low", "high"]] = [0.5, 0.4, 0.7]
+    scores.loc[(scores["system"] == "small") & (scores["metric"] == "lip_gap_r"), "low"] = 0.6
+    judged = results.loudness_verdicts(scores, ["teacher", "small"], "test-voices")
+    assert list(judged["Verdict"]) == ["holds", "FAILS"]
+    assert judged.loc[0, "Measured"] == "0.900 [0.800, 0.950] against 0.500 [0.400, 0.700]"
+
+
+def test_what_a_student_inherits_is_judged_by_the_whole_interval(evaluated: Path):
+    comparisons = results.read_comparisons(evaluated)
+    other = comparisons.assign(split="test-noisy")
+    both = pd.concat([comparisons, other], ignore_index=True)
+    judge = lambda margin: results.inheritance_verdicts(both, "test-voices", margin=margin)  # noqa: E731
+    assert list(judge(0.05)["Verdict"]) == ["FAILS"] and list(judge(0.11)["Verdict"]) == ["holds"]  # 0.9 [0.8, 0.95]
+    assert judge(0.05).loc[0, "Measured"] == "0.900 [0.800, 0.950], needed at least 0.850"

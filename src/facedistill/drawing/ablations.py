@@ -14,7 +14,7 @@ from facedistill.core.errors import InputError
 from facedistill.core.files import read_json
 from facedistill.core.sections import BASELINE
 from facedistill.drawing.figures import error_bars
-from facedistill.drawing.results import EVALUATED, INTERVAL, METRICS, interval_text, tidy, verdict_of
+from facedistill.drawing.results import EVALUATED, INTERVAL, METRICS, SPLIT_NAMES, interval_text, tidy, verdict_of
 
 SCORES, DIFFERENCES, SEEDS = "ablations.json", "ablation_differences.json", "ablation_seeds.json"
 FEATURE, FUTURE, WINDOW = "distill.losses.feature", "ablate.student.future_ms", "ablate.student.window_ms"
@@ -174,6 +174,12 @@ def told(verdict: pd.DataFrame) -> str:
         f"{row.Verdict:12} {row.Claim} ({row.Better} against {row.Worse}; {row.Measure}): {row.Difference}"
         for row in verdict.itertuples()
     )
+
+
+def sample(scores: pd.DataFrame, split: str) -> str:
+    """What the scores of a split are measured on."""
+    n = scores[scores["split"] == split].groupby("metric")["n"].max()
+    return f"Measured on {n['lip_gap_r']} utterances ({SPLIT_NAMES.get(split, split)}) with {n['pbm']} /p b m/."
 
 
 def caution(seeds: pd.DataFrame) -> str:

@@ -1,5 +1,6 @@
 """What models cost on a device: `facedistill bench`'s measurements and `export`'s files as a table, a figure and verdicts."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -12,7 +13,7 @@ from facedistill.core.errors import InputError
 from facedistill.core.files import read_json
 from facedistill.core.paths import DATA, ROOT
 from facedistill.drawing.figures import MODEL_COLOURS
-from facedistill.drawing.results import interval_text
+from facedistill.drawing.results import interval_text, verdict_of
 
 MEASUREMENTS = ROOT / "benchmarks" / "on_device.json"
 EXPORTED = DATA / "export"
@@ -25,6 +26,7 @@ WAYS = {  # how sound comes in -> heading
     "pushes_10": "stream, 10 chunks a second",
     "offline": "stream, all at once",
 }
+ENDS = ("", "_least", "_most")
 PAPER_DELAY_MS = 81.0
 STEP_COLOURS = {"future of the window": "#0072B2", "to the next step": "#56B4E9", "ensemble": "#E69F00"}
 BUDGET_MB, BUDGET_MS_PER_S, BUDGET_CACHED, BUDGET_R, BUDGET_PBM = 1.0, 10.0, 1 / 8, 0.99, -0.01
@@ -77,7 +79,7 @@ def _row(name: str, result: dict) -> dict[str, object]:
     }
     for way in WAYS:
         cost = result.get(f"{way}_ms_per_s", {})
-        row |= {f"{way}_ms_per_s{end}": cost.get(end[1:] or "median", np.nan) for end in ("", "_least", "_most")}
+        row |= {f"{way}_ms_per_s{end}": cost.get(end[1:] or "median", np.nan) for end in ENDS}
         row[f"{way}_ratio"] = result.get("of_windows", {}).get(way, np.nan)
     delay, future, smooth = (result.get(key, np.nan) for key in ("delay_ms", "future_ms", "delay_ensemble_ms"))
     return row | {
@@ -97,7 +99,8 @@ def _mb(count: float | None) -> float:
 def read_quality(folder: Path = EXPORTED) -> pd.DataFrame:
     """What `export` measured of every precision.
 
-    Columns: student, precision, sha256, lip_gap_r, pbm, and, against float32, r_ratio and pbm_difference (NaN for float32).
+    Columns: student, precision, sha256, lip_gap_r, pbm, n_utterances and n_bilabials that these are of, and, against float32,
+    r_ratio and pbm_difference (NaN for float32).
 
     Raises:
         InputError: nothing is exported, or something else lies there.
@@ -111,6 +114,7 @@ def read_quality(folder: Path = EXPORTED) -> pd.DataFrame:
             rows.append({
                 "student": path.parent.name, "precision": precision, "sha256": hashes[precision],
                 "lip_gap_r": scores["lip_gap_r"]["value"], "pbm": scores["pbm"]["value"],
+                "n_utterances": scores["lip_gap_r"]["n"], "n_bilabials": scores["pbm"]["n"],
                 "r_ratio": against["lip_gap_r"]["ratio"]["value"] if against else np.nan,
                 "pbm_difference": against["pbm"]["difference"]["value"] if against else np.nan,
             })  # fmt: skip
@@ -189,6 +193,26 @@ def _verdict(value: float, sign: str, bound: float) -> str:
     return "holds" if (value <= bound if sign == "≤" else value >= bound) else "FAILS"
 
 
+def latency_verdicts(measurements: pd.DataFrame, student: str) -> pd.DataFrame:
+    """Whether larger chunks are cheaper, and most of the delay is the window's future: columns Claim, Measured, Verdict.
+
+    One way is cheaper than another where its dearest run is cheaper than the other's cheapest.
+    """
+    row, rows = measurements.set_index("system").loc[student], []
+    order = list(WAYS)
+    for dear, cheap in pairwise(order):
+        most, least = row[f"{cheap}_ms_per_s_most"], row[f"{dear}_ms_per_s_least"]
+        told = " against ".join(
+            interval_text(*(row[f"{way}_ms_per_s{end}"] for end in ENDS), n_digits=2) for way in (cheap, dear)
+        )
+        verdict = verdict_of(most < least, least - most)
+        rows.append({"Claim": f"{WAYS[cheap]}: cheaper than {WAYS[dear]}", "Measured": f"{told} ms per s", "Verdict": verdict})
+    future, rest = row["future_ms"], row["step_ms"] + row["ensemble_ms"]
+    told = f"{row['future_ms']:.1f} + {row['step_ms']:.1f} + {row['ensemble_ms']:.1f} = {row['delay_ms']:.1f} ms"
+    verdict = verdict_of(future > rest, future - rest)
+    return pd.DataFrame([*rows, {"Claim": "most of the delay is the window's future", "Measured": told, "Verdict": verdict}])
+
+
 def stale(measurements: pd.DataFrame, quality: pd.DataFrame) -> list[str]:
     """Exported models that are not the ones that were measured: `make bench` measures them anew."""
     measured = set(measurements["sha256"])
@@ -219,7 +243,7 @@ def latency_figure(measurements: pd.DataFrame) -> Figure:
 
 def _costs(ax: plt.Axes, rows: pd.DataFrame, way: str, place: float) -> None:
     for row in rows.to_dict("records"):
-        value, least, most = (row[f"{way}_ms_per_s{end}"] for end in ("", "_least", "_most"))
+        value, least, most = (row[f"{way}_ms_per_s{end}"] for end in ENDS)
         if not np.isnan(value):
             ax.errorbar(
                 value, place, xerr=[[value - least], [most - value]], color=MODEL_COLOURS.get(row["student"], "black"),

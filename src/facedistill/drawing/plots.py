@@ -10,13 +10,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, PercentFormatter
 
 from facedistill.drawing.figures import MODEL_COLOURS, error_bars
-from facedistill.drawing.results import METRICS, SPLIT_NAMES
+from facedistill.drawing.results import LOUDNESS, METRICS, SPLIT_NAMES
 
 CLASS_COLOURS = {"bilabial": "#D55E00", "labiodental": "#009E73", "vowel": "#0072B2", "other": "#BBBBBB"}
 CLASS_NAMES = {"bilabial": "/p b m/", "labiodental": "/f v/", "vowel": "vowels", "other": "other consonants"}
 SMOOTHED = ("real-time-ensemble", "tiny-real-time-ensemble")
 VARIANTS = ("paired-only", "small-paired-only")
-BASELINE = "amplitude-envelope"
 DODGE = 1.13  # systems of equal size are drawn this factor apart
 LONGEST_MS = 200.0
 INTERVALS = "Bars: 95 % bootstrap intervals over the voices of the test; one trained model each"
@@ -171,9 +170,9 @@ def _against_size(ax: Axes, shown: pd.DataFrame, places: dict[str, float]) -> No
     for system, place in places.items():
         value, low, high = shown.loc[system, ["value", "low", "high"]].astype(float)
         ax.errorbar(place, value, yerr=error_bars(value, low, high), label=system, **_marker(system))
-    value, low, high = shown.loc[BASELINE, ["value", "low", "high"]].astype(float)
-    ax.axhline(value, color=MODEL_COLOURS[BASELINE], linestyle="--", label=BASELINE)
-    ax.axhspan(low, high, color=MODEL_COLOURS[BASELINE], alpha=0.3, linewidth=0)
+    value, low, high = shown.loc[LOUDNESS, ["value", "low", "high"]].astype(float)
+    ax.axhline(value, color=MODEL_COLOURS[LOUDNESS], linestyle="--", label=LOUDNESS)
+    ax.axhspan(low, high, color=MODEL_COLOURS[LOUDNESS], alpha=0.3, linewidth=0)
     ax.set_xscale("log")
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.xaxis.set_major_formatter(EngFormatter(sep=""))

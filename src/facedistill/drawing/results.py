@@ -1,5 +1,6 @@
 """What `evaluate` measured, as tidy tables, and whether it bears out what is claimed."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,6 +59,7 @@ def _better(text: str, subject: str, *splits: str) -> list[Claim]:
     return [Claim(text, split, subject, metric, "difference", 0.0, judged="low") for split in splits for metric in QUALITY]
 
 
+LOUDNESS = "amplitude-envelope"
 QUALITY = ("lip_gap_r", "pbm")
 BOTH = ("test-voices", "test-noisy")
 CLAIMS = (
@@ -208,5 +210,43 @@ def verdicts(scores: pd.DataFrame, comparisons: pd.DataFrame) -> pd.DataFrame:
             "Claim": claim.text, "Test": SPLIT_NAMES[claim.split], "Measure": f"{METRICS[claim.metric][0]}, {claim.kind}",
             "Measured": interval_text(*ends, n_digits=3), "Needed": needed,
             "Verdict": verdict_of(holds, judged),
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def loudness_verdicts(scores: pd.DataFrame, systems: Sequence[str], split: str) -> pd.DataFrame:
+    """Whether systems follow the lips better than loudness does: columns Claim, Measured, Verdict.
+
+    One is better than another where their intervals do not overlap.
+    """
+    shown = scores[(scores["split"] == split) & (scores["metric"] == "lip_gap_r")].set_index("system")
+    loud, rows = shown.loc[LOUDNESS], []
+    for name in systems:
+        told = " against ".join(interval_text(*shown.loc[one, [*INTERVAL]], n_digits=3) for one in (name, LOUDNESS))
+        judged = shown.loc[name, "low"] - loud["high"]
+        rows.append({
+            "Claim": f"{name} follows the lips better than loudness does", "Measured": told,
+            "Verdict": verdict_of(judged > 0, judged),
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def inheritance_verdicts(comparisons: pd.DataFrame, first_split: str, *, margin: float) -> pd.DataFrame:
+    """Whether `on-device` keeps as much of its teacher's lip-gap correlation on other tests as on the first.
+
+    What it keeps is the ratio of the two on the same speech; its whole interval must lie above the first test's less `margin`.
+
+    Returns:
+        Columns Claim, Measured, Verdict.
+    """
+    chosen = (comparisons["question"] == "on-device-against-teacher") & (comparisons["metric"] == "lip_gap_r")
+    ratios = comparisons[chosen & (comparisons["kind"] == "ratio")].set_index("split")[[*INTERVAL]]
+    bound, rows = ratios.loc[first_split, "value"] - margin, []
+    for split in ratios.index.drop(first_split):
+        ends = ratios.loc[split]
+        rows.append({
+            "Claim": f"on-device keeps its share of the teacher's correlation ({SPLIT_NAMES.get(split, split)})",
+            "Measured": f"{interval_text(*ends, n_digits=3)}, needed at least {bound:.3f}",
+            "Verdict": verdict_of(ends["low"] >= bound, ends["low"]),
         })  # fmt: skip
     return pd.DataFrame(rows)
