@@ -146,6 +146,27 @@ def test_lips_meet_over_an_open_jaw():
     assert np.max(upper[:, 1] - np.interp(upper[:, 0], lower[:, 0], lower[:, 1])) < 0.6  # all along, not at the middle alone
 
 
+COMBINED = (
+    "jawOpen mouthClose", "jawOpen mouthSmile*", "jawOpen mouthFunnel", "jawOpen mouthPucker", "jawOpen tongueOut",
+    "jawOpen mouthLowerDown* mouthUpperUp*", "mouthRollLower mouthRollUpper", "jawOpen mouthClose mouthPress*",
+    "mouthFrown* mouthShrugLower mouthStretch*", "mouthUpperUp* noseSneer*", "cheekSquint* eyeSquint* mouthSmile*",
+    "cheekSquint* eyeBlink*", "eyeBlink* eyeSquint*", "eyeBlink* eyeLookDown*", "browDown* eyeBlink*", "browDown* browInnerUp",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("combined", COMBINED)
+def test_shapes_that_are_seen_together_do_not_turn_the_skin_inside_out(combined):
+    names = [name.replace("*", side) for name in combined.split() for side in (("Left", "Right") if "*" in name else ("",))]
+    posed = head().vertices(pose(**dict.fromkeys(names, 1.0)))
+
+    def normals(vertices):
+        corners = vertices[head().faces]
+        return np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+
+    turned = (normals(posed) * normals(head().neutral)).sum(axis=1) < 0
+    assert turned.mean() < 0.01
+
+
 def test_smile_lifts_and_widens_the_corners_and_frown_lowers_them():
     face = head()
     lips = face.regions["lips"]

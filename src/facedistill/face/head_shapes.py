@@ -152,7 +152,8 @@ def _side_mouth_fields(f: _Fields) -> dict[str, np.ndarray]:
         + _move(pulled * (1 - 0.65 * f.part["bag"]), 7.5, 0, 0)
         + _move(fold, 2.0, 4.0, 3.5),
         "mouthFrownLeft": _move(0.45 * corner + 0.7 * lifted + bag, 1.0, -9.0, -1.0),
-        "mouthDimpleLeft": _move(0.8 * corner + 0.3 * lifted + bag, 5.0, 1.5, -6.0),
+        "mouthDimpleLeft": _move(0.9 * corner + 0.4 * lifted + bag, 6.0, 2.0, -8.5)
+        + _move(f.bump(CORNER[0] + 15, CORNER[1] + 3, (7, 12)), 3.0, 0, 3.0),  # the flesh that the corner is pulled into
         "mouthStretchLeft": _move(pulled * (1 - 0.65 * f.part["bag"]), 9.0, 0, 0)
         + _move(0.2 * corner + 0.8 * lifted + bag, 0, -3.0, -4.5)
         + _move(f.bump(34, -52, (14, 12)), 2, -2, 0),
@@ -167,7 +168,9 @@ def _side_mouth_fields(f: _Fields) -> dict[str, np.ndarray]:
         "noseSneerLeft": left * f.lips(((6.2, 0.5), (6.2, 0.5), (6.0, 0.5), (5.0, 1.0)), upper=True)
         + _move(f.bump(14, 2, (10, 12)), 1.0, 6.0, 0.5)
         + _move(f.bump(14, 40, (9, 10)), -1.0, -2.0, 0.5),
-        "cheekSquintLeft": _move(f.bump(37, 10, (19, 14)), 0.5, 5.5, 3.5),
+        "cheekSquintLeft": _move(f.bump(37, 10, (19, 14)), 0.5, 8.0, 5.5)
+        + _move(f.bump(EYE[0], EYE[1] - 15, (16, 7)), 0, 2.0, 2.0)
+        + _lids(f, upper=0.0, lower=1.2),
     }
 
 
