@@ -1,5 +1,6 @@
 """The frames of a clip: faces side by side under their names, and below them the sound and its phones."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -89,23 +90,29 @@ def draw_frame(panels: Sequence[Panel], number: int, look: Look, strip: Strip | 
             font = _font(round(0.6 * top))
             pen.text((column * size + size / 2, top / 2), _shortened(panel.name, font, size), INK, font, anchor="mm")
     if strip is not None:
-        _draw_strip(pen, strip, number / look.fps, top=top + size, width=width, height=below)
+        _draw_strip(picture, strip, number / look.fps, top=top + size, height=below)
     return np.asarray(picture)
 
 
-def _draw_strip(pen: ImageDraw.ImageDraw, strip: Strip, now_s: float, *, top: int, width: int, height: int) -> None:
+def _draw_strip(picture: Image.Image, strip: Strip, now_s: float, *, top: int, height: int) -> None:
     """The sound around `now_s`, which is in the middle."""
-    times_s = now_s + (np.arange(width) / width - 0.5) * SPAN_S
-    middle, reach = top + 0.62 * height, 0.34 * height
-    edges = np.clip(np.round((times_s[:, None] + [0, SPAN_S / width]) * strip.rate_hz), 0, len(strip.samples)).astype(int)
-    for x, (first, last) in enumerate(edges):
-        peak = np.abs(strip.samples[first:last]).max(initial=0) / strip.loudest * reach
-        pen.line([(x, middle - peak), (x, middle + peak)], FAINT)
+    pen, width = ImageDraw.Draw(picture), picture.width
+    from_middle = np.abs(np.arange(height) - round(0.62 * height))
+    wave = from_middle[:, None] <= np.round(0.34 * height * _peaks(strip, now_s, width))
+    picture.paste(FAINT, (0, top), Image.fromarray(wave))
     for phone in strip.phones:
         x = ((phone.start_s + phone.end_s) / 2 - now_s) / SPAN_S * width + width / 2
         if 0 <= x < width:
             pen.text((x, top + 0.13 * height), phone.label, INK, _font(round(0.17 * height)), anchor="mm")
     pen.line([(width / 2, top), (width / 2, top + height)], CURSOR, 2)
+
+
+def _peaks(strip: Strip, now_s: float, width: int) -> np.ndarray:
+    """(width,) the largest magnitude in each of so many stretches of `SPAN_S` around `now_s`, of the loudest; 0 outside."""
+    starts = np.round((now_s + (np.arange(width) / width - 0.5) * SPAN_S) * strip.rate_hz).astype(int)
+    heard = starts[:, None] + np.arange(math.ceil(SPAN_S / width * strip.rate_hz))
+    inside = (heard >= 0) & (heard < len(strip.samples))
+    return np.abs(np.where(inside, strip.samples[heard * inside], 0)).max(axis=1) / strip.loudest
 
 
 def _shortened(name: str, font: ImageFont.FreeTypeFont, width: int) -> str:
