@@ -1,7 +1,7 @@
 """How many frames a second the page draws where no graphics card helps: in Chromium without a window, whose WebGL is software.
 
-Run `make web`, then `python benchmarks/page_frames.py` on a quiet machine. A synthetic voice is heard as a recording and through
-the microphone, in windows of several sizes. Prints a Markdown table.
+Run `make web`, then `python benchmarks/page_frames.py --out benchmarks/page_frames.json` on a quiet machine. A synthetic voice is
+heard as a recording and through the microphone, in windows of several sizes. Prints a Markdown table; `--out` keeps it.
 """
 
 import argparse
@@ -19,6 +19,8 @@ import psutil
 import soundfile as sf
 from playwright.sync_api import Page, sync_playwright
 
+from facedistill.bench import machine
+from facedistill.core.files import write_json
 from facedistill.speech.audio import SAMPLE_RATE_HZ
 from facedistill.speech.espeak import Voice, synthesize
 from facedistill.web import WEB
@@ -81,14 +83,15 @@ def measure(page: Page, source: str) -> dict[str, object]:
     picture = page.evaluate("() => `${stage.width} x ${stage.height}`")
     window = "{width} x {height}".format(**page.viewport_size)
     return {
-        "heard": source, "window, px": window, "picture, px": picture, "frames/s": f"{(last - first) / (last_s - first_s):.1f}",
-        "ms of processor/frame": f"{1000 * (after_s - before_s) / (last - first):.0f}",
+        "heard": source, "window, px": window, "picture, px": picture, "frames/s": round((last - first) / (last_s - first_s), 1),
+        "ms of processor/frame": round(1000 * (after_s - before_s) / (last - first)),
     }  # fmt: skip
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.parse_args()
+    parser.add_argument("--out", type=Path, metavar="OUT.json")
+    arguments = parser.parse_args()
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
         parser.error(f"no browser; allowed: one of the commands {', '.join(BROWSERS)}")
@@ -109,6 +112,8 @@ def main() -> None:
                     listen(page, source, recording)
                     rows.append(measure(page, source))
     print(pd.DataFrame(rows).to_markdown(index=False))
+    if arguments.out:
+        write_json(arguments.out, {"machine": machine(), "rows": rows})
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """How fast clips are rendered: a face of 512 x 512 pixels, as H.264 with its sound, with and without a strip of sound below.
 
-Run `python benchmarks/render_speed.py` on a quiet machine. Prints a Markdown table; the time is that of the whole film.
+Run `python benchmarks/render_speed.py --out benchmarks/render_speed.json` on a quiet machine. Prints a Markdown table; `--out`
+keeps it. The time is that of the whole film.
 """
 
 import argparse
@@ -11,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from facedistill.bench import machine
+from facedistill.core.files import write_json
 from facedistill.drawing.clip import Look, Panel, Strip
 from facedistill.drawing.film import render
 from facedistill.drawing.sitters import sitter
@@ -39,14 +42,18 @@ def seconds(n_frames: int, *, workers: int, strip: bool) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, default=300)
-    n_frames = parser.parse_args().frames
+    parser.add_argument("--out", type=Path, metavar="OUT.json")
+    arguments = parser.parse_args()
+    n_frames = arguments.frames
     sitter(None)  # is built once, and is no part of a film
     rows = [
-        {"processes": workers, "strip": "yes" if strip else "no", "frames/s": f"{n_frames / taken:.1f}"}
+        {"processes": workers, "strip": "yes" if strip else "no", "frames/s": round(n_frames / taken, 1)}
         for workers in WORKERS for strip in (False, True)
         if (taken := seconds(n_frames, workers=workers, strip=strip))
     ]  # fmt: skip
     print(pd.DataFrame(rows).to_markdown(index=False))
+    if arguments.out:
+        write_json(arguments.out, {"machine": machine(), "rows": rows})
 
 
 if __name__ == "__main__":

@@ -1,19 +1,22 @@
 """What dense training saves: seconds of audio a second, trained on densely and window by window.
 
-Run `python benchmarks/training_throughput.py` on a quiet machine; `--seconds 1 --repeats 1` for a quick look. Both ways train
-on the same 62.5 frames a second of audio with the same loss: dense runs the network once over the crop, window by window runs it
-on one 512 ms window a frame. Prints a Markdown table.
+Run `python benchmarks/training_throughput.py --out benchmarks/training_throughput.json` on a quiet machine; for a quick look
+`--seconds 1 --repeats 1`. Both ways train on the same 62.5 frames a second of audio with the same loss: dense runs the network
+once over the crop, window by window runs it on one 512 ms window a frame. Prints a Markdown table; `--out` keeps it.
 """
 
 import argparse
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pandas as pd
 import torch
 from torch import Tensor
 
+from facedistill.bench import machine
+from facedistill.core.files import write_json
 from facedistill.core.params import load_params
 from facedistill.distill import student_config
 from facedistill.face.arkit import N_CURVES
@@ -73,7 +76,7 @@ def step_s(config: StudentConfig, forward: Forward, audio: Tensor, target: Tenso
     return statistics.median(durations_s[1:])
 
 
-def measure(config: StudentConfig, *, seconds: float, batch_size: int, repeats: int) -> dict[str, str]:
+def measure(config: StudentConfig, *, seconds: float, batch_size: int, repeats: int) -> dict[str, float]:
     """One row of the table."""
     n_frames = max(1, round(seconds * GRID_FPS))
     audio, target = make_inputs(config, batch_size=batch_size, n_frames=n_frames)
@@ -81,9 +84,9 @@ def measure(config: StudentConfig, *, seconds: float, batch_size: int, repeats: 
     audio_s = batch_size * n_frames / GRID_FPS
     rates = [audio_s / step_s(config, forward, audio, target, repeats) for forward in (dense, window_by_window)]
     return {
-        "dense (audio s/s)": f"{rates[0]:.1f}",
-        "window by window (audio s/s)": f"{rates[1]:.2f}",
-        "ratio": f"{rates[0] / rates[1]:.1f}x",
+        "dense (audio s/s)": round(rates[0], 1),
+        "window by window (audio s/s)": round(rates[1], 2),
+        "ratio": round(rates[0] / rates[1], 1),
     }
 
 
@@ -93,18 +96,19 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=2, help="crops a step (default: %(default)s)")
     parser.add_argument("--repeats", type=int, default=5, help="timed steps, whose median counts (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="CPU threads (default: %(default)s)")
+    parser.add_argument("--out", type=Path, metavar="OUT.json")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     settings = {"seconds": arguments.seconds, "batch_size": arguments.batch_size, "repeats": arguments.repeats}
     params = load_params().distill
-    table = pd.DataFrame(
-        [{"student": name, **measure(student_config(params, params.students[name]), **settings)} for name in STUDENTS]
-    )
-    print(table.to_markdown(index=False, disable_numparse=True))
+    rows = [{"student": name, **measure(student_config(params, params.students[name]), **settings)} for name in STUDENTS]
+    print(pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True))
     print(
         f"\n{arguments.batch_size} crops of {arguments.seconds:g} s a step, {arguments.threads} CPU threads, "
         f"torch {torch.__version__}"
     )
+    if arguments.out:
+        write_json(arguments.out, {"machine": machine(), "rows": rows})
 
 
 if __name__ == "__main__":

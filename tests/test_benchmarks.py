@@ -9,6 +9,7 @@ import pytest
 import torch
 from real_speech_tree import make_tree
 
+from facedistill.core.files import read_json
 from facedistill.core.manifest import read_manifest
 from facedistill.core.params import changed, load_params
 from facedistill.core.paths import ROOT
@@ -23,18 +24,22 @@ sys.modules[SPEC.name] = what_works  # dataclasses look their module up
 SPEC.loader.exec_module(what_works)
 
 
-def test_training_throughput_runs_and_checks_that_both_ways_agree():
-    command = [sys.executable, "benchmarks/training_throughput.py", "--seconds", "1", "--repeats", "1"]
+def test_training_throughput_runs_and_checks_that_both_ways_agree(tmp_path):
+    out = tmp_path / "out.json"
+    command = [sys.executable, "benchmarks/training_throughput.py", "--seconds", "1", "--repeats", "1", "--out", str(out)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "on-device" in done.stdout and "small" in done.stdout
+    assert [row["student"] for row in read_json(out)["rows"]] == ["small", "on-device"]
 
 
-def test_rendering_is_timed_in_every_way():
-    command = [sys.executable, "benchmarks/render_speed.py", "--frames", "16"]
+def test_rendering_is_timed_in_every_way(tmp_path):
+    out = tmp_path / "out.json"
+    command = [sys.executable, "benchmarks/render_speed.py", "--frames", "16", "--out", str(out)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == 2 + 4
+    assert {(row["processes"], row["strip"]) for row in read_json(out)["rows"]} == {(1, "no"), (1, "yes"), (2, "no"), (2, "yes")}
 
 
 @pytest.mark.parametrize("name", what_works.CHANGES)

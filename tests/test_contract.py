@@ -297,7 +297,12 @@ QUOTES = (
     "alone reaches {table-1/amplitude-envelope/pbm} at that (with a correlation of {table-1/amplitude-envelope/lip_gap_r})",
     "it is {table-1/on-device/pbm_fixed} for the student, {table-1/teacher/pbm_fixed} for the teacher and "
     "{table-1/amplitude-envelope/pbm_fixed} for loudness",
-    "one of its meshes with {table-4/mesh/student_lip_gap_r}",
+    "knows meshes alone, no curves and no lips, and reaches {table-4/mesh/teacher_lip_gap_r}",
+    "which keep {table-4/mesh/variance} % of the variance",
+    "one of its meshes follows the lips with {table-4/mesh/student_lip_gap_r}",
+    "as smoothly: {page/least} to {page/most} frames a second on two cores",
+    "drawn and encoded at {films/plain} frames a second on two cores, at {films/with-strip} with the strip",
+    "dense training is {dense-training/least} to {dense-training/most} times as fast",
     "the teacher of MFCC reaches {table-4/mfcc/teacher_lip_gap_r} and its student {table-4/mfcc/student_lip_gap_r}, "
     "that of HuBERT {table-4/hubert/teacher_lip_gap_r} and {table-4/hubert/student_lip_gap_r}",
     "benchmarks/what_works.md): {what-works/runs} short runs",
@@ -326,6 +331,21 @@ QUOTES = (
 def test_readme_quotes_the_numbers_of_the_tables(quote):
     numbers = read_json(FIGURES / "numbers.json")
     assert re.sub(r"{([^}]+)}", lambda name: numbers[name[1]]["text"], quote) in " ".join(readme().split())
+
+
+def test_readme_tells_what_the_stages_took():
+    numbers, rows = read_json(FIGURES / "numbers.json"), {}
+    for line in readme().splitlines():
+        if match := re.fullmatch(r"\| `(\w+)` \| .* \| ([\w ]+) \|", line):
+            rows[match[1]] = match[2]
+    assert rows == {name: numbers[f"minutes/{name}"]["text"] for name in cli.STAGES if name != "notebook"}
+    assert sum(numbers[f"minutes/{name}"]["value"] for name in cli.STAGES) < 60, "under 1 h"
+
+
+def test_readme_tells_the_tolerances_of_verify():
+    tolerances = read_json(ROOT / "tests" / "expected" / "tolerances.json")
+    told = "allows for {lip_gap_r} in lip-gap correlation, {pbm} in PBM accuracy and {lve_mm} mm in LVE".format(**tolerances)
+    assert told in " ".join(readme().split())
 
 
 RELEASE_QUOTES = (

@@ -119,8 +119,10 @@ def test_variants_and_teachers_are_stages():
 
 def test_accepting_makes_the_numbers_the_expected_ones(run):
     write_json(run / "metrics.json", {"test-voices": {"teacher": {"lip_gap_r": 0.1}}})
+    record_duration("prepare", 61.0)
     module.accept()
     assert module.verify()
+    assert read_json(run / "expected" / "durations.json") == {"prepare": 61.0}
 
 
 def test_what_cannot_be_compared_is_one_line(run):

@@ -47,8 +47,9 @@ def verify() -> bool:
 
 
 def accept() -> None:
-    """Makes the numbers of this run the expected ones."""
+    """Makes the numbers of this run the expected ones, and its durations those that are told."""
     write_json(EXPECTED / "metrics.json", read_json(MEASURED))
+    write_json(EXPECTED / "durations.json", durations())
 
 
 def compared(measured: Mapping, expected: Mapping, tolerances: Mapping[str, float | None]) -> pd.DataFrame:

@@ -16,7 +16,7 @@ import { attempt, download, fail, onFile, say, ui } from "./ui";
 
 const DEFAULT_MODEL = "tiny-real-time";
 const CHOSEN_S = 10; // of the microphone, after which the lanes are chosen
-const SPARE = 2; // frames of the microphone, which come several at once, that may wait to be shown one by one
+const SLACK = 1; // frames that the face may be early or late, and that wait of the microphone, whose frames come several at once
 const TOLD_MS = 500; // between two updates of the numbers and lanes of the microphone
 
 const plot = new Plot(ui.plot);
@@ -31,7 +31,7 @@ let take: Take | null = null;
 let lanes: { lanes: Lane[]; top: number } = { lanes: [], top: 1 };
 let wishes = 0; // what the person asks for is numbered: what an older wish brings is dropped
 let drawn = "";
-let liveShown = 0;
+let shown = 0;
 let toldMs = 0;
 
 /** A new wish; tells whether it is still the last one. */
@@ -171,13 +171,17 @@ function tellLive(nowMs: number): void {
   tellCost(live.animator.model, live.msPerS);
 }
 
-/** The number of the frame that belongs to this moment; -1 where the face rests. */
+/**
+ * The number of the frame that belongs to this moment; -1 where the face rests. One after the other, as long as that is within
+ * `SLACK` of what is due: the screen's clock and the sound's do not beat together, and frames would be shown twice or not at all.
+ */
 function current(): number {
   if (!take || (!live && !recording)) return -1;
   const last = take.frames.length - 1;
-  if (!live) return Math.min(Math.floor(ui.player.currentTime * FPS), last);
-  liveShown = Math.min(Math.max(liveShown + 1, last - SPARE), last);
-  return liveShown;
+  const due = live ? last - SLACK : Math.floor(ui.player.currentTime * FPS);
+  const still = !live && ui.player.paused;
+  shown = still ? due : Math.min(Math.max(shown + 1, due - SLACK), due + SLACK);
+  return Math.min(shown, last);
 }
 
 function draw(nowMs: number): void {

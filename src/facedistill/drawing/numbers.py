@@ -11,7 +11,9 @@ from facedistill.core.paths import FIGURES, ROOT
 from facedistill.drawing.results import interval_text
 from facedistill.runtime.released import RELEASED
 
-WHAT_WORKS = ROOT / "benchmarks" / "what_works.csv"
+BENCHMARKS = ROOT / "benchmarks"
+WHAT_WORKS = BENCHMARKS / "what_works.csv"
+DURATIONS = ROOT / "tests" / "expected" / "durations.json"
 TESTED = "test-voices"
 
 
@@ -38,7 +40,10 @@ def quoted_numbers() -> dict[str, dict]:
     Raises:
         InputError: a table is missing or broken.
     """
-    tables = (_released(), _on_recordings(), _what_works(), _main_results(), _teachers(), _on_device())
+    tables = (
+        _released(), _on_recordings(), _what_works(), _main_results(), _teachers(), _on_device(), _minutes(), _page(), _films(),
+        _throughput(),
+    )  # fmt: skip
     return {name: asdict(number) for table in tables for name, number in table.items()}
 
 
@@ -116,6 +121,41 @@ def _on_device() -> dict[str, Number]:
             if pd.notna(ratio):
                 found[f"table-3/{system}/{way}_ratio"] = Number(f"1/{1 / ratio:.1f}", ratio, "of window by window", _name(path))
     return found
+
+
+def _minutes() -> dict[str, Number]:
+    """What the stages of the run took whose numbers are the expected ones; its notebooks are one."""
+    stages = pd.Series(read_json(DURATIONS)).groupby(lambda name: name.split()[0]).sum() / 60
+    return {
+        f"minutes/{name}": Number("under 1" if minutes < 1 else f"{minutes:.0f}", minutes, "min", _name(DURATIONS))
+        for name, minutes in stages.items()
+    }
+
+
+def _page() -> dict[str, Number]:
+    """Frames that the page draws a second where no graphics card helps: the least and the most of all windows."""
+    path = BENCHMARKS / "page_frames.json"
+    found = [row["frames/s"] for row in read_json(path)["rows"]]
+    return {f"page/{end}": Number(f"{value:.0f}", value, "frames/s", _name(path)) for end, value in _ends(found).items()}
+
+
+def _films() -> dict[str, Number]:
+    """Frames a second of films, on two processes, with and without a strip of sound."""
+    path = BENCHMARKS / "render_speed.json"
+    rows = [row for row in read_json(path)["rows"] if row["processes"] == 2]
+    names = {"yes": "films/with-strip", "no": "films/plain"}
+    return {names[row["strip"]]: Number(f"{row['frames/s']:.0f}", row["frames/s"], "frames/s", _name(path)) for row in rows}
+
+
+def _throughput() -> dict[str, Number]:
+    """How many times as fast dense training is as training window by window, of the students that were measured."""
+    path = BENCHMARKS / "training_throughput.json"
+    found = _ends([row["ratio"] for row in read_json(path)["rows"]])
+    return {f"dense-training/{end}": Number(f"{value:.0f}", value, "times", _name(path)) for end, value in found.items()}
+
+
+def _ends(values: list[float]) -> dict[str, float]:
+    return {"least": min(values), "most": max(values)}
 
 
 def _name(path: Path) -> str:
