@@ -333,7 +333,7 @@ def test_a_machine_without_a_graphics_card_draws_less(opened, card):
     assert [name for name in asked if name.endswith(".glb")] == ["head.glb" if card else "head-light.glb"]
     assert page.evaluate("() => stage.classList.contains('light')") != card
     n_pixels = page.evaluate("() => stage.width * stage.height")
-    assert n_pixels == pytest.approx(480 * 268, rel=0.02) if card else n_pixels <= 100_000
+    assert n_pixels == pytest.approx(480 * 268, rel=0.02) if card else n_pixels <= 80_000
 
 
 def test_a_fine_head_that_is_not_served_cannot_be_saved(opened, recordings):

@@ -11,7 +11,7 @@ import { Fineness } from "./fineness";
 
 const NO_3D = "This browser shows no 3D (WebGL is off): curves and downloads work, the face cannot be seen.";
 const FINEST = 2; // pixels of the picture a pixel of the page
-const LIGHT_PIXELS = 100_000; // of the picture at first, where the processor has to draw it
+const LIGHT_PIXELS = 80_000; // of the picture at first, where the processor has to draw it
 
 export class Stage {
   /** Whether the processor draws: the picture is smaller then, its background plain and its light simple. */
