@@ -373,6 +373,39 @@ def test_a_microphone_that_is_refused(opened):
     assert page.inner_text("#microphone") == "Use the microphone"
 
 
+LISTENED = """
+  const open = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+  navigator.mediaDevices.getUserMedia = async (wanted) => (window.heard = await open(wanted));
+"""
+LATE = """
+  const { get } = Object.getOwnPropertyDescriptor(BaseAudioContext.prototype, "currentTime");
+  Object.defineProperty(BaseAudioContext.prototype, "currentTime", { get() { return get.call(this) + 10; } });
+"""
+
+
+def test_a_microphone_that_goes_away(opened):
+    page = opened(FAKE_MICROPHONE, permissions=["microphone"], prepare=lambda page: page.add_init_script(LISTENED))
+    page.click("#microphone:enabled")
+    page.wait_for_function("() => late.textContent.endsWith('measured')")
+    page.evaluate("() => heard.getAudioTracks()[0].dispatchEvent(new Event('ended'))")
+    says(page, r"The microphone went away\.")
+    assert page.inner_text("#microphone") == "Use the microphone"
+
+
+def test_a_machine_that_falls_behind_the_microphone(opened):
+    page = opened(FAKE_MICROPHONE, permissions=["microphone"], prepare=lambda page: page.add_init_script(LATE))
+    page.click("#microphone:enabled")
+    says(page, r"This machine is too slow for this model: choose a smaller one\.")
+    assert page.inner_text("#microphone") == "Use the microphone"
+
+
+def test_a_graphics_card_that_drops_the_face(opened):
+    page = opened(expected="GPU stall|CONTEXT_LOST|Context Lost")
+    page.wait_for_selector("#file:enabled")
+    page.evaluate("() => stage.getContext('webgl2').getExtension('WEBGL_lose_context').loseContext()")
+    says(page, r"The graphics card dropped the face: reload the page\.")
+
+
 def test_no_microphone(opened):
     page = opened("--disable-audio-input", permissions=["microphone"])
     page.click("#microphone:enabled")
