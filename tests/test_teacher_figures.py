@@ -60,7 +60,7 @@ def test_every_teacher_has_its_row_in_their_order(evaluated):
     table = table_of(evaluated)
     assert list(table["teacher"]) == [*QUALITY, "theirs"]
     shown = teachers.readable_teachers(table).set_index("Teacher")
-    assert shown.loc["mesh", "Variance kept"] == "99.95 %" and shown.loc["hubert", "Variance kept"] == "–"
+    assert shown.loc["mesh", "Variance kept"] == "99.950 %" and shown.loc["hubert", "Variance kept"] == "–"
     assert shown.loc["mfcc", "Student: Lip-gap correlation"] == "0.780 [0.760, 0.800]"
     assert shown.loc["theirs", "Teacher: Lip-gap correlation"] == shown.loc["theirs", "Parameters"] == "–"
     assert shown.loc["theirs", "Follows its teacher: correlation"] == "0.700 [0.680, 0.720]"

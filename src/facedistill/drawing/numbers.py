@@ -96,7 +96,7 @@ def _teachers() -> dict[str, Number]:
     for name, row in pd.read_csv(path).set_index("teacher").iterrows():
         if pd.notna(row.variance_kept):
             kept = 100 * row.variance_kept
-            found[f"table-4/{name}/variance"] = Number(f"{kept:.2f}", kept, "%", _name(path))
+            found[f"table-4/{name}/variance"] = Number(f"{kept:.3f}", kept, "%", _name(path))
         for column in ("teacher_lip_gap_r", "student_lip_gap_r", "correlation", "explained"):
             if pd.notna(row[column]):
                 found[f"table-4/{name}/{column}"] = Number(f"{row[column]:.2f}", row[column], "", _name(path))

@@ -66,7 +66,7 @@ def readable_teachers(table: pd.DataFrame) -> pd.DataFrame:
     shown = pd.DataFrame({"Teacher": table["teacher"]})
     shown["Parameters"] = ["–" if np.isnan(count) else f"{count:,.0f}" for count in table["parameters"]]
     shown["Controls"] = [f"{count:.0f}" for count in table["controls"]]
-    shown["Variance kept"] = ["–" if np.isnan(kept) else f"{100 * kept:.2f} %" for kept in table["variance_kept"]]
+    shown["Variance kept"] = ["–" if np.isnan(kept) else f"{100 * kept:.3f} %" for kept in table["variance_kept"]]
     shown["Hours labelled"] = [f"{hours:.2f}" for hours in table["hours"]]
     for role in (TEACHER, STUDENT):
         for metric in SHOWN:
