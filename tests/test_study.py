@@ -13,7 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from facedistill.core.errors import InputError
+from facedistill.drawing.study import preference_figure
 from facedistill.study.analysis import COLUMNS, attentive, bradley_terry, preferences, ranking, read_answers
+from facedistill.study.command import app
 from facedistill.study.page import build
 from facedistill.study.plan import make_sheets
 
@@ -130,6 +132,36 @@ def test_a_rater_counts_once(tmp_path):
     with pytest.raises(InputError, match="once more"):
         read_answers([tmp_path / "one.csv", tmp_path / "two.csv"])
     assert len(read_answers([tmp_path / "one.csv"])) == 1 and len(read_answers([])) == 0
+
+
+def test_the_commands_build_a_study_and_analyse_its_answers(tmp_path, capsys):
+    for system in ("truth", "tiny"):
+        (tmp_path / system).mkdir()
+        for clip in ("one", "two"):
+            (tmp_path / system / f"{clip}.mp4").write_bytes(f"{system}{clip}".encode())
+    folders = [f"{system}={tmp_path / system}" for system in ("truth", "tiny")]
+    app(["build", *folders, "-o", str(tmp_path / "study.html"), "--sheets", "3", "--trials", "4"], standalone_mode=False)
+    assert "2 systems, 2 sentences, 3 sheets of 4 comparisons" in capsys.readouterr().err
+    with pytest.raises(InputError, match="allowed: NAME=FOLDER, each name once"):
+        app(["build", folders[0], folders[0], "-o", str(tmp_path / "x.html")], standalone_mode=False)
+    sheets = make_sheets(["one", "two"], SYSTEMS, n_sheets=20, n_trials=24, n_checks=2, seed=1)
+    answers_of(sheets, np.random.default_rng(0)).to_csv(tmp_path / "answers.csv", index=False)
+    app(["analyse", str(tmp_path / "answers.csv")], standalone_mode=False)
+    told = capsys.readouterr().out
+    assert [told.index(f"| {system} ") for system in SYSTEMS] == sorted(told.index(f"| {system} ") for system in SYSTEMS)
+
+
+def test_the_figure_has_a_row_for_every_pair():
+    sheets = make_sheets(["one", "two"], SYSTEMS, n_sheets=20, n_trials=24, n_checks=2, seed=1)
+    table = preferences(answers_of(sheets, np.random.default_rng(0)), n_draws=50, seed=1)
+    ax = preference_figure(table, "20 raters").axes[0]
+    shown = dict(
+        zip([label.get_text().partition(" (")[0] for label in ax.get_yticklabels()], ax.lines[0].get_xdata(), strict=True)
+    )
+    rates = table.set_index(["system", "other"])["rate"]
+    assert len(shown) == len(list(combinations(SYSTEMS, 2)))
+    assert shown["teacher rather than tiny"] == pytest.approx(100 * rates["teacher", "tiny"])
+    assert preference_figure(table[:0], "No answers yet").axes[0].texts[0].get_text() == "No answers yet"
 
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
