@@ -342,6 +342,16 @@ def test_readme_tells_what_the_stages_took():
     assert sum(numbers[f"minutes/{name}"]["value"] for name in cli.STAGES) < 60, "under 1 h"
 
 
+def test_readme_counts_the_recordings_and_the_voices_of_the_corpus():
+    details, params = read_json(ROOT / "benchmarks" / "real_speech" / "details.json"), load_params().prepare.synthetic
+    counts = [source["n_recordings"] for source in details["recordings"].values()]
+    english, text = details["systems"]["on-device"]["languages"]["en"], " ".join(readme().split())
+    assert f"Most of these recordings, {max(counts)} of {sum(counts)}, are by one Portuguese speaker" in text
+    assert len(counts) == 6 and f"The English sources have few /p b m/ ({english['n']} in all)" in text
+    assert f"speech in {len(params.languages) + len(params.unseen_languages)} languages with exact phone times" in text
+    assert f"espeak-ng speaks in {sum(params.voices.model_dump().values())} voices" in text
+
+
 def test_readme_tells_the_tolerances_of_verify():
     tolerances = read_json(ROOT / "tests" / "expected" / "tolerances.json")
     told = "allows for {lip_gap_r} in lip-gap correlation, {pbm} in PBM accuracy and {lve_mm} mm in LVE".format(**tolerances)
