@@ -10,7 +10,7 @@ from matplotlib import pyplot as plt
 
 from facedistill.core.errors import InputError
 from facedistill.core.sections import BASELINE
-from facedistill.drawing import ablations, closures, figures, plots
+from facedistill.drawing import ablations, closures, figures, plots, smoothing
 from facedistill.drawing.results import METRICS, tally
 from facedistill.face.phones import Phone
 
@@ -164,8 +164,8 @@ def test_files_of_another_form_are_named(evaluated, stem):
     (evaluated / f"{stem}.json").write_text('{"a": 1}')
     readers = {
         "variants": ablations.read_variants, "ablations": ablations.read_ablations,
-        "ablation_differences": ablations.read_differences, "smoothing": ablations.read_smoothing,
-        "smoothing_differences": ablations.read_smoothing_differences,
+        "ablation_differences": ablations.read_differences, "smoothing": smoothing.read_smoothing,
+        "smoothing_differences": smoothing.read_smoothing_differences,
     }  # fmt: skip
     with pytest.raises(InputError, match=f"{stem}.json: not what the evaluate stage writes"):
         readers[stem](evaluated)
@@ -174,18 +174,18 @@ def test_files_of_another_form_are_named(evaluated, stem):
 def test_the_front_is_what_nothing_beats_in_both():
     cost = pd.Series({"a": 1.0, "b": 2.0, "c": 3.0, "d": 2.0})
     harm = pd.Series({"a": 5.0, "b": 4.0, "c": 4.0, "d": 9.0})
-    assert ablations.front_of(cost, harm) == ["a", "b"]
+    assert smoothing.front_of(cost, harm) == ["a", "b"]
 
 
 def test_smoothing_is_drawn_by_its_delay_side_by_side(evaluated):
-    fig = ablations.smoothing_figure(ablations.read_smoothing(evaluated), SPLIT)
+    fig = smoothing.smoothing_figure(smoothing.read_smoothing(evaluated), SPLIT)
     points = {bars.get_label(): bars.lines[0].get_xdata()[0] for bars in fig.axes[0].containers if len(bars.lines[0].get_xdata())}
-    assert points == {"none": 80.0, "average": 97 - ablations.BESIDE_MS, "One-Euro": 97 + ablations.BESIDE_MS}
+    assert points == {"none": 80.0, "average": 97 - smoothing.BESIDE_MS, "One-Euro": 97 + smoothing.BESIDE_MS}
 
 
 def test_smoothing_is_judged_at_equal_delay_by_intervals(evaluated):
-    table = ablations.smoothing_table(ablations.read_smoothing(evaluated), SPLIT)
-    told = ablations.smoothing_verdicts(table, ablations.read_smoothing_differences(evaluated), SPLIT)
+    table = smoothing.smoothing_table(smoothing.read_smoothing(evaluated), SPLIT)
+    told = smoothing.smoothing_verdicts(table, smoothing.read_smoothing_differences(evaluated), SPLIT)
     verdicts = dict(zip(told["Claim"], told["Verdict"], strict=True))
     assert verdicts == {
         "average-3 halves the jitter": "holds",

@@ -150,6 +150,7 @@ COMBINED = (
     "jawOpen mouthClose", "jawOpen mouthSmile*", "jawOpen mouthFunnel", "jawOpen mouthPucker", "jawOpen tongueOut",
     "jawOpen mouthLowerDown* mouthUpperUp*", "mouthRollLower mouthRollUpper", "jawOpen mouthClose mouthPress*",
     "mouthFrown* mouthShrugLower mouthStretch*", "mouthUpperUp* noseSneer*", "cheekSquint* eyeSquint* mouthSmile*",
+    "jawOpen mouthLeft", "cheekPuff mouthRight", "mouthSmile* mouthLeft", "mouthRollLower mouthUpperUp*", "jawOpen cheekPuff",
     "cheekSquint* eyeBlink*", "eyeBlink* eyeSquint*", "eyeBlink* eyeLookDown*", "browDown* eyeBlink*", "browDown* browInnerUp",
 )  # fmt: skip
 

@@ -16,6 +16,7 @@ from facedistill.models.losses import (
     consistency,
     feature,
     lip_gap,
+    lips,
     phones,
     reconstruction,
     velocity,
@@ -75,6 +76,14 @@ def test_lip_gap_is_measured_on_the_head():
     assert lip_gap(pred=pred, target=target, controls=arkit()).item() == pytest.approx(np.mean(np.square(errors_cm)), rel=1e-4)
 
 
+def test_lips_is_the_naive_distance_of_the_heads_points():
+    pred, target = curves(0), curves(1)
+    points = head().regions["lips"]
+    away_cm = (head().vertices(pred.numpy()) - head().vertices(target.numpy()))[:, :, points] / 10
+    expected = np.mean([np.dot(away, away) for away in away_cm.reshape(-1, 3)])
+    assert lips(pred=pred, target=target, controls=arkit()).item() == pytest.approx(expected, rel=1e-4)
+
+
 def test_closure_is_the_naive_loop():
     pred, target = curves(0) / 8, curves(1) / 8
 
@@ -86,7 +95,7 @@ def test_closure_is_the_naive_loop():
     assert closure(pred=pred, target=target, controls=arkit()).item() == pytest.approx(np.mean(np.square(errors)), rel=1e-3)
 
 
-@pytest.mark.parametrize("loss", [lip_gap, closure])
+@pytest.mark.parametrize("loss", [lip_gap, lips, closure])
 def test_lip_losses_do_not_see_the_brows(loss):
     target = curves(1)
     pred = target.clone()

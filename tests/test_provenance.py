@@ -49,6 +49,13 @@ def replaced(old: str, new: str) -> dict:
     return yaml.safe_load(yaml.safe_dump(LOCK).replace(old, new))
 
 
+def test_a_figure_that_reads_no_data_says_so(tmp_path):
+    alone = {"stages": {"fig1": {"cmd": "x", "deps": ["src/b.py"], "params": ["notebooks.fig1"], "plots": PLOTS}}}
+    told(tmp_path)
+    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump(alone))
+    assert provenance("fig1", tmp_path).data == "none"
+
+
 @pytest.mark.parametrize(
     "change, params_differ, data_differ",
     [

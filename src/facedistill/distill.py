@@ -23,6 +23,7 @@ from facedistill.models.losses import (
     consistency,
     feature,
     lip_gap,
+    lips,
     phones,
     reconstruction,
     velocity,
@@ -95,8 +96,8 @@ class StudentLoss:
         if self.params.closed_weight > 1:
             weight = self.params.closed_weight
             terms["reconstruction"] = closed_reconstruction(**spread, controls=controls, weight=weight)
-        lips = {"pred": pred, "target": target, "controls": controls}
-        return terms | {"lip_gap": lip_gap(**lips), "closure": closure(**lips)}
+        seen = {"pred": pred, "target": target, "controls": controls}
+        return terms | {"lips": lips(**seen), "lip_gap": lip_gap(**seen), "closure": closure(**seen)}
 
     def _window(self, audio: Tensor, config: StudentConfig, n_frames: int) -> Tensor:
         """The part of (B, S) audio that a network needs for the batch's first frames."""

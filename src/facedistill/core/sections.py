@@ -276,6 +276,7 @@ class StudentLosses(Section):
 
     reconstruction: NonNegative
     velocity: NonNegative
+    lips: NonNegative
     lip_gap: NonNegative
     closure: NonNegative
     phones: NonNegative

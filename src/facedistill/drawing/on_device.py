@@ -13,7 +13,7 @@ from facedistill.core.errors import InputError
 from facedistill.core.files import read_json
 from facedistill.core.paths import DATA, ROOT
 from facedistill.drawing.figures import MODEL_COLOURS
-from facedistill.drawing.results import interval_text, verdict_of
+from facedistill.drawing.results import apart, interval_text, verdict_of
 
 MEASUREMENTS = ROOT / "benchmarks" / "on_device.json"
 EXPORTED = DATA / "export"
@@ -182,31 +182,25 @@ def budgets(table: pd.DataFrame, student: str) -> pd.DataFrame:
         ("int8: PBM accuracy minus float32's", small["pbm_difference"], "≥", BUDGET_PBM),
     ]
     return pd.DataFrame([
-        {"Budget": text, "Measured": f"{value:.3f}", "Needed": f"{sign} {bound:g}", "Verdict": _verdict(value, sign, bound)}
+        {
+            "Budget": text, "Measured": f"{value:.3f}", "Needed": f"{sign} {bound:g}",
+            "Verdict": verdict_of(value <= bound if sign == "≤" else value >= bound, value),
+        }
         for text, value, sign, bound in judged
     ])  # fmt: skip
-
-
-def _verdict(value: float, sign: str, bound: float) -> str:
-    if np.isnan(value):
-        return "not measured"
-    return "holds" if (value <= bound if sign == "≤" else value >= bound) else "FAILS"
 
 
 def latency_verdicts(measurements: pd.DataFrame, student: str) -> pd.DataFrame:
     """Whether larger chunks are cheaper, and most of the delay is the window's future: columns Claim, Measured, Verdict.
 
-    One way is cheaper than another where its dearest run is cheaper than the other's cheapest.
+    One way is cheaper than another where its dearest run is cheaper than the other's cheapest: see `results.apart`.
     """
     row, rows = measurements.set_index("system").loc[student], []
-    order = list(WAYS)
-    for dear, cheap in pairwise(order):
-        most, least = row[f"{cheap}_ms_per_s_most"], row[f"{dear}_ms_per_s_least"]
-        told = " against ".join(
-            interval_text(*(row[f"{way}_ms_per_s{end}"] for end in ENDS), n_digits=2) for way in (cheap, dear)
-        )
-        verdict = verdict_of(most < least, least - most)
-        rows.append({"Claim": f"{WAYS[cheap]}: cheaper than {WAYS[dear]}", "Measured": f"{told} ms per s", "Verdict": verdict})
+    for dear, cheap in pairwise(WAYS):
+        costs = ([row[f"{way}_ms_per_s{end}"] for end in ENDS] for way in (cheap, dear))
+        found = apart(*costs, n_digits=2, more=False)
+        found["Measured"] += " ms per s"
+        rows.append({"Claim": f"{WAYS[cheap]}: cheaper than {WAYS[dear]}"} | found)
     future, rest = row["future_ms"], row["step_ms"] + row["ensemble_ms"]
     told = f"{row['future_ms']:.1f} + {row['step_ms']:.1f} + {row['ensemble_ms']:.1f} = {row['delay_ms']:.1f} ms"
     verdict = verdict_of(future > rest, future - rest)

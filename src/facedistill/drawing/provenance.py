@@ -20,7 +20,7 @@ class Provenance:
 
     stage: str
     params: str
-    data: str
+    data: str  # "none" where no data is read
 
     def __str__(self) -> str:
         return f"stage {self.stage}, params {self.params}, data {self.data}"
@@ -40,7 +40,7 @@ def provenance(figure: str, root: Path = ROOT) -> Provenance | None:
     deps = [dep for dep in declared[stage].get("deps", []) if not dep.startswith(CODE)]
     read = [f"{path} {md5}" for dep in deps for path, md5 in _files(dep, made, root)]
     params = {key: _value(_read(root / "params.yaml"), key) for key in declared[stage].get("params", [])}
-    return Provenance(stage, _short(json.dumps(params, sort_keys=True)), _short(*read))
+    return Provenance(stage, _short(json.dumps(params, sort_keys=True)), _short(*read) if read else "none")
 
 
 def _outputs(entry: Mapping) -> set[str]:

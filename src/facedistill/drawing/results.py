@@ -173,6 +173,18 @@ def verdict_of(holds: bool, judged: float) -> str:
     return "not measured" if np.isnan(judged) else "holds" if holds else "FAILS"
 
 
+def apart(better: Sequence[float], worse: Sequence[float], *, n_digits: int, more: bool = True) -> dict[str, str]:
+    """Whether one is better than another, which it is where their intervals do not overlap: Measured and Verdict.
+
+    Args:
+        better, worse: value, low and high of each.
+        more: whether more is better.
+    """
+    distance = better[1] - worse[2] if more else worse[1] - better[2]
+    told = " against ".join(interval_text(*ends, n_digits=n_digits) for ends in (better, worse))
+    return {"Measured": told, "Verdict": verdict_of(distance > 0, distance)}
+
+
 def tally(verdict: pd.DataFrame, what: str = "Claim") -> str:
     """How a table of verdicts came out, in a sentence for readers: "3 of 5 verdicts hold. Not: ...".
 
@@ -215,20 +227,13 @@ def verdicts(scores: pd.DataFrame, comparisons: pd.DataFrame) -> pd.DataFrame:
 
 
 def loudness_verdicts(scores: pd.DataFrame, systems: Sequence[str], split: str) -> pd.DataFrame:
-    """Whether systems follow the lips better than loudness does: columns Claim, Measured, Verdict.
-
-    One is better than another where their intervals do not overlap.
-    """
+    """Whether systems follow the lips better than loudness does: columns Claim, Measured, Verdict; see `apart`."""
     shown = scores[(scores["split"] == split) & (scores["metric"] == "lip_gap_r")].set_index("system")
-    loud, rows = shown.loc[LOUDNESS], []
-    for name in systems:
-        told = " against ".join(interval_text(*shown.loc[one, [*INTERVAL]], n_digits=3) for one in (name, LOUDNESS))
-        judged = shown.loc[name, "low"] - loud["high"]
-        rows.append({
-            "Claim": f"{name} follows the lips better than loudness does", "Measured": told,
-            "Verdict": verdict_of(judged > 0, judged),
-        })  # fmt: skip
-    return pd.DataFrame(rows)
+    ends = {name: shown.loc[name, [*INTERVAL]].to_list() for name in (*systems, LOUDNESS)}
+    return pd.DataFrame([
+        {"Claim": f"{name} follows the lips better than loudness does"} | apart(ends[name], ends[LOUDNESS], n_digits=3)
+        for name in systems
+    ])  # fmt: skip
 
 
 def inheritance_verdicts(comparisons: pd.DataFrame, first_split: str, *, margin: float) -> pd.DataFrame:

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from facedistill.drawing.figures import error_bars
-from facedistill.drawing.results import EVALUATED, INTERVAL, METRICS, interval_text, tidy, verdict_of
+from facedistill.drawing.results import EVALUATED, INTERVAL, METRICS, apart, interval_text, tidy, verdict_of
 
 SHOWN = ("lip_gap_r", "pbm", "lve_mm")
 MEASURES = {"correlation": "Follows its teacher: correlation", "explained": "Follows its teacher: variance explained"}
@@ -83,17 +83,11 @@ def _texts(table: pd.DataFrame, name: str, n_digits: int) -> list[str]:
 
 
 def teacher_verdicts(table: pd.DataFrame) -> pd.DataFrame:
-    """Whether each of `CLAIMS`, and the claim on variance, holds: columns Claim, Measure, Measured, Verdict.
-
-    One teacher is better than another where their intervals of the lip-gap correlation do not overlap.
-    """
+    """Whether each of `CLAIMS` (see `results.apart`), and the claim on variance, holds: Claim, Measure, Measured, Verdict."""
     rows, named = [], table.set_index("teacher")
     for text, better, worse, role in CLAIMS:
-        ends = {name: _ends(named, name, f"{role}_lip_gap_r") for name in (better, worse)}
-        told = " against ".join(interval_text(*ends[name], n_digits=3) for name in (better, worse))
-        judged = ends[better][1] - ends[worse][2]
-        verdict = verdict_of(judged > 0, judged)
-        rows.append({"Claim": text, "Measure": METRICS["lip_gap_r"][0], "Measured": told, "Verdict": verdict})
+        ends = [_ends(named, name, f"{role}_lip_gap_r") for name in (better, worse)]
+        rows.append({"Claim": text, "Measure": METRICS["lip_gap_r"][0]} | apart(*ends, n_digits=3))
     for row in table[table["variance_kept"].notna()].itertuples():
         text = f"{row.controls:.0f} components keep {100 * WANTED_VARIANCE:g} % of the meshes of {row.teacher}"
         told, kept = f"{100 * row.variance_kept:.3f} %", row.variance_kept

@@ -43,6 +43,7 @@ class _Fields:
         area = np.exp(-((np.maximum(np.abs(self.x) - CORNER_X, 0) / 11) ** 2) - (np.maximum(np.abs(rise) - 9, 0) / 10) ** 2)
         self.mouth = area * (self.skin * (self.z > 30) + bag)
         self.jaw = self._jaw(is_upper)
+        self.under_eye = self.bump(EYE[0], EYE[1] - 15, (16, 7))
 
     def _jaw(self, is_upper: np.ndarray) -> np.ndarray:
         """How much of the jaw's turn each vertex follows."""
@@ -120,20 +121,27 @@ def _lip_fields(f: _Fields) -> dict[str, np.ndarray]:
     funnel += f.lips(((-7.0, 6.5), (-7.4, 9.0), (-7.0, 8.5), (-4.6, 4.5)), upper=False)
     pucker = f.lips(((-0.3, 7.0), (-0.2, 9.5), (0.6, 10.5), (1.2, 6.5)), upper=True)
     pucker += f.lips(((0.2, 6.5), (0.2, 9.0), (-0.4, 10.0), (-0.9, 6.0)), upper=False)
+    puff = _move(f.bump(42, -26, (21, 25)), 11.0, 0, 13.0) + _move(f.bump(-42, -26, (21, 25)), -11.0, 0, 13.0)
+    puff *= 1 - np.column_stack([f.mouth * (np.abs(f.x) < CORNER_X + 8), 0 * f.x, 0 * f.x])  # the lips stay as wide
+    puff += f.lips(((0, 1), (0, 1.5), (0.5, 3), (1, 6)), upper=True)
+    puff += f.lips(((0, 1), (0, 1.5), (-0.5, 3), (-1, 6)), upper=False)
+    tilt = np.clip(f.x / CORNER_X, -1, 1)  # 1 at the left corner, -1 at the right one
+    sideways = (
+        _move(f.mouth, 13.0, 0, -1.0) + _move(f.mouth * tilt, 0, 3.5, -2.0) + _move(f.bump(42, -10, (13, 16)), 3.0, 2.0, 5.0)
+    )
     return {
         "mouthFunnel": funnel + 0.30 * inwards + _move(corner, 0, 0, 2.5),
         "mouthPucker": pucker + 0.36 * inwards + _move(corner, 0, 0, 4.0),
-        "mouthLeft": _move(f.mouth, 9.0, 0, -1.0),
-        "mouthRight": _move(f.mouth, -9.0, 0, -1.0),
-        "mouthRollLower": f.lips(((3.8, -7.0), (4.6, -8.0), (5.4, -7.5), (4.6, -3.0)), upper=False),
+        "mouthLeft": sideways,
+        "mouthRight": sideways[f.mesh.mirror] * [-1, 1, 1],
+        "mouthRollLower": f.lips(((3.8, -7.0), (4.6, -8.5), (6.2, -8.5), (7.6, -4.0)), upper=False),
         "mouthRollUpper": f.lips(((1.8, -6.0), (0.9, -7.0), (-1.6, -6.0), (-3.0, -2.0)), upper=True),
         "mouthShrugLower": f.lips(((6.9, 1.5), (6.9, 2.5), (6.6, 3.0), (5.5, 1.5)), upper=False)
-        + _move(f.bump(0, MOUTH_Y - 24, (20, 11)), 0, 4.0, 1.5),
+        + f.lips(((0, 0.5), (0.6, 1.5), (1.8, 1.5), (2.6, 0.5)), upper=True)
+        + _move(f.bump(0, MOUTH_Y - 24, (18, 11)), 0, 6.0, 3.5)  # the chin is pushed up
+        + _move(corner, 0, -3.5, -1.0),
         "mouthShrugUpper": f.lips(((5.3, 1.5), (5.3, 2.0), (5.0, 2.0), (3.6, 1.0)), upper=True),
-        "cheekPuff": _move(f.bump(40, -16, (20, 20)), 9.0, 0, 9.0)
-        + _move(f.bump(-40, -16, (20, 20)), -9.0, 0, 9.0)
-        + f.lips(((0, 1), (0, 1.5), (0.5, 2), (1, 3)), upper=True)
-        + f.lips(((0, 1), (0, 1.5), (-0.5, 2), (-1, 3)), upper=False),
+        "cheekPuff": puff,
     }
 
 
@@ -169,7 +177,7 @@ def _side_mouth_fields(f: _Fields) -> dict[str, np.ndarray]:
         + _move(f.bump(14, 2, (10, 12)), 1.0, 6.0, 0.5)
         + _move(f.bump(14, 40, (9, 10)), -1.0, -2.0, 0.5),
         "cheekSquintLeft": _move(f.bump(37, 10, (19, 14)), 0.5, 8.0, 5.5)
-        + _move(f.bump(EYE[0], EYE[1] - 15, (16, 7)), 0, 2.0, 2.0)
+        + _move(f.under_eye, 0, 2.0, 2.0)
         + _lids(f, upper=0.0, lower=1.2),
     }
 
@@ -204,7 +212,6 @@ def _eye_fields(f: _Fields) -> dict[str, np.ndarray]:
     ball = (f.part["eye"] & (f.x > 0))[:, None]
     inner, outer = f.bump(15, 63, (13, 15)), f.bump(42, 65, (14, 15))
     middle = f.bump(28, 65, (12, 14))
-    under = f.bump(EYE[0], EYE[1] - 15, (16, 7))
 
     def look(axes: tuple[int, int], angle: float) -> np.ndarray:
         return ball * _turn(f.at, EYE, axes, angle)
@@ -215,7 +222,7 @@ def _eye_fields(f: _Fields) -> dict[str, np.ndarray]:
         "eyeLookUpLeft": look((2, 1), LOOK_RAD["Up"]) + _lids(f, upper=-0.2, lower=0.15),
         "eyeLookInLeft": look((2, 0), -LOOK_RAD["In"]),
         "eyeLookOutLeft": look((2, 0), LOOK_RAD["Out"]),
-        "eyeSquintLeft": _lids(f, upper=0.18, lower=1.9) + _move(under, 0, 2.5, 1.5),
+        "eyeSquintLeft": _lids(f, upper=0.18, lower=1.9) + _move(f.under_eye, 0, 2.5, 1.5),
         "eyeWideLeft": _lids(f, upper=-0.32, lower=-0.6),
         "browDownLeft": _move(inner + 0.6 * middle, -2.5, -6.0, 1.0) + _move(0.5 * outer, -1.0, -4.0, 0.5),
         "browInnerUp": _move(inner + 0.3 * middle, 0.5, 8.0, 0) + _move((inner + 0.3 * middle)[f.mesh.mirror], -0.5, 8.0, 0),

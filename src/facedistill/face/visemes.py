@@ -155,7 +155,7 @@ def pose(articulators: np.ndarray) -> np.ndarray:
         "mouthClose": value["jaw"] * (CLOSE_PER_JAW * closure + TUCK_PER_JAW * tuck),
         "mouthPucker": value["pucker"],
         "mouthFunnel": value["funnel"] * apart,
-        "mouthRollLower": 0.06 * closure + 0.35 * tuck,
+        "mouthRollLower": 0.06 * closure + 0.50 * tuck,
         "mouthRollUpper": 0.05 * closure,
         "mouthShrugLower": 0.05 * closure + 0.12 * tuck,
         "mouthSmile": 0.60 * value["spread"],
@@ -163,7 +163,7 @@ def pose(articulators: np.ndarray) -> np.ndarray:
         "mouthDimple": 0.20 * value["spread"],
         "mouthPress": 0.15 * closure + 0.15 * np.clip(value["closure"] - 1, 0, 1),
         "mouthLowerDown": value["lower_down"] * apart,
-        "mouthUpperUp": value["upper_up"] * apart + 0.28 * tuck,
+        "mouthUpperUp": value["upper_up"] * apart + 0.40 * tuck,
         "tongueOut": value["tongue"] * (1 - closure),
     }
     weights = np.zeros((*closure.shape, N_CURVES), np.float32)

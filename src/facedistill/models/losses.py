@@ -39,6 +39,15 @@ def lip_gap(*, pred: Tensor, target: Tensor, controls: Controls) -> Tensor:
     return ((_gap_mm(pred, controls) - _gap_mm(target, controls)) / MM_PER_UNIT).square().mean()
 
 
+def lips(*, pred: Tensor, target: Tensor, controls: Controls) -> Tensor:
+    """Mean squared distance of the points of the lips (cm^2), which is a quadratic form of the curves.
+
+    Ours: with every curve in units of its own spread, how the lips look is a small part of what is learnt.
+    """
+    errors = (pred - target) / MM_PER_UNIT
+    return ((errors @ torch.tensor(controls.lips_mm2).to(errors)) * errors).sum(dim=2).mean()
+
+
 def closure(*, pred: Tensor, target: Tensor, controls: Controls) -> Tensor:
     """Mean squared error of a soft closedness of the lips, 1 when they touch and 0 when they are clearly apart.
 
