@@ -28,12 +28,13 @@ AXES = {
     "voices": ({"distill.data.voices"}, "voices", "Voices", True),
     "languages": ({"distill.data.languages"}, "languages", "Languages", True),
 }
-SHOWN = ("lip_gap_r", "pbm", "pbm_fixed", "closure_auc", "jitter")
+SHOWN = ("lip_gap_r", "lve_mm", "pbm", "pbm_fixed", "closure_auc", "jitter")
 # (statement, better variant, worse variant, metric, whether more is better): judged by the interval of the difference
 CLAIMS = (
     ("The feature loss helps", BASELINE, "no-feature-loss", "lip_gap_r", True),
     ("The feature loss helps", BASELINE, "no-feature-loss", "pbm", True),
     ("The velocity loss calms the face", BASELINE, "no-velocity-loss", "jitter", False),
+    ("The distance of the lips in the loss brings them closer", BASELINE, "no-lips-loss", "lve_mm", False),
     ("More channels help", "channels-512", BASELINE, "lip_gap_r", True),
     ("Fewer channels hurt", BASELINE, "channels-64", "lip_gap_r", True),
     ("64 ms of future are worse than 256", BASELINE, "future-64ms", "lip_gap_r", True),
