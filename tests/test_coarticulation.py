@@ -76,7 +76,9 @@ def test_curves_stay_in_range_and_move_at_plausible_speed(sequence):
     assert not curves[:, [INDEX[name] for name in CURVES if name not in MOUTH_CURVES]].any()
     if len(curves) > 1:
         speed = np.abs(np.diff(curves, axis=0)).max(axis=0)
-        assert speed[INDEX["jawOpen"]] < 0.2 and speed.max() < 0.5
+        assert speed[INDEX["jawOpen"]] < 0.2
+        tucks = [INDEX[name] for name in ("mouthRollLower", "mouthUpperUpLeft", "mouthUpperUpRight")]
+        assert np.delete(speed, tucks).max() < 0.35 and speed[tucks].max() < 0.5  # the lower lip is under the teeth at once
 
 
 @given(SEQUENCES, st.integers(30, 90))
@@ -139,7 +141,7 @@ def test_labiodentals_tuck_the_lower_lip_and_leave_vowels_open():
     gap = gap_mm(curves)
     for phone in phones:
         tuck = curves[middle(phone), INDEX["mouthRollLower"]]
-        assert (tuck > 0.34) == (phone.label in "fv" and phone.label != "")
+        assert (tuck > 0.49) == (phone.label in "fv" and phone.label != "")
         if phone.label == "a":
             assert gap[middle(phone)] > 8
 

@@ -386,6 +386,15 @@ def test_the_full_grid_quotes_its_tables(quote):
     assert re.sub(r"{([^}]+)}", told, quote) in " ".join(text.split())
 
 
+def test_readme_counts_the_variants():
+    counts = {path: len(load_params(ROOT / path).ablate.variants) for path in ("params.yaml", "profiles/release.yaml")}
+    grid = len(load_params(FIGURES / "release" / "params.yaml").ablate.variants)
+    assert f"| {counts['params.yaml']} variants of a student" in readme()
+    text = " ".join((FIGURES / "release" / "README.md").read_text(encoding="utf-8").split())
+    told = f"{grid} of the {counts['profiles/release.yaml']} variants of `profiles/release.yaml`"
+    assert told in text and f"where the default has {counts['params.yaml']} on synthetic" in text
+
+
 def test_what_readme_says_of_chance_is_what_three_seeds_say():
     folder = FIGURES / "release" / "seeds"
     table = pd.read_csv(folder / "tab2_ablations.csv", index_col=0)

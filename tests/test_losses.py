@@ -84,6 +84,16 @@ def test_lips_is_the_naive_distance_of_the_heads_points():
     assert lips(pred=pred, target=target, controls=arkit()).item() == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.parametrize("loss", [lip_gap, lips, closure])
+def test_lips_that_an_open_jaw_keeps_together_are_seen_at_full_precision(loss):
+    target, pred = torch.zeros(B, T, K), torch.zeros(B, T, K)
+    target[..., INDEX["jawOpen"]], target[..., INDEX["mouthClose"]] = 0.4, 0.365
+    pred[..., INDEX["jawOpen"]], pred[..., INDEX["mouthClose"]] = 0.43, 0.393
+    expected = loss(pred=pred, target=target, controls=arkit()).item()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert loss(pred=pred, target=target, controls=arkit()).item() == pytest.approx(expected, rel=1e-6)
+
+
 def test_closure_is_the_naive_loop():
     pred, target = curves(0) / 8, curves(1) / 8
 

@@ -59,7 +59,9 @@ def test_place_of_articulation_shows():
     )
     assert curve("s", "jawOpen") < curve("t", "jawOpen") < curve("k", "jawOpen") < curve("a", "jawOpen")
     assert curve("θ", "tongueOut") > 0.2 and curve("s", "tongueOut") == 0
-    assert curve("f", "mouthRollLower") > 0.3 and curve("f", "mouthUpperUpLeft") > 0.2 and (opening("f") < opening("s") / 2).all()
+    assert (
+        curve("f", "mouthRollLower") > 0.45 and curve("f", "mouthUpperUpLeft") > 0.35 and (opening("f") < opening("s") / 2).all()
+    )
     assert (opening("w") < opening("u")).all() and (opening("s") > 0.2).all()
 
 

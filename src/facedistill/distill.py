@@ -91,13 +91,13 @@ class StudentLoss:
         """The terms of (B, T, K) curves; those of the lips, where the controls tell where they are."""
         controls, spread = self.corpus.controls, {"pred": pred, "target": target, "scale": self.scale}
         terms = {"reconstruction": reconstruction(**spread), "velocity": velocity(**spread)}
-        if controls.gap_mm is None:
+        if controls.gap_mm is None or controls.lips_mm2 is None:
             return terms
         if self.params.closed_weight > 1:
             weight = self.params.closed_weight
             terms["reconstruction"] = closed_reconstruction(**spread, controls=controls, weight=weight)
-        seen = {"pred": pred, "target": target, "controls": controls}
-        return terms | {"lips": lips(**seen), "lip_gap": lip_gap(**seen), "closure": closure(**seen)}
+        on_face = {"pred": pred, "target": target, "controls": controls}
+        return terms | {"lips": lips(**on_face), "lip_gap": lip_gap(**on_face), "closure": closure(**on_face)}
 
     def _window(self, audio: Tensor, config: StudentConfig, n_frames: int) -> Tensor:
         """The part of (B, S) audio that a network needs for the batch's first frames."""

@@ -34,7 +34,7 @@ CLAIMS = (
     ("The feature loss helps", BASELINE, "no-feature-loss", "lip_gap_r", True),
     ("The feature loss helps", BASELINE, "no-feature-loss", "pbm", True),
     ("The velocity loss calms the face", BASELINE, "no-velocity-loss", "jitter", False),
-    ("The distance of the lips in the loss brings them closer", BASELINE, "no-lips-loss", "lve_mm", False),
+    ("The loss of the points of the lips brings them nearer the truth", BASELINE, "no-lips-loss", "lve_mm", False),
     ("More channels help", "channels-512", BASELINE, "lip_gap_r", True),
     ("Fewer channels hurt", BASELINE, "channels-64", "lip_gap_r", True),
     ("64 ms of future are worse than 256", BASELINE, "future-64ms", "lip_gap_r", True),

@@ -174,11 +174,15 @@ def verdict_of(holds: bool, judged: float) -> str:
 
 
 def apart(better: Sequence[float], worse: Sequence[float], *, n_digits: int, more: bool = True) -> dict[str, str]:
-    """Whether one is better than another, which it is where their intervals do not overlap: Measured and Verdict.
+    """Whether one is better than another, which it is where their intervals do not overlap.
 
     Args:
         better, worse: value, low and high of each.
+        n_digits: of the numbers told.
         more: whether more is better.
+
+    Returns:
+        Measured, both in words, and Verdict.
     """
     distance = better[1] - worse[2] if more else worse[1] - better[2]
     told = " against ".join(interval_text(*ends, n_digits=n_digits) for ends in (better, worse))

@@ -30,7 +30,7 @@ def read_smoothing_differences(folder: Path = EVALUATED) -> pd.DataFrame:
 
 
 def smoothing_table(smoothing: pd.DataFrame, split: str) -> pd.DataFrame:
-    """A row a way to smooth: what it is, how late it is, what jitter it leaves and what that costs; by look-ahead."""
+    """A row a way to smooth: what it is, how late it is, what jitter it leaves and what that costs."""
     wide = smoothing[smoothing["split"] == split].pivot(index="smoother", columns="metric", values="value")
     facts = smoothing.drop_duplicates("smoother").set_index("smoother")[SMOOTHER_FACTS]
     return facts.join(wide[["lag_ms", "jitter", "lip_gap_r", "pbm", "closure_auc"]])

@@ -1,4 +1,7 @@
-"""Losses of teacher and students. All compare curves in units of their own spread, so that small but vital ones count."""
+"""Losses of teacher and students: of curves in units of their own spread, so that small but vital ones count; of the lips in cm.
+
+Those of the lips are computed in 32 bits: at a closure large moves of the jaw cancel, which 8 bits of a product would hide.
+"""
 
 from collections.abc import Sequence
 
@@ -39,12 +42,14 @@ def lip_gap(*, pred: Tensor, target: Tensor, controls: Controls) -> Tensor:
     return ((_gap_mm(pred, controls) - _gap_mm(target, controls)) / MM_PER_UNIT).square().mean()
 
 
+@torch.autocast("cpu", enabled=False)
+@torch.autocast("cuda", enabled=False)
 def lips(*, pred: Tensor, target: Tensor, controls: Controls) -> Tensor:
-    """Mean squared distance of the points of the lips (cm^2), which is a quadratic form of the curves.
+    """Mean squared distance of the points of the lips from where `target` has them (cm^2): a quadratic form of the errors.
 
     Ours: with every curve in units of its own spread, how the lips look is a small part of what is learnt.
     """
-    errors = (pred - target) / MM_PER_UNIT
+    errors = (pred.float() - target.float()) / MM_PER_UNIT
     return ((errors @ torch.tensor(controls.lips_mm2).to(errors)) * errors).sum(dim=2).mean()
 
 
@@ -56,8 +61,11 @@ def closure(*, pred: Tensor, target: Tensor, controls: Controls) -> Tensor:
     return (_closed(pred, controls) - _closed(target, controls)).square().mean()
 
 
+@torch.autocast("cpu", enabled=False)
+@torch.autocast("cuda", enabled=False)
 def _gap_mm(curves: Tensor, controls: Controls) -> Tensor:
     """(B, T, K) curves -> (B, T) lip gap."""
+    curves = curves.float()
     return controls.gap_neutral_mm + curves @ torch.tensor(controls.gap_mm).to(curves)
 
 
