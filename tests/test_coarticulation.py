@@ -78,7 +78,7 @@ def test_curves_stay_in_range_and_move_at_plausible_speed(sequence):
         speed = np.abs(np.diff(curves, axis=0)).max(axis=0)
         assert speed[INDEX["jawOpen"]] < 0.2
         tucks = [INDEX[name] for name in ("mouthRollLower", "mouthUpperUpLeft", "mouthUpperUpRight")]
-        assert np.delete(speed, tucks).max() < 0.35 and speed[tucks].max() < 0.5  # the lower lip is under the teeth at once
+        assert np.delete(speed, tucks).max() < 0.35 and speed[tucks].max() < 0.48  # a tuck of 0.5, within two frames
 
 
 @given(SEQUENCES, st.integers(30, 90))
