@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facedistill.face.arkit import INDEX
-from facedistill.face.controls import Controls, arkit
+from facedistill.face.controls import Controls, Lips, arkit
 from facedistill.face.head import head
 from facedistill.models.dataset import UNKNOWN
 from facedistill.models.losses import (
@@ -37,7 +37,8 @@ def test_reconstruction_is_the_naive_loop():
 
 def test_closed_frames_count_more_often():
     """Lips of one control: closed in the first frame, far apart in the second."""
-    controls = Controls(("gap",), np.zeros(1, np.float32), np.array([100.0], np.float32), 0.0)
+    lips = Lips(np.array([100.0], np.float32), 0.0, np.zeros((1, 1), np.float32))
+    controls = Controls(("gap",), np.zeros(1, np.float32), lips)
     target, pred = torch.tensor([[[0.0], [1.0]]]), torch.tensor([[[0.2], [1.1]]])
     closed = 1 / (1 + np.exp((0 - HALF_CLOSED_MM) / SOFTNESS_MM))
     expected = ((1 + 3 * closed) * 0.04 + 0.01) / (2 + 3 * closed)

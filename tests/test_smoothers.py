@@ -62,7 +62,7 @@ def speech() -> list[np.ndarray]:
 
 @pytest.mark.parametrize("frames", [1, 2, 3])
 def test_one_euro_is_tuned_to_lag_by_its_delay_which_is_then_waited_for(speech, frames):
-    cutoff_hz, gap_mm = one_euro_cutoff_hz(speech, frames), arkit().gap_mm
+    cutoff_hz, gap_mm = one_euro_cutoff_hz(speech, frames), arkit().lips.gap_mm
 
     def lag_frames(smooth):
         return np.median([60 / 1000 * lag_ms(pred=smooth(curves) @ gap_mm, target=curves @ gap_mm, fps=60) for curves in speech])

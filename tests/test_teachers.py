@@ -12,7 +12,7 @@ from facedistill.core.sections import OutsideTeacher, OwnTeacher
 from facedistill.evaluate import evaluate_teachers
 from facedistill.evaluate import test_splits as splits_of
 from facedistill.face.arkit import CURVES
-from facedistill.face.controls import Controls, arkit, read_controls, write_controls
+from facedistill.face.controls import Controls, Lips, arkit, read_controls, write_controls
 from facedistill.face.curves import read_curves
 from facedistill.face.head import head
 from facedistill.face.mesh_basis import read_basis
@@ -93,12 +93,12 @@ def test_a_student_of_meshes_gives_coefficients_that_are_the_teachers_mesh(data,
     upper, lower = (head().regions[f"{lip}_lip_inner"][0] for lip in ("upper", "lower"))
     posed = head().neutral + basis.decode(labels).reshape(len(labels), -1, 3)
     gap_mm = posed[:, upper, 1] - posed[:, lower, 1]
-    np.testing.assert_allclose(controls.gap_neutral_mm + labels @ controls.gap_mm, gap_mm, atol=1e-4)
+    np.testing.assert_allclose(controls.lips.gap_neutral_mm + labels @ controls.lips.gap_mm, gap_mm, atol=1e-4)
     # And so are its lips.
     lips = posed[:, head().regions["lips"]]
     moved_mm2 = np.square(np.diff(lips, axis=0)).sum(axis=2).mean(axis=1)
     steps = np.diff(labels, axis=0)
-    np.testing.assert_allclose(((steps @ controls.lips_mm2) * steps).sum(axis=1), moved_mm2, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(((steps @ controls.lips.products_mm2) * steps).sum(axis=1), moved_mm2, rtol=1e-3, atol=1e-5)
     student = load_student(out / "student", controls.names)
     assert student.animate(audio).shape == labels.shape
     # Only the last layer knows.
@@ -227,14 +227,17 @@ def test_an_unknown_teacher_is_told(smoke_params):
 
 def test_controls_are_read_as_they_were_written(tmp_path):
     rest, gap_mm = np.array([0.5, -1], np.float32), np.array([0.25, 2], np.float32)
-    lips_mm2 = np.array([[4, 1], [1, 9]], np.float32)
-    for controls in (Controls(("a", "b"), rest, gap_mm, 1.5, lips_mm2), Controls(("a", "b"), rest)):
+    lips = Lips(gap_mm, 1.5, np.array([[4, 1], [1, 9]], np.float32))
+    for controls in (Controls(("a", "b"), rest, lips), Controls(("a", "b"), rest)):
         write_controls(tmp_path, controls)
         again = read_controls(tmp_path)
-        assert again.names == controls.names and again.gap_neutral_mm == controls.gap_neutral_mm
+        assert again.names == controls.names and (again.lips is None) == (controls.lips is None)
         np.testing.assert_array_equal(again.rest, controls.rest)
-        for array, other in ((again.gap_mm, controls.gap_mm), (again.lips_mm2, controls.lips_mm2)):
-            assert np.array_equal(array, other) if other is not None else array is None
+    write_controls(tmp_path, Controls(("a", "b"), rest, lips))
+    again = read_controls(tmp_path).lips
+    assert again.gap_neutral_mm == lips.gap_neutral_mm
+    np.testing.assert_array_equal(again.gap_mm, lips.gap_mm)
+    np.testing.assert_array_equal(again.products_mm2, lips.products_mm2)
 
 
 def test_without_a_file_controls_are_arkits(tmp_path):
@@ -243,8 +246,9 @@ def test_without_a_file_controls_are_arkits(tmp_path):
 
 
 @pytest.mark.parametrize("text", [
-    '{"names": ["a"], "rest": [0, 1], "gap_mm": null, "gap_neutral_mm": 0, "lips_mm2": null}',
-    '{"names": ["a"], "rest": [0], "gap_mm": null, "gap_neutral_mm": 0, "lips_mm2": [1]}', "[]", '{"names": 1}',
+    '{"names": ["a"], "rest": [0, 1], "lips": null}', '{"names": ["a"], "rest": [0]}', "[]", '{"names": 1}',
+    '{"names": ["a"], "rest": [0], "lips": {"gap_mm": [1], "gap_neutral_mm": 0, "products_mm2": [1]}}',
+    '{"names": ["a"], "rest": [0], "lips": {"gap_mm": [1], "gap_neutral_mm": 0}}',
 ])  # fmt: skip
 def test_broken_controls_are_told(tmp_path, text):
     (tmp_path / "controls.json").write_text(text)

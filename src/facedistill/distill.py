@@ -91,7 +91,7 @@ class StudentLoss:
         """The terms of (B, T, K) curves; those of the lips, where the controls tell where they are."""
         controls, spread = self.corpus.controls, {"pred": pred, "target": target, "scale": self.scale}
         terms = {"reconstruction": reconstruction(**spread), "velocity": velocity(**spread)}
-        if controls.gap_mm is None or controls.lips_mm2 is None:
+        if controls.lips is None:
             return terms
         if self.params.closed_weight > 1:
             weight = self.params.closed_weight

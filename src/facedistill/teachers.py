@@ -22,7 +22,7 @@ from facedistill.core.sections import OutsideTeacher, OwnTeacher
 from facedistill.distill import train_student
 from facedistill.face import mesh_basis
 from facedistill.face.arkit import CURVES
-from facedistill.face.controls import Controls, arkit, lip_products, write_controls
+from facedistill.face.controls import Controls, Lips, arkit, lip_products, write_controls
 from facedistill.face.curves import write_shard
 from facedistill.face.head import head
 from facedistill.face.mesh_basis import MeshBasis, evenly
@@ -114,8 +114,9 @@ def _of_mesh(basis: MeshBasis) -> Controls:
     upper, lower = (3 * head().regions[f"{lip}_lip_inner"][0] + 1 for lip in ("upper", "lower"))
     neutral_mm = head().gap_neutral_mm + float(basis.mean[upper] - basis.mean[lower])
     rest = basis.encode(np.zeros((1, len(basis.mean)), np.float32))[0]
-    lips_mm2 = lip_products(basis.components.reshape(len(basis.components), -1, 3)[:, head().regions["lips"]])
-    return Controls(basis.names(), rest, basis.components[:, upper] - basis.components[:, lower], neutral_mm, lips_mm2)
+    products_mm2 = lip_products(basis.components.reshape(len(basis.components), -1, 3)[:, head().regions["lips"]])
+    lips = Lips(basis.components[:, upper] - basis.components[:, lower], neutral_mm, products_mm2)
+    return Controls(basis.names(), rest, lips)
 
 
 # anybody's ----------------------------------------------------------------------------------------------------------

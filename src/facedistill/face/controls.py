@@ -15,22 +15,33 @@ FILE = "controls.json"  # beside the manifest of labels; without it they are ARK
 
 
 @dataclass(frozen=True, eq=False)
+class Lips:
+    """What K controls do to the lips.
+
+    Attributes:
+        gap_mm: (K,) float32, change of the lip gap per unit of each control.
+        gap_neutral_mm: the lip gap where all are 0.
+        products_mm2: (K, K) float32, how their moves of the lips go together (see `lip_products`).
+    """
+
+    gap_mm: np.ndarray
+    gap_neutral_mm: float
+    products_mm2: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
 class Controls:
     """K controls, and what they do to the lips, where that is known.
 
     Attributes:
         names: (K,).
         rest: (K,) float32, where they are when nobody speaks.
-        gap_mm: (K,) float32, change of the lip gap per unit of each; None where nobody has told.
-        gap_neutral_mm: the lip gap where all are 0.
-        lips_mm2: (K, K) float32, how their moves of the lips go together (see `lip_products`); None where nobody has told.
+        lips: None where nobody has told.
     """
 
     names: tuple[str, ...]
     rest: np.ndarray
-    gap_mm: np.ndarray | None = None
-    gap_neutral_mm: float = 0.0
-    lips_mm2: np.ndarray | None = None
+    lips: Lips | None = None
 
     @property
     def are_arkit(self) -> bool:
@@ -41,8 +52,11 @@ class Controls:
 @cache
 def arkit() -> Controls:
     """The 52 curves on the built-in head."""
-    lips_mm2 = lip_products(head().basis[:, head().regions["lips"]])
-    return Controls(CURVES, np.zeros(N_CURVES, np.float32), head().gap_mm, head().gap_neutral_mm, lips_mm2)
+    products_mm2 = lip_products(head().basis[:, head().regions["lips"]])
+    rest = np.zeros(N_CURVES, np.float32)
+    for array in (products_mm2, rest):
+        array.flags.writeable = False  # shared by the whole process
+    return Controls(CURVES, rest, Lips(head().gap_mm, head().gap_neutral_mm, products_mm2))
 
 
 def lip_products(moves_mm: np.ndarray) -> np.ndarray:
@@ -59,9 +73,11 @@ def write_controls(folder: Path, controls: Controls) -> None:
     """Writes controls.json; nothing for ARKit's."""
     if controls.are_arkit:
         return
-    gap_mm, lips_mm2 = (None if array is None else array.tolist() for array in (controls.gap_mm, controls.lips_mm2))
-    content = {"names": list(controls.names), "rest": controls.rest.tolist(), "gap_mm": gap_mm, "lips_mm2": lips_mm2}
-    write_json(folder / FILE, content | {"gap_neutral_mm": controls.gap_neutral_mm})
+    lips = controls.lips and {
+        "gap_mm": controls.lips.gap_mm.tolist(), "gap_neutral_mm": controls.lips.gap_neutral_mm,
+        "products_mm2": controls.lips.products_mm2.tolist(),
+    }  # fmt: skip
+    write_json(folder / FILE, {"names": list(controls.names), "rest": controls.rest.tolist(), "lips": lips})
 
 
 def read_controls(folder: Path) -> Controls:
@@ -74,14 +90,21 @@ def read_controls(folder: Path) -> Controls:
         return arkit()
     found = read_json(folder / FILE)
     try:
-        rest = np.array(found["rest"], np.float32)
-        told = (None if found[name] is None else np.array(found[name], np.float32) for name in ("gap_mm", "lips_mm2"))
-        gap_mm, lips_mm2 = told
-        controls = Controls(tuple(found["names"]), rest, gap_mm, float(found["gap_neutral_mm"]), lips_mm2)
-        k = len(controls.names)
-        if any(array is not None and array.shape != (k,) * n for array, n in ((rest, 1), (gap_mm, 1), (lips_mm2, 2))):
-            raise ValueError("a value for each name is missing")
+        names = tuple(found["names"])
+        return Controls(
+            names, _array(found["rest"], len(names)), None if found["lips"] is None else _lips(found["lips"], len(names))
+        )
     except (KeyError, TypeError, ValueError) as error:
-        keys = "names, rest, gap_mm, gap_neutral_mm, lips_mm2"
+        keys = "names, rest and lips: null or gap_mm, gap_neutral_mm, products_mm2"
         raise InputError(f"{folder / FILE}: not the controls of a face ({error}); allowed: {keys}") from None
-    return controls
+
+
+def _lips(found: dict, k: int) -> Lips:
+    return Lips(_array(found["gap_mm"], k), float(found["gap_neutral_mm"]), _array(found["products_mm2"], k, k))
+
+
+def _array(values: list, *shape: int) -> np.ndarray:
+    array = np.array(values, np.float32)
+    if array.shape != shape:
+        raise ValueError("a value for each name is missing")
+    return array

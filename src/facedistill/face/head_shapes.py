@@ -95,7 +95,6 @@ def _jaw_fields(f: _Fields) -> dict[str, np.ndarray]:
     return {
         "jawForward": _move(f.jaw, 0.0, -1.3, 7.0),
         "jawLeft": _move(f.jaw, 9.0, 0.0, -0.5),
-        "jawRight": _move(f.jaw, -9.0, 0.0, -0.5),
         "jawOpen": opened,
         "mouthClose": _mouth_close(f),
     }
@@ -114,7 +113,7 @@ def _mouth_close(f: _Fields) -> np.ndarray:
 
 
 def _lip_fields(f: _Fields) -> dict[str, np.ndarray]:
-    """Shapes of both lips and the fields that are symmetric by themselves."""
+    """Shapes of both lips."""
     inwards = np.column_stack([-f.x * f.mouth, 0 * f.x, 0 * f.x])
     corner = f.bump(*CORNER, (12, 10)) + f.bump(-CORNER[0], CORNER[1], (12, 10))
     funnel = f.lips(((5.0, 6.5), (5.4, 9.0), (5.2, 8.5), (3.6, 5.0)), upper=True)
@@ -122,18 +121,16 @@ def _lip_fields(f: _Fields) -> dict[str, np.ndarray]:
     pucker = f.lips(((-0.3, 7.0), (-0.2, 9.5), (0.6, 10.5), (1.2, 6.5)), upper=True)
     pucker += f.lips(((0.2, 6.5), (0.2, 9.0), (-0.4, 10.0), (-0.9, 6.0)), upper=False)
     puff = _move(f.bump(42, -26, (21, 25)), 11.0, 0, 13.0) + _move(f.bump(-42, -26, (21, 25)), -11.0, 0, 13.0)
-    puff *= 1 - np.column_stack([f.mouth * (np.abs(f.x) < CORNER_X + 8), 0 * f.x, 0 * f.x])  # the lips stay as wide
+    puff[:, 0] *= 1 - f.mouth * _smooth((CORNER_X + 13 - np.abs(f.x)) / 10)  # the lips stay as wide
     puff += f.lips(((0, 1), (0, 1.5), (0.5, 3), (1, 6)), upper=True)
     puff += f.lips(((0, 1), (0, 1.5), (-0.5, 3), (-1, 6)), upper=False)
     tilt = np.clip(f.x / CORNER_X, -1, 1)  # 1 at the left corner, -1 at the right one
-    sideways = (
-        _move(f.mouth, 13.0, 0, -1.0) + _move(f.mouth * tilt, 0, 3.5, -2.0) + _move(f.bump(42, -10, (13, 16)), 3.0, 2.0, 5.0)
-    )
     return {
         "mouthFunnel": funnel + 0.30 * inwards + _move(corner, 0, 0, 2.5),
         "mouthPucker": pucker + 0.36 * inwards + _move(corner, 0, 0, 4.0),
-        "mouthLeft": sideways,
-        "mouthRight": sideways[f.mesh.mirror] * [-1, 1, 1],
+        "mouthLeft": _move(f.mouth, 13.0, 0, -1.0)
+        + _move(f.mouth * tilt, 0, 3.5, -2.0)
+        + _move(f.bump(42, -10, (13, 16)), 3.0, 2.0, 5.0),
         "mouthRollLower": f.lips(((3.8, -7.0), (4.6, -8.5), (6.2, -8.5), (7.6, -4.0)), upper=False),
         "mouthRollUpper": f.lips(((1.8, -6.0), (0.9, -7.0), (-1.6, -6.0), (-3.0, -2.0)), upper=True),
         "mouthShrugLower": f.lips(((6.9, 1.5), (6.9, 2.5), (6.6, 3.0), (5.5, 1.5)), upper=False)
@@ -249,6 +246,6 @@ def displacement_fields(mesh: Mesh) -> np.ndarray:
     fields = {"tongueOut": _tongue_out(f)}
     for group in (_jaw_fields, _lip_fields, _side_mouth_fields, _eye_fields):
         fields |= group(f)
-    for name in [name for name in fields if name.endswith("Left") and name not in ("jawLeft", "mouthLeft")]:
+    for name in [name for name in fields if name.endswith("Left")]:
         fields[f"{name.removesuffix('Left')}Right"] = fields[name][mesh.mirror] * [-1, 1, 1]
     return np.stack([fields[name] for name in CURVES])

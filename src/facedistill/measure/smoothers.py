@@ -85,7 +85,7 @@ def aligned_one_euro(curves: np.ndarray, *, cutoff_hz: float, delay_frames: int)
 
 def one_euro_cutoff_hz(curves: Sequence[np.ndarray], lag_frames: int) -> float:
     """The one of `CUTOFFS_HZ` that makes the lip gaps of (T, K) curves lag by so many frames, in the median."""
-    gap_mm = arkit().gap_mm
+    gap_mm = arkit().lips.gap_mm
 
     def lead_ms(cutoff_hz: float) -> float:
         smoothed = [one_euro(frames, cutoff_hz=cutoff_hz, beta=BETA_RATIO * cutoff_hz) for frames in curves]

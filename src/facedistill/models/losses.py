@@ -50,7 +50,7 @@ def lips(*, pred: Tensor, target: Tensor, controls: Controls) -> Tensor:
     Ours: with every curve in units of its own spread, how the lips look is a small part of what is learnt.
     """
     errors = (pred.float() - target.float()) / MM_PER_UNIT
-    return ((errors @ torch.tensor(controls.lips_mm2).to(errors)) * errors).sum(dim=2).mean()
+    return ((errors @ torch.tensor(controls.lips.products_mm2).to(errors)) * errors).sum(dim=2).mean()
 
 
 def closure(*, pred: Tensor, target: Tensor, controls: Controls) -> Tensor:
@@ -66,7 +66,7 @@ def closure(*, pred: Tensor, target: Tensor, controls: Controls) -> Tensor:
 def _gap_mm(curves: Tensor, controls: Controls) -> Tensor:
     """(B, T, K) curves -> (B, T) lip gap."""
     curves = curves.float()
-    return controls.gap_neutral_mm + curves @ torch.tensor(controls.gap_mm).to(curves)
+    return controls.lips.gap_neutral_mm + curves @ torch.tensor(controls.lips.gap_mm).to(curves)
 
 
 def _closed(curves: Tensor, controls: Controls) -> Tensor:
