@@ -13,7 +13,7 @@ from scipy.ndimage import gaussian_filter1d
 from facedistill.face.arkit import INDEX, N_CURVES
 from facedistill.face.phones import Phone
 from facedistill.measure import closures, metrics
-from facedistill.measure.scores import Face, UtteranceScores, score_utterance
+from facedistill.measure.scores import Face, Truth, UtteranceScores, score_utterance
 from facedistill.measure.statistics import aggregate, aggregate_runs, compare, compare_runs
 
 FPS = 60
@@ -72,7 +72,7 @@ def test_errors_equal_loops_over_frames():
     face = Face.of(head)
     found = metrics.lip_vertex_distances(pred=pred, target=target, lips=face.lips)
     np.testing.assert_allclose(found, distances)
-    scores = score_utterance(pred, [], fps=FPS, face=face, target=target)
+    scores = score_utterance(pred, [], fps=FPS, face=face, truth=Truth.of(target, face))
     assert scores.lve_mm == pytest.approx(np.mean(distances))
     assert scores.lve_mm2 == pytest.approx(np.mean(np.square(distances)))
     opening = INDEX["jawOpen"]
@@ -97,8 +97,10 @@ def test_dynamics_equal_a_loop_over_vertices_and_chunks_change_nothing(monkeypat
 def test_fdd_is_positive_when_the_prediction_is_less_lively():
     rng = np.random.default_rng(2)
     target, head = rng.uniform(size=(40, N_CURVES)), toy_head(rng)
-    still = score_utterance(target * 0 + 0.5, [], fps=FPS, face=Face.of(head), target=target)
-    wild = score_utterance(target * 3, [], fps=FPS, face=Face.of(head), target=target)
+    face = Face.of(head)
+    still, wild = (
+        score_utterance(pred, [], fps=FPS, face=face, truth=Truth.of(target, face)) for pred in (target * 0 + 0.5, target * 3)
+    )
     assert still.fdd_mm == still.abs_fdd_mm > 0 > wild.fdd_mm == -wild.abs_fdd_mm
 
 
@@ -332,9 +334,9 @@ def test_models_are_averaged_each_by_its_own_threshold():
 
 @pytest.mark.parametrize("n_frames", [0, 1, 3, 200])
 def test_degenerate_clips_give_nan_not_errors(n_frames):
-    head, flat = toy_head(np.random.default_rng(10)), np.full((n_frames, N_CURVES), 0.25)
+    face, flat = Face.of(toy_head(np.random.default_rng(10))), np.full((n_frames, N_CURVES), 0.25)
     phones = [Phone(0.0, 0.01, "s"), Phone(0.01, 5.0, "")]
-    scores = score_utterance(flat, phones, fps=FPS, face=Face.of(head), target=flat)
+    scores = score_utterance(flat, phones, fps=FPS, face=face, truth=Truth.of(flat, face))
     assert np.isnan([scores.lip_gap_r, scores.lag_ms, scores.opening_r]).all()
     assert scores.bilabial_minima_mm.size == scores.vowel_minima_mm.size == scores.closure_lags_ms.size == 0
     for table in (

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 from exported import model_path, tree
+from matplotlib import pyplot as plt
 from scipy.signal import resample_poly
 
 from facedistill.animate import Settings, animate_samples, read_recording
@@ -336,6 +337,23 @@ def test_a_machine_without_a_graphics_card_draws_less(opened, card):
     assert n_pixels == pytest.approx(480 * 268, rel=0.02) if card else n_pixels <= 80_000
 
 
+def test_light_at_the_vertices_is_that_of_a_graphics_card(opened, tmp_path):
+    """Forehead, cheeks, chin and neck: the lamps are the same, what is left is the shine of the skin."""
+    colours = []
+    for card in (False, True):
+        page = opened(prepare=lambda page, card=card: card and page.add_init_script(A_CARD))
+        page.wait_for_function("() => stage.width !== 300")
+        page.wait_for_load_state("networkidle")
+        page.wait_for_timeout(500)
+        page.locator("#stage").screenshot(path=tmp_path / "face.png")
+        picture = plt.imread(tmp_path / "face.png")[..., :3]
+        height, width = picture.shape[:2]
+        places = [(0, -0.12), (-0.12, 0.12), (0.12, 0.12), (0, 0.33), (0.06, 0.42)]  # from the middle, in heights of the picture
+        spots = [(round(height * (0.5 + y)), round(width / 2 + height * x)) for x, y in places]
+        colours.append([picture[row - 2 : row + 3, column - 2 : column + 3].mean(axis=(0, 1)) for row, column in spots])
+    np.testing.assert_allclose(*colours, atol=0.05)
+
+
 def test_a_fine_head_that_is_not_served_cannot_be_saved(opened, recordings):
     page = opened(
         expected="GPU stall|404", prepare=lambda page: page.route("**/head.glb", lambda route: route.fulfill(status=404))
@@ -485,7 +503,8 @@ def test_a_page_that_cannot_start_says_so(opened):
         ("16.7", 0.7),
         ("8 + 200 * ratio ** 2", 0.7 * 0.85**4),  # too slow at any fineness
         ("frame < 30 ? 100 : 16.7", 0.7),  # while everything starts
-        ("frame % 10 ? 16.7 : 33.3", 0.7),  # one in ten is late
+        ("frame % 30 ? 16.7 : 33.3", 0.7),  # one in thirty is late
+        ("frame % (ratio < 0.7 ? 30 : 10) ? 16.7 : 33.3", 0.7 * 0.85),  # one in ten, until the picture is coarser
     ],
 )
 def test_the_picture_is_as_coarse_as_frames_in_time_need(frame_ms, expected):

@@ -1,12 +1,13 @@
 /** How fine the picture of the face is: coarser, step by step, as long as frames come late and that helps. */
 
-const ON_TIME_MS = 18.5; // a frame of a screen of 60 Hz, one in ten a frame late
-const SEEN = 30; // frames between two steps
+const FRAME_MS = 1000 / 60;
+const LATE_MS = FRAME_MS / 25; // in the mean: one frame in so many is a frame late
+const SEEN = 60; // frames between two steps
 const WARM = 30; // frames after a pause that are not counted: shaders are compiled and sound is decoded then
 const PAUSE_MS = 250; // without a frame; a machine that needs as long for each is beyond help
 const STEP = 0.85;
 const COARSEST = 0.35;
-const HELP = 0.97; // of the time before, at most, after a step that has helped
+const HELP = 0.9; // of the lateness before, at most, after a step that has helped
 
 export class Fineness {
   /** Pixels of the picture a pixel of the page. */
@@ -29,18 +30,19 @@ export class Fineness {
     if (this.settled || this.count <= SEEN) return false;
     const frameMs = (nowMs - this.firstMs) / SEEN;
     this.count = 0;
-    return this.step(frameMs);
+    return this.step(frameMs - FRAME_MS);
   }
 
-  private step(frameMs: number): boolean {
-    if (frameMs > HELP * this.beforeMs) {
+  private step(lateMs: number): boolean {
+    const late = lateMs > LATE_MS;
+    if (late && lateMs > HELP * this.beforeMs) {
       this.settled = true; // it is not the pixels: the screen is a slow one, say
       this.ratio /= STEP;
       return true;
     }
-    const late = frameMs > ON_TIME_MS && this.ratio * STEP >= COARSEST;
-    this.beforeMs = late ? frameMs : Infinity;
-    if (late) this.ratio *= STEP;
-    return late;
+    const coarser = late && this.ratio * STEP >= COARSEST;
+    this.beforeMs = coarser ? lateMs : Infinity;
+    if (coarser) this.ratio *= STEP;
+    return coarser;
   }
 }

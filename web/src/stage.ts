@@ -1,13 +1,11 @@
 /** Where the face is seen: light, a camera that can be dragged around it, and a new picture only when there is something new. */
 
-import {
-  AmbientLight, Box3, DirectionalLight, Mesh, MeshLambertMaterial, MeshStandardMaterial, type Object3D, PerspectiveCamera, Scene,
-  Vector3, WebGLRenderer,
-} from "three";
+import { Box3, PerspectiveCamera, Scene, Vector3, WebGLRenderer } from "three";
 import { OrbitControls } from "three/addons/controls/OrbitControls.js";
 import { Trouble } from "./beside";
 import type { Face } from "./face";
 import { Fineness } from "./fineness";
+import { lamps, lightVertices } from "./light";
 
 const NO_3D = "This browser shows no 3D (WebGL is off): curves and downloads work, the face cannot be seen.";
 const FINEST = 2; // pixels of the picture a pixel of the page
@@ -32,11 +30,7 @@ export class Stage {
     this.renderer = new WebGLRenderer({ canvas, context });
     if (this.light) this.renderer.setClearColor(getComputedStyle(canvas).backgroundColor);
     else this.renderer.setClearAlpha(0);
-    const key = new DirectionalLight("#fff4e8", 2.4);
-    key.position.set(0.5, 0.7, 1.2);
-    const fill = new DirectionalLight("#cfe0ff", 0.9);
-    fill.position.set(-1, 0.1, 0.6);
-    this.scene.add(key, fill, new AmbientLight(0xffffff, 0.75));
+    if (!this.light) this.scene.add(...lamps());
     this.controls = new OrbitControls(this.camera, canvas);
     this.controls.enablePan = false;
     this.controls.addEventListener("change", () => (this.stale = true));
@@ -49,7 +43,7 @@ export class Stage {
     if (this.face) this.scene.remove(this.face.scene);
     this.face?.dispose();
     this.face = face;
-    if (this.light) makePlain(face.scene);
+    if (this.light) lightVertices(face.scene);
     this.scene.add(face.scene);
     const box = new Box3().setFromObject(face.scene);
     const size = box.getSize(new Vector3());
@@ -87,15 +81,6 @@ export class Stage {
     this.camera.updateProjectionMatrix();
     this.stale = true;
   }
-}
-
-/** Gives all meshes the material that costs least to light. */
-function makePlain(scene: Object3D): void {
-  scene.traverse((node) => {
-    if (!(node instanceof Mesh) || !(node.material instanceof MeshStandardMaterial)) return;
-    const { color, map, vertexColors, side, alphaTest, transparent, opacity } = node.material;
-    node.material = new MeshLambertMaterial({ color, map, vertexColors, side, alphaTest, transparent, opacity });
-  });
 }
 
 /** Whether there is no graphics card behind WebGL; browsers say so only in the name. */

@@ -38,6 +38,26 @@ class Face:
 
 
 @dataclass(frozen=True)
+class Truth:
+    """The true curves of an utterance, and what every prediction of them is compared with.
+
+    Attributes:
+        curves: (T, K) weights.
+        gap_mm: (T,) their lip gap.
+        upper_face_mm: see `metrics.upper_face_dynamics`.
+    """
+
+    curves: np.ndarray
+    gap_mm: np.ndarray
+    upper_face_mm: float
+
+    @classmethod
+    def of(cls, curves: np.ndarray, face: Face) -> Self:
+        """That of (T, K) curves on a face, for as many predictions as there are."""
+        return cls(curves, face.lip_gap_mm(curves), metrics.upper_face_dynamics(curves, face.upper_face))
+
+
+@dataclass(frozen=True)
 class UtteranceScores:
     """One utterance's raw statistics; a float is NaN where it could not be measured (no true curves, no such phones).
 
@@ -83,7 +103,7 @@ def score_utterance(
     *,
     fps: float,
     face: Face,
-    target: np.ndarray | None = None,
+    truth: Truth | None = None,
     lag_s: float = 0.0,
     short_vowels: bool = False,
 ) -> UtteranceScores:
@@ -94,12 +114,12 @@ def score_utterance(
         phones: its timed phones (IPA); may be empty.
         fps: frames per second.
         face: what the curves are measured on.
-        target: (T, K) true weights at `fps`, where known.
+        truth: the true curves at `fps`, where known.
         lag_s: lateness of the prediction that the closure scores compensate.
         short_vowels: see `closures.closure_minima`.
 
     Raises:
-        ValueError: `pred` and `target` differ in shape.
+        ValueError: `pred` and the true curves differ in shape.
     """
     gap_mm = face.lip_gap_mm(pred)
     timing = {"fps": fps, "lag_s": lag_s}
@@ -119,15 +139,15 @@ def score_utterance(
         opening_r=closures.opening_correlation(gap_mm, phones, **timing),
         jitter=_mean(jerks),
         jitter_silence=_mean(silent_jerks),
-        **({} if target is None else _against_target(pred=pred, target=target, fps=fps, face=face)),
+        **({} if truth is None else _against_truth(pred, truth, fps=fps, face=face)),
     )
 
 
-def _against_target(*, pred: np.ndarray, target: np.ndarray, fps: float, face: Face) -> dict[str, float]:
+def _against_truth(pred: np.ndarray, truth: Truth, *, fps: float, face: Face) -> dict[str, float]:
     """The scores that need true curves, by field of `UtteranceScores`."""
-    gaps_mm = {"pred": face.lip_gap_mm(pred), "target": face.lip_gap_mm(target)}
+    target, gaps_mm = truth.curves, {"pred": face.lip_gap_mm(pred), "target": truth.gap_mm}
     distances_mm = metrics.lip_vertex_distances(pred=pred, target=target, lips=face.lips)
-    fdd_mm = metrics.upper_face_dynamics(target, face.upper_face) - metrics.upper_face_dynamics(pred, face.upper_face)
+    fdd_mm = truth.upper_face_mm - metrics.upper_face_dynamics(pred, face.upper_face)
     mouth = metrics.MOUTH_COLUMNS
     return {
         "mse": metrics.mse(pred=pred, target=target),

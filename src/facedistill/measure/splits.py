@@ -11,7 +11,7 @@ from facedistill.core.manifest import Utterance
 from facedistill.face.curves import FPS, read_curves
 from facedistill.face.head import head
 from facedistill.face.phones import read_phones
-from facedistill.measure.scores import Face, UtteranceScores, score_utterance
+from facedistill.measure.scores import Face, Truth, UtteranceScores, score_utterance
 from facedistill.models.workers import workers
 from facedistill.speech.audio import read_audio
 
@@ -33,12 +33,12 @@ def score_split(
     Raises:
         InputError: audio, phones or curves are missing or broken.
     """
-    truth, face = read_curves(root, rows), Face.of(head())
+    known, face = read_curves(root, rows), Face.of(head())
 
     def score(row: Utterance) -> list[UtteranceScores]:
         audio, phones = read_audio(root / row.audio), read_phones(root / row.phones)
-        given = {"fps": FPS, "face": face, "target": truth.get(row.id)}
-        return [score_utterance(animate(audio), phones, **given) for animate in systems.values()]
+        truth = Truth.of(known[row.id], face) if row.id in known else None
+        return [score_utterance(animate(audio), phones, fps=FPS, face=face, truth=truth) for animate in systems.values()]
 
     with workers() as pool:
         scored = list(tqdm(pool.map(score, rows), total=len(rows), desc=f"measure {split}", unit="utterance", mininterval=5))
