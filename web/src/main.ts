@@ -18,6 +18,7 @@ const DEFAULT_MODEL = "tiny-real-time";
 const CHOSEN_S = 10; // of the microphone, after which the lanes are chosen
 const SLACK = 1; // frames that the face may be early or late, and that wait of the microphone, whose frames come several at once
 const TOLD_MS = 500; // between two updates of the numbers and lanes of the microphone
+const PLOTTED = 3; // frames a drawing of the curves, where the processor draws: all between them and the face is drawn with them
 
 const plot = new Plot(ui.plot);
 const models = new Map<string, Promise<Model>>();
@@ -31,6 +32,8 @@ let take: Take | null = null;
 let lanes: { lanes: Lane[]; top: number } = { lanes: [], top: 1 };
 let wishes = 0; // what the person asks for is numbered: what an older wish brings is dropped
 let drawn = "";
+let plotted = "";
+let ticks = 0;
 let shown = 0;
 let toldMs = 0;
 
@@ -145,7 +148,7 @@ async function changed(): Promise<void> {
 
 function shows(other: Take): void {
   take = other;
-  drawn = "";
+  drawn = plotted = "";
   ui.csv.disabled = ui.glb.disabled = take.frames.length === 0;
   if (take.frames.length > 0) choose(take);
 }
@@ -193,7 +196,10 @@ function draw(nowMs: number): void {
   const moved = state !== drawn;
   drawn = state;
   if (moved) face?.show(take?.curves ?? [], frame?.weights ?? []);
-  if (moved && take?.frames.length) plot.draw(take.frames, frame ? number : take.frames.length - 1, lanes.lanes, lanes.top);
+  if (state !== plotted && take?.frames.length && ticks++ % (stage?.light ? PLOTTED : 1) === 0) {
+    plotted = state;
+    plot.draw(take.frames, frame ? number : take.frames.length - 1, lanes.lanes, lanes.top);
+  }
   stage?.draw(moved, nowMs);
 }
 
