@@ -102,6 +102,7 @@ def test_fdd_is_positive_when_the_prediction_is_less_lively():
         score_utterance(pred, [], fps=FPS, face=face, truth=Truth.of(target, face)) for pred in (target * 0 + 0.5, target * 3)
     )
     assert still.fdd_mm == still.abs_fdd_mm > 0 > wild.fdd_mm == -wild.abs_fdd_mm
+    assert still.fdd_mm == pytest.approx(metrics.upper_face_dynamics(target, face.upper_face))  # what is still has none
 
 
 @given(SEEDS, st.integers(-10, 10), st.sampled_from([30, 60]))
