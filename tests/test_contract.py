@@ -301,7 +301,7 @@ QUOTES = (
     "knows meshes alone, no curves and no lips, and reaches {table-4/mesh/teacher_lip_gap_r}",
     "which keep {table-4/mesh/variance} % of the variance",
     "one of its meshes follows the lips with {table-4/mesh/student_lip_gap_r}",
-    "as smoothly: {page/least} frames a second on two cores",
+    "as smoothly: {page/least} to {page/most} frames a second on two cores",
     "drawn and encoded at {films/plain} frames a second on two cores, at {films/with-strip} with the strip",
     "dense training is {dense-training/least} to {dense-training/most} times as fast",
     "the teacher of MFCC reaches {table-4/mfcc/teacher_lip_gap_r} and its student {table-4/mfcc/student_lip_gap_r}, "

@@ -115,6 +115,15 @@ def test_what_is_not_a_parameter_file_is_refused(tmp_path, content):
         load_params(tmp_path / "none.yaml")
 
 
+@pytest.mark.parametrize("line", ["seed: 1", "  losses:", "    baseline:"])
+def test_a_key_that_stands_twice_is_refused_with_its_line(tmp_path, line):
+    text = PARAMS.read_text(encoding="utf-8")
+    path, key = tmp_path / "params.yaml", line.strip().split(":")[0]
+    path.write_text(text.replace(f"\n{line}\n", f"\n{line}\n{line}\n", 1))
+    with pytest.raises(InputError, match=rf"params.yaml: cannot be read as YAML \('{key}' stands 2 times.* line \d+"):
+        load_params(path)
+
+
 def test_a_change_touches_its_key_alone_and_is_checked():
     params = load_params()
     other = changed(params, {"distill.losses.velocity": 0, "seed": 7})

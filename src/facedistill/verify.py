@@ -13,7 +13,7 @@ from dvc.repo import Repo
 
 from facedistill.bench import machine
 from facedistill.core.errors import InputError
-from facedistill.core.files import read_json, write_json
+from facedistill.core.files import read_json, read_yaml, write_json
 from facedistill.core.paths import DATA, ROOT, WORK
 from facedistill.durations import durations
 
@@ -126,7 +126,7 @@ def _committed_lock() -> dict:
 
 
 def _report(table: pd.DataFrame, wrong: list[str], anew: list[str]) -> dict:
-    params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    params = read_yaml(ROOT / "params.yaml")
     return {
         "numbers": json.loads(table.to_json(orient="records")),
         "outputs_that_differ_from_dvc_lock": wrong,

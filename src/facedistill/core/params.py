@@ -5,10 +5,10 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Self
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from facedistill.core.errors import InputError
+from facedistill.core.files import read_yaml
 from facedistill.core.paths import PARAMS
 from facedistill.core.sections import (
     BASELINE,
@@ -62,10 +62,7 @@ def load_params(path: Path = PARAMS) -> Params:
     Raises:
         InputError: missing, not YAML, or a key that is unknown, missing, of the wrong type or out of range.
     """
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{path}: cannot be read as YAML ({' '.join(str(error).split())})") from None
+    values = read_yaml(path)
     try:
         params = _validated(values)
     except ValidationError as error:

@@ -136,7 +136,7 @@ def _page() -> dict[str, Number]:
     """Frames that the page draws a second where no graphics card helps: the least and the most of all windows."""
     path = BENCHMARKS / "page_frames.json"
     found = [row["frames/s"] for row in read_json(path)["rows"]]
-    return {f"page/{end}": Number(f"{value:.0f}", value, "frames/s", _name(path)) for end, value in _ends(found).items()}
+    return {f"page/{end}": Number(f"{value:.1f}", value, "frames/s", _name(path)) for end, value in _ends(found).items()}
 
 
 def _films() -> dict[str, Number]:

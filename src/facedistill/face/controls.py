@@ -90,10 +90,8 @@ def read_controls(folder: Path) -> Controls:
         return arkit()
     found = read_json(folder / FILE)
     try:
-        names = tuple(found["names"])
-        return Controls(
-            names, _array(found["rest"], len(names)), None if found["lips"] is None else _lips(found["lips"], len(names))
-        )
+        names, lips = tuple(found["names"]), found["lips"]
+        return Controls(names, _array(found["rest"], len(names)), None if lips is None else _lips(lips, len(names)))
     except (KeyError, TypeError, ValueError) as error:
         keys = "names, rest and lips: null or gap_mm, gap_neutral_mm, products_mm2"
         raise InputError(f"{folder / FILE}: not the controls of a face ({error}); allowed: {keys}") from None

@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
 from pydantic import Field, ValidationError
 
 from facedistill.core.errors import InputError
+from facedistill.core.files import read_yaml
 from facedistill.core.paths import ROOT
 from facedistill.core.sections import Count, Positive, Section
 from facedistill.runtime.animator import MAX_FPS
@@ -66,10 +66,7 @@ def load_settings(folder: Path = FOLDER) -> Settings:
         InputError: missing, not YAML, or a key that is unknown, missing, of the wrong type or out of range.
     """
     path = folder / "params.yaml"
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{path}: cannot be read as YAML ({' '.join(str(error).split())})") from None
+    values = read_yaml(path)
     try:  # as JSON, strictly, as the pipeline's own parameters are
         return Settings.model_validate_json(json.dumps(values, default=str), strict=True)
     except ValidationError as error:
