@@ -3,6 +3,7 @@
 import ast
 import re
 import shlex
+import shutil
 from functools import cache
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 import typer
 import yaml
 from dvc.repo import Repo
+from dvc.utils.hydra import apply_overrides
 
 from facedistill import cli, notebooks
 from facedistill.core.files import read_json
@@ -432,6 +434,15 @@ def test_readme_commands_exist():
         if found := re.search(r"\bdvc repro ((?:[\w@-]+ ?)+)", line):
             assert {word for word in found.group(1).split() if not word.startswith("-")} <= names, line
     assert {"repro", "test"} <= used
+
+
+def test_every_value_that_readme_sets_is_taken(tmp_path):
+    told = [setting for line in snippets() for setting in re.findall(r"-S (\S+)", line)]
+    assert "distill.losses.velocity=0" in told
+    for setting in told:
+        path = Path(shutil.copy(PARAMS, tmp_path / "params.yaml"))
+        apply_overrides(path, [setting])  # as `dvc exp run -S` does
+        assert load_params(path) != load_params(PARAMS)
 
 
 def test_readme_says_what_noise_and_silence_do_to_released_models():

@@ -158,6 +158,17 @@ def test_a_variant_is_trained_once_a_seed_with_its_own_parameters(smoke_params, 
     assert few[3]["folder"] == odd[3]["folder"] == data / "label" and len(few[3]["rows"]) < len(odd[3]["rows"])
 
 
+def test_a_variant_that_changes_nothing_is_trained_and_told(smoke_params, data, monkeypatch, capsys):
+    monkeypatch.setattr("facedistill.ablate.train_student", lambda *given, **data: data["folder"] / "nothing")
+    variants = smoke_params.ablate.variants | {"odd": Variant(set={"distill.losses.velocity": 0.0})}
+    params = smoke_params.model_copy(update={"ablate": smoke_params.ablate.model_copy(update={"variants": variants})})
+    ablate(params, "baseline")
+    ablate(params, "odd")
+    assert capsys.readouterr().err == ""
+    ablate(with_weights(params, velocity=0.0), "odd")
+    assert capsys.readouterr().err == "ablate.variants.odd: the baseline once more: its values are those of params.yaml\n"
+
+
 def test_a_killed_variant_goes_on_with_the_seed_it_was_at(smoke_params, data, monkeypatch):
     params = with_weights(smoke_params, feature=0.0)
     ablate(params, "baseline")

@@ -85,7 +85,6 @@ def written(tmp_path, key: str, value: object):
         ("ablate.variants.no-velocity-loss.set", {"distill.losses.velocity": -1}, "set: distill.losses.velocity: Input should"),
         ("ablate.variants.no-velocity-loss.set", {"teach.steps": 7}, "'teach.steps' has no effect here; allowed: ablate.student"),
         ("ablate.variants.no-velocity-loss.set", {"distill.students.small.steps": 7}, "steps' has no effect here"),
-        ("ablate.variants.no-velocity-loss.set", {"distill.losses.velocity": 0.3}, "velocity: the value that it has anyway"),
         ("ablate.seeds", [1, 1], "ablate: .*seeds: .1, 1.; allowed: each once"),
         ("teachers.mfcc.set", {"distill.filters": 8}, "teachers.mfcc.set: 'distill.filters' has no effect here; allowed: teach"),
         ("teachers.mfcc.set", {"teach.stepz": 8}, "teachers.mfcc.set: no key 'teach.stepz'"),
