@@ -28,6 +28,15 @@ def test_pages_have_what_was_shown_and_the_index_leads_to_them(tmp_path):
     assert 'href="fig1_sound.html">Figure 1: a sound</a>' in index and "Can it be heard?" in index
 
 
+def test_pages_are_in_the_order_of_their_numbers(tmp_path):
+    names = ["00_start", "10_corpus", "fig1_corpus", "fig9_closures", "fig10_faces", "tab1_main", "tab10_more"]
+    for name in reversed(names):
+        nbformat.write(new_notebook(cells=[new_markdown_cell(f"# {name}")]), tmp_path / f"{name}.ipynb")
+    pages = site(tmp_path, tmp_path / "site")
+    assert [page.stem for page in pages] == [*names, "index"]
+    assert re.findall(r'href="(\w+).html"', pages[-1].read_text()) == names
+
+
 def test_without_executed_notebooks_it_is_one_line(tmp_path):
     with pytest.raises(InputError, match="no executed notebooks; run `make repro` first"):
         site(tmp_path, tmp_path / "site")

@@ -1,5 +1,6 @@
 """The executed notebooks as static pages, with an index: what a reader browses without running anything."""
 
+import re
 from pathlib import Path
 
 from nbconvert import HTMLExporter
@@ -33,7 +34,7 @@ def site(executed: Path = EXECUTED, out: Path = SITE) -> list[Path]:
     Raises:
         InputError: nothing was executed yet, or a file is no notebook.
     """
-    sources = sorted(executed.glob("*.ipynb"))
+    sources = sorted(executed.glob("*.ipynb"), key=_counted)
     if not sources:
         raise InputError(f"{executed}: no executed notebooks; run `make repro` first")
     exporter = HTMLExporter(template_name="lab", require_js_url=NOTHING, mathjax_url=NOTHING)
@@ -48,6 +49,11 @@ def site(executed: Path = EXECUTED, out: Path = SITE) -> list[Path]:
     pages.append(out / "index.html")
     write_text(pages[-1], PAGE.format(entries="\n".join(entries)))
     return pages
+
+
+def _counted(path: Path) -> list[str | int]:
+    """What sorts figure 10 after figure 9: a name with its numbers as such."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", path.stem)]
 
 
 def _told(text: str) -> tuple[str, str]:
