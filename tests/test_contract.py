@@ -363,38 +363,58 @@ def test_readme_tells_the_tolerances_of_verify():
 
 RELEASE_QUOTES = (
     "with 64 ms of it the correlation changes by {tab2_ablations/future-64ms/lip_gap_r_gain}, without any by "
-    "{tab2_ablations/future-0ms/lip_gap_r_gain}",
-    "Without synthetic speech it changes by {tab2_ablations/recordings-only/lip_gap_r_gain} on synthetic voices",
+    "{tab2_ablations/future-0ms/lip_gap_r_gain}. In three seeds that is {seeds/tab2_ablations/future-64ms/lip_gap_r_gain} and "
+    "{seeds/tab2_ablations/future-0ms/lip_gap_r_gain}.",
+    "without it the correlation changes by {tab2_ablations/no-feature-loss/lip_gap_r_gain}, with three times as much of it by "
+    "{tab2_ablations/feature-loss-x3/lip_gap_r_gain}, with one layer of it by "
+    "{tab2_ablations/feature-loss-one-layer/lip_gap_r_gain}. In three seeds: "
+    "{seeds/tab2_ablations/no-feature-loss/lip_gap_r_gain} without it.",
+    "128 ms change the correlation by {tab2_ablations/window-128ms/lip_gap_r_gain} against 512 ms with as much future",
+    "Without the velocity loss jitter changes by {tab2_ablations/no-velocity-loss/jitter_gain}.",
     "(closure AUC {tab2_ablations/closed-frames-x4/closure_auc_gain})",
-    "without the feature loss the correlation changes by {tab2_ablations/no-feature-loss/lip_gap_r_gain}",
-    "({tab2_ablations/voices-5/lip_gap_r} for {tab2_ablations/no-feature-loss/lip_gap_r})",
-    "a correlation of {tab4_teachers/facegood/correlation} [{tab4_teachers/facegood/correlation_low}, "
-    "{tab4_teachers/facegood/correlation_high}]",
-    "explains {tab4_teachers/facegood/explained} [{tab4_teachers/facegood/explained_low}, "
-    "{tab4_teachers/facegood/explained_high}] of its variance",
-    "the student of HuBERT reaches {tab4_teachers/hubert/student_lip_gap_r} of the teacher's "
-    "{tab4_teachers/hubert/teacher_lip_gap_r}, that of meshes {tab4_teachers/mesh/student_lip_gap_r}",
+    "a hundredth of the labels changes the correlation by {tab2_ablations/labels-1pct/lip_gap_r_gain}, five voices by "
+    "{tab2_ablations/voices-5/lip_gap_r_gain}, one language by {tab2_ablations/languages-1/lip_gap_r_gain}; in three seeds by "
+    "{seeds/tab2_ablations/labels-1pct/lip_gap_r_gain}, {seeds/tab2_ablations/voices-5/lip_gap_r_gain} and "
+    "{seeds/tab2_ablations/languages-1/lip_gap_r_gain}.",
+    "Of recordings alone the correlation changes by {recordings/tab2_ablations/recordings-only/lip_gap_r_gain} on synthetic "
+    "voices, of synthetic speech alone by {recordings/tab2_ablations/synthetic-only/lip_gap_r_gain}.",
+    "a correlation of {recordings/tab4_teachers/facegood/correlation} [{recordings/tab4_teachers/facegood/correlation_low}, "
+    "{recordings/tab4_teachers/facegood/correlation_high}]",
+    "explains {recordings/tab4_teachers/facegood/explained} [{recordings/tab4_teachers/facegood/explained_low}, "
+    "{recordings/tab4_teachers/facegood/explained_high}] of its variance",
 )
+
+
+def release_text() -> str:
+    return " ".join((FIGURES / "release" / "README.md").read_text(encoding="utf-8").split())
 
 
 @pytest.mark.parametrize("quote", RELEASE_QUOTES)
 def test_the_full_grid_quotes_its_tables(quote):
     def told(name: re.Match) -> str:
-        table, row, column = name[1].split("/")
+        table, row, column = name[1].rsplit("/", 2)
         value = pd.read_csv(FIGURES / "release" / f"{table}.csv", index_col=0).loc[row, column]
+        if column.startswith("jitter"):
+            return f"{value:+.0f}"
         return f"{value:+.3f}" if column.endswith("_gain") else f"{value:.3f}"
 
-    text = (FIGURES / "release" / "README.md").read_text(encoding="utf-8")
-    assert re.sub(r"{([^}]+)}", told, quote) in " ".join(text.split())
+    assert re.sub(r"{([^}]+)}", told, quote) in release_text()
 
 
-def test_readme_counts_the_variants():
-    counts = {path: len(load_params(ROOT / path).ablate.variants) for path in ("params.yaml", "profiles/release.yaml")}
-    grid = len(load_params(FIGURES / "release" / "params.yaml").ablate.variants)
-    assert f"| {counts['params.yaml']} variants of a student" in readme()
-    text = " ".join((FIGURES / "release" / "README.md").read_text(encoding="utf-8").split())
-    told = f"{grid} of the {counts['profiles/release.yaml']} variants of `profiles/release.yaml`"
-    assert told in text and f"where the default has {counts['params.yaml']} on synthetic" in text
+def test_the_full_grid_tells_how_chance_rounds_the_mouth():
+    runs = read_json(FIGURES / "release" / "seeds" / "ablation_seeds.json")["test-voices"]["baseline"]
+    first, second, third = (f"{run['lve_mm']:.2f}" for run in runs.values())
+    assert f"The three seeds of the baseline have {first}, {second} and {third} mm" in release_text()
+
+
+def test_all_variants_of_the_full_grid_were_run():
+    variants = {path: set(load_params(path).ablate.variants) for path in [PARAMS, PROFILES / "release.yaml", *RUN_FILES]}
+    n_all, n_default = len(variants[PROFILES / "release.yaml"]), len(variants[PARAMS])
+    assert set().union(*(variants[path] for path in RUN_FILES)) == variants[PROFILES / "release.yaml"]
+    assert f"| {n_default} variants of a student" in readme()
+    n_run = len(variants[FIGURES / "release" / "params.yaml"])
+    assert f"has {n_run} of the {n_all} variants of `profiles/release.yaml`" in release_text()
+    assert f"where the default has {n_default} on synthetic speech" in release_text()
 
 
 def test_what_readme_says_of_chance_is_what_three_seeds_say():
