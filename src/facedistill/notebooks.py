@@ -173,6 +173,7 @@ def _run(source: Path, values: dict[str, object]) -> NotebookNode:
                 progress_bar=False,
                 start_timeout=KERNEL_START_S,
                 config=KERNEL_CONFIG,
+                shutdown_kernel="immediate",  # its cells have run; one that is asked to leave may report an interrupt
                 cwd=str(source.resolve().parent),
             )
         except papermill.PapermillExecutionError as error:
