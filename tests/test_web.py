@@ -262,11 +262,13 @@ def test_any_kind_of_recording(opened, recordings, tmp_path):
         recording = tmp_path / f"{number}.{suffix}"
         sf.write(recording, samples[: 2 * rate_hz], rate_hz, **options)
         hear(page, recording)
+        page.wait_for_function("() => Math.abs(player.duration - 2) < 0.1 && player.currentTime > 0")
         found, wanted = saved(page, tmp_path), expected(recording)
         if suffix in ("wav", "flac") and options != {"subtype": "ULAW"}:
             np.testing.assert_allclose(found, wanted, atol=ROUNDING, err_msg=str(options))
         else:  # decoded by the browser, at another rate
             assert abs(len(found) - len(wanted)) < 6 and found.std(axis=0).max() > 0.05, suffix
+        assert page.inner_text("#said") == "", "and it is played"
 
 
 # The face -------------------------------------------------------------------------------------------------------------

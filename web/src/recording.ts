@@ -2,7 +2,7 @@
 
 import type { Animator, Frame } from "./animator";
 import { Trouble } from "./beside";
-import { readWav, type Sound } from "./wav";
+import { readWav, type Sound, wavOf } from "./wav";
 
 const OTHER_RATE_HZ = 48_000; // at which everything is decoded that does not say its own rate
 const FLAC = 0x664c6143; // "fLaC", how such a file begins
@@ -13,7 +13,7 @@ const BREATH_MS = 12; // of computing after which the page may draw
 
 export interface Recording extends Sound {
   name: string;
-  url: string; // of the file, for an audio element
+  url: string; // for an audio element
 }
 
 /** Decodes any audio file that the browser can; WAV and FLAC keep their own rate. */
@@ -21,12 +21,13 @@ export async function readRecording(file: File): Promise<Recording> {
   const { name } = file;
   if (file.size === 0) throw new Trouble(`${name} is empty.`);
   const url = URL.createObjectURL(file);
-  checkLength(name, await announcedS(url)); // before hours of sound are decoded
+  const fileS = await announcedS(url);
+  checkLength(name, fileS); // before hours of sound are decoded
   const bytes = await file.arrayBuffer();
   const sound = readWav(name, bytes) ?? (await decoded(name, bytes));
   checkLength(name, sound.samples.length / sound.rateHz);
   if (!sound.samples.every(Number.isFinite)) throw new Trouble(`${name} holds samples that are not finite numbers.`);
-  return { name, url, ...sound };
+  return { name, url: Number.isNaN(fileS) ? URL.createObjectURL(wavOf(sound)) : url, ...sound };
 }
 
 /**
@@ -63,7 +64,7 @@ function checkLength(name: string, durationS: number): void {
   }
 }
 
-/** The length that a file announces; NaN or infinite where the browser cannot tell. */
+/** The length that a file announces; infinite where the browser cannot tell, NaN where it cannot play it at all. */
 async function announcedS(url: string): Promise<number> {
   const audio = new Audio(url);
   audio.preload = "metadata";

@@ -14,7 +14,7 @@ const STREAMED_BYTES = 2 ** 31 - 2 ** 16; // sizes from here on mean "unknown"
 
 /** One channel of samples in +-1. */
 export interface Sound {
-  samples: Float32Array;
+  samples: Float32Array<ArrayBuffer>;
   rateHz: number;
 }
 
@@ -57,6 +57,25 @@ export function readWav(file: string, bytes: ArrayBuffer): Sound | null {
   return null;
 }
 
+/** A WAV file of 32-bit floats, which browsers play where they do not play what was read here: 64-bit floats. */
+export function wavOf({ samples, rateHz }: Sound): Blob {
+  const header = new DataView(new ArrayBuffer(44));
+  const write = (at: number, text: string) => [...text].forEach((letter, i) => header.setUint8(at + i, letter.charCodeAt(0)));
+  write(0, "RIFF");
+  header.setUint32(4, header.byteLength - 8 + samples.byteLength, true);
+  write(8, "WAVEfmt ");
+  header.setUint32(16, 16, true); // bytes of what follows
+  header.setUint16(20, FLOAT, true);
+  header.setUint16(22, 1, true); // channels
+  header.setUint32(24, rateHz, true);
+  header.setUint32(28, rateHz * samples.BYTES_PER_ELEMENT, true);
+  header.setUint16(32, samples.BYTES_PER_ELEMENT, true);
+  header.setUint16(34, 8 * samples.BYTES_PER_ELEMENT, true);
+  write(36, "data");
+  header.setUint32(40, samples.byteLength, true);
+  return new Blob([header, samples], { type: "audio/wav" });
+}
+
 /** What a fmt chunk says; nothing if that cannot be read here. */
 function layoutAt(view: DataView, start: number): Layout | null {
   const stated = view.getUint16(start, true);
@@ -69,7 +88,7 @@ function layoutAt(view: DataView, start: number): Layout | null {
   return read && usual ? { read, nBytes: bits / 8, nChannels, rateHz } : null;
 }
 
-function mono(view: DataView, start: number, length: number, { read, nBytes, nChannels }: Layout): Float32Array {
+function mono(view: DataView, start: number, length: number, { read, nBytes, nChannels }: Layout): Float32Array<ArrayBuffer> {
   const samples = new Float32Array(Math.floor(length / (nChannels * nBytes)));
   for (let index = 0, at = start; index < samples.length; index++) {
     let sum = 0;
