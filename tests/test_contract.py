@@ -432,7 +432,7 @@ def test_what_readme_says_of_chance_is_what_three_seeds_say():
         f"{-gain['languages-1']:.3f}; with fewer labels or voices it is the same to "
         f"{gain.filter(regex='^(labels|voices)-').abs().max():.3f}."
     ) in text
-    assert f"it brings {table.loc['no-lips-loss', 'lve_mm_gain']:.2f} mm in the mean, nearly all of them in one" in text
+    assert f"it brings {table.loc['no-lips-loss', 'lve_mm_gain']:.2f} mm in the mean, nearly all of it in one" in text
 
 
 def test_readme_tells_the_error_that_the_headline_leaves_out():
