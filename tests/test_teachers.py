@@ -175,6 +175,22 @@ def test_meshes_that_never_move_are_told(data, smoke_params, tmp_path):
         stage.teachers(with_teachers(smoke_params, them=outside(tmp_path / "takes", fps=30.0)), "them")
 
 
+def test_a_teacher_that_changes_nothing_is_told(data, smoke_params, monkeypatch, capsys):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("facedistill.teachers.train_teacher", stop)
+    steps = smoke_params.teach.steps
+    for change, told in (
+        (steps + 1, ""),
+        (steps, "teachers.same: the teacher of `teach` once more: its values are those of params.yaml\n"),
+    ):
+        capsys.readouterr()
+        with pytest.raises(KeyboardInterrupt):
+            stage.teachers(with_teachers(smoke_params, same=own(teach__steps=change)), "same")
+        assert capsys.readouterr().err == told
+
+
 def test_what_an_arkit_face_has_no_place_for_is_told(data, smoke_params, tmp_path, capsys):
     takes(tmp_path / "takes", ("jawOpen", "TongueTipUp"))
     stage.teachers(with_teachers(smoke_params, them=outside(tmp_path / "takes")), "them")

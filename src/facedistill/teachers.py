@@ -74,7 +74,10 @@ def _hours(rows: Sequence[Utterance]) -> float:
 def _own(params: Params, choice: OwnTeacher, out: Path) -> tuple[list[Path], dict]:
     """Writes label/, and teacher/ and mesh.safetensors as far as there are such; returns resumable states and facts."""
     folder, chunk_s = folder_of(choice, out.name), params.label.chunk_s
-    states = [train_teacher(changed(params, choice.set), DATA / "align", "paired", folder)] if choice.set else []
+    varied = changed(params, choice.set)
+    if choice.set and varied == params:
+        print(f"teachers.{out.name}: the teacher of `teach` once more: its values are those of params.yaml", file=sys.stderr)
+    states = [train_teacher(varied, DATA / "align", "paired", folder)] if choice.set else []
     teacher = load_teacher(folder).to(device())
     heard = select(read_manifest(DATA / "align" / "manifest.jsonl"), *choice.splits)
     tests = select(read_manifest(DATA / "prepare" / "manifest.jsonl"), TESTED)
