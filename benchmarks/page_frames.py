@@ -21,7 +21,7 @@ from playwright.sync_api import Page, sync_playwright
 
 from facedistill.bench import machine
 from facedistill.core.files import write_json
-from facedistill.speech.audio import SAMPLE_RATE_HZ
+from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.speech.espeak import Voice, synthesize
 from facedistill.web import WEB
 

@@ -9,8 +9,9 @@ import yaml
 from facedistill.core.manifest import Utterance, seen_from, write_manifest
 from facedistill.core.params import Params
 from facedistill.core.paths import PROFILES
+from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.face.curves import n_frames, write_shard
-from facedistill.speech.audio import SAMPLE_RATE_HZ, write_flac
+from facedistill.speech.audio import write_flac
 
 
 @pytest.fixture

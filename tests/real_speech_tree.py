@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import yaml
 
+from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.face.arkit import CURVES
 from facedistill.formats import registry
 from facedistill.formats.animation import regular
@@ -19,7 +20,7 @@ from facedistill.real_speech import peers
 from facedistill.real_speech.gaps import GAP, classes_at
 from facedistill.real_speech.recordings import OPENING, Recording
 from facedistill.real_speech.settings import FOLDER
-from facedistill.speech.audio import SAMPLE_RATE_HZ, write_flac
+from facedistill.speech.audio import write_flac
 
 FPS = 30
 ALPHABETS = {

@@ -107,7 +107,7 @@ def test_the_ensemble_is_the_engines(tmp_path):
 
 @pytest.mark.parametrize("suffix", [".flac", ".ogg", ".mp3", ".WAV"])
 def test_any_kind_of_recording(tmp_path, suffix):
-    recording = speech(tmp_path / f"a{suffix}")
+    recording = speech(tmp_path / f"a{suffix}", duration_s=2.0)  # shorter Ogg comes with the rest of its last page
     np.testing.assert_allclose(animated(recording).weights, engine(recording, fps=30), atol=1e-6)
 
 
@@ -160,9 +160,16 @@ def test_two_recordings_of_one_name_are_refused(tmp_path, others):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_link_to_nothing_in_a_folder_is_told(tmp_path, capsys):
+    speech(tmp_path / "in" / "a.wav", duration_s=0.1)
+    (tmp_path / "in" / "b.mp3").symlink_to("gone.mp3")
+    assert animate_batch([tmp_path / "in"], tmp_path / "out", SETTINGS) == 1
+    assert names_of(tmp_path / "out") == ["a.csv"] and "b.mp3: a link to nothing" in capsys.readouterr().err
+
+
 def test_a_folder_without_recordings_is_refused(tmp_path):
     (tmp_path / "in.wav").mkdir()
-    with pytest.raises(InputError, match="in.wav: holds no recordings; allowed: .wav .flac .ogg .mp3"):
+    with pytest.raises(InputError, match="in.wav: holds no recordings; expected .wav .flac .ogg .oga .opus .mp3"):
         animate_batch([tmp_path / "in.wav"], tmp_path / "out", SETTINGS)
 
 
@@ -183,28 +190,17 @@ def test_files_do_not_depend_on_the_number_of_workers(tmp_path):
 # Bad recordings -------------------------------------------------------------------------------------------------------
 
 
-def hours_long(path: Path) -> None:
-    """A FLAC whose header announces the most samples that it can, 1,193 hours."""
-    sf.write(path, noise(0.5), 16_000, format="FLAC")
-    content = bytearray(path.read_bytes())
-    content[21] |= 0x0F  # STREAMINFO: the number of samples is 36 bits, the last of which end at byte 26
-    content[22:26] = b"\xff\xff\xff\xff"
-    path.write_bytes(content)
-
-
 BAD = {
     "missing": (lambda path: None, "no such recording"),
     "nothing": (lambda path: path.write_bytes(b""), "not readable as audio"),
     "text": (lambda path: path.write_text("not audio"), "not readable as audio"),
     "empty": (lambda path: sf.write(path, np.zeros(0), 16_000), "empty or too short"),
     "short": (lambda path: speech(path, duration_s=MIN_DURATION_S - 0.001), "empty or too short"),
-    "truncated": (lambda path: path.write_bytes(speech(path).read_bytes()[:-3000]), "truncated"),
     "nan": (lambda path: sf.write(path, np.full(8000, np.nan), 16_000, subtype="FLOAT"), "NaN"),
     "infinite": (lambda path: sf.write(path, np.full(8000, np.inf), 16_000, subtype="FLOAT"), "infinite"),
     "slow": (lambda path: speech(path, 3999), "sample rate 3999 Hz"),
     "fast": (lambda path: speech(path, 400_000), "sample rate 400000 Hz"),
-    "hours": (hours_long, r"\d h long; allowed: at most 3 h"),
-    "loud": (lambda path: sf.write(path, np.full(8000, 1e38), 16_000, subtype="FLOAT"), "beyond all bounds"),
+    "loud": (lambda path: sf.write(path, np.full(8000, 1e38), 16_000, subtype="FLOAT"), "samples of up to 1e"),
 }
 
 
@@ -244,18 +240,23 @@ def test_what_cannot_be_written_does_not_stop_the_batch(tmp_path, capsys):
 
 def test_a_file_is_no_folder_for_the_curves(tmp_path, capsys):
     (tmp_path / "out").write_text("mine")
-    with pytest.raises(InputError, match="out: is no folder; allowed: a folder, or a file that ends in .csv"):
+    with pytest.raises(InputError, match="out: is no folder; expected a folder, or a file that ends in .csv"):
         animate_batch([speech(tmp_path / "a.wav")], tmp_path / "out", SETTINGS)
     assert animate_batch([speech(tmp_path / "a.wav")], tmp_path / "out" / "deeper", SETTINGS) == 1
     assert "error: " in capsys.readouterr().err and (tmp_path / "out").read_text() == "mine"
 
 
-@pytest.mark.parametrize(("out", "kind"), [("curves.json", "csv"), ("curves.csv", "glb")])
+@pytest.mark.parametrize(("out", "kind"), [("curves.json", "csv"), ("curves.csv", "glb"), ("q.txt", "csv"), ("talk.v2", "npz")])
 def test_a_file_of_another_format_is_refused(tmp_path, out, kind):
-    with pytest.raises(
-        InputError, match=rf"{out}: a file of the format {kind} ends in \.{kind}; allowed: such a file, or a folder"
-    ):
+    with pytest.raises(InputError, match=rf"{out}: {kind} files end in \.{kind}; expected such a file, or a folder: .*{out}/"):
         animate_batch([speech(tmp_path / "a.wav")], tmp_path / out, replace(SETTINGS, kind=kind))
+
+
+def test_a_folder_may_have_a_dot_in_its_name(tmp_path):
+    recording = speech(tmp_path / "a.wav", duration_s=0.1)
+    assert animate_batch([recording], f"{tmp_path}/talk.v2/", SETTINGS) == 0
+    assert animate_batch([recording], f"{tmp_path}/talk.v2", SETTINGS) == 0  # now that it is there
+    assert names_of(tmp_path / "talk.v2") == ["a.csv"]
 
 
 def test_nothing_that_is_read_is_written_over(tmp_path):

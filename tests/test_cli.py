@@ -95,7 +95,7 @@ def test_a_missing_package_is_one_line_that_says_how_to_get_it(monkeypatch, caps
     fake(monkeypatch, "core.params", load_params=failing(ModuleNotFoundError("No module named 'torch'", name="torch")))
     fake(monkeypatch, "teach", teach=failing(AssertionError("not reached")))
     assert run(monkeypatch, "teach") == 2
-    assert capsys.readouterr().err == "error: teach needs the package torch; allowed: `pip install facedistill[train]`\n"
+    assert capsys.readouterr().err == 'error: teach needs the package torch; hint: in the clone, `pip install ".[train]"`\n'
 
 
 def test_a_missing_library_of_the_system_is_one_line(monkeypatch, capsys):
@@ -103,7 +103,7 @@ def test_a_missing_library_of_the_system_is_one_line(monkeypatch, capsys):
     fake(monkeypatch, "core.params", load_params=failing(ImportError(missing, name="package.core")))
     fake(monkeypatch, "teach", teach=failing(AssertionError("not reached")))
     assert run(monkeypatch, "teach") == 2
-    assert capsys.readouterr().err == f"error: teach: {missing}; allowed: with that library installed\n"
+    assert capsys.readouterr().err == f"error: teach: {missing}; hint: install that library of the system (README says how)\n"
     fake(monkeypatch, "core.params", load_params=failing(ImportError("cannot import name 'x'", name="package.core")))
     with pytest.raises(ImportError, match="cannot import name"):  # a bug is not hidden
         run(monkeypatch, "teach")

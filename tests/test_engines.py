@@ -13,12 +13,12 @@ import pytest
 import soundfile as sf
 
 from facedistill.core.paths import ROOT
+from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.formats import registry
 from facedistill.formats.animation import Animation
 from facedistill.runtime import Animator, Model, find_model
 from facedistill.runtime.model import Facts, open_session
 from facedistill.runtime.released import RELEASED
-from facedistill.speech.audio import SAMPLE_RATE_HZ
 from facedistill.speech.espeak import Voice, synthesize
 
 ENGINES = ROOT / "examples" / "engines"

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from facedistill.core.errors import InputError
+from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.face.phones import Phone
 from facedistill.speech import espeak
-from facedistill.speech.audio import SAMPLE_RATE_HZ
 from facedistill.speech.espeak import STRESS_MARKS, VARIANTS, Voice, languages, synthesize, variants
 
 TEXT = "The happy puppet, maybe, took a map of the office."

@@ -10,11 +10,11 @@ from torchaudio.functional import forced_align
 from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
 
 from facedistill.core.errors import InputError
+from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.face.phones import Phone, sounds
 from facedistill.models.dataset import N_PHONE_CLASSES, PHONE_CLASS, SILENCE
 from facedistill.models.filterbank import HOP_SAMPLES
 from facedistill.models.recogniser import HubRecogniser, Recogniser, align_phones
-from facedistill.speech.audio import SAMPLE_RATE_HZ
 
 
 class Oracle:

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from facedistill.core.errors import InputError
+from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.face.arkit import CURVES, INDEX
 from facedistill.formats.animation import regular
 from facedistill.formats.registry import write
 from facedistill.formats.takes import MESH, find_takes, median_ends
-from facedistill.speech.audio import SAMPLE_RATE_HZ, write_flac
+from facedistill.speech.audio import write_flac
 
 SECONDS = 2.0
 

@@ -9,6 +9,7 @@ from facedistill.core.errors import InputError
 from facedistill.core.files import read_json
 from facedistill.core.manifest import read_manifest, select, write_manifest
 from facedistill.core.sections import OutsideTeacher, OwnTeacher
+from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.evaluate import evaluate_teachers
 from facedistill.evaluate import test_splits as splits_of
 from facedistill.face.arkit import CURVES
@@ -23,7 +24,7 @@ from facedistill.models.encoder import build_encoder, encode_at
 from facedistill.models.mfcc import HOP_SAMPLES, N_BANDS, N_CEPSTRA, WINDOW_SAMPLES, MfccConfig, MfccEncoder
 from facedistill.models.student import load_student
 from facedistill.models.teacher import Teacher, load_teacher
-from facedistill.speech.audio import SAMPLE_RATE_HZ, read_audio, write_flac
+from facedistill.speech.audio import read_audio, write_flac
 from facedistill.speech.recordings import HELD_OUT
 from facedistill.teach import TeacherLoss, teach
 

@@ -21,6 +21,7 @@ from facedistill.core.manifest import Utterance, read_manifest, seen_from, selec
 from facedistill.core.params import Params
 from facedistill.core.paths import DATA
 from facedistill.core.sections import AlignParams
+from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.face.curves import write_shard
 from facedistill.face.phones import Phone, read_phones, write_phones
 from facedistill.face.rig import truth_curves
@@ -30,7 +31,7 @@ from facedistill.models.encoder import SCRATCH
 from facedistill.models.recogniser import Alignment, HubRecogniser, PhoneModel, Recogniser, align_phones
 from facedistill.models.training import Run, forget, prepare_torch, work_folder
 from facedistill.models.workers import device, workers
-from facedistill.speech.audio import SAMPLE_RATE_HZ, read_audio
+from facedistill.speech.audio import read_audio
 from facedistill.speech.recordings import HELD_OUT, UNDETERMINED
 from facedistill.speech.synthetic import SOURCE
 from facedistill.speech.transcripts import pronounce

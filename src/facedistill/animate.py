@@ -17,9 +17,9 @@ from facedistill.core.processes import processes
 from facedistill.face.arkit import CURVES
 from facedistill.formats import gltf, registry
 from facedistill.formats.animation import Animation, regular
-from facedistill.messages import tell_error
+from facedistill.messages import show_notes, tell_error
 from facedistill.runtime import Animator, Eyes, Model
-from facedistill.speech.audio import AUDIO_SUFFIXES, read_mono
+from facedistill.speech.audio import AUDIO_SUFFIXES, list_recordings, read_mono
 
 BLOCK_S = 10  # of sound at once: bounds memory
 DECIMALS = 6  # of weights in files: far below what can be seen
@@ -158,14 +158,14 @@ def _targets(inputs: Sequence[Path], out: str, settings: Settings) -> dict[Path,
     if not out or not all(inputs):
         raise InputError("an empty name; allowed: recordings, folders of them, and a folder or a file to write")
     suffix, target = registry.KINDS[settings.kind].suffix, Path(out)
-    is_file = target.suffix.lower() in registry.BY_SUFFIX and not target.is_dir()
+    is_file = bool(target.suffix) and not target.is_dir() and not str(out).endswith(("/", os.sep))
     recordings = [pair for path in inputs for pair in _recordings(Path(path))]
     if target.exists() and not target.is_dir() and not is_file:
-        raise InputError(f"{out}: is no folder; allowed: a folder, or a file that ends in {suffix}")
+        raise InputError(f"{out}: is no folder; expected a folder, or a file that ends in {suffix}")
     if not is_file:
         targets = [(target / place.with_suffix(suffix), recording) for recording, place in recordings]
     elif target.suffix.lower() != suffix:
-        raise InputError(f"{out}: a file of the format {settings.kind} ends in {suffix}; allowed: such a file, or a folder")
+        raise InputError(f"{out}: {settings.kind} files end in {suffix}; expected such a file, or a folder: {out}/")
     elif len(recordings) > 1:
         raise InputError(f"{out}: one file for {len(recordings)} recordings; allowed: a folder")
     else:
@@ -185,9 +185,9 @@ def _recordings(path: Path) -> list[tuple[Path, Path]]:
     """Recordings, each with its place in the output folder."""
     if not path.is_dir():
         return [(path, Path(path.name))]
-    found = sorted(file for file in path.rglob("*") if file.suffix.lower() in AUDIO_SUFFIXES and file.is_file())
+    found = list_recordings(path)
     if not found:
-        raise InputError(f"{path}: holds no recordings; allowed: {' '.join(AUDIO_SUFFIXES)}")
+        raise InputError(f"{path}: holds no recordings; expected {' '.join(AUDIO_SUFFIXES)}")
     return [(file, file.relative_to(path)) for file in found]
 
 
@@ -197,7 +197,7 @@ def _mapped(workers: int) -> Iterator:
     if workers < 2:
         yield map
         return
-    with processes(workers, f"--workers {workers}") as pool:
+    with processes(workers, f"--workers {workers}", begin=show_notes) as pool:
         yield pool.map
 
 

@@ -14,7 +14,7 @@ import typer
 import typer.exceptions
 
 from facedistill.core.errors import InputError
-from facedistill.messages import tell_error
+from facedistill.messages import show_notes, tell_error
 from facedistill.study.command import app as study
 
 FAILED, BAD_INPUT = 1, 2
@@ -23,6 +23,7 @@ MAX_SUBJECT = 64
 FORMATS = ("livelink", "a2f", "a2f-csv", "beat", "csv", "json", "npz", "glb")
 Format = Literal[FORMATS]
 USE, REPRODUCE = "Use a model", "Make models (stages of the pipeline, in order)"
+EXTRAS = {"render": "film", "study": "study"}  # what commands need beside the core; all others: train
 STAGES = ("prepare", "align", "teach", "label", "distill", "ablate", "teachers", "evaluate", "export", "notebook")
 app = typer.Typer(
     name="facedistill",
@@ -46,6 +47,7 @@ def main() -> None:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy's own threads, idle but spinning, would take torch's cores
     if len(sys.argv) < 2:
         sys.argv.append("--help")
+    show_notes()
     try:
         start_s = time.monotonic()
         code = app(prog_name="facedistill", standalone_mode=False)
@@ -60,9 +62,10 @@ def main() -> None:
         if str(error.name).startswith("facedistill"):
             raise
         if isinstance(error, ModuleNotFoundError):
-            tell_error(f"{sys.argv[1]} needs the package {error.name}; allowed: `pip install facedistill[train]`")
+            extra = EXTRAS.get(sys.argv[1], "train")
+            tell_error(f'{sys.argv[1]} needs the package {error.name}; hint: in the clone, `pip install ".[{extra}]"`')
         elif NO_LIBRARY in str(error):  # one of the system, that a package needs
-            tell_error(f"{sys.argv[1]}: {error}; allowed: with that library installed")
+            tell_error(f"{sys.argv[1]}: {error}; hint: install that library of the system (README says how)")
         else:
             raise
     except typer.exceptions.TyperException as error:  # wrong usage, which Typer itself would tell in a box of lines
@@ -75,7 +78,10 @@ app.add_typer(study, name="study", rich_help_panel=USE)
 
 @app.command(rich_help_panel=USE)
 def animate(
-    inputs: Annotated[list[str], typer.Argument(metavar="IN...", help="Recordings (wav, flac, ogg, mp3), or folders of them.")],
+    inputs: Annotated[
+        list[str],
+        typer.Argument(metavar="IN...", help="Recordings (wav, flac, mp3, ogg, opus, m4a, webm, ...), or folders of them."),
+    ],
     out: Annotated[str, typer.Option("--out", "-o", metavar="OUT", help="A folder; or a file, for one recording.")],
     format: Annotated[Format, typer.Option(metavar="FORMAT", help=f"What the files are for: {', '.join(FORMATS)}.")] = "csv",
     fps: Fps = "30",

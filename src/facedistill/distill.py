@@ -13,6 +13,7 @@ from facedistill.core.manifest import Utterance, read_manifest, select
 from facedistill.core.params import Params, changed
 from facedistill.core.paths import DATA
 from facedistill.core.sections import GUIDE, DistillParams, StudentParams
+from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.face.arkit import CURVES
 from facedistill.face.controls import read_controls
 from facedistill.models.dataset import N_PHONE_CLASSES, Corpus, batch
@@ -32,7 +33,6 @@ from facedistill.models.selection import chosen
 from facedistill.models.student import Student, StudentConfig, load_student, n_parameters, save_student
 from facedistill.models.training import Run, forget, prepare_torch, work_folder, write_log
 from facedistill.models.workers import device
-from facedistill.speech.audio import SAMPLE_RATE_HZ
 
 GUIDED_FRAMES = 63  # a second of every crop: a wide guide costs more than its narrow student does
 

@@ -15,6 +15,7 @@ from facedistill.core.files import atomic_path, sha256, write_json, write_text
 from facedistill.core.manifest import Utterance, read_manifest, select
 from facedistill.core.params import Params
 from facedistill.core.paths import DATA
+from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.deploy.card import model_card
 from facedistill.deploy.corpora import corpora_of
 from facedistill.deploy.graph import streaming_graph, window_graph
@@ -29,7 +30,7 @@ from facedistill.models.student import Student, load_student, n_parameters
 from facedistill.models.training import prepare_torch
 from facedistill.runtime.animator import Animator
 from facedistill.runtime.model import STREAMING, WINDOW, Facts, Model, open_session
-from facedistill.speech.audio import SAMPLE_RATE_HZ, read_audio
+from facedistill.speech.audio import read_audio
 
 LICENCE = "Apache-2.0"
 CALIBRATION_SPLIT, WINDOWS_HOP_S = "unlabelled", 0.25

@@ -18,6 +18,7 @@ from facedistill.runtime import Animator, Eyes, Frames, Model
 
 SUBJECT = "facedistill"
 ROUNDING_S = 1e-4  # a chunk may be a sample shorter than a frame
+_MICROPHONES = 'in the clone, `pip install ".[mic]"`; on Linux also `apt install libportaudio2`'
 SILENT_S = 2.0  # a microphone that gives nothing for so long is gone
 
 
@@ -43,9 +44,7 @@ def stream_microphone(fps: int) -> tuple[int, Iterator[np.ndarray]]:
     try:
         import sounddevice
     except (ImportError, OSError) as error:  # OSError: the package is there, PortAudio is not
-        raise InputError(
-            f"--mic: no access to microphones ({error}); needed: `pip install facedistill[mic]`, PortAudio"
-        ) from None
+        raise InputError(f"--mic: no access to microphones ({error}); hint: {_MICROPHONES}") from None
     try:
         rate_hz = int(sounddevice.query_devices(kind="input")["default_samplerate"])
     except (sounddevice.PortAudioError, ValueError) as error:

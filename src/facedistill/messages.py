@@ -1,5 +1,6 @@
-"""What a person is told when something is wrong: one line, whatever is in the names of files."""
+"""What a person is told: one line a message, whatever is in the names of files."""
 
+import logging
 import sys
 
 from tqdm import tqdm
@@ -7,5 +8,22 @@ from tqdm import tqdm
 
 def tell_error(text: str) -> None:
     """Prints `error: ...` on standard error as one line, above any progress bar."""
+    _tell("error", text)
+
+
+class _Notes(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        _tell("note", record.getMessage())
+
+
+_notes = _Notes(logging.WARNING)
+
+
+def show_notes() -> None:
+    """Has this process print `note: ...` for whatever the package had to decide by itself, and so has logged."""
+    logging.getLogger("facedistill").addHandler(_notes)
+
+
+def _tell(kind: str, text: str) -> None:
     line = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
-    tqdm.write(f"error: {line}", file=sys.stderr)
+    tqdm.write(f"{kind}: {line}", file=sys.stderr)

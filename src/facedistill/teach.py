@@ -11,6 +11,7 @@ from facedistill.core.manifest import read_manifest
 from facedistill.core.params import Params
 from facedistill.core.paths import DATA, ROOT
 from facedistill.core.sections import TeachParams
+from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.face.curves import FPS
 from facedistill.models.dataset import Corpus, batch
 from facedistill.models.encoder import encode_at, save_encoder
@@ -19,7 +20,6 @@ from facedistill.models.student import n_parameters
 from facedistill.models.teacher import Teacher, build_teacher, mesh_basis, save_teacher
 from facedistill.models.training import Run, forget, prepare_torch, work_folder, write_log
 from facedistill.models.workers import device
-from facedistill.speech.audio import SAMPLE_RATE_HZ
 
 
 class TeacherLoss:

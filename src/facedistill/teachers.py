@@ -19,6 +19,7 @@ from facedistill.core.manifest import Utterance, read_manifest, seen_from, selec
 from facedistill.core.params import Params, changed
 from facedistill.core.paths import DATA, ROOT
 from facedistill.core.sections import OutsideTeacher, OwnTeacher
+from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.distill import train_student
 from facedistill.face import mesh_basis
 from facedistill.face.arkit import CURVES
@@ -32,7 +33,7 @@ from facedistill.models.student import n_parameters
 from facedistill.models.teacher import Teacher, folder_of, load_teacher
 from facedistill.models.training import forget, prepare_torch
 from facedistill.models.workers import device, workers
-from facedistill.speech.audio import SAMPLE_RATE_HZ, read_audio, write_flac
+from facedistill.speech.audio import read_audio, write_flac
 from facedistill.speech.recordings import HELD_OUT
 from facedistill.teach import train_teacher
 

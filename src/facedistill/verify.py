@@ -12,8 +12,9 @@ import yaml
 from dvc.repo import Repo
 
 from facedistill.bench import machine
+from facedistill.core.config import read_yaml
 from facedistill.core.errors import InputError
-from facedistill.core.files import read_json, read_yaml, write_json
+from facedistill.core.files import read_json, write_json
 from facedistill.core.paths import DATA, ROOT, WORK
 from facedistill.durations import durations
 

@@ -1,14 +1,11 @@
-"""Small file helpers: atomic writes, JSON, JSON Lines and YAML, and content hashes."""
+"""Small file helpers: atomic writes, JSON and JSON Lines, and content hashes."""
 
 import hashlib
 import json
 import os
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-import yaml
 
 from facedistill.core.errors import InputError
 
@@ -49,28 +46,6 @@ def read_json(path: Path) -> object:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise InputError(f"{path}: cannot be read as JSON ({error})") from None
-
-
-class _Loader(yaml.SafeLoader):
-    """A safe loader that refuses a key which stands twice in one mapping, where PyYAML takes the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        for key, count in Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)).items():
-            if count > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"{key!r} stands {count} times", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-def read_yaml(path: Path) -> object:
-    """Reads YAML of plain values.
-
-    Raises:
-        InputError: the file is missing or is not YAML, or a key stands twice in it.
-    """
-    try:
-        return yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{path}: cannot be read as YAML ({' '.join(str(error).split())})") from None
 
 
 def write_jsonl(path: Path, rows: Iterable[dict]) -> None:

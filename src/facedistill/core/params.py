@@ -7,8 +7,8 @@ from typing import Annotated, Self
 
 from pydantic import Field, ValidationError, model_validator
 
+from facedistill.core.config import read_yaml
 from facedistill.core.errors import InputError
-from facedistill.core.files import read_yaml
 from facedistill.core.paths import PARAMS
 from facedistill.core.sections import (
     BASELINE,

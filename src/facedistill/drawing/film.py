@@ -12,7 +12,6 @@ from pathlib import Path
 
 import imageio_ffmpeg
 import numpy as np
-import soundfile as sf
 from PIL import Image
 from tqdm import tqdm
 
@@ -134,7 +133,7 @@ def _write_film(frames: Iterator[np.ndarray], path: Path, fps: float, sound: Str
     height, width = first.shape[:2]
     pictures = f"-f rawvideo -pix_fmt rgb24 -s {width}x{height} -r {fps} -i -".split()
     with tempfile.TemporaryDirectory() as folder:
-        heard = [] if sound is None else ["-i", _written(sound, Path(folder) / "sound.wav"), "-c:a", "aac"]
+        heard = [] if sound is None else _heard(sound, Path(folder) / "sound.f32")
         command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", *pictures, *heard, *ENCODING, os.fspath(path)]
         with (
             tempfile.TemporaryFile(dir=folder) as said,
@@ -151,9 +150,10 @@ def _write_film(frames: Iterator[np.ndarray], path: Path, fps: float, sound: Str
                 raise InputError(f"{named}: ffmpeg cannot encode it ({' '.join(said.read().decode(errors='replace').split())})")
 
 
-def _written(sound: Strip, path: Path) -> str:
-    sf.write(path, sound.samples, sound.rate_hz, subtype="FLOAT")
-    return os.fspath(path)
+def _heard(sound: Strip, path: Path) -> list[str]:
+    """Arguments of ffmpeg for the sound, whose samples go to a file."""
+    sound.samples.astype("<f4").tofile(path)
+    return [*f"-f f32le -ar {sound.rate_hz} -ac 1 -i".split(), os.fspath(path), "-c:a", "aac"]
 
 
 def _write_gif(frames: Iterator[np.ndarray], path: Path, fps: float) -> None:

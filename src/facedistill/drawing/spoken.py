@@ -11,11 +11,12 @@ from IPython.display import HTML
 
 from facedistill.core.manifest import Utterance, read_manifest, select
 from facedistill.core.paths import DATA
+from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.drawing.clip import Look, Panel, Strip
 from facedistill.drawing.film import FILM, render
 from facedistill.face.curves import FPS, read_curves
 from facedistill.face.phones import Phone, read_phones
-from facedistill.speech.audio import SAMPLE_RATE_HZ, read_audio
+from facedistill.speech.audio import read_audio
 
 LOOK = Look(fps=30.0, size_px=320)
 

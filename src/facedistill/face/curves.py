@@ -10,8 +10,8 @@ import numpy as np
 from facedistill.core.errors import InputError
 from facedistill.core.files import atomic_path
 from facedistill.core.manifest import Utterance
+from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.face.arkit import N_CURVES
-from facedistill.speech.audio import SAMPLE_RATE_HZ
 
 FPS = 60  # frame rate of all stored curves
 

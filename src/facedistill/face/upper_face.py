@@ -9,11 +9,11 @@ import numpy as np
 import scipy
 from scipy.ndimage import gaussian_filter1d, percentile_filter
 
+from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.face import eyes
 from facedistill.face.arkit import INDEX, N_CURVES
 from facedistill.face.curves import FPS
 from facedistill.face.phones import Phone, sounds
-from facedistill.speech.audio import SAMPLE_RATE_HZ
 
 PITCH_RATE_HZ = 4_000  # the audio's rate in the pitch tracker: above twice the highest harmonic it needs
 PITCH_HOP_SAMPLES = 80  # 20 ms

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from facedistill.core.errors import InputError
+from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.face.arkit import CURVES, INDEX
 from facedistill.face.curves import FPS, at_times, n_frames
 from facedistill.formats import registry
-from facedistill.speech.audio import AUDIO_SUFFIXES, SAMPLE_RATE_HZ, read_audio
+from facedistill.speech.audio import AUDIO_SUFFIXES, read_audio
 
 VERTICES = ".npy"  # (T, 3V) or (T, V, 3) positions, as VOCASET's and BIWI's models write them
 MESH = ()  # the names of what has no names

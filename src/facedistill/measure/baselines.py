@@ -3,9 +3,9 @@
 import numpy as np
 from scipy.ndimage import uniform_filter1d
 
+from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.face.arkit import INDEX, N_CURVES
 from facedistill.face.curves import FPS, n_frames
-from facedistill.speech.audio import SAMPLE_RATE_HZ
 
 WINDOW_S = 0.03
 RANGE_DB = 35.0  # the loudest moment opens the jaw fully, this much below it closes it

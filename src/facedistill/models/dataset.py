@@ -12,11 +12,11 @@ from torch import Tensor
 from facedistill.core.errors import InputError
 from facedistill.core.manifest import Utterance
 from facedistill.core.sections import AugmentParams
+from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.face.coarticulation import MIN_GAP_S
 from facedistill.face.controls import Controls, arkit
 from facedistill.face.curves import FPS, at_times, read_curves
 from facedistill.face.phones import LETTERS, Phone, read_phones, sounds
-from facedistill.speech.audio import SAMPLE_RATE_HZ
 from facedistill.speech.augment import augment, quiet_noise
 
 SILENCE = ""

@@ -17,9 +17,9 @@ from transformers import HubertConfig, HubertModel, PretrainedConfig
 from facedistill.core.errors import InputError
 from facedistill.core.paths import ROOT
 from facedistill.core.sections import POSITION_GROUPS, EncoderParams
+from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.models.filterbank import KERNEL_SAMPLES, POOL, STRIDE_SAMPLES, Block, Filterbank
 from facedistill.models.mfcc import MfccConfig, MfccEncoder
-from facedistill.speech.audio import SAMPLE_RATE_HZ
 
 SCRATCH, MFCC = "scratch", "mfcc"
 DILATIONS = (1, 2, 4, 8)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
-from facedistill.speech.audio import SAMPLE_RATE_HZ
+from facedistill.core.sound import SAMPLE_RATE_HZ
 
 WINDOW_SAMPLES, HOP_SAMPLES, FFT_SAMPLES = 400, 160, 512  # 25 ms, 10 ms
 N_BANDS, N_CEPSTRA = 26, 13

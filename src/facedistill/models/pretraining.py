@@ -16,12 +16,12 @@ from transformers import HubertModel
 from facedistill.core.manifest import Utterance
 from facedistill.core.params import Params
 from facedistill.core.sections import AugmentParams
+from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.models.dataset import Corpus, batch
 from facedistill.models.encoder import build_encoder, normalise_level, save_encoder
 from facedistill.models.filterbank import HOP_SAMPLES, Filterbank
 from facedistill.models.training import Run, forget, prepare_torch, work_folder, write_log
 from facedistill.models.workers import device
-from facedistill.speech.audio import SAMPLE_RATE_HZ
 
 N_CLUSTERS = 100
 N_CLUSTERED = 256  # crops that the clusters are found on

@@ -21,12 +21,12 @@ from transformers import Wav2Vec2ForCTC
 from facedistill.core.errors import InputError
 from facedistill.core.files import read_json
 from facedistill.core.paths import ROOT
+from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.face.phones import Phone, sounds
 from facedistill.models.dataset import N_PHONE_CLASSES, PHONE_CLASS, SILENCE
 from facedistill.models.encoder import normalise_level, receptive_field_samples
 from facedistill.models.filterbank import HOP_SAMPLES, KERNEL_SAMPLES, Block, Filterbank
 from facedistill.models.workers import device
-from facedistill.speech.audio import SAMPLE_RATE_HZ
 from facedistill.speech.espeak import PLOSIVE_STARTS, STRESS_MARKS
 
 FILTERS = 80

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from facedistill.core.errors import InputError
 from facedistill.core.files import atomic_path, read_json, write_json
+from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.face.arkit import CURVES
 from facedistill.face.curves import FPS, at_times, n_frames
 from facedistill.models.filterbank import FIELD_SAMPLES, GRID_FPS, HOP_SAMPLES, KERNEL, Block, Filterbank
-from facedistill.speech.audio import SAMPLE_RATE_HZ
 
 CHUNK_FRAMES = 4096  # grid frames computed at once, about 65 s: bounds memory on recordings of any length
 

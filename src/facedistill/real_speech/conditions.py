@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.real_speech.settings import Settings
-from facedistill.speech.audio import SAMPLE_RATE_HZ
 from facedistill.speech.augment import add_noise, coloured_noise, telephone, with_gain
 
 TILT = 1.0  # of all noise here: power falls with frequency, as in rooms

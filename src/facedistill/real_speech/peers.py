@@ -18,11 +18,12 @@ import soundfile as sf
 
 from facedistill.core.errors import InputError
 from facedistill.core.files import read_json, write_json
+from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.face.curves import n_frames
 from facedistill.face.phones import VOWELS, phoneset_of, sounds, to_ipa
 from facedistill.real_speech import visemes
 from facedistill.real_speech.recordings import SILENCE, Recording, phone_class
-from facedistill.speech.audio import SAMPLE_RATE_HZ, read_audio
+from facedistill.speech.audio import read_audio
 
 PLAYED_RATE_HZ = 48_000
 ADAPTER = "peers.mjs"

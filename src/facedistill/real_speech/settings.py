@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
+from facedistill.core.config import read_yaml
 from facedistill.core.errors import InputError
-from facedistill.core.files import read_yaml
 from facedistill.core.paths import ROOT
 from facedistill.core.sections import Count, Positive, Section
 from facedistill.runtime.animator import MAX_FPS

@@ -7,6 +7,7 @@ import numpy as np
 
 from facedistill.animate import Settings as EngineSettings
 from facedistill.animate import animate_samples
+from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.face.arkit import CURVES
 from facedistill.formats.animation import Animation, regular
 from facedistill.measure.baselines import amplitude_envelope
@@ -16,7 +17,6 @@ from facedistill.real_speech.names import ENVELOPE, PEER, STUDENT, TEACHER
 from facedistill.real_speech.recordings import Recording
 from facedistill.real_speech.settings import Settings
 from facedistill.runtime import Model
-from facedistill.speech.audio import SAMPLE_RATE_HZ
 
 DECIMALS = 6  # of weights in files, as `animate` rounds them
 Many = Callable[[Sequence[np.ndarray]], list[Animation]]  # (S,) sounds at 16 kHz -> curves of each

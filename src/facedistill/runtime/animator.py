@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from facedistill.core.errors import InputError
-from facedistill.runtime.model import MAX_RATE_HZ, MIN_RATE_HZ, Model
+from facedistill.core.sound import EXPECTED_SAMPLES, MAX_RATE_HZ, MAX_SAMPLE, MIN_RATE_HZ
+from facedistill.runtime.model import Model
 from facedistill.runtime.resample import Resampler
 from facedistill.runtime.steps import Steps
 
@@ -222,18 +223,21 @@ def _checked(samples: np.ndarray) -> np.ndarray:
     """(S,) float32.
 
     Raises:
-        InputError: not mono, not samples or not finite.
+        InputError: not mono, not samples, not finite or far beyond full scale.
     """
     samples = np.asarray(samples)
     if samples.ndim != 1:
-        raise InputError(f"samples of shape {samples.shape}; allowed: one channel, (S,)")
+        raise InputError(f"samples of shape {samples.shape}; expected one channel, (S,)")
     if samples.dtype == np.int16:
         return samples.astype(np.float32) / 2**15
     if samples.dtype.kind != "f":
-        raise InputError(f"samples of type {samples.dtype}; allowed: floats in +-1, or int16")
+        raise InputError(f"samples of type {samples.dtype}; expected floats in +-1, or int16")
     if samples.dtype != np.float32:
-        with np.errstate(over="ignore"):  # which the next line tells
+        with np.errstate(over="ignore"):  # which the next lines tell
             samples = samples.astype(np.float32)
-    if not math.isfinite(samples.dot(samples)):  # four times as fast as to look at every sample
-        raise InputError("samples that are NaN, infinite or beyond all bounds; allowed: floats in +-1")
+    if not samples.dot(samples) <= MAX_SAMPLE**2:  # four times as fast as to look at every sample, and mostly enough
+        largest = float(np.abs(samples).max())
+        if not largest <= MAX_SAMPLE:
+            what = f"samples of up to {largest:.4g}" if math.isfinite(largest) else "samples that are NaN or infinite"
+            raise InputError(f"{what}; {EXPECTED_SAMPLES}")
     return samples

@@ -8,10 +8,10 @@ import numpy as np
 import onnxruntime as ort
 
 from facedistill.core.errors import InputError
+from facedistill.core.sound import MAX_RATE_HZ, MIN_RATE_HZ
 
 VERSION = "2"  # of the inputs, outputs and metadata of exported graphs
 STREAMING, WINDOW = "streaming", "window"
-MIN_RATE_HZ, MAX_RATE_HZ = 4_000, 384_000  # of sound
 VERSION_KEY = "facedistill"
 MAX_ROWS = 12  # 16 ms steps computed at once: more are little faster, and need more working memory
 HISTORY, HEARD = "history", "heard"  # a streaming graph's state: the input and the output of each block, numbered

@@ -17,8 +17,9 @@ import espeakng_loader
 import numpy as np
 
 from facedistill.core.errors import InputError
+from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.face.phones import Phone
-from facedistill.speech.audio import SAMPLE_RATE_HZ, to_16k
+from facedistill.speech.audio import resample
 
 # Constants of espeak-ng's speak_lib.h (version 1.52).
 AUDIO_OUTPUT_SYNCHRONOUS = 2
@@ -119,7 +120,7 @@ def synthesize(text: str, voice: Voice) -> tuple[np.ndarray, list[Phone]]:
     samples, marks, rate_hz = _speak(text, voice)
     if not any(label for _, label in marks):
         raise InputError(f"text {text!r}: nothing to speak in language {voice.language}")
-    audio = np.clip(to_16k(samples.astype(np.float32) / 2**15, rate_hz), -1, 1)  # resampling overshoots
+    audio = np.clip(resample(samples.astype(np.float32) / 2**15, rate_hz), -1, 1)  # resampling overshoots
     phones = _phones(marks, samples, rate_hz)
     phones[-1] = replace(phones[-1], end_s=len(audio) / SAMPLE_RATE_HZ)  # resampling rounds the length up
     return audio, phones

@@ -8,7 +8,7 @@ from torchaudio.datasets import LIBRISPEECH
 
 from facedistill.core.errors import InputError
 from facedistill.core.manifest import Utterance
-from facedistill.speech.audio import SAMPLE_RATE_HZ
+from facedistill.core.sound import SAMPLE_RATE_HZ
 
 FOLDER = "LibriSpeech"
 LICENCE = "CC BY 4.0"

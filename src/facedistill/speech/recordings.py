@@ -10,8 +10,9 @@ from tqdm import tqdm
 
 from facedistill.core.errors import InputError
 from facedistill.core.manifest import Utterance, read_manifest
+from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.face.phones import Phone, phoneset_of, read_phones, to_ipa, write_phones
-from facedistill.speech.audio import AUDIO_SUFFIXES, SAMPLE_RATE_HZ, read_audio, write_flac
+from facedistill.speech.audio import AUDIO_SUFFIXES, list_recordings, read_audio, write_flac
 
 SPLITS = {"train": "unlabelled", "unlabelled": "unlabelled", "test": "test-recordings", "test-recordings": "test-recordings"}
 
@@ -50,7 +51,7 @@ def found(source: Path) -> list[Utterance]:
     """The rows of a manifest, or one row for each audio file below a folder, in path order."""
     if not source.is_dir():
         return read_manifest(source)
-    return [_beside(source, path) for path in sorted(source.rglob("*")) if path.suffix.lower() in AUDIO_SUFFIXES]
+    return [_beside(source, path) for path in list_recordings(source)]
 
 
 def _beside(source: Path, path: Path) -> Utterance:

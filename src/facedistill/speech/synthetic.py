@@ -13,10 +13,11 @@ from tqdm import tqdm
 
 from facedistill.core.manifest import Utterance
 from facedistill.core.sections import SyntheticParams
+from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.face.curves import write_shard
 from facedistill.face.phones import Phone, write_phones
 from facedistill.face.rig import truth_curves
-from facedistill.speech.audio import SAMPLE_RATE_HZ, write_flac
+from facedistill.speech.audio import write_flac
 from facedistill.speech.augment import add_noise, add_room, telephone
 from facedistill.speech.espeak import VARIANTS, Voice, synthesize
 from facedistill.speech.sentences import HELD_OUT, SENTENCES, utterance_texts

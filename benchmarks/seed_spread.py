@@ -1,0 +1,85 @@
+"""How far training runs of the same code come out apart: what `make verify` may allow.
+
+Run `python benchmarks/seed_spread.py --seeds 1 2 3 4 --out benchmarks/seed_spread.json`: teacher, labels, students and baselines
+of params.yaml anew for every seed, on one corpus, each in a copy below .work/seeds; a quarter of an hour a seed on two cores. A
+run that is killed goes on where it stood. `facedistill verify` allows for what is kept here, see `verify.tolerances`.
+"""
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from facedistill.core.files import read_json, write_json
+from facedistill.core.params import load_params
+from facedistill.core.paths import ROOT, WORK
+
+COPIED = ("src", "data/sentences", "data/encoder", "params.yaml")
+CORPUS = ("prepare", "align")  # the same for all seeds
+EVALUATE = (
+    "from facedistill.core.params import load_params; from facedistill.models.training import prepare_torch; "
+    "from facedistill import evaluate as e; prepare_torch(); p = load_params(); e.evaluate_systems(p, e.test_splits(p))"
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4])
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "seed_spread.json")
+    given = parser.parse_args()
+    corpus = WORK / "seeds" / "corpus"
+    copy_sources(corpus)
+    for stage in CORPUS:
+        run_once(corpus, stage, "-m", "facedistill", stage)
+    write_json(given.out, {f"seed-{seed}": metrics_of(seed, corpus) for seed in given.seeds})
+
+
+def metrics_of(seed: int, corpus: Path) -> dict:
+    """{test: {system: {metric: value}}} of all systems, trained with this seed."""
+    params, folder = load_params(), WORK / "seeds" / f"seed-{seed}"
+    copy_sources(folder)
+    for stage in CORPUS:
+        if not (folder / "data" / stage).exists():
+            (folder / "data" / stage).symlink_to(corpus / "data" / stage)
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    text, n_changed = re.subn(r"^seed: \d+$", f"seed: {seed}", text, flags=re.MULTILINE)
+    text, n_lists = re.subn(r"^  seeds: .*$", f"  seeds: [{seed}]", text, flags=re.MULTILINE)
+    assert n_changed == n_lists == 1, "params.yaml has one seed, and one list of seeds"
+    (folder / "params.yaml").write_text(text, encoding="utf-8")
+    for stage in ("teach", "label"):
+        run_once(folder, stage, "-m", "facedistill", stage)
+    for name in params.distill.students:
+        run_once(folder, name, "-m", "facedistill", "distill", name)
+    for name in params.evaluate.baselines:
+        run_once(folder, name, "-m", "facedistill", "ablate", name)
+    run_once(folder, "evaluate", "-c", EVALUATE)
+    return read_json(folder / "data" / "evaluate" / "metrics.json")
+
+
+def copy_sources(folder: Path) -> None:
+    """The code and its inputs, as they are now, unless an earlier run has copied them."""
+    for name in COPIED:
+        source, target = ROOT / name, folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_file():
+            shutil.copy2(source, target)
+        elif not target.exists():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+
+
+def run_once(folder: Path, name: str, *arguments: str) -> None:
+    """Runs a stage in the copy, unless it has finished there."""
+    done = folder / ".done" / name
+    if done.exists():
+        return
+    print(f"{folder.name}: {name}", file=sys.stderr)
+    subprocess.run([sys.executable, *arguments], cwd=folder, env=os.environ | {"PYTHONPATH": str(folder / "src")}, check=True)
+    done.parent.mkdir(exist_ok=True)
+    done.touch()
+
+
+if __name__ == "__main__":
+    main()
