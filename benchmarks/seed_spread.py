@@ -1,6 +1,6 @@
 """How far training runs of the same code come out apart: what `make verify` may allow.
 
-Run `python benchmarks/seed_spread.py --seeds 1 2 3 4 --out benchmarks/seed_spread.json`: teacher, labels, students and baselines
+Run `python benchmarks/seed_spread.py`, which writes tests/expected/seed_spread.json: teacher, labels, students and baselines
 of params.yaml anew for every seed, on one corpus, each in a copy below .work/seeds; a quarter of an hour a seed on two cores. A
 run that is killed goes on where it stood. `facedistill verify` allows for what is kept here, see `verify.tolerances`.
 """
@@ -16,6 +16,7 @@ from pathlib import Path
 from facedistill.core.files import read_json, write_json
 from facedistill.core.params import load_params
 from facedistill.core.paths import ROOT, WORK
+from facedistill.verify import EXPECTED
 
 COPIED = ("src", "data/sentences", "data/encoder", "params.yaml")
 CORPUS = ("prepare", "align")  # the same for all seeds
@@ -28,7 +29,7 @@ EVALUATE = (
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4])
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "seed_spread.json")
+    parser.add_argument("--out", type=Path, default=EXPECTED / "seed_spread.json")
     given = parser.parse_args()
     corpus = WORK / "seeds" / "corpus"
     copy_sources(corpus)
