@@ -63,6 +63,7 @@ BAD = {
     "infinite": (lambda path: sf.write(path, np.full(1000, np.inf), 16_000, subtype="FLOAT"), "infinite"),
     "16-bit numbers": (lambda path: sf.write(path, 2**15 * tone(16_000), 16_000, subtype="FLOAT"), r"up to 1.311e\+04; expected"),
     "rate": (lambda path: sf.write(path, np.zeros(1000), 1000), "sample rate 1000 Hz"),
+    "hours of a pause": (lambda path: paused(path, 1e6), "more than 3 h of sound"),
     "pictures alone": (lambda path: film(path, "-an"), "holds no sound"),
 }
 
@@ -93,11 +94,11 @@ def cut(path, suffix: str) -> None:
     path.write_bytes(content[: len(content) // 2])
 
 
-def paused(path) -> None:
-    """A recorder that was paused: half a second of sound, as long a gap in the time stamps, and as much sound again."""
+def paused(path, pause_s: float = 0.5) -> None:
+    """A recorder that was paused: half a second of sound, a gap in the time stamps, and as much sound again."""
     with av.open(str(path), "w", format="matroska") as container:
         stream = container.add_stream("pcm_s16le", rate=16_000, layout="mono")
-        for start in (0, 16_000):
+        for start in (0, round(16_000 * (0.5 + pause_s))):
             frame = av.AudioFrame.from_ndarray((2**15 * tone(16_000)).astype(np.int16)[None], format="s16", layout="mono")
             frame.sample_rate, frame.pts, frame.time_base = 16_000, start, Fraction(1, 16_000)
             container.mux(stream.encode(frame))
@@ -129,7 +130,7 @@ def test_whatever_is_decided_is_told_in_a_line(tmp_path, case, caplog, capfd):
     make(tmp_path / "odd.wav")
     samples, rate_hz = read_mono(tmp_path / "odd.wav")
     assert caplog.messages == [f"{tmp_path / 'odd.wav'}: {note}" for note in notes]
-    assert capfd.readouterr() == ("", "")
+    assert all(line.startswith("note: ") for line in capfd.readouterr().err.splitlines())  # the decoder has no say of its own
     assert n_samples is None or len(samples) == round(n_samples * rate_hz / 16_000)
     assert np.abs(samples[:8000]).max() > 0.05
 

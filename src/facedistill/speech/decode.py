@@ -1,12 +1,11 @@
 """Recordings of any kind, decoded by FFmpeg to their real end, whatever their headers say of it."""
 
-import io
 import mmap
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby, islice, pairwise
 from pathlib import Path
-from typing import BinaryIO
 
 import av
 import numpy as np
@@ -16,7 +15,7 @@ from facedistill.core.errors import InputError
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac", ".webm", ".aif", ".aiff")
 # Containers of sound, with pictures or without. Playlists are not among them: they would have other files and addresses opened.
 CONTAINERS = "wav,w64,aiff,au,caf,flac,ogg,mp3,aac,amr,mov,mp4,m4a,matroska,webm,asf,avi,mpegts"
-OPTIONS = {"format_whitelist": CONTAINERS, "protocol_whitelist": "none"}
+OPTIONS = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file,subfile"}
 ANNOUNCING = {"aiff", "flac", "matroska", "mov", "w64", "wav"}  # containers whose headers hold a length, and not an estimate
 TIMED = {"matroska", "mov"}  # containers that say when each packet is heard: after a pause, later than the one before ends
 MIN_GAP_S = 0.1  # what is shorter is rounding
@@ -59,29 +58,30 @@ def decode(path: Path, report: Report, *, max_s: float) -> Iterator[tuple[np.nda
         InputError: not a file that can be decoded, without sound, or with more of it than `max_s`.
     """
     try:
-        with path.open("rb") as file:
-            for part in _parts(file, report):
-                # As a file object: FFmpeg takes some names for addresses.
-                with av.open(part, options=OPTIONS, metadata_errors="ignore") as container:
-                    for block, rate_hz in _blocks(_chunks(path, container, report)):
-                        report.duration_s += block.shape[1] / rate_hz
-                        if report.duration_s + report.silence_s > max_s:
-                            raise InputError(f"{path}: more than {max_s / 3600:g} h of sound; expected at most that")
-                        yield block, rate_hz
+        for part in _parts(path, report):
+            with av.open(part, options=OPTIONS, metadata_errors="ignore") as container:
+                for block, rate_hz in _blocks(_chunks(path, container, report, max_s)):
+                    report.duration_s += block.shape[1] / rate_hz
+                    _check_length(path, report.duration_s, max_s)
+                    yield block, rate_hz
     except (av.FFmpegError, OSError) as error:
         raise InputError(f"{path}: not readable as audio ({error.strerror}); expected {' '.join(AUDIO_SUFFIXES)}") from None
 
 
-def _parts(file: BinaryIO, report: Report) -> Iterator[BinaryIO]:
-    """The files that were joined end to end to this one, where FFmpeg would give the first alone: Ogg and WAV."""
-    if file.read(4) in (b"OggS", b"RIFF"):
+def _check_length(path: Path, duration_s: float, max_s: float) -> None:
+    if duration_s > max_s:
+        raise InputError(f"{path}: more than {max_s / 3600:g} h of sound; expected at most that")
+
+
+def _parts(path: Path, report: Report) -> list[str]:
+    """What FFmpeg opens: the file; or each of those that were joined end to end to it, where it would give the first alone."""
+    place = os.path.abspath(path)  # never taken for an address
+    with path.open("rb") as file:
+        if file.read(4) not in (b"OggS", b"RIFF"):
+            return [f"file:{place}"]
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             starts = _ogg_starts(data) if data[:4] == b"OggS" else _wav_starts(data, report)
-            if len(starts) > 1:
-                yield from (io.BytesIO(data[start:end]) for start, end in pairwise([*starts, len(data)]))
-                return
-    file.seek(0)
-    yield file
+            return [f"subfile,,start,{start},end,{end},,:{place}" for start, end in pairwise([*starts, len(data)])]
 
 
 def _ogg_starts(data: mmap.mmap) -> list[int]:
@@ -107,7 +107,7 @@ def _wav_starts(data: mmap.mmap, report: Report) -> list[int]:
     return starts or [0]
 
 
-def _chunks(path: Path, container: av.container.InputContainer, report: Report) -> Iterator[tuple[np.ndarray, int]]:
+def _chunks(path: Path, container: av.container.InputContainer, report: Report, max_s: float) -> Iterator[tuple[np.ndarray, int]]:
     """(C, S) float32 and the sample rate in Hz of each frame of the codec, and of the silence of gaps between them."""
     stream = container.streams.best("audio")
     if stream is None:
@@ -122,6 +122,7 @@ def _chunks(path: Path, container: av.container.InputContainer, report: Report) 
             gap_s = frame.time - end_s if end_s is not None else 0.0
             if gap_s > MIN_GAP_S:
                 report.silence_s += gap_s
+                _check_length(path, report.silence_s, max_s)
                 yield np.zeros((len(samples), round(gap_s * rate_hz)), np.float32), rate_hz
             end_s = frame.time + frame.samples / rate_hz
         yield samples, rate_hz
