@@ -308,6 +308,15 @@ def test_a_skinned_node_may_stand_anywhere(skinned, tmp_path):
     check()
 
 
+def test_matrices_beyond_the_joints_are_not_used(skinned, tmp_path):
+    expected = read_face(save(skinned, tmp_path / "a.glb"))
+    gltf = load(tmp_path / "a.glb")
+    (skin,) = gltf.content["skins"]
+    matrices = gltf.accessor(skin["inverseBindMatrices"]).astype(np.float32)
+    skin["inverseBindMatrices"] = add(gltf, np.concatenate([matrices, matrices[:1]]))
+    np.testing.assert_array_equal(read_face(save(gltf, tmp_path / "b.glb")).vertices, expected.vertices)
+
+
 def test_what_holds_all_moves_all(skinned, tmp_path):
     """The skeleton under one more node, as if the head were moved after it is read: displacements turn, and do not shift."""
     plain = read_face(save(skinned, tmp_path / "a.glb"))
