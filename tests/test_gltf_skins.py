@@ -387,6 +387,14 @@ def test_points_and_lines_are_not_seen(tmp_path):
     assert len(read_face(save(gltf, tmp_path / "a.glb")).triangles) == 1
 
 
+def test_a_scene_of_too_many_meshes_is_refused(tmp_path):
+    gltf = one_triangle([0, 1, 2])
+    gltf.content["nodes"] *= 1001
+    for count, read in ((1000, lambda path, _: read_face(path)), (1001, refused)):
+        gltf.content["scenes"] = [{"nodes": list(range(count))}]
+        read(save(gltf, tmp_path / "a.glb"), "more than 1000 nodes have meshes")
+
+
 def test_two_targets_of_a_name_move_together(tmp_path):
     gltf = one_triangle([0, 1, 2])
     gltf.content["meshes"][0]["primitives"][0]["targets"] *= 2
@@ -537,6 +545,7 @@ def inverse_of(content: dict) -> dict:
         (lambda content: content["nodes"][3].update(extensions={"EXT_mesh_gpu_instancing": {}}), r"nodes\[3\] has EXT_mesh_gpu"),
         (lambda content: content["nodes"][3].update(extensions={"KHR_node_visibility": {}}), r"nodes\[3\] has KHR_node_vis"),
         (lambda content: content["bufferViews"][0].update(extensions={"EXT_meshopt_compression": {}}), "compressed by EXT"),
+        (lambda content: accessor_of(content, "POSITION").update(extensions={"VENDOR_zip": {}}), "is given by VENDOR_zip"),
         (lambda content: content.update(extensionsRequired=[3]), "'extensionsRequired' does not hold names"),
     ],
 )  # fmt: skip

@@ -104,6 +104,9 @@ class Gltf:
             raise ValueError(f"{name}: its type, componentType or count is not allowed: {', '.join(SIZES)}, 1 to {MAX_NUMBERS}")
         sparse = field(accessor, "sparse", dict, None)
         values = np.zeros((count, size), COMPONENTS[kind])
+        if field(accessor, "extensions", dict, {}):
+            names = ", ".join(accessor["extensions"])[:80]
+            raise ValueError(f"{name} is given by {names}; expected plain data: export without it")
         if "bufferView" in accessor:
             values[:] = self._elements(accessor, name, count, size, kind)
         if sparse is not None:

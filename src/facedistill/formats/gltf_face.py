@@ -17,7 +17,7 @@ from facedistill.formats.parsing import field, reading
 
 FACE = "a face to draw: a .glb or .gltf with mesh.extras.targetNames"
 UNSEEN, TRIANGLES, STRIP, FAN = range(4), 4, 5, 6  # modes of a primitive; points and lines are not seen
-MAX_VERTICES = 1_000_000
+MAX_MESHES, MAX_VERTICES = 1_000, 1_000_000
 SEEN_THROUGH = "BLEND"  # the alphaMode of what covers the eyes, say: left out, since nothing here is drawn half
 COMPRESSED = "KHR_draco_mesh_compression"
 OTHER_COLOURS = "KHR_materials_pbrSpecularGlossiness"
@@ -64,7 +64,9 @@ def read_face(path: Path) -> Surface:
         gltf = load(path)
         _check_extensions(gltf)
         parts, n_vertices, resting = [], 0, set()
-        for placed in placed_meshes(gltf):
+        for number, placed in enumerate(placed_meshes(gltf), 1):
+            if number > MAX_MESHES:
+                raise ValueError(f"more than {MAX_MESHES} nodes have meshes; expected one face")
             targets = _targets(gltf, placed.node)
             resting |= {name for name, weight in targets if name in INDEX and weight}
             for part in _parts(gltf, placed, targets):
