@@ -13,6 +13,7 @@ import pytest
 import soundfile as sf
 from exported import model_path, tree
 from matplotlib import pyplot as plt
+from npm_packages import page_sources
 from scipy.signal import resample_poly
 
 from facedistill.animate import Settings, animate_samples, read_recording
@@ -32,7 +33,6 @@ pytestmark = [
 ]
 FLAGS = ["--no-sandbox", "--enable-unsafe-swiftshader", "--autoplay-policy=no-user-gesture-required"]
 FAKE_MICROPHONE = "--use-fake-device-for-media-stream"
-OFFLINE = r"ENOTFOUND|EAI_AGAIN|ECONN\w+|ETIMEDOUT|ENETUNREACH"  # how npm says that there is no network
 TEXT = "She sells sea shells by the sea shore, and puppies bark at boats."
 ROUNDING = 1e-4
 VIEWPORT = {"width": 480, "height": 640}  # small, since the processor draws it
@@ -41,17 +41,7 @@ VIEWPORT = {"width": 480, "height": 640}  # small, since the processor draws it
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory) -> Path:
     """The page's sources and npm's packages, away from the working tree."""
-    folder = tmp_path_factory.mktemp("web") / "web"
-    shutil.copytree(module.WEB, folder, ignore=shutil.ignore_patterns("node_modules", "dist", ".dist"))
-    if module.is_installed():
-        (folder / "node_modules").symlink_to(module.WEB / "node_modules")
-    try:
-        module.install(folder)
-    except InputError as error:
-        if re.search(OFFLINE, str(error)):
-            pytest.skip(f"npm's packages cannot be fetched: {error}")
-        raise
-    return folder
+    return page_sources(tmp_path_factory.mktemp("web") / "web")
 
 
 @pytest.fixture(scope="module")

@@ -17,9 +17,11 @@ HEADER, CHUNK = struct.Struct("<4sII"), struct.Struct("<I4s")
 JSON_CHUNK, BIN_CHUNK = b"JSON", b"BIN\0"
 FLOAT = 5126
 COMPONENTS = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", FLOAT: "<f4"}
-SIZES = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4}
-MAX_ELEMENTS = 20_000_000
+SIZES = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
+MAX_NUMBERS = 20_000_000  # of an accessor, which needs no bytes for its zeros
+MAX_FRACTION_BYTES = 2  # of an integer that stands for a fraction
 DATA_URI = "data:"
+QUANTISED = "KHR_mesh_quantization"  # positions and places on textures are integers
 
 
 @dataclasses.dataclass
@@ -30,13 +32,13 @@ class Gltf:
         content: the JSON, with everything in it that this package does not know.
         binary: the BIN chunk, which is buffer 0 where that has no `uri`; grows by `append`.
         chunks: further chunks of a GLB, kept as they are.
-        folder: where buffers in files of their own lie.
+        path: of the file, beside which buffers in files of their own lie.
     """
 
     content: dict
     binary: bytearray = dataclasses.field(default_factory=bytearray)
     chunks: list[tuple[bytes, bytes]] = dataclasses.field(default_factory=list)
-    folder: Path = Path()
+    path: Path = Path()
 
     def item(self, key: str, index: object) -> dict:
         """`content[key][index]`, an object.
@@ -49,11 +51,48 @@ class Gltf:
             raise ValueError(f"{key}[{str(index)[:20]}] is not there; {len(items)} are")
         return items[index]
 
-    def accessor(self, index: object, *, whole: bool = False) -> np.ndarray:
+    def extensions(self) -> set[str]:
+        """The names of all extensions that the document says it uses."""
+        names = [*field(self.content, "extensionsUsed", list, []), *self.required()]
+        return {name for name in names if isinstance(name, str)}
+
+    def required(self) -> list[str]:
+        """The names of the extensions without which the document means something else.
+
+        Raises:
+            ValueError: not names.
+        """
+        names = field(self.content, "extensionsRequired", list, [])
+        if not all(isinstance(name, str) for name in names):
+            raise ValueError("'extensionsRequired' does not hold names; expected a text for each")
+        return names
+
+    def vectors(
+        self, attributes: dict, name: str, *, sizes: tuple[int, ...], count: int | None = None, **numbers: bool
+    ) -> np.ndarray:
+        """An attribute of vertices, (count, n) with n of `sizes`.
+
+        Args:
+            attributes: of a primitive or of one of its targets.
+            count: how many vertices there are; None: as many as the accessor has.
+            numbers: see `accessor`.
+
+        Raises:
+            ValueError: not there, or of another shape; or see `accessor`.
+        """
+        found = self.accessor(field(attributes, name, int), **numbers)
+        if found.ndim != 2 or found.shape[1] not in sizes or count not in (None, len(found)):
+            raise ValueError(
+                f"{name} of shape {found.shape}; allowed: vectors of {sizes}, one for each of {count or 'the'} vertices"
+            )
+        return found
+
+    def accessor(self, index: object, *, whole: bool = False, quantised: bool = False) -> np.ndarray:
         """The numbers of an accessor: (count,), or (count, n) of vectors; normalised integers as their fractions.
 
         Args:
-            whole: whole numbers are wanted, as indices are: (count,) int64. Else float64.
+            whole: whole numbers are wanted, as indices are: int64. Else float64.
+            quantised: integers of 8 and 16 bits may stand for themselves, as KHR_mesh_quantization has them.
 
         Raises:
             ValueError: its bytes are not all there, or are compressed.
@@ -61,10 +100,13 @@ class Gltf:
         accessor, name = self.item("accessors", index), f"accessors[{index}]"
         kind, count = field(accessor, "componentType", int), field(accessor, "count", int)
         size = SIZES.get(field(accessor, "type", str), 0)
-        if not size or kind not in COMPONENTS or not 1 <= count <= MAX_ELEMENTS:
-            raise ValueError(f"{name}: its type, componentType or count is not allowed: {', '.join(SIZES)}, 1 to {MAX_ELEMENTS}")
+        if not size or kind not in COMPONENTS or not 1 <= count <= MAX_NUMBERS // size:
+            raise ValueError(f"{name}: its type, componentType or count is not allowed: {', '.join(SIZES)}, 1 to {MAX_NUMBERS}")
         sparse = field(accessor, "sparse", dict, None)
         values = np.zeros((count, size), COMPONENTS[kind])
+        if field(accessor, "extensions", dict, {}):
+            names = ", ".join(accessor["extensions"])[:80]
+            raise ValueError(f"{name} is given by {names}; expected plain data: export without it")
         if "bufferView" in accessor:
             values[:] = self._elements(accessor, name, count, size, kind)
         if sparse is not None:
@@ -77,15 +119,16 @@ class Gltf:
         if not np.isfinite(values).all():
             raise ValueError(f"{name} holds a number that is not finite")
         values = values[:, 0] if size == 1 else values
+        normalised = accessor.get("normalized") is True
         if whole:
-            if values.dtype.kind == "f" or values.ndim > 1:
+            if values.dtype.kind == "f" or normalised:
                 raise ValueError(f"{name} holds no whole numbers; allowed: indices")
             return values.astype(np.int64)
         if values.dtype.kind == "f":
             return values.astype(np.float64)
-        if accessor.get("normalized") is not True:
+        if values.dtype.itemsize > MAX_FRACTION_BYTES or not (normalised or quantised):
             raise ValueError(f"{name} holds whole numbers; allowed: floats, or `normalized` ones")
-        return np.maximum(values / np.iinfo(values.dtype).max, -1.0)
+        return np.maximum(values / np.iinfo(values.dtype).max, -1.0) if normalised else values.astype(np.float64)
 
     def append(self, values: np.ndarray, *, bounds: bool = False, target: int | None = None) -> int:
         """Adds an accessor over new bytes; the index of it.
@@ -127,8 +170,10 @@ class Gltf:
             ValueError: they are not all there, or are compressed.
         """
         view = self.item("bufferViews", index)
-        if "extensions" in view:
-            raise ValueError(f"bufferViews[{index}] has extensions, as if it were compressed; allowed: plain data")
+        extensions = field(view, "extensions", dict, {})
+        if extensions:
+            names = ", ".join(extensions)[:80]
+            raise ValueError(f"bufferViews[{index}] is compressed by {names}; expected plain data: export without it")
         start, length = field(view, "byteOffset", int, 0), field(view, "byteLength", int)
         data = self._buffer(field(view, "buffer", int))
         if start < 0 or length < 0 or start + length > len(data):
@@ -169,9 +214,9 @@ class Gltf:
         if uri.startswith(DATA_URI):
             return base64.b64decode(uri.partition(",")[2], validate=True)
         name = unquote(uri)
-        if name in {"", ".", ".."} or set(name) & set("/\\:\0") or not (self.folder / name).is_file():
+        if name in {"", ".", ".."} or set(name) & set("/\\:\0") or not self.path.with_name(name).is_file():
             raise ValueError(f"{what} is {uri[:80]!r}; allowed: the name of a file in the same folder, or a data URI")
-        return (self.folder / name).read_bytes()
+        return self.path.with_name(name).read_bytes()
 
 
 def load(path: Path) -> Gltf:
@@ -182,7 +227,7 @@ def load(path: Path) -> Gltf:
     """
     data = path.read_bytes()
     if data[: len(MAGIC)] != MAGIC:
-        return Gltf(parse_json(data), folder=path.parent)
+        return Gltf(parse_json(data), path=path)
     if len(data) < HEADER.size or HEADER.unpack_from(data)[1:] != (VERSION, len(data)):
         raise ValueError(f"its header does not say glTF {VERSION} and its own {len(data)} bytes")
     chunks, start = [], HEADER.size
@@ -196,7 +241,7 @@ def load(path: Path) -> Gltf:
         raise ValueError("its first chunk is not JSON")
     has_binary = len(chunks) > 1 and chunks[1][0] == BIN_CHUNK
     binary, further = (chunks[1][1], chunks[2:]) if has_binary else (b"", chunks[1:])
-    return Gltf(parse_json(chunks[0][1]), bytearray(binary), further, path.parent)
+    return Gltf(parse_json(chunks[0][1]), bytearray(binary), further, path)
 
 
 def describe(values: np.ndarray) -> dict:

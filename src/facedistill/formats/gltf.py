@@ -21,6 +21,7 @@ NAME = "facedistill"  # of the animation and of its extras
 DEFAULT_FPS = 30.0  # of a single key
 MAX_NODES, MAX_TARGETS = 100, 10_000  # with morph targets in one face; of one mesh
 MAX_FLOAT = 3e38  # float32's is 3.4e38
+POINTER = "KHR_animation_pointer"
 VALUES_PER_KEY = {"LINEAR": 1, "STEP": 1, "CUBICSPLINE": 3}  # in-tangent, value, out-tangent
 
 
@@ -97,12 +98,26 @@ def target_names(gltf: Gltf, mesh_index: object) -> list[str]:
     """
     mesh = gltf.item("meshes", mesh_index)
     names = field(field(mesh, "extras", dict, {}), "targetNames", list, [])
-    primitive = (field(mesh, "primitives", list) or [{}])[0]
-    n_targets = len(field(primitive, "targets", list, []))
+    n_targets = count_targets(mesh)
     if names and len(names) != n_targets or n_targets > MAX_TARGETS or not all(isinstance(name, str) for name in names):
         allowed = f"a text for each, and up to {MAX_TARGETS}"
         raise ValueError(f"meshes[{mesh_index}] has {len(names)} targetNames for {n_targets} targets; allowed: {allowed}")
     return [canonical(name) for name in names]
+
+
+def count_targets(mesh: dict) -> int:
+    """How many morph targets each primitive of a mesh has: the same number, by glTF, so the first one's is read."""
+    return len(field((field(mesh, "primitives", list) or [{}])[0], "targets", list, []))
+
+
+def default_weights(gltf: Gltf, node: dict, n_targets: int) -> np.ndarray:
+    """(n_targets,) weights of a node with a mesh where nothing animates it: the node's own, its mesh's, or 0.
+
+    Raises:
+        ValueError: not as many weights as targets.
+    """
+    mesh_weights = field(gltf.item("meshes", node["mesh"]), "weights", list, [0.0] * n_targets)
+    return matrix([field(node, "weights", list, mesh_weights)], n_targets, "default weights, row")[0]
 
 
 def _self_contained(gltf: Gltf) -> Gltf:
@@ -143,7 +158,7 @@ def _animate(gltf: Gltf, face: Path, animation: Animation, times_s: np.ndarray) 
 
 
 def _named_nodes(gltf: Gltf) -> Iterator[tuple[int, list[str], list[float]]]:
-    """Nodes with named morph targets: (index, names, default weights of the node, of its mesh, or 0)."""
+    """Nodes with named morph targets: (index, names, default weights)."""
     n_found = 0
     for index in range(len(field(gltf.content, "nodes", list, []))):
         node = gltf.item("nodes", index)
@@ -152,9 +167,7 @@ def _named_nodes(gltf: Gltf) -> Iterator[tuple[int, list[str], list[float]]]:
         if n_found > MAX_NODES:
             raise ValueError(f"more than {MAX_NODES} nodes have morph targets; allowed: one face")
         if names:
-            mesh_weights = field(gltf.item("meshes", node["mesh"]), "weights", list, [0.0] * len(names))
-            rest = matrix([field(node, "weights", list, mesh_weights)], len(names), "default weights, row")[0]
-            yield index, names, np.clip(rest, -MAX_FLOAT, MAX_FLOAT).tolist()
+            yield index, names, np.clip(default_weights(gltf, node, len(names)), -MAX_FLOAT, MAX_FLOAT).tolist()
 
 
 def _weight_channels(gltf: Gltf) -> tuple[dict, list[dict]]:
@@ -162,6 +175,10 @@ def _weight_channels(gltf: Gltf) -> tuple[dict, list[dict]]:
     for index in range(len(field(gltf.content, "animations", list, []))):
         stored = gltf.item("animations", index)
         targets = [(channel, field(channel, "target", dict)) for channel in field(stored, "channels", list)]
+        for _, target in targets:
+            pointer = field(field(field(target, "extensions", dict, {}), POINTER, dict, {}), "pointer", str, "")
+            if "/weights" in pointer:
+                raise ValueError(f"animations[{index}] moves weights by {POINTER}; expected channels of the path 'weights'")
         channels = [channel for channel, target in targets if target.get("path") == "weights"]
         if len(channels) > MAX_NODES:
             raise ValueError(f"animations[{index}] moves {len(channels)} nodes; allowed: up to {MAX_NODES}")

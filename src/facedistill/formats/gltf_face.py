@@ -1,28 +1,35 @@
 """Any glTF head as arrays: its triangles where its nodes put them, their colours, and how ARKit's shapes move them."""
 
-import io
-import warnings
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from facedistill.core.errors import InputError
 from facedistill.face.arkit import CURVES, INDEX, N_CURVES
-from facedistill.formats.glb import Gltf, load
-from facedistill.formats.gltf import target_names
-from facedistill.formats.parsing import field, matrix, reading
+from facedistill.formats.glb import FLOAT, QUANTISED, Gltf, load
+from facedistill.formats.gltf import count_targets, default_weights, target_names
+from facedistill.formats.gltf_looks import TEXTURE_MOVED, looks
+from facedistill.formats.gltf_scene import PlacedMesh, placed_meshes, vertex_matrices
+from facedistill.formats.parsing import field, reading
 
 FACE = "a face to draw: a .glb or .gltf with mesh.extras.targetNames"
-TRIANGLES = 4  # the mode of a primitive
-MAX_VERTICES = 1_000_000
-MAX_PIXELS = 64_000_000  # of a texture
-SRGB_GAMMA = 2.2
-ROUGH = 1.0
+UNSEEN, TRIANGLES, STRIP, FAN = range(4), 4, 5, 6  # modes of a primitive; points and lines are not seen
+MAX_MESHES, MAX_VERTICES = 1_000, 1_000_000
 SEEN_THROUGH = "BLEND"  # the alphaMode of what covers the eyes, say: left out, since nothing here is drawn half
 COMPRESSED = "KHR_draco_mesh_compression"
+OTHER_COLOURS = "KHR_materials_pbrSpecularGlossiness"
+# What a file may require and is read right: those that are followed here, and those that change neither where a vertex is nor its
+# base colour and roughness. Not OTHER_COLOURS, and not KHR_materials_transmission: what it covers must be seen.
+UNDERSTOOD = frozenset({
+    QUANTISED, TEXTURE_MOVED, "KHR_animation_pointer", "KHR_lights_punctual", "KHR_xmp_json_ld",
+    *(f"KHR_materials_{look}" for look in (
+        "anisotropy", "clearcoat", "diffuse_transmission", "dispersion", "emissive_strength", "ior", "iridescence", "sheen",
+        "specular", "unlit", "variants", "volume",
+    )),
+})  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,23 +52,35 @@ class Surface:
 
 
 def read_face(path: Path) -> Surface:
-    """Reads every mesh of the scene as its file has it: skins are not bent by their joints, nothing is seen through.
+    """Reads every mesh of the scene at rest: placed by its nodes or bent by its joints, with nothing seen through.
+
+    ARKit's shapes are as if their default weights were 0, which is told where they are not; others rest at their default weights.
 
     Raises:
-        InputError: not such a file, compressed, too large, or without any of ARKit's shapes.
+        InputError: not such a file, compressed, too large, without any of ARKit's shapes, or in need of an extension that is not
+            among UNDERSTOOD.
     """
-    with reading(path, FACE):
+    with reading(path, FACE), np.errstate(over="ignore", invalid="ignore"):
         gltf = load(path)
-        parts = []
-        for node, place in _placed(gltf):
-            for part in _parts(gltf, node, place):
+        _check_extensions(gltf)
+        parts, n_vertices, resting = [], 0, set()
+        for number, placed in enumerate(placed_meshes(gltf), 1):
+            if number > MAX_MESHES:
+                raise ValueError(f"more than {MAX_MESHES} nodes have meshes; expected one face")
+            targets = _targets(gltf, placed.node)
+            resting |= {name for name, weight in targets if name in INDEX and weight}
+            for part in _parts(gltf, placed, targets):
                 parts.append(part)
-                _check_size(sum(len(part.vertices) for part in parts))
+                n_vertices += len(part.vertices)
+                _check_size(n_vertices)
         if not parts:
             raise ValueError("its scene has no triangles that can be seen")
         moved = any(np.abs(part.shapes).max(initial=0) > 0 for part in parts)
     if not moved:
         raise InputError(f"{path}: no morph target has a name of ARKit's; allowed: mesh.extras.targetNames with {CURVES[0]}, ...")
+    if resting:
+        told = "%s: the default weights of %s are left out: a face at rest has 0"
+        logging.getLogger(__name__).warning(told, path, ", ".join(sorted(resting, key=INDEX.get)))
     starts = np.cumsum([0, *(len(part.vertices) for part in parts)])
     return Surface(
         np.concatenate([part.vertices for part in parts]),
@@ -72,73 +91,85 @@ def read_face(path: Path) -> Surface:
     )
 
 
-def _placed(gltf: Gltf) -> Iterator[tuple[dict, np.ndarray]]:
-    """The scene's nodes that have meshes, and (4, 4) where they are."""
-    scene = gltf.item("scenes", field(gltf.content, "scene", int, 0))
-    todo, seen = [(index, np.eye(4)) for index in field(scene, "nodes", list, [])], set()
-    while todo:
-        index, above = todo.pop()
-        node = gltf.item("nodes", index)
-        if index in seen:
-            raise ValueError(f"nodes[{index}] is in two places; allowed: one")
-        seen.add(index)
-        place = above @ _transform(node)
-        if "mesh" in node:
-            yield node, np.eye(4) if "skin" in node else place  # where a skin is, joints alone place it
-        todo += [(child, place) for child in field(node, "children", list, [])]
+def _check_extensions(gltf: Gltf) -> None:
+    for name in gltf.required():
+        if name not in UNDERSTOOD:
+            raise ValueError(f"it requires {name[:80]}, which is not understood; expected a head exported without it")
+    if OTHER_COLOURS in gltf.extensions():
+        logging.getLogger(__name__).warning("%s: colours by %s are left out", gltf.path, OTHER_COLOURS)
 
 
-def _transform(node: dict) -> np.ndarray:
-    """(4, 4) of a node, which has a matrix or translation, rotation (x, y, z, w) and scale."""
-    if "matrix" in node:
-        return matrix([node["matrix"]], 16, "matrix")[0].reshape(4, 4).T
-    move, turn, size = (
-        matrix([field(node, key, list, default)], len(default), key)[0]
-        for key, default in (("translation", [0, 0, 0]), ("rotation", [0, 0, 0, 1]), ("scale", [1, 1, 1]))
-    )
-    x, y, z, w = turn / max(np.linalg.norm(turn), 1e-12)
-    placed = np.eye(4)
-    placed[:3, :3] = np.array([
-        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-    ]) * size  # fmt: skip
-    placed[:3, 3] = move
-    return placed
+def _targets(gltf: Gltf, node: dict) -> list[tuple[str, float]]:
+    """The name of each morph target of a node's mesh, "" where it has none, and its default weight."""
+    n_targets = count_targets(gltf.item("meshes", node["mesh"]))
+    names = target_names(gltf, node["mesh"]) or [""] * n_targets
+    return list(zip(names, default_weights(gltf, node, n_targets), strict=True))
 
 
-def _parts(gltf: Gltf, node: dict, place: np.ndarray) -> Iterator[Surface]:
-    """The primitives of a node's mesh, each as a surface of its own."""
-    names = target_names(gltf, node["mesh"])
-    for primitive in field(gltf.item("meshes", node["mesh"]), "primitives", list):
-        if field(primitive, "mode", int, TRIANGLES) != TRIANGLES:
-            continue
+def _parts(gltf: Gltf, placed: PlacedMesh, targets: list[tuple[str, float]]) -> Iterator[Surface]:
+    """The primitives of a mesh, each as a surface of its own: moved by their targets first, then put into the scene."""
+    mesh_index = placed.node["mesh"]
+    for primitive in field(gltf.item("meshes", mesh_index), "primitives", list):
         material = gltf.item("materials", primitive["material"]) if "material" in primitive else {}
-        if field(material, "alphaMode", str, "") == SEEN_THROUGH:
+        if field(primitive, "mode", int, TRIANGLES) in UNSEEN or field(material, "alphaMode", str, "") == SEEN_THROUGH:
             continue
         if COMPRESSED in field(primitive, "extensions", dict, {}):
-            raise ValueError(f"meshes[{node['mesh']}] is compressed by {COMPRESSED}; allowed: plain data")
-        attributes = field(primitive, "attributes", dict)
+            raise ValueError(f"meshes[{mesh_index}] is compressed by {COMPRESSED}; allowed: plain data")
+        attributes, moving = field(primitive, "attributes", dict), field(primitive, "targets", list, [])
+        if len(moving) != len(targets):
+            raise ValueError(f"meshes[{mesh_index}] has primitives of {len(targets)} and {len(moving)} targets; expected as many")
         _check_size(field(gltf.item("accessors", field(attributes, "POSITION", int)), "count", int))
-        vertices = _vectors(gltf, attributes, "POSITION")
-        corners = np.arange(len(vertices)) if "indices" not in primitive else gltf.accessor(primitive["indices"], whole=True)
-        if len(corners) % 3 or corners.min() < 0 or corners.max() >= len(vertices):
-            raise ValueError(f"triangles with corners beyond their {len(vertices)} vertices")
+        vertices = _positions(gltf, attributes)
+        places = vertex_matrices(gltf, placed, attributes, len(vertices))
         shapes = np.zeros((N_CURVES, len(vertices), 3), np.float32)
-        for name, target in zip(names, field(primitive, "targets", list, []), strict=bool(names)):
-            if name in INDEX and "POSITION" in target:
-                shapes[INDEX[name]] = _vectors(gltf, target, "POSITION", len(vertices)) @ place[:3, :3].T
-        colours, roughness = _looks(gltf, material, attributes, len(vertices))
-        corners = corners.reshape(-1, 3)
-        if np.linalg.det(place[:3, :3]) < 0:  # mirrored, as second eyes are: the outside would be the inside
-            corners = corners[:, ::-1]
+        for (name, weight), target in zip(targets, moving, strict=True):
+            if field(target, "POSITION", int, None) is None or not (name in INDEX or weight):
+                continue
+            displacements = _positions(gltf, target, len(vertices))
+            if name in INDEX:
+                shapes[INDEX[name]] += _turned(places, displacements)  # two targets of a name move together
+            else:
+                vertices = vertices + weight * displacements
+        colours, roughness = looks(gltf, material, attributes, len(vertices))
+        rest = (_turned(places, vertices) + places[..., 3]).astype(np.float32)
+        if not (np.isfinite(rest).all() and np.isfinite(shapes).all()):
+            raise ValueError(f"meshes[{mesh_index}] reaches beyond the numbers of float32")
         yield Surface(
-            (vertices @ place[:3, :3].T + place[:3, 3]).astype(np.float32),
+            rest,
             shapes,
-            corners.astype(np.int32),
+            _outside_out(_corners(gltf, primitive, len(vertices)), places, len(vertices)).astype(np.int32),
             colours.astype(np.float32),
             np.full(len(vertices), roughness, np.float32),
         )
+
+
+def _turned(places: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """(V, 3) vectors by the linear part of (V, 3, 4) or (1, 3, 4) places."""
+    return np.einsum("vij,vj->vi", places[..., :3], vectors)
+
+
+def _corners(gltf: Gltf, primitive: dict, n_vertices: int) -> np.ndarray:
+    """(F, 3) vertices of a primitive's triangles, counter-clockwise as seen from outside."""
+    listed = np.arange(n_vertices) if "indices" not in primitive else gltf.accessor(primitive["indices"], whole=True)
+    if listed.ndim > 1 or listed.min() < 0 or listed.max() >= n_vertices:
+        raise ValueError(f"triangles with corners beyond their {n_vertices} vertices")
+    mode = field(primitive, "mode", int, TRIANGLES)
+    if mode == TRIANGLES and len(listed) % 3 == 0:
+        return listed.reshape(-1, 3)
+    if mode == STRIP:
+        corners = np.stack([listed[:-2], listed[1:-1], listed[2:]], axis=1)
+        corners[1::2] = corners[1::2, [0, 2, 1]]
+        return corners
+    if mode == FAN:
+        return np.stack([listed[1:-1], listed[2:], np.full_like(listed[2:], listed[0])], axis=1)
+    raise ValueError(f"a primitive of mode {mode} with {len(listed)} corners; expected triangles")
+
+
+def _outside_out(corners: np.ndarray, places: np.ndarray, n_vertices: int) -> np.ndarray:
+    """(F, 3) corners, turned round where their places mirror them, as second eyes are: the outside would be the inside."""
+    handedness = np.broadcast_to(np.sign(np.linalg.det(places[..., :3])), n_vertices)
+    mirrored = handedness[corners].sum(axis=1, keepdims=True) < 0
+    return np.where(mirrored, corners[:, ::-1], corners)
 
 
 def _check_size(n_vertices: int) -> None:
@@ -146,42 +177,8 @@ def _check_size(n_vertices: int) -> None:
         raise ValueError(f"more than {MAX_VERTICES} vertices")
 
 
-def _vectors(gltf: Gltf, attributes: dict, name: str, count: int | None = None, sizes: tuple[int, ...] = (3,)) -> np.ndarray:
-    found = gltf.accessor(field(attributes, name, int))
-    if found.ndim != 2 or found.shape[1] not in sizes or count not in (None, len(found)):
-        raise ValueError(f"{name} of shape {found.shape}; allowed: vectors of {sizes}, one for each of {count or 'the'} vertices")
-    return found
-
-
-def _looks(gltf: Gltf, material: dict, attributes: dict, count: int) -> tuple[np.ndarray, float]:
-    """Linear colours (count, 3) of vertices by their material, its texture and their own, and the roughness."""
-    surface = field(material, "pbrMetallicRoughness", dict, {})
-    colours = np.tile(matrix([field(surface, "baseColorFactor", list, [1, 1, 1, 1])], 4, "baseColorFactor")[0, :3], (count, 1))
-    if "COLOR_0" in attributes:
-        colours = colours * _vectors(gltf, attributes, "COLOR_0", count, (3, 4))[:, :3]
-    texture = field(surface, "baseColorTexture", dict, None)
-    if texture is not None:
-        places = _vectors(gltf, attributes, f"TEXCOORD_{field(texture, 'texCoord', int, 0)}", count, (2,))
-        colours = colours * _texels(gltf, field(texture, "index", int), places)
-    return np.clip(colours, 0, 1), float(np.clip(field(surface, "roughnessFactor", float, ROUGH), 0, 1))
-
-
-def _texels(gltf: Gltf, index: int, places: np.ndarray) -> np.ndarray:
-    """Linear colours (V, 3) of a picture at places (V, 2), repeated beyond its edges."""
-    picture = _picture(gltf.image(field(gltf.item("textures", index), "source", int)))
-    size = np.array([picture.shape[1], picture.shape[0]])
-    column, row = ((places % 1) * size).astype(int).clip(0, size - 1).T
-    return (picture[row, column] / 255) ** SRGB_GAMMA
-
-
-def _picture(data: bytes | memoryview) -> np.ndarray:
-    """(height, width, 3) uint8 of a PNG or JPEG file, the two that glTF knows."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as opened:
-                if opened.width * opened.height > MAX_PIXELS:
-                    raise ValueError(f"images of {opened.width} x {opened.height}; allowed: up to {MAX_PIXELS} pixels")
-                return np.asarray(opened.convert("RGB"))
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning, SyntaxError, EOFError) as error:
-        raise ValueError(f"a texture cannot be read: {error}") from None
+def _positions(gltf: Gltf, attributes: dict, count: int | None = None) -> np.ndarray:
+    kind = field(gltf.item("accessors", field(attributes, "POSITION", int)), "componentType", int)
+    if kind != FLOAT and QUANTISED not in gltf.extensions():
+        raise ValueError(f"POSITION of componentType {kind}; expected floats, or {QUANTISED} in extensionsUsed")
+    return gltf.vectors(attributes, "POSITION", sizes=(3,), count=count, quantised=True)
