@@ -13,7 +13,7 @@ const HIGHEST_HZ = 96_000;
 const ROUNDED_S = 0.001; // of a length, where the browser changes the rate
 const SHORTEST_S = 0.02;
 const LONGEST_S = 20 * 60;
-const PROBED_BYTES = 2 ** 20; // of a file that announces hours, decoded first
+const PROBED_BYTES = 2 ** 20; // of a file that announces hours, decoded first if not more
 const CANCELLED = 0.25; // of the loudest channel's power divided by n^2, which the mean has where the n - 1 others are silent
 const LOUDEST = 16; // mean square of samples; full scale is 1
 const IN_STEP_S = 0.1; // between the length of what is animated and of what the browser plays
@@ -165,8 +165,9 @@ function decodedAt(rateHz: number, bytes: ArrayBuffer): Promise<AudioBuffer> {
  * length is wrong. Where no beginning of it can be decoded, what announces it stands at its end, and it is whole.
  */
 async function refuseHours(name: string, bytes: ArrayBuffer, fileS: number): Promise<void> {
-  let isRead = bytes.byteLength <= PROBED_BYTES;
-  for (let size = PROBED_BYTES; size < bytes.byteLength; size *= 2) {
+  const firstBytes = Math.max(PROBED_BYTES, Math.ceil((1.1 * LONGEST_S * bytes.byteLength) / fileS)); // enough, if it is right
+  let isRead = bytes.byteLength <= firstBytes;
+  for (let size = firstBytes; size < bytes.byteLength; size *= 2) {
     const beginning = await decodedAt(OTHER_RATE_HZ, bytes.slice(0, size)).catch(() => null);
     if (!beginning) continue;
     isRead = true;
