@@ -5,9 +5,12 @@ import { GLTFLoader } from "three/addons/loaders/GLTFLoader.js";
 import { Trouble } from "./beside";
 import { lettersOf } from "./names";
 
+const VRM = /^VRM/; // extensions that say how an avatar is used: its meshes are drawn as any
+
 /** What one shape moves of the positions or the normals of a mesh: the numbers that are not 0. */
 interface Move {
   letters: string;
+  restWeight: number; // where no curve moves it
   places: Uint32Array;
   deltas: Float32Array;
 }
@@ -29,6 +32,10 @@ export class Face {
     const gltf = await new GLTFLoader().parseAsync(bytes, "").catch(() => {
       throw new Trouble(`${name} is not a GLB file that this page can read; compressed meshes are not.`);
     });
+    const { json, extensions, plugins } = gltf.parser;
+    const required: string[] = json.extensionsRequired ?? [];
+    const unknown = required.find((extension) => !(extension in extensions || extension in plugins || VRM.test(extension)));
+    if (unknown) throw new Trouble(`${name} needs the extension ${unknown}, which this page does not know: export it without.`);
     const parts: Part[] = [];
     gltf.scene.traverse((node) => {
       if (!(node instanceof Mesh)) return;
@@ -47,8 +54,8 @@ export class Face {
     for (const { now, rest, moves } of this.parts) {
       const values = now.array;
       values.set(rest);
-      for (const { letters, places, deltas } of moves) {
-        const weight = byLetters.get(letters) ?? 0;
+      for (const { letters, restWeight, places, deltas } of moves) {
+        const weight = byLetters.get(letters) ?? restWeight;
         if (weight === 0) continue;
         for (let index = 0; index < places.length; index++) values[places[index]] += weight * deltas[index];
       }
@@ -75,6 +82,7 @@ export class Face {
  */
 function partsOf(mesh: Mesh): Part[] {
   const names = Object.entries(mesh.morphTargetDictionary ?? {});
+  const restWeights = mesh.morphTargetInfluences ?? [];
   const geometry: BufferGeometry = mesh.geometry;
   const parts = (["position", "normal"] as const).flatMap((kind) => {
     const targets = geometry.morphAttributes[kind];
@@ -82,7 +90,7 @@ function partsOf(mesh: Mesh): Part[] {
     const rest = numbersOf(geometry.getAttribute(kind) as BufferAttribute);
     const now = new BufferAttribute(rest.slice(), 3);
     geometry.setAttribute(kind, now);
-    const moves = names.map(([name, index]) => moveOf(name, numbersOf(targets[index] as BufferAttribute)));
+    const moves = names.map(([name, index]) => moveOf(name, restWeights[index], numbersOf(targets[index] as BufferAttribute)));
     return [{ now, rest, moves }];
   });
   geometry.morphAttributes = {};
@@ -90,9 +98,9 @@ function partsOf(mesh: Mesh): Part[] {
   return parts;
 }
 
-function moveOf(name: string, dense: Float32Array): Move {
+function moveOf(name: string, restWeight: number, dense: Float32Array): Move {
   const places = Uint32Array.from(dense.keys()).filter((place) => dense[place] !== 0);
-  return { letters: lettersOf(name), places, deltas: Float32Array.from(places, (place) => dense[place]) };
+  return { letters: lettersOf(name), restWeight, places, deltas: Float32Array.from(places, (place) => dense[place]) };
 }
 
 /** (V, 3) as floats, however the file stores them. */

@@ -78,7 +78,7 @@ async function hearFile(file: File): Promise<void> {
 async function animateRecording(): Promise<void> {
   if (!recording) return;
   const wanted = wish();
-  const { name, url, samples, rateHz } = recording;
+  const { name, url, samples, rateHz, notes } = recording;
   const model = await chosenModel();
   const animator = new Animator(model, rateHz, ui.ensemble.checked);
   const done = await animated(recording, animator, (ratio) => {
@@ -86,7 +86,7 @@ async function animateRecording(): Promise<void> {
     return wanted();
   });
   if (!done || !wanted()) return;
-  say("");
+  say(notes.join(" "));
   shows({ name, curves: model.facts.curves, frames: done.frames });
   ui.source.textContent = `${name}, ${(samples.length / rateHz).toFixed(1)} s at ${rateHz.toLocaleString("en")} Hz`;
   ui.late.textContent = `${Math.round(1000 * animator.lookaheadS)} ms, if it were live`;
@@ -94,12 +94,12 @@ async function animateRecording(): Promise<void> {
   if (ui.player.src !== url) await play(recording);
 }
 
-async function play({ name, url }: Recording): Promise<void> {
+async function play({ name, url, notes }: Recording): Promise<void> {
   URL.revokeObjectURL(ui.player.src);
   ui.player.src = url;
   ui.player.hidden = false;
   await ui.player.play().catch((error: DOMException) => {
-    if (error.name === "NotAllowedError") say("Ready: press play.");
+    if (error.name === "NotAllowedError") say([...notes, "Ready: press play."].join(" "));
     else if (error.name !== "AbortError") throw new Trouble(`This browser cannot play ${name}; its curves can be saved.`);
   });
 }
@@ -109,10 +109,11 @@ async function toggleMicrophone(): Promise<void> {
   if (live) return stopMicrophone();
   ui.player.pause();
   const model = await chosenModel();
-  const microphone = await Microphone.open(() => attempt(() => {
+  const lost = () => attempt(() => {
     stopMicrophone();
     throw new Trouble("The microphone went away.");
-  }));
+  });
+  const microphone = await Microphone.open(lost, say);
   if (!wanted()) return microphone.stop();
   recording = null;
   ui.player.hidden = true;

@@ -2,14 +2,30 @@
 
 import type { Animator, Frame } from "./animator";
 import { Trouble } from "./beside";
-import { readWav, type Sound, wavOf } from "./wav";
+import { partsOf } from "./parts";
+import { joined } from "./resample";
+import { type Channels, endsEarly, readWav, wavOf } from "./wav";
 
 const OTHER_RATE_HZ = 48_000; // at which everything is decoded that does not say its own rate
 const FLAC = 0x664c6143; // "fLaC", how such a file begins
+const LOWEST_HZ = 8_000; // that every browser can decode at
+const HIGHEST_HZ = 96_000;
+const ROUNDED_S = 0.001; // of a length, where the browser changes the rate
 const SHORTEST_S = 0.02;
 const LONGEST_S = 20 * 60;
+const PROBED_BYTES = 2 ** 20; // of a file that announces hours, decoded first if not more
+const CANCELLED = 0.25; // of the loudest channel's power divided by n^2, which the mean has where the n - 1 others are silent
+const LOUDEST = 16; // mean square of samples; full scale is 1
+const IN_STEP_S = 0.1; // between the length of what is animated and of what the browser plays
 const BLOCK_S = 0.5; // of sound computed at once
 const BREATH_MS = 12; // of computing after which the page may draw
+
+/** One channel of samples in +-1. */
+interface Sound {
+  samples: Float32Array<ArrayBuffer>;
+  rateHz: number;
+  notes: string[]; // sentences that are shown: what was guessed
+}
 
 export interface Recording extends Sound {
   name: string;
@@ -22,12 +38,19 @@ export async function readRecording(file: File): Promise<Recording> {
   if (file.size === 0) throw new Trouble(`${name} is empty.`);
   const url = URL.createObjectURL(file);
   const fileS = await announcedS(url);
-  checkLength(name, fileS); // before hours of sound are decoded
-  const bytes = await file.arrayBuffer();
-  const sound = readWav(name, bytes) ?? (await decoded(name, bytes));
-  checkLength(name, sound.samples.length / sound.rateHz);
-  if (!sound.samples.every(Number.isFinite)) throw new Trouble(`${name} holds samples that are not finite numbers.`);
-  return { name, url: Number.isNaN(fileS) ? URL.createObjectURL(wavOf(sound)) : url, ...sound };
+  const bytes = await file.arrayBuffer().catch(() => {
+    throw new Trouble(`${name} cannot be read: it is gone, or too large for this browser.`);
+  });
+  const sounds: Sound[] = [];
+  for (const part of partsOf(bytes)) {
+    const channels = readWav(name, part) ?? (await decoded(name, part, fileS, sounds[0]?.rateHz));
+    refuseLonger(name, channels.nSamples / channels.rateHz); // before they become one
+    sounds.push(mono(name, channels));
+  }
+  const sound = sounds.reduce((before, after) => inARow(name, before, after));
+  check(name, sound);
+  const isInStep = Math.abs(fileS - sound.samples.length / sound.rateHz) < IN_STEP_S;
+  return { name, url: isInStep ? url : URL.createObjectURL(wavOf(sound.samples, sound.rateHz)), ...sound };
 }
 
 /**
@@ -57,11 +80,52 @@ export async function animated(
   return { frames, msPerS: (spentMs * rateHz) / samples.length };
 }
 
-function checkLength(name: string, durationS: number): void {
-  if (durationS < SHORTEST_S) throw new Trouble(`${name} has no sound in it.`);
-  if (durationS > LONGEST_S && durationS < Infinity) {
-    throw new Trouble(`${name} is ${Math.round(durationS / 60)} minutes long; the page takes up to ${LONGEST_S / 60}.`);
+/** The mean of all channels, or the loudest where they cancel, as those of a balanced microphone do. */
+function mono(name: string, { nChannels, nSamples, rateHz, sample, notes }: Channels): Sound {
+  const samples = new Float32Array(nSamples);
+  const powers = new Float64Array(nChannels);
+  let power = 0;
+  for (let index = 0; index < nSamples; index++) {
+    let sum = 0;
+    for (let channel = 0; channel < nChannels; channel++) {
+      const value = sample(channel, index);
+      sum += value;
+      powers[channel] += value ** 2;
+    }
+    samples[index] = sum / nChannels;
+    power += samples[index] ** 2;
   }
+  const loudest = powers.indexOf(Math.max(...powers));
+  if (!(power < (CANCELLED / nChannels ** 2) * powers[loudest])) return { samples, rateHz, notes };
+  const told = [...notes, cancelling(name, nChannels, loudest)];
+  return { samples: samples.map((_, index) => sample(loudest, index)), rateHz, notes: told };
+}
+
+/** What is told where one channel, counted from 0, is used instead of the mean of all. */
+export function cancelling(name: string, nChannels: number, used: number): string {
+  return `${name}: its ${nChannels} channels cancel each other; channel ${used + 1}, the loudest, is used.`;
+}
+
+function inARow(name: string, before: Sound, after: Sound): Sound {
+  if (before.rateHz !== after.rateHz) {
+    throw new Trouble(`${name} joins recordings at ${before.rateHz} and ${after.rateHz} Hz; expected one rate.`);
+  }
+  const notes = [...new Set([...before.notes, ...after.notes])];
+  return { samples: joined(before.samples, after.samples), rateHz: before.rateHz, notes };
+}
+
+function check(name: string, { samples, rateHz }: Sound): void {
+  if (samples.length / rateHz < SHORTEST_S) throw new Trouble(`${name} has no sound in it.`);
+  refuseLonger(name, samples.length / rateHz);
+  if (!samples.every(Number.isFinite)) throw new Trouble(`${name} holds samples that are not finite numbers.`);
+  const power = samples.reduce((sum, sample) => sum + sample ** 2, 0) / samples.length;
+  if (power <= LOUDEST) return;
+  const peak = samples.reduce((most, sample) => Math.max(most, Math.abs(sample)), 0);
+  throw new Trouble(`${name}: samples of up to ${Math.round(peak)}; expected floats within +-1.`);
+}
+
+function refuseLonger(name: string, durationS: number): void {
+  if (durationS > LONGEST_S) throw new Trouble(`${name} is longer than ${LONGEST_S / 60} minutes, the most that the page takes.`);
 }
 
 /** The length that a file announces; infinite where the browser cannot tell, NaN where it cannot play it at all. */
@@ -72,20 +136,50 @@ async function announcedS(url: string): Promise<number> {
   return audio.duration;
 }
 
-async function decoded(name: string, bytes: ArrayBuffer): Promise<Sound> {
-  const rateHz = flacRateHz(new DataView(bytes)) ?? OTHER_RATE_HZ;
-  const buffer = await new OfflineAudioContext(1, 1, rateHz).decodeAudioData(bytes).catch(() => {
+/** Has the browser decode a file, one that announces `fileS` or is a part of it, at a rate that is given or its own. */
+async function decoded(name: string, bytes: ArrayBuffer, fileS: number, givenHz?: number): Promise<Channels> {
+  const flac = flacHeader(new DataView(bytes));
+  const ownHz = flac && flac.rateHz >= LOWEST_HZ && flac.rateHz <= HIGHEST_HZ ? flac.rateHz : OTHER_RATE_HZ;
+  const rateHz = givenHz ?? ownHz;
+  if (!(fileS <= LONGEST_S)) await refuseHours(name, bytes, fileS);
+  const buffer = await decodedAt(rateHz, bytes).catch(() => {
     throw new Trouble(`${name} is no sound that this browser can read: WAV, FLAC, OGG and MP3 are.`);
   });
-  const samples = new Float32Array(buffer.length);
-  for (let channel = 0; channel < buffer.numberOfChannels; channel++) {
-    buffer.getChannelData(channel).forEach((sample, index) => (samples[index] += sample / buffer.numberOfChannels));
-  }
-  return { samples, rateHz };
+  const channels = Array.from({ length: buffer.numberOfChannels }, (_, channel) => buffer.getChannelData(channel));
+  const isCut = flac !== null && buffer.duration < flac.durationS - ROUNDED_S;
+  return {
+    nChannels: channels.length,
+    nSamples: buffer.length,
+    rateHz,
+    sample: (channel, index) => channels[channel][index],
+    notes: isCut ? [endsEarly(name, buffer.duration, flac.durationS)] : [],
+  };
 }
 
-/** The sample rate of a FLAC file, 20 bits of its first block, if it is one that every browser can decode at. */
-function flacRateHz(view: DataView): number | null {
-  const rateHz = view.byteLength >= 22 && view.getUint32(0) === FLAC ? view.getUint32(18) >>> 12 : 0;
-  return rateHz >= 8_000 && rateHz <= 96_000 ? rateHz : null;
+function decodedAt(rateHz: number, bytes: ArrayBuffer): Promise<AudioBuffer> {
+  return new OfflineAudioContext(1, 1, rateHz).decodeAudioData(bytes);
+}
+
+/**
+ * Decodes more and more of a file that announces hours, until there is too much: whether a file was cut or joined, its announced
+ * length is wrong. Where no beginning of it can be decoded, what announces it stands at its end, and it is whole.
+ */
+async function refuseHours(name: string, bytes: ArrayBuffer, fileS: number): Promise<void> {
+  const firstBytes = Math.max(PROBED_BYTES, Math.ceil((1.1 * LONGEST_S * bytes.byteLength) / fileS)); // enough, if it is right
+  let isRead = bytes.byteLength <= firstBytes;
+  for (let size = firstBytes; size < bytes.byteLength; size *= 2) {
+    const beginning = await decodedAt(OTHER_RATE_HZ, bytes.slice(0, size)).catch(() => null);
+    if (!beginning) continue;
+    isRead = true;
+    refuseLonger(name, beginning.duration);
+  }
+  if (!isRead && fileS < Infinity) refuseLonger(name, fileS);
+}
+
+/** What the first block of a FLAC file says; it lasts 0 s where that was not known. */
+function flacHeader(view: DataView): { rateHz: number; durationS: number } | null {
+  if (view.byteLength < 26 || view.getUint32(0) !== FLAC) return null;
+  const rateHz = view.getUint32(18) >>> 12; // 20 bits
+  const nSamples = (view.getUint8(21) & 15) * 2 ** 32 + view.getUint32(22); // 36 bits
+  return { rateHz, durationS: nSamples / rateHz };
 }
