@@ -49,7 +49,16 @@ def test_silence_is_allowed(tmp_path):
     assert not read_audio(tmp_path / "a.wav").any()
 
 
+def wide(path) -> None:
+    """16-bit samples in four bytes each."""
+    sf.write(path, tone(16_000), 16_000)
+    content = bytearray(path.read_bytes())
+    content[32] = 4
+    path.write_bytes(content)
+
+
 BAD = {
+    "a block of another size": (wide, "1 samples of 16 bits in blocks of 4 bytes; expected 2"),
     "missing": (lambda path: None, "no such recording"),
     "a link to nothing": (lambda path: path.symlink_to("elsewhere.wav"), "a link to nothing"),
     "a folder": (lambda path: path.mkdir(), "no such recording"),

@@ -2,6 +2,7 @@
 
 import mmap
 import os
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby, islice, pairwise
@@ -20,6 +21,8 @@ ANNOUNCING = {"aiff", "flac", "matroska", "mov", "w64", "wav"}  # containers who
 TIMED = {"matroska", "mov"}  # containers that say when each packet is heard: after a pause, later than the one before ends
 MIN_GAP_S = 0.1  # what is shorter is rounding
 BLOCK_FRAMES = 256  # of the codec, given at once
+WAV_FORM = struct.Struct("<HHIIHH")  # coding, channels, samples and bytes a second, bytes of a block, bits of a sample
+UNCOMPRESSED = {1, 3}  # codings of a WAV: whole numbers and floats
 STREAMED_BYTES = 2**31 - 2**16  # sizes of a WAV from here on mean "unknown"; so does 0
 
 
@@ -80,7 +83,7 @@ def _parts(path: Path, report: Report) -> list[str]:
         if file.read(4) not in (b"OggS", b"RIFF"):
             return [f"file:{place}"]
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            starts = _ogg_starts(data) if data[:4] == b"OggS" else _wav_starts(data, report)
+            starts = _ogg_starts(data) if data[:4] == b"OggS" else _wav_starts(path, data, report)
             return [f"subfile,,start,{start},end,{end},,:{place}" for start, end in pairwise([*starts, len(data)])]
 
 
@@ -97,14 +100,24 @@ def _ogg_starts(data: mmap.mmap) -> list[int]:
     return starts
 
 
-def _wav_starts(data: mmap.mmap, report: Report) -> list[int]:
+def _wav_starts(path: Path, data: mmap.mmap, report: Report) -> list[int]:
     starts, at = [], 0
     while data[at : at + 4] == b"RIFF" and data[at + 8 : at + 12] == b"WAVE":
         starts.append(at)
+        _check_form(path, data, data.find(b"fmt ", at) + 8)
         n_bytes = int.from_bytes(data[at + 4 : at + 8], "little")
         at += 8 + n_bytes + n_bytes % 2
         report.is_cut = len(data) < at - n_bytes % 2 and n_bytes < STREAMED_BYTES
     return starts or [0]
+
+
+def _check_form(path: Path, data: mmap.mmap, at: int) -> None:
+    """Samples that are not as wide as the header says are noise to FFmpeg."""
+    if at + WAV_FORM.size <= len(data):
+        coding, n_channels, _, _, block, bits = WAV_FORM.unpack_from(data, at)
+        if coding in UNCOMPRESSED and block != n_channels * -(-bits // 8):
+            told = f"{n_channels} samples of {bits} bits in blocks of {block} bytes"
+            raise InputError(f"{path}: its header contradicts itself: {told}; expected {n_channels * -(-bits // 8)}")
 
 
 def _chunks(path: Path, container: av.container.InputContainer, report: Report, max_s: float) -> Iterator[tuple[np.ndarray, int]]:
