@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from facedistill.core.errors import InputError
 from facedistill.face.arkit import CURVES
 from facedistill.formats import animation as module
-from facedistill.formats.animation import Animation, canonical, frame_rate, regular
+from facedistill.formats.animation import Animation, canonical, regular
 from facedistill.formats.live_link import ORDER, ROTATIONS
 from facedistill.formats.registry import KINDS, convert, read, sniff, write
+from facedistill.formats.times import timeline
 
 SRC = Path(module.__file__).parents[2]
 RATES = (24, 25, 29.97, 30, 48, 50, 60, 120)
@@ -207,7 +208,8 @@ def test_resampling_stays_in_step_with_the_audio():
     ],
 )
 def test_the_frame_rate_that_times_mean(times_s, fps):
-    assert frame_rate(times_s, 99) == pytest.approx(fps, rel=1e-9)
+    found = timeline(times_s, np.zeros(len(times_s), bool), default_fps=99)
+    assert found.fps == pytest.approx(fps, rel=1e-9)
 
 
 def test_a_format_without_times_takes_regular_ones_only(tmp_path):
