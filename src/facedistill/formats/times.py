@@ -166,7 +166,8 @@ def _crowded(take: _Take) -> Timeline | None:
         ValueError: it is, and too many rows are odd.
     """
     n_rows, rows = len(take.times_s), _ascending(take.times_s, ties=True)
-    grid = _grid(take.times_s, take) if len(rows) == n_rows else None
+    has_ties = bool((np.diff(take.times_s) == 0).any())
+    grid = _grid(take.times_s, take) if has_ties and len(rows) == n_rows else None
     if grid:
         return _on_grid(take, rows, grid)
     half_s = float(np.diff(np.quantile(take.times_s, [0.25, 0.75]))[0])
@@ -247,18 +248,19 @@ def _ascending(times_s: np.ndarray, *, ties: bool = False) -> np.ndarray:
     steps_s = np.diff(times_s)
     if (steps_s >= 0).all() if ties else (steps_s > 0).all():
         return np.arange(len(times_s))
-    ends_s, ends, before = [], [], []
+    ends_s, piles = [], []  # of runs of 1, 2, ... rows: the earliest time that one ends at; rows that end one, later ones earlier
     for row, time_s in enumerate(times_s.tolist()):
         length = bisect(ends_s, time_s) if ties else bisect_left(ends_s, time_s)
-        before.append(ends[length - 1] if length else -1)
-        if length == len(ends):
+        if length == len(piles):
             ends_s.append(time_s)
-            ends.append(row)
-        elif ends_s[length] > time_s:
-            ends_s[length], ends[length] = time_s, row
-    run = [ends[-1]]
-    while before[run[-1]] >= 0:
-        run.append(before[run[-1]])
+            piles.append([row])
+        elif time_s < ends_s[length]:
+            ends_s[length] = time_s
+            piles[length].append(row)
+    run = [piles[-1][-1]]
+    for pile in reversed(piles[:-1]):  # of several, the row that leaves the shortest step
+        end_s = times_s[run[-1]]
+        run.append(next(row for row in pile if times_s[row] < end_s or ties and times_s[row] == end_s))
     return np.array(run[::-1])
 
 
@@ -267,15 +269,16 @@ def _trouble(times_s: np.ndarray, rows: np.ndarray) -> str | None:
     n_rows, odd = len(times_s), _others(len(times_s), rows)
     if not len(odd):
         return None
-    steps_s = np.diff(times_s)
-    fall = int(np.argmax(steps_s < 0 if (steps_s < 0).any() else steps_s <= 0)) + 1
-    where = f"data row {fall + 1} is at {times_s[fall]:g} s, and the row before at {times_s[fall - 1]:g} s"
     runs = np.split(odd, np.flatnonzero((np.diff(odd) > 1) | (np.diff(times_s[odd]) <= 0)) + 1)
-    if any(len(run) > (MAX_ODD_END if run[-1] == n_rows - 1 else MAX_ODD_RUN) for run in runs):
-        return f"{where}, as if another take began there; expected one take, or {BY_THE_ROW}"
-    if not _are_few(len(odd), n_rows):
+    another = next((run for run in runs if len(run) > (MAX_ODD_END if run[-1] == n_rows - 1 else MAX_ODD_RUN)), None)
+    if another is None and _are_few(len(odd), n_rows):
+        return None
+    first = max(int(odd[0] if another is None else another[0]), 1)
+    row = first + int(np.argmax(np.diff(times_s[first - 1 :]) <= 0))
+    where = f"data row {row + 1} is at {times_s[row]:g} s, and the row before at {times_s[row - 1]:g} s"
+    if another is None:
         return f"{where}, and {len(odd)} of {n_rows} rows are out of order; expected ascending times, or {BY_THE_ROW}"
-    return None
+    return f"{where}, as if another take began there; expected one take, or {BY_THE_ROW}"
 
 
 def _are_few(count: int, n_rows: int) -> bool:
@@ -304,7 +307,10 @@ def _placed(
     odd = _others(len(own), rows)
     copies, swapped, between, taken = odd[is_copy[odd]].tolist(), [], [], kept.tolist()
     for row in odd[~is_copy[odd]].tolist():
-        is_near = abs(bisect(taken, own[row]) - int(np.searchsorted(rows, row))) <= NEAR_ROWS
+        place = bisect(taken, own[row])
+        is_near = abs(place - int(np.searchsorted(rows, row))) <= NEAR_ROWS and any(
+            abs(own[row] - other) <= NEAR_ROWS * step for other in taken[max(place - 1, 0) : place + 1]
+        )
         at = room(float(own[row]), taken) if is_near else None
         if at is None:
             between.append(row)
@@ -382,7 +388,7 @@ def _rounding(times_s: np.ndarray) -> float:
 def _grid(times_s: np.ndarray, take: _Take) -> _Grid | None:
     """The grid that ascending times (T,) are on, of the simplest rate that the whole take allows; None if they are on none."""
     exact_s = max(EXACT_S, 8 * float(np.spacing(np.abs(times_s).max())))
-    if exact_s > MAX_EXACT_S or times_s[-1] <= times_s[0]:
+    if exact_s > MAX_EXACT_S or times_s[-1] - times_s[0] <= exact_s:
         return None
     from_first_s, rounding_s = times_s - times_s[0], max(take.rounding_s, exact_s)
     exact, rounded = _fit(from_first_s, exact_s), _fit(from_first_s, rounding_s)
