@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from facedistill.core.errors import InputError
 from facedistill.formats.animation import Animation
+from facedistill.formats.grids import NTSC_FPS, STANDARD_FPS
 from facedistill.formats.registry import read
-from facedistill.formats.times import BY_THE_ROW, NTSC_FPS, STANDARD_FPS, timeline
+from facedistill.formats.times import BY_THE_ROW, timeline
 
 NTSC = {23.976: Fraction(24_000, 1001), 29.97: Fraction(30_000, 1001), 59.94: Fraction(60_000, 1001)}
 RATES = (10, 12, 15, 23.976, 24, 25, 29.97, 30, 48, 50, 59.94, 60, 100, 120, 12.5, 37, 72, 90)
@@ -493,3 +494,11 @@ def test_a_bad_cell_is_named_with_its_row_and_column(cell, found, header, tmp_pa
     path.write_text(f"{header}\n0:0:0:0,0,0\n0:0:0:1,1,{cell}\n".replace("0:0:0:", "" if "Timecode" not in header else "0:0:0:"))
     with pytest.raises(InputError, match=rf"data row 2, column {header.split(',')[2]!r}: {found}; expected a number"):
         read(path)
+
+
+def test_exact_times_stay_where_they_begin(tmp_path):
+    """0.51 s is no frame of 25 fps counted from 0 s, though 0.52 s with two decimals may be one."""
+    texts = [f"{0.51 + row / 25:.2f}" for row in range(50)]
+    found = read(plain(tmp_path, texts))
+    np.testing.assert_array_equal(found.times_s, np.array(texts, float))
+    assert found.fps == 25

@@ -6,7 +6,7 @@ rounded to are put on it; all others, a phone's jitter among them, stay as they 
 
 import logging
 from bisect import bisect, bisect_left, insort
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,19 +15,18 @@ import numpy as np
 
 from facedistill.core.errors import InputError
 from facedistill.formats.animation import Animation, check_fps, check_frames
+from facedistill.formats.grids import (
+    EXACT_S,
+    TELLS_GAPS,
+    Grid,
+    are_few,
+    crowded_grid_of,
+    grid_of,
+    nominal_rate,
+    rounding_of,
+    usual_step,
+)
 
-STANDARD_FPS = (24.0, 25.0, 30.0, 48.0, 50.0, 60.0, 100.0, 120.0)
-NTSC_FPS = tuple(1000 / 1001 * fps for fps in (24, 30, 48, 60, 120))
-FPS_DECIMALS = 3  # of any other rate that is told from times
-MAX_OFF = 0.2  # of a rate that a short take allows too, from the middle of those it allows
-NOMINAL_OFF = 0.01  # phones record 59.9 fps where they mean 60
-EXACT_S = 1e-9
-MAX_EXACT_S = 1e-4  # floats that are coarser than this hold no times of frames
-MAX_DECIMALS = 8  # of a second; more are as good as exact
-SLACK, SLACK_STEP = 1 + 1e-6, 1 + 1e-12  # of floats
-TELLS_GAPS = 0.65  # rounding, in steps, up to which a missing row shows; above, rows count
-MAX_WHOLE_FPS, N_SHIFTS = 250, 16  # rates, and starts within a frame, that are tried where neither shows
-MAX_ODD = 0.05  # of the rows; one is always allowed
 MAX_ODD_RUN, MAX_ODD_END = 2, 1  # ascending rows that are odd together: more are another take
 NEAR_ROWS = 3  # that a row may be away from where its time belongs
 BY_THE_ROW = "a frame rate that goes by the row (--source-fps, in Python fps=)"
@@ -63,25 +62,6 @@ class _Take:
     rounding_s: float
     fps: float | None
     default_fps: float
-
-
-@dataclass(frozen=True, eq=False)
-class _Grid:
-    """Frame t of (T,) stands at start_s + counts[t] / fps."""
-
-    counts: np.ndarray
-    start_s: float
-    fps: float
-    is_exact: bool
-
-
-@dataclass(frozen=True, eq=False)
-class _Fit:
-    """Rows (T,) counted in steps, and the shortest and longest step that their times allow."""
-
-    counts: np.ndarray
-    low_s: float
-    high_s: float
 
 
 def take(
@@ -142,14 +122,14 @@ def timeline(
     is_copy = is_repeated & (np.diff(recorded_s, prepend=np.nan) == 0)
     with np.errstate(all="ignore"):  # of numbers that are no times
         rows = _ascending(recorded_s)
-        rounding_s = _rounding(recorded_s[rows]) if rounding_s is None else rounding_s
+        rounding_s = rounding_of(recorded_s[rows]) if rounding_s is None else rounding_s
         return _understood(_Take(recorded_s, is_copy, rounding_s, fps, default_fps), rows)
 
 
 def _understood(take: _Take, rows: np.ndarray) -> Timeline:
     """A take of which `rows` ascend."""
     trouble = _trouble(take.times_s, rows)
-    grid = None if trouble else _grid(take.times_s[rows], take)
+    grid = None if trouble else grid_of(take.times_s[rows], take.rounding_s, take.fps)
     if not (grid and (grid.is_exact or len(rows) == len(take.times_s))):
         found = _crowded(take)
         if found:
@@ -167,51 +147,24 @@ def _crowded(take: _Take) -> Timeline | None:
     """
     n_rows, rows = len(take.times_s), _ascending(take.times_s, ties=True)
     has_ties = bool((np.diff(take.times_s) == 0).any())
-    grid = _grid(take.times_s, take) if has_ties and len(rows) == n_rows else None
+    grid = grid_of(take.times_s, take.rounding_s, take.fps) if has_ties and len(rows) == n_rows else None
     if grid:
         return _on_grid(take, rows, grid)
     half_s = float(np.diff(np.quantile(take.times_s, [0.25, 0.75]))[0])
     if not 0 < TELLS_GAPS * half_s / (n_rows / 2) < take.rounding_s:
         return None
-    if _are_few(int(take.is_copy.sum()), n_rows):  # more of them are frames in which nothing moves
+    if are_few(int(take.is_copy.sum()), n_rows):  # more of them are frames in which nothing moves
         rows = rows[~take.is_copy[rows]]
     trouble = _trouble(take.times_s, rows)
     if trouble:
         raise ValueError(trouble)
-    is_there, grid = _crowded_grid(take.times_s[rows], take)
+    is_there, grid = crowded_grid_of(take.times_s[rows], take.rounding_s, take.fps)
     if grid:
         return _on_grid(take, rows[is_there], grid)
     return _as_recorded(take, rows, _spread(take.times_s[rows], take.rounding_s))
 
 
-def _crowded_grid(times_s: np.ndarray, take: _Take) -> tuple[np.ndarray, _Grid | None]:
-    """(T,) which of the rows are on a grid of a simple rate, and that, with few of them off it and few frames missing."""
-    n_rows, lasts_s = len(times_s), float(times_s[-1] - times_s[0])
-    slowest = (n_rows - 1) / (lasts_s + take.rounding_s)
-    fastest = n_rows * (1 + MAX_ODD) / max(lasts_s - take.rounding_s, take.rounding_s)
-    for rates in ((take.fps,) if take.fps else (), STANDARD_FPS, NTSC_FPS, range(1, MAX_WHOLE_FPS)):
-        tried = [
-            (int((~is_there).sum()) + int(counts[-1] - counts[0]) - n_rows + 1, rate, counts, is_there)
-            for rate in rates
-            if slowest <= rate <= fastest
-            for shift in np.arange(N_SHIFTS) / N_SHIFTS
-            for counts, is_there in [_crowded_counts(times_s, take.rounding_s, rate, shift / rate)]
-        ]
-        n_off, rate, counts, is_there = min(tried, key=lambda trial: trial[0], default=(n_rows, 0.0, None, None))
-        if _are_few(n_off, n_rows) and np.ptp(times_s[is_there] - counts[is_there] / rate) <= take.rounding_s * SLACK:
-            return is_there, _anchored(times_s[is_there], counts[is_there], rate, take.rounding_s, is_exact=False)
-    return np.ones(n_rows, bool), None
-
-
-def _crowded_counts(times_s: np.ndarray, rounding_s: float, rate: float, start_s: float) -> tuple[np.ndarray, np.ndarray]:
-    """(T,) the first steps of a grid from `start_s` on that the times can mean, one for each, and (T,) whether they can."""
-    from_start_s, half_s = times_s - times_s[0] - start_s, (rounding_s + 1 / (rate * N_SHIFTS)) / 2
-    places = np.arange(len(times_s))
-    counts = np.maximum.accumulate(np.ceil((from_start_s - half_s) * rate) - places) + places
-    return counts, counts <= (from_start_s + half_s) * rate
-
-
-def _on_grid(take: _Take, rows: np.ndarray, grid: _Grid) -> Timeline:
+def _on_grid(take: _Take, rows: np.ndarray, grid: Grid) -> Timeline:
     """A take on a grid, its `rows` at the grid's counts."""
     counts = (take.times_s - grid.start_s) * grid.fps
     rest = counts[rows] - grid.counts
@@ -227,8 +180,8 @@ def _on_grid(take: _Take, rows: np.ndarray, grid: _Grid) -> Timeline:
 def _as_recorded(take: _Take, rows: np.ndarray, times_s: np.ndarray) -> Timeline:
     """A take on no grid, its `rows` at `times_s`."""
     if len(rows) > 1:
-        step_s = _usual_step(times_s, take.rounding_s)
-        rate = take.fps or _nominal(step_s, take.rounding_s / np.ptp(times_s))
+        step_s = usual_step(times_s, take.rounding_s)
+        rate = take.fps or nominal_rate(step_s, take.rounding_s / np.ptp(times_s))
     else:
         rate = take.fps or take.default_fps
         step_s = 1 / rate
@@ -271,7 +224,7 @@ def _trouble(times_s: np.ndarray, rows: np.ndarray) -> str | None:
         return None
     runs = np.split(odd, np.flatnonzero((np.diff(odd) > 1) | (np.diff(times_s[odd]) <= 0)) + 1)
     another = next((run for run in runs if len(run) > (MAX_ODD_END if run[-1] == n_rows - 1 else MAX_ODD_RUN)), None)
-    if another is None and _are_few(len(odd), n_rows):
+    if another is None and are_few(len(odd), n_rows):
         return None
     first = max(int(odd[0] if another is None else another[0]), 1)
     row = first + int(np.argmax(np.diff(times_s[first - 1 :]) <= 0))
@@ -279,10 +232,6 @@ def _trouble(times_s: np.ndarray, rows: np.ndarray) -> str | None:
     if another is None:
         return f"{where}, and {len(odd)} of {n_rows} rows are out of order; expected ascending times, or {BY_THE_ROW}"
     return f"{where}, as if another take began there; expected one take, or {BY_THE_ROW}"
-
-
-def _are_few(count: int, n_rows: int) -> bool:
-    return count <= max(1, MAX_ODD * n_rows)
 
 
 def _others(n_rows: int, rows: np.ndarray) -> np.ndarray:
@@ -354,134 +303,3 @@ def _filled(times: np.ndarray, step: float) -> np.ndarray:
 def _note(rows: list[int], what: str) -> str:
     others = f", and {len(rows) - 1} more are such" if len(rows) > 1 else ""
     return f"data row {rows[0] + 1} is {what}{others}" if rows else ""
-
-
-def _usual_step(times_s: np.ndarray, rounding_s: float) -> float:
-    """The step of most rows; of all where the rounding hides whether any is missing."""
-    steps_s = np.diff(times_s)
-    if rounding_s > TELLS_GAPS * steps_s.mean():
-        return float(steps_s.mean())
-    return float(steps_s[np.abs(steps_s / _median(steps_s) - 1) < 0.5].mean())
-
-
-def _median(steps_s: np.ndarray) -> float:
-    """The middle one, or the one below the middle."""
-    return float(np.quantile(steps_s, 0.5, method="lower"))
-
-
-def _nominal(step_s: float, off: float) -> float:
-    """The common rate near a step, or else the step's own."""
-    nearest = min(STANDARD_FPS, key=lambda fps: abs(fps * step_s - 1))
-    return nearest if abs(nearest * step_s - 1) < max(off, NOMINAL_OFF) else float(f"{1 / step_s:.6g}")
-
-
-def _rounding(times_s: np.ndarray) -> float:
-    """What times were rounded to: a power of ten, or what float32 leaves; 0 if neither shows."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        for decimals in range(MAX_DECIMALS + 1):
-            if (np.round(times_s, decimals) == times_s).all():
-                return 10.0**-decimals
-        singles = times_s.astype(np.float32)
-    return float(np.spacing(np.abs(singles).max())) if (singles == times_s).all() else 0.0
-
-
-def _grid(times_s: np.ndarray, take: _Take) -> _Grid | None:
-    """The grid that ascending times (T,) are on, of the simplest rate that the whole take allows; None if they are on none."""
-    exact_s = max(EXACT_S, 8 * float(np.spacing(np.abs(times_s).max())))
-    if exact_s > MAX_EXACT_S or times_s[-1] - times_s[0] <= exact_s:
-        return None
-    from_first_s, rounding_s = times_s - times_s[0], max(take.rounding_s, exact_s)
-    exact, rounded = _fit(from_first_s, exact_s), _fit(from_first_s, rounding_s)
-    if exact and rounding_s > TELLS_GAPS / _rate(exact) and not _are_few(int(exact.counts[-1]) - len(times_s) + 1, len(times_s)):
-        exact = None  # 90 fps with two decimals are 100 fps with a tenth missing, too
-    rate, fit = _simplest(exact, rounded, take.fps)
-    return None if fit is None else _anchored(times_s, fit.counts, rate, rounding_s, fit is exact)
-
-
-def _counts(times_s: np.ndarray, rounding_s: float) -> Iterator[np.ndarray]:
-    """Ways to count rows in steps, those with the fewest missing first."""
-    yield np.arange(len(times_s))
-    steps_s = np.diff(times_s)
-    for step_s in (times_s[-1] / len(steps_s), _median(steps_s)):
-        if rounding_s <= TELLS_GAPS * step_s:
-            yield np.concatenate([[0], np.cumsum(_steps_between(steps_s, step_s))])
-
-
-def _steps_between(steps_s: np.ndarray, step_s: float, n_rounds: int = 20) -> np.ndarray:
-    """How many steps there are from row to row, counted again with the step that the count before gives."""
-    counted = np.maximum(1, np.rint(steps_s / step_s))
-    for _ in range(n_rounds):
-        again = np.maximum(1, np.rint(steps_s * counted.sum() / steps_s.sum()))
-        if (again == counted).all():
-            break
-        counted = again
-    return counted
-
-
-def _fit(times_s: np.ndarray, rounding_s: float) -> _Fit | None:
-    for counts in _counts(times_s, rounding_s):
-        low_s, high_s = (_bound(times_s, counts, rounding_s, side) for side in (-1, 1))
-        if low_s is not None and high_s is not None:
-            return _Fit(counts, low_s, high_s)
-    return None
-
-
-def _bound(times_s: np.ndarray, counts: np.ndarray, rounding_s: float, side: int, n_rounds: int = 100) -> float | None:
-    """The shortest (side -1) or longest (1) step with which times are within the rounding of their counts; None without any.
-
-    How far residuals span is a convex function of the step, and made of lines: Newton's method reaches the bound from outside.
-    """
-    step_s = (times_s[-1] + side * rounding_s) / counts[-1]
-    for _ in range(n_rounds):
-        rest_s = times_s - counts * step_s
-        highest, lowest = int(np.argmax(rest_s)), int(np.argmin(rest_s))
-        span_s, lever = rest_s[highest] - rest_s[lowest], side * (counts[lowest] - counts[highest])
-        if span_s <= rounding_s * SLACK:
-            return float(step_s)
-        if lever <= 0:
-            return None
-        step_s -= side * (span_s - rounding_s) / lever
-    return None
-
-
-def _simplest(exact: _Fit | None, rounded: _Fit | None, fps: float | None) -> tuple[float, _Fit | None]:
-    """The simplest rate that the times allow, and how they are counted then.
-
-    Few rounded times allow many rates, so that the common ones go before those that fit to the last digit: 0.033 s and 0.066 s
-    are not 30.303 fps.
-    """
-    told = (fps,) if fps else ()
-    for rates, fit in (
-        (told, exact), (told, rounded), (STANDARD_FPS, exact), (STANDARD_FPS, rounded),
-        (None, exact), (NTSC_FPS, rounded), (None, rounded),
-    ):  # fmt: skip
-        rate = _rate_within(rates, fit) if fit else None
-        if rate:
-            return rate, fit
-    return 0.0, None
-
-
-def _rate_within(rates: Sequence[float] | None, fit: _Fit) -> float | None:
-    """The rate nearest to the middle of those that a fit allows: one of `rates`, or any with few decimals."""
-    middle = _rate(fit)
-    if rates is None:
-        rates = [round(middle, decimals) for decimals in range(FPS_DECIMALS + 1)]
-    else:
-        rates = sorted((rate for rate in rates if abs(rate - middle) <= MAX_OFF * middle), key=lambda rate: abs(rate - middle))
-    allowed = (rate for rate in rates if rate > 0 and fit.low_s <= SLACK_STEP / rate and fit.high_s * SLACK_STEP >= 1 / rate)
-    return next(allowed, None)
-
-
-def _rate(fit: _Fit) -> float:
-    """The rate in the middle of those that a fit allows."""
-    return 2 / (fit.low_s + fit.high_s)
-
-
-def _anchored(times_s: np.ndarray, counts: np.ndarray, rate: float, rounding_s: float, is_exact: bool) -> _Grid:
-    """The grid of a rate, counted from 0 s where that is within the rounding and the take begins not long after."""
-    rest_s = times_s - counts / rate
-    low_s, high_s = float(rest_s.min()), float(rest_s.max())
-    for first in (0, round((low_s + high_s) / 2 * rate)):
-        if high_s - rounding_s * SLACK <= first / rate <= low_s + rounding_s * SLACK and abs(first) <= len(counts):
-            return _Grid(counts + first, 0.0, rate, is_exact)
-    return _Grid(counts, (low_s + high_s) / 2, rate, is_exact)
