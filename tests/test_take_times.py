@@ -272,7 +272,8 @@ def frames_of(found: Animation) -> list[int]:
         (["0", "0.017", "0.033"], 60), (["0", "0.016", "0.033"], 60), (["0", "0.017"], 60), (["0", "0.016"], 60),
         (["0", "0.04", "0.08"], 25), (["0", "0.02"], 50), (["0", "0.1"], 10), (["0", "1", "2"], 1), (["0", "0.4"], 2.5),
         (["0", "0.008", "0.016"], 120), (["0", "0.041", "0.083", "0.125"], 24),
-        ([f"{row / 29.97:.3f}" for row in range(200)], 30_000 / 1001), ([f"{row / 29.5:.3f}" for row in range(200)], 29.5),
+        ([f"{row / 29.97:.3f}" for row in range(200)], 30_000 / 1001), ([f"{row / 23.976}" for row in range(999)], 23.976),
+        ([f"{row / 29.5:.3f}" for row in range(200)], 29.5),
         ([f"{row / 30:.3f}" for row in range(60) if row not in {7, 8, 40}], 30),
         ([f"{row / 60:.2f}" for row in range(300) if row % 50 != 7], 60),
         ([f"{row / 48:.2f}" for row in range(300) if row != 100], 48),
@@ -294,6 +295,13 @@ def test_jitter_is_real(tmp_path):
     found = read(plain(tmp_path, times_s.tolist()))
     np.testing.assert_array_equal(found.times_s, times_s)
     assert found.fps == 60
+
+
+def test_a_phone_that_is_a_little_fast_means_30_fps(tmp_path, caplog):
+    frames = 47.169 + 1.9997 * np.arange(600)
+    found = read(live_link(tmp_path, [f"12:27:{int(frame // 60):02d}:{frame % 60:06.3f}" for frame in frames]))
+    np.testing.assert_allclose(found.times_s, (frames - frames[0]) / 60, rtol=0, atol=2e-5)
+    assert found.fps == 30 and not caplog.records
 
 
 def test_frames_in_which_nothing_moves_are_no_copies(tmp_path, caplog):

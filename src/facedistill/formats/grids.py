@@ -7,7 +7,8 @@ import numpy as np
 
 STANDARD_FPS = (24.0, 25.0, 30.0, 48.0, 50.0, 60.0, 100.0, 120.0)
 NTSC_FPS = tuple(1000 / 1001 * fps for fps in (24, 30, 48, 60, 120))
-FPS_DECIMALS = 3  # of any other rate that is told from times
+SHORT_NTSC_FPS = (23.976, 29.97, 47.952, 59.94, 119.88)  # as many write them
+FPS_DECIMALS = 2  # of any other rate that is told from times: a phone's 30.004 fps are 30
 MAX_OFF = 0.2  # of a rate that a short take allows too, from the middle of those it allows
 NOMINAL_OFF = 0.01  # phones record 59.9 fps where they mean 60
 EXACT_S = 1e-9
@@ -165,7 +166,7 @@ def _simplest(exact: _Fit | None, rounded: _Fit | None, fps: float | None) -> tu
     told = (fps,) if fps else ()
     for rates, fit in (
         (told, exact), (told, rounded), (STANDARD_FPS, exact), (STANDARD_FPS, rounded),
-        (None, exact), (NTSC_FPS, rounded), (None, rounded),
+        (None, exact), (NTSC_FPS, rounded), (SHORT_NTSC_FPS, rounded), (None, rounded),
     ):  # fmt: skip
         rate = _rate_within(rates, fit) if fit else None
         if rate:

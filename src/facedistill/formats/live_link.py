@@ -31,11 +31,9 @@ COMMON_HZ = (12, 15, 24, 25, 30, 48, 50, 60, 100, 120, 240)
 USUAL_HZ = 60
 HIDDEN, COMMON = 0.5, 0.6  # what a rollover with a row missing, and what a common base count for, where a plain rollover counts 1
 MAX_HIDDEN = 2  # rows missing at a rollover
-MILLISECONDS_OFF = (
-    -0.6,
-    1.2,
-)  # frames that FF may be behind the milliseconds of its second: it is rounded, cut, or one too small
+MILLISECONDS_OFF = (-0.6, 1.2)  # frames that FF may be behind them: it is rounded, cut, or one too small
 MILLISECONDS_ROWS = 0.95  # of a take in which they agree
+MILLISECOND_S = 1e-3
 TICK_S = 1 / 60_000  # the last digit that is written
 DAY_S = 24 * 3600.0
 DEFAULT_FPS = 60.0
@@ -122,7 +120,7 @@ def _recorded(timecodes: Sequence[str]) -> tuple[np.ndarray, float, list[str]]:
     fractions = parts[:, 3] - frames
     base_hz, note = _base_hz(seconds, frames)
     if _are_milliseconds(seconds, frames, fractions, BASES_HZ if note else (base_hz,)):
-        return seconds + fractions - fractions[:1], 0.001, []
+        return seconds + fractions - fractions[:1], MILLISECOND_S, []
     n_decimals = max((len(code.rpartition(".")[2]) if "." in code else 0 for code in timecodes), default=0)
     return seconds + (parts[:, 3] - parts[:1, 3]) / base_hz, 10.0**-n_decimals / base_hz, [note] if note else []
 
