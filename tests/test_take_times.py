@@ -317,8 +317,8 @@ def odd(times: list[float], at: int, fault: str) -> tuple[list[float], list[int]
         rows.insert(at + 1, rows[at])
     elif fault == "stuck":
         rows[at + 1] = (times[at], at + 1)
-    elif fault == "garbled":
-        rows[at] = (times[at] - 1000, at)
+    elif fault in {"early", "late"}:
+        rows[at] = (times[at] + (1000 if fault == "late" else -1000), at)
     else:
         rows[at : at + 2] = rows[at : at + 2][::-1]
     return [time for time, _ in rows], [frame for _, frame in rows]
@@ -330,7 +330,8 @@ def odd(times: list[float], at: int, fault: str) -> tuple[list[float], list[int]
         ("copy", 1, "a copy of the row before; left out"),
         ("swap", 1, "out of order; put where its time belongs"),
         ("stuck", 1, "at a time that does not ascend; put between its neighbours"),
-        ("garbled", 0, "at a time that does not ascend; put between its neighbours"),
+        ("early", 0, "at a time that does not ascend; put between its neighbours"),
+        ("late", 0, "at a time that does not ascend; put between its neighbours"),
     ],
 )
 def test_an_odd_row_is_put_right_and_told(fault, number, told, tmp_path, caplog):
@@ -416,6 +417,11 @@ def test_two_rows_of_the_app_have_fractions_of_a_frame(codes, tmp_path):
     np.testing.assert_allclose(read(live_link(tmp_path, codes)).times_s, [0, step / 60], atol=2e-5)
 
 
+def test_an_app_whose_fractions_are_milliseconds_in_some_rows(tmp_path):
+    codes = [f"00:00:01:{frame}.500" for frame in range(28, 33)]
+    np.testing.assert_array_equal(read(live_link(tmp_path, codes)).times_s, np.arange(5) / 60)
+
+
 @pytest.mark.parametrize("base_hz", [10, 24, 25, 30, 48, 50, 59, 60, 72, 100, 120, 240])
 @pytest.mark.parametrize("step", [1, 2])
 def test_the_base_of_a_timecode_is_what_it_counts(base_hz, step, tmp_path, caplog):
@@ -499,7 +505,11 @@ def test_a_rate_that_audio2face_does_not_tell_is_told(extra, n_rows, n_notes, tm
 )
 def test_a_bad_cell_is_named_with_its_row_and_column(cell, found, header, tmp_path):
     path = tmp_path / "a.csv"
-    path.write_text(f"{header}\n0:0:0:0,0,0\n0:0:0:1,1,{cell}\n".replace("0:0:0:", "" if "Timecode" not in header else "0:0:0:"))
+    path.write_text(
+        f"{header}\n0:0:0:0,0,0\n0:0:0:1,1,{cell}\n0:0:0:2,2,{cell}\n".replace(
+            "0:0:0:", "" if "Timecode" not in header else "0:0:0:"
+        )
+    )
     with pytest.raises(InputError, match=rf"data row 2, column {header.split(',')[2]!r}: {found}; expected a number"):
         read(path)
 

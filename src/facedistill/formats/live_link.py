@@ -27,7 +27,7 @@ ORDER = tuple(SWAPPED.get(name, name) for name in CURVES)  # the app's, which is
 COUNT = len(ORDER) + len(ROTATIONS)  # 61
 TIMECODE = re.compile(r"(\d{1,4}):(\d{1,4}):(\d{1,4}):(\d{1,4}(?:\.\d{0,20})?)", re.ASCII)
 BASES_HZ = range(10, 241)  # frames that a timecode may count in a second
-COMMON_HZ = (12, 15, 24, 25, 30, 48, 50, 60, 100, 120, 240)
+COMMON_HZ = (10, 12, 15, 24, 25, 30, 48, 50, 60, 100, 120, 240)
 USUAL_HZ = 60
 HIDDEN, COMMON = 0.5, 0.6  # what a rollover with a row missing, and what a common base count for, where a plain rollover counts 1
 MAX_HIDDEN = 2  # rows missing at a rollover
@@ -119,7 +119,7 @@ def _recorded(timecodes: Sequence[str]) -> tuple[np.ndarray, float, list[str]]:
     seconds, frames = _seconds(parts), np.floor(parts[:, 3])
     fractions = parts[:, 3] - frames
     base_hz, note = _base_hz(seconds, frames)
-    if _are_milliseconds(seconds, frames, fractions, BASES_HZ if note else (base_hz,)):
+    if _are_milliseconds(seconds, frames, fractions):
         return seconds + fractions - fractions[:1], MILLISECOND_S, []
     n_decimals = max((len(code.rpartition(".")[2]) if "." in code else 0 for code in timecodes), default=0)
     return seconds + (parts[:, 3] - parts[:1, 3]) / base_hz, 10.0**-n_decimals / base_hz, [note] if note else []
@@ -163,15 +163,14 @@ def _assumed(base_hz: int) -> str:
     return f"{base_hz} are assumed; {BY_THE_ROW} does without"
 
 
-def _are_milliseconds(seconds: np.ndarray, frames: np.ndarray, fractions: np.ndarray, bases_hz: Sequence[int]) -> bool:
+def _are_milliseconds(seconds: np.ndarray, frames: np.ndarray, fractions: np.ndarray) -> bool:
     """Whether a take is NeuroSync's, with FF.mmm, mmm the milliseconds of the second, where the app has a fraction of a frame."""
     n_different = len(np.unique(frames))
     if not fractions.any() or n_different < 2:
         return False
     low, high = MILLISECONDS_OFF
-    behind = np.multiply.outer(bases_hz, fractions) - frames
-    agree = ((behind >= low) & (behind <= high)).mean(axis=1)
-    if agree.max() < MILLISECONDS_ROWS:
+    behind = (fractions * base - frames for base in BASES_HZ)
+    if not any(((off >= low) & (off <= high)).mean() >= MILLISECONDS_ROWS for off in behind):
         return False
     steps_s = [np.abs(np.diff(times_s)).min() for times_s in (seconds + fractions, seconds + (frames + fractions) / USUAL_HZ)]
     return n_different > 2 or steps_s[0] > steps_s[1]  # a few rows can be both, but frames are not crowded

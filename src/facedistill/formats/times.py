@@ -167,9 +167,7 @@ def _crowded(take: _Take) -> Timeline | None:
 def _on_grid(take: _Take, rows: np.ndarray, grid: Grid) -> Timeline:
     """A take on a grid, its `rows` at the grid's counts."""
     counts = (take.times_s - grid.start_s) * grid.fps
-    rest = counts[rows] - grid.counts
-    own, off = counts - (rest.min() + rest.max()) / 2, 0.5 + (0 if grid.is_exact else take.rounding_s * grid.fps / 2)
-    order, counts, notes = _placed(own, rows, grid.counts, take.is_copy, 1.0, partial(_free_count, off=off))
+    order, counts, notes = _placed(counts, rows, grid.counts, take.is_copy, 1.0, _free_count)
     times_s = grid.start_s + counts / grid.fps
     if grid.start_s:  # to the last digit, as it was written
         recorded_s = take.times_s[order]
@@ -278,12 +276,10 @@ def _placed(
     return order, _filled(times, step), tuple(note for note in notes if note)
 
 
-def _free_count(at: float, taken: Sequence[float], off: float) -> float | None:
-    """The whole number nearest to `at`, and at most `off` from it, that is not taken."""
-    for count in sorted((np.rint(at) + side for side in (-1.0, 0.0, 1.0)), key=lambda count: abs(count - at)):
-        if abs(count - at) <= off and taken[max(bisect(taken, count) - 1, 0)] != count:
-            return float(count)
-    return None
+def _free_count(at: float, taken: Sequence[float]) -> float | None:
+    """The whole number nearest to `at` unless it is taken."""
+    count = float(np.rint(at))
+    return None if taken[max(bisect(taken, count) - 1, 0)] == count else count
 
 
 def _free_time(at: float, taken: Sequence[float], step_s: float) -> float | None:
