@@ -443,6 +443,21 @@ def test_a_row_missing_at_the_only_rollover(base_hz, missing, tmp_path, caplog):
     )
 
 
+@pytest.mark.parametrize("base_hz", [10, 24, 25, 50, 72])
+def test_one_plain_rollover_tells_the_base(base_hz, tmp_path, caplog):
+    frames = np.arange(base_hz // 2, base_hz * 3 // 2)
+    found = read(live_link(tmp_path, counted(frames, base_hz)))
+    np.testing.assert_array_equal(found.times_s, np.arange(len(frames)) / base_hz)
+    assert not caplog.records
+
+
+def test_a_take_begins_at_0_s_whichever_row_comes_first(tmp_path):
+    frames = [1, 0, *range(2, 90)]
+    found = read(live_link(tmp_path, counted(frames, 30)))
+    np.testing.assert_allclose(found.times_s, np.arange(90) / 30, rtol=0, atol=1e-9)
+    assert frames_of(found) == [1, 0, *range(2, 90)]
+
+
 @pytest.mark.parametrize(("frames", "base_hz"), [(range(3, 20), 60), (range(50, 75), 100), ([3, 7], 60), (range(230, 250), 250)])
 def test_a_timecode_that_does_not_roll_over_is_a_guess(frames, base_hz, tmp_path, caplog):
     found = read(live_link(tmp_path, [f"01:02:03:{frame:02d}" for frame in frames]))
