@@ -10,9 +10,6 @@ import numpy as np
 
 from facedistill.face.arkit import CURVES
 
-STANDARD_FPS = (24.0, 25.0, 30.0, 48.0, 50.0, 60.0, 120.0)
-NTSC_FPS = (24_000 / 1001, 30_000 / 1001, 60_000 / 1001)
-ROUNDING_S = 6e-5  # files that round their times keep four decimals of a second at the least
 REGULAR_S = 1e-3  # times this near to frame / fps are meant to be there
 MAX_FRAMES = 2_000_000  # that one animation is resampled to: nine hours at 60 fps
 MIN_FPS, MAX_FPS = 1e-3, 1e6
@@ -70,12 +67,7 @@ class Animation:
         self._check()
 
     def _check(self) -> None:
-        if not (len(self.times_s) and self.names and all(self.names)):
-            raise ValueError(f"{len(self.times_s)} frames of {len(self.names)} curves; allowed: one or more of each, with names")
-        if self.times_s.ndim != 1 or self.weights.shape != (len(self.times_s), len(self.names)):
-            raise ValueError(f"weights of shape {self.weights.shape} for {len(self.times_s)} frames of {len(self.names)} curves")
-        if not (np.isfinite(self.weights).all() and np.isfinite(self.times_s).all()):
-            raise ValueError("a weight or a time is not finite; allowed: numbers")
+        check_frames(self.names, self.weights, self.times_s)
         check_fps(self.fps)
         if (self.times_s[1:] <= self.times_s[:-1]).any():
             row = int(np.argmax(self.times_s[1:] <= self.times_s[:-1])) + 1
@@ -89,7 +81,8 @@ class Animation:
 
     def is_regular(self) -> bool:
         """Whether frame t stands at t / fps for every t, so that the frame rate alone tells all times."""
-        return _on_grid(self.times_s, self.fps, min(REGULAR_S, 0.1 / self.fps))
+        off_s = np.abs(self.times_s - np.arange(len(self.times_s)) / self.fps)
+        return bool((off_s <= min(REGULAR_S, 0.1 / self.fps)).all())
 
     def at(self, fps: float) -> "Animation":
         """The same motion with frame t at t / fps, from 0 s to its last time, interpolated linearly.
@@ -106,6 +99,16 @@ class Animation:
         times_s = np.arange(math.floor(duration_frames + 1e-6) + 1) / fps
         columns = [np.interp(times_s, self.times_s, column) for column in self.weights.T]
         return Animation(self.names, np.stack(columns, axis=1), times_s, fps)
+
+
+def check_frames(names: Sequence[str], weights: np.ndarray, times_s: np.ndarray) -> None:
+    """Raises ValueError unless weights (T, N) and times (T,) are finite and those of one or more frames of named curves."""
+    if not (times_s.size and names and all(names)):
+        raise ValueError(f"{times_s.size} frames of {len(names)} curves; allowed: one or more of each, with names")
+    if times_s.ndim != 1 or weights.shape != (len(times_s), len(names)):
+        raise ValueError(f"weights of shape {weights.shape} for {len(times_s)} frames of {len(names)} curves")
+    if not (np.isfinite(weights).all() and np.isfinite(times_s).all()):
+        raise ValueError("a weight or a time is not finite; allowed: numbers")
 
 
 def check_fps(fps: float) -> None:
@@ -125,25 +128,3 @@ def regular(names: Sequence[str], weights: np.ndarray, fps: float) -> Animation:
     """
     check_fps(fps)
     return Animation(tuple(names), weights, np.arange(len(weights)) / fps, fps)
-
-
-def frame_rate(times_s: np.ndarray, default_fps: float) -> float:
-    """The nominal frame rate of times, which a file may have rounded, and frames dropped from.
-
-    Args:
-        times_s: (T,) seconds.
-        default_fps: what one frame alone gets.
-    """
-    steps_s = np.diff(times_s)
-    if not len(steps_s) or not np.median(steps_s) > 0:
-        return default_fps
-    rate = 1 / float(np.median(steps_s))
-    for fps, tolerance_s in ((round(rate, 3), 1e-9), *((fps, ROUNDING_S) for fps in STANDARD_FPS + NTSC_FPS)):
-        if fps and _on_grid(times_s - times_s[0], fps, tolerance_s):
-            return fps
-    nearest = min(STANDARD_FPS, key=lambda fps: abs(fps - rate))
-    return nearest if abs(nearest - rate) < 0.01 * nearest else rate  # phones record 59.9 fps where they mean 60
-
-
-def _on_grid(times_s: np.ndarray, fps: float, tolerance_s: float) -> bool:
-    return bool((np.abs(times_s - np.arange(len(times_s)) / fps) <= tolerance_s).all())

@@ -8,8 +8,9 @@ import numpy as np
 from facedistill.core.errors import InputError
 from facedistill.core.files import write_text
 from facedistill.face.arkit import INDEX
-from facedistill.formats.animation import Animation, frame_rate, regular
+from facedistill.formats.animation import Animation, regular
 from facedistill.formats.parsing import cells, field, matrix, parse_json, read_table, reading, table_text
+from facedistill.formats.times import take, tell
 
 DEFAULT_FPS = 30.0  # of a file that does not say
 TIME_COLUMN = "timeCode"
@@ -46,12 +47,15 @@ def read_json(path: Path, fps: float | None = None) -> Animation:
     with reading(path, "an Audio2Face JSON of facsNames and weightMat, or of blendshape_names and frames"):
         content = parse_json(path.read_bytes())
         if "blendshape_names" in content:
-            return _read_sdk(content, fps)
+            return _read_sdk(path, content, fps)
         names = tuple(field(content, "facsNames", list))
         weights = matrix(field(content, "weightMat", list), len(names))
         _check_count(content, "numPoses", len(names))
         _check_count(content, "numFrames", len(weights))
-        return regular(names, weights, fps or field(content, "exportFps", float, DEFAULT_FPS))
+        rate = fps or field(content, "exportFps", float, None)
+        if rate is None and len(weights) > 1:
+            tell(path, [f"it has no exportFps, so {DEFAULT_FPS:g} fps are assumed; --source-fps (in Python fps=) sets another"])
+        return regular(names, weights, DEFAULT_FPS if rate is None else rate)
 
 
 def write_csv(path: Path, animation: Animation) -> None:
@@ -78,12 +82,12 @@ def read_csv(path: Path, fps: float | None = None) -> Animation:
         n_index = 1 if header[0] == "" else 0
         if header[n_index : n_index + 1] != [TIME_COLUMN]:
             raise ValueError(f"its columns begin with {header[: n_index + 1]}")
-        values = cells([row[n_index:] for row in rows], len(header) - n_index)
+        values = cells([row[n_index:] for row in rows], header[n_index:])
         names, weights, times_s = tuple(header[n_index + 1 :]), values[:, 1:], values[:, 0]
-        return regular(names, weights, fps) if fps else Animation(names, weights, times_s, frame_rate(times_s, DEFAULT_FPS))
+        return regular(names, weights, fps) if fps else take(path, names, weights, times_s, default_fps=DEFAULT_FPS)
 
 
-def _read_sdk(content: dict, fps: float | None) -> Animation:
+def _read_sdk(path: Path, content: dict, fps: float | None) -> Animation:
     names, frames = tuple(field(content, "blendshape_names", list)), field(content, "frames", list)
     weights = matrix([field(frame, "weights", list) for frame in frames], len(names))
     _check_count(content, "frame_count", len(weights))
@@ -91,7 +95,7 @@ def _read_sdk(content: dict, fps: float | None) -> Animation:
         return regular(names, weights, fps)
     times_s = np.array([field(frame, "time_code", float) for frame in frames])
     rate = field(content, "fps", float, None)
-    return Animation(names, weights, times_s, frame_rate(times_s, DEFAULT_FPS) if rate is None else rate)
+    return take(path, names, weights, times_s, default_fps=DEFAULT_FPS, fps=rate)
 
 
 def _check_count(content: dict, key: str, found: int) -> None:

@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from facedistill.core.files import write_text
-from facedistill.formats.animation import Animation, frame_rate, regular
+from facedistill.formats.animation import Animation, regular
 from facedistill.formats.parsing import field, matrix, parse_json, reading
+from facedistill.formats.times import take
 
-DEFAULT_FPS = 60.0
+DEFAULT_FPS = 60.0  # of one frame
 
 
 def write(path: Path, animation: Animation) -> None:
@@ -40,4 +41,4 @@ def read(path: Path, fps: float | None = None) -> Animation:
             return regular(names, weights, fps)
         times_s = np.array([field(frame, "time", float) for frame in frames])
         rate = field(field(content, "metadata", dict, {}), "fps", float, None)
-        return Animation(names, weights, times_s, frame_rate(times_s, DEFAULT_FPS) if rate is None else rate)
+        return take(path, names, weights, times_s, default_fps=DEFAULT_FPS, fps=rate)

@@ -12,9 +12,10 @@ import numpy as np
 from facedistill.core.errors import InputError
 from facedistill.core.files import atomic_path
 from facedistill.face.arkit import CURVES, N_CURVES
-from facedistill.formats.animation import Animation, canonical, frame_rate, regular
+from facedistill.formats.animation import Animation, canonical, regular
 from facedistill.formats.glb import DATA_URI, Gltf, load
 from facedistill.formats.parsing import field, matrix, reading
+from facedistill.formats.times import take
 
 FACE = "a face to animate: a self-contained .glb with mesh.extras.targetNames"
 NAME = "facedistill"  # of the animation and of its extras
@@ -80,14 +81,11 @@ def read(path: Path, fps: float | None = None) -> Animation:
         gltf = load(path)
         stored, channels = _weight_channels(gltf)
         times_s, curves = _merge(gltf, stored, channels)
-        rate = frame_rate(times_s, DEFAULT_FPS)
-        extras = field(stored, "extras", dict, {}).get(NAME)
+        extras, rate = field(stored, "extras", dict, {}).get(NAME), None
         if extras is not None:
             curves, rate = _with_extras(curves, extras, len(times_s)), field(extras, "fps", float)
         names, weights = tuple(curves), np.stack(list(curves.values()), axis=1)
-        on_grid = regular(names, weights, rate if fps is None else fps)
-        same_times = (on_grid.times_s.astype(np.float32) == times_s).all()
-        return on_grid if same_times or fps is not None else Animation(names, weights, times_s, rate)
+        return regular(names, weights, fps) if fps else take(path, names, weights, times_s, default_fps=DEFAULT_FPS, fps=rate)
 
 
 def target_names(gltf: Gltf, mesh_index: object) -> list[str]:

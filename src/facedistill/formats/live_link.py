@@ -1,7 +1,8 @@
 """Live Link Face CSV, as phones record it for Unreal: timecode, count, 52 curves in its own order, 9 rotations (radians).
 
 Seen in real files and read here: both spellings of the count column, ARKit's order and the app's, NeuroSync's seven emotions
-after the rotations, timecode in 60ths, 30ths, 25ths or 24ths of a second, dropped frames, a midnight, weights up to 1.053.
+after the rotations and its milliseconds of the second in the timecode, timecode in 60ths of a second or other parts of one,
+dropped frames, a midnight, weights up to 1.053.
 """
 
 import re
@@ -13,8 +14,9 @@ import numpy as np
 from facedistill.core.errors import InputError
 from facedistill.core.files import write_text
 from facedistill.face.arkit import CURVES
-from facedistill.formats.animation import Animation, frame_rate, regular
+from facedistill.formats.animation import Animation, regular
 from facedistill.formats.parsing import cells, read_table, reading, table_text
+from facedistill.formats.times import BY_THE_ROW, take, tell, timeline
 
 ROTATIONS = (
     "HeadYaw", "HeadPitch", "HeadRoll",
@@ -24,9 +26,15 @@ SWAPPED = {"jawLeft": "jawRight", "jawRight": "jawLeft", "mouthLeft": "mouthRigh
 ORDER = tuple(SWAPPED.get(name, name) for name in CURVES)  # the app's, which is not ARKit's
 COUNT = len(ORDER) + len(ROTATIONS)  # 61
 TIMECODE = re.compile(r"(\d{1,4}):(\d{1,4}):(\d{1,4}):(\d{1,4}(?:\.\d{0,20})?)", re.ASCII)
-TIMECODE_HZ = (60, 30, 25, 24)
+BASES_HZ = range(10, 241)  # frames that a timecode may count in a second
+COMMON_HZ = (10, 12, 15, 24, 25, 30, 48, 50, 60, 100, 120, 240)
+USUAL_HZ = 60
+HIDDEN, COMMON = 0.5, 0.6  # what a rollover with a row missing, and what a common base count for, where a plain rollover counts 1
+MAX_HIDDEN = 2  # rows missing at a rollover
+MILLISECONDS_OFF = (-0.6, 1.2)  # frames that FF may be behind them: it is rounded, cut, or one too small
+MILLISECONDS_ROWS = 0.95  # of a take in which they agree
+MILLISECOND_S = 1e-3
 TICK_S = 1 / 60_000  # the last digit that is written
-MAX_IRREGULARITY = 0.3  # of steps where a timecode in other than 60ths is read rightly
 DAY_S = 24 * 3600.0
 DEFAULT_FPS = 60.0
 DECIMALS = 10
@@ -44,7 +52,7 @@ def write(path: Path, animation: Animation) -> None:
         allowed = f"the 52 ARKit curves, {', '.join(ROTATIONS)}"
         raise InputError(f"{path}: Live Link Face has no column for {others[0]!r}; allowed: {allowed}")
     timecodes = [_timecode(time_s) for time_s in np.clip(animation.times_s, 0, DAY_S)]
-    if np.abs(_times(timecodes)[0] - animation.times_s).max() > TICK_S:
+    if not _come_back(timecodes, animation.times_s):
         allowed = "times from 0 s to 24 h that are near regular; or resample with an explicit frame rate"
         raise InputError(f"{path}: these times would not come back from a timecode; allowed: {allowed}")
     header = ["Timecode", "BlendshapeCount", *(name[0].upper() + name[1:] for name in ORDER), *ROTATIONS]
@@ -56,8 +64,7 @@ def write(path: Path, animation: Animation) -> None:
 def read(path: Path, fps: float | None = None) -> Animation:
     """Reads a take by the names in its header; times count from its first row.
 
-    Times within rounding of a regular grid are put on it; others stay as recorded. A timecode that goes backwards, other than
-    over midnight, is not believed: rows then stand at 60 fps.
+    The base of the timecode is the one that its rollovers show; see `times` for the rest.
 
     Args:
         fps: goes by the row and not by the timecode.
@@ -69,11 +76,13 @@ def read(path: Path, fps: float | None = None) -> Animation:
         header, rows = read_table(path)
         if [column.strip().lower() for column in header[:2]] != ["timecode", "blendshapecount"]:
             raise ValueError(f"its columns begin with {header[:2]}, not with Timecode and BlendshapeCount")
-        names, weights = tuple(header[2:]), cells([row[2:] for row in rows], len(header) - 2)
+        names, weights = tuple(header[2:]), cells([row[2:] for row in rows], header[2:])
         if fps:
             return regular(names, weights, fps)
-        times_s, rate = _times([row[0] for row in rows])
-        return Animation(names, weights, times_s, rate)
+        recorded_s, rounding_s, notes = _recorded([row[0] for row in rows])
+        found = take(path, names, weights, recorded_s, default_fps=DEFAULT_FPS, rounding_s=rounding_s)
+        tell(path, notes)
+        return Animation(names, found.weights, found.times_s - found.times_s[0], found.fps)
 
 
 def _decimal(value: float) -> str:
@@ -89,48 +98,79 @@ def _timecode(time_s: float) -> str:
     return f"{minutes // 60 % 24:02d}:{minutes % 60:02d}:{seconds:02d}:{ticks // 1000:02d}.{ticks % 1000:03d}"
 
 
-def _times(timecodes: Sequence[str]) -> tuple[np.ndarray, float]:
-    """(T,) seconds from the first row on, and the nominal frame rate."""
+def _come_back(timecodes: Sequence[str], times_s: np.ndarray) -> bool:
+    """Whether `read` would read these times (T,) from the timecodes."""
+    recorded_s, rounding_s, _ = _recorded(timecodes)
+    try:
+        found = timeline(recorded_s, np.zeros(len(times_s), bool), default_fps=DEFAULT_FPS, rounding_s=rounding_s)
+    except ValueError:
+        return False
+    return bool((np.abs(found.times_s - found.times_s[0] - times_s) <= TICK_S).all())
+
+
+def _recorded(timecodes: Sequence[str]) -> tuple[np.ndarray, float, list[str]]:
+    """(T,) seconds from the first row on, what they were rounded to, and notes."""
     matches = [TIMECODE.fullmatch(code.strip()) for code in timecodes]
     if None in matches:
-        code = timecodes[matches.index(None)]
-        raise ValueError(f"timecode {code!r}; allowed: HH:MM:SS:FF.fff, or an explicit fps that goes by the row")
+        row = matches.index(None)
+        allowed = "allowed: HH:MM:SS:FF.fff, or an explicit fps that goes by the row"
+        raise ValueError(f"data row {row + 1}: timecode {timecodes[row]!r}; {allowed}")
     parts = np.array([match.groups() for match in matches], np.float64).reshape(-1, 4)
-    parts[:, 3] = _without_milliseconds(parts[:, 3])
-    times_s = _from_first(parts, _base_hz(parts))
-    if (np.diff(times_s) <= 0).any():
-        return np.arange(len(times_s)) / DEFAULT_FPS, DEFAULT_FPS
-    rate = frame_rate(times_s, DEFAULT_FPS)
-    grid_s = np.arange(len(times_s)) / rate
-    return (grid_s if (np.abs(times_s - grid_s) <= 0.51 * TICK_S).all() else times_s), rate
+    seconds, frames = _seconds(parts), np.floor(parts[:, 3])
+    fractions = parts[:, 3] - frames
+    base_hz, note = _base_hz(seconds, frames)
+    if _are_milliseconds(seconds, frames, fractions):
+        return seconds + fractions - fractions[:1], MILLISECOND_S, []
+    n_decimals = max((len(code.rpartition(".")[2]) if "." in code else 0 for code in timecodes), default=0)
+    return seconds + (parts[:, 3] - parts[:1, 3]) / base_hz, 10.0**-n_decimals / base_hz, [note] if note else []
 
 
-def _without_milliseconds(frames: np.ndarray) -> np.ndarray:
-    """NeuroSync writes FF.mmm, mmm the milliseconds of the same second, where the app writes a fraction of a frame."""
-    whole = np.floor(frames)
-    milliseconds = np.abs((frames - whole) * 1000 - whole * 1000 / 60) <= 1
-    return whole if len(frames) and whole.max() >= 30 and milliseconds.all() else frames
+def _seconds(parts: np.ndarray) -> np.ndarray:
+    """(T,) whole seconds from the first row's; a fall of more than half a day is midnight, a rise a row from before it."""
+    seconds = parts[:, :3] @ np.array([3600.0, 60.0, 1.0])
+    steps = np.diff(seconds, prepend=seconds[:1])
+    days = np.cumsum((steps < -DAY_S / 2).astype(int) - (steps > DAY_S / 2))
+    return seconds + days * DAY_S - seconds[:1]
 
 
-def _base_hz(parts: np.ndarray) -> int:
-    """Frames in a second of timecode: what makes the steps the most regular; 60 where that leaves a doubt."""
-    found = {
-        base_hz: round(_irregularity(np.diff(_from_first(parts, base_hz))), 3)
-        for base_hz in TIMECODE_HZ
-        if (parts[:, 3] < base_hz).all()
-    }
-    best = min(found, key=found.get, default=TIMECODE_HZ[0])  # of equals the first, so that 60 wins
-    return best if found.get(best, 1.0) < MAX_IRREGULARITY else TIMECODE_HZ[0]
+def _base_hz(seconds: np.ndarray, frames: np.ndarray) -> tuple[int, str]:
+    """Frames in a second of timecode, and a note if that is a guess.
+
+    At a rollover, the base is the last FF of a second and one step more. The step is that of most rows; it is several frames
+    long where a row is missing there. Doubled and swapped rows are gone once rows are sorted.
+    """
+    codes = np.unique(np.stack([seconds, frames], axis=1), axis=0)
+    to_next = np.diff(codes, axis=0)
+    steps, ends = to_next[to_next[:, 0] == 0, 1], np.flatnonzero(to_next[:, 0] == 1)
+    if not (len(steps) and len(ends)):
+        needed = int(frames.max(initial=0)) + 1
+        guess = next((base for base in COMMON_HZ if base >= max(needed, USUAL_HZ)), needed)
+        is_clear = (frames == frames[:1]).all()  # whatever the base is
+        return guess, "" if is_clear else f"its timecode does not show how many frames it counts in a second; {_assumed(guess)}"
+    short, long = np.quantile(steps, [0.1, 0.9], method="nearest")
+    last, first = codes[ends, 1], codes[ends + 1, 1]
+    plain, score = {}, {}
+    for base in BASES_HZ:
+        over = np.where(base > last, base - last + first, 0)
+        plain[base] = int(((over >= short) & (over <= long)).sum())
+        hidden = int(((over > long) & (over <= (MAX_HIDDEN + 1) * long)).sum())
+        score[base] = 2 * plain[base] + (1 + HIDDEN) * hidden - len(ends) + COMMON * (base in COMMON_HZ)
+    best = max(score, key=score.get)  # of equals the first, with the fewest rows missing
+    return best, "" if plain[best] else f"rows are missing where its timecode rolls over; {_assumed(best)}"
 
 
-def _irregularity(steps_s: np.ndarray) -> float:
-    """How far steps are from their median on average, as a part of it."""
-    median_s = float(np.median(steps_s)) if len(steps_s) else 0.0
-    return float(np.abs(steps_s - median_s).mean()) / median_s if median_s > 0 else 0.0
+def _assumed(base_hz: int) -> str:
+    return f"{base_hz} are assumed; {BY_THE_ROW} does without"
 
 
-def _from_first(parts: np.ndarray, base_hz: int) -> np.ndarray:
-    """(T,) seconds from the first row on; a fall of more than half a day is midnight."""
-    times_s = parts @ np.array([3600.0, 60.0, 1.0, 1 / base_hz])
-    midnights = np.cumsum(np.diff(times_s, prepend=times_s[:1]) < -DAY_S / 2)
-    return times_s + midnights * DAY_S - times_s[:1]
+def _are_milliseconds(seconds: np.ndarray, frames: np.ndarray, fractions: np.ndarray) -> bool:
+    """Whether a take is NeuroSync's, with FF.mmm, mmm the milliseconds of the second, where the app has a fraction of a frame."""
+    n_different = len(np.unique(frames))
+    if not fractions.any() or n_different < 2:
+        return False
+    low, high = MILLISECONDS_OFF
+    behind = (fractions * base - frames for base in BASES_HZ)
+    if not any(((off >= low) & (off <= high)).mean() >= MILLISECONDS_ROWS for off in behind):
+        return False
+    steps_s = [np.abs(np.diff(times_s)).min() for times_s in (seconds + fractions, seconds + (frames + fractions) / USUAL_HZ)]
+    return n_different > 2 or steps_s[0] > steps_s[1]  # a few rows can be both, but frames are not crowded

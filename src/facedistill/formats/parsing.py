@@ -108,17 +108,31 @@ def read_table(path: Path) -> tuple[list[str], list[list[str]]]:
         raise ValueError("it is empty")
     for number, row in enumerate(rows):
         if len(row) != len(rows[0]):
-            raise ValueError(f"row {number} has {len(row)} columns, the header has {len(rows[0])}")
+            raise ValueError(f"data row {number} has {len(row)} columns, the header has {len(rows[0])}")
     return rows[0], rows[1:]
 
 
-def cells(rows: Sequence[Sequence[str]], n_columns: int) -> np.ndarray:
-    """(T, n_columns) float64 of rows of a CSV.
+def cells(rows: Sequence[Sequence[str]], columns: Sequence[str]) -> np.ndarray:
+    """(T, N) float64 of rows of a CSV, and N columns.
 
     Raises:
-        ValueError: a cell is not a number.
+        ValueError: a cell is not a finite number; it is named with its row, the first below the header being 1, and its column.
     """
-    return np.array([[float(cell) for cell in row] for row in rows], np.float64).reshape(len(rows), n_columns)
+    values = np.array([[_number(cell) for cell in row] for row in rows], np.float64).reshape(len(rows), len(columns))
+    bad = np.argwhere(~np.isfinite(values))
+    if len(bad):
+        row, column = bad[0].tolist()
+        cell = rows[row][column].strip()
+        found = repr(cell[:40]) if cell else "an empty cell"
+        raise ValueError(f"data row {row + 1}, column {columns[column][:40]!r}: {found}; expected a number")
+    return values
+
+
+def _number(cell: str) -> float:
+    try:
+        return float(cell)
+    except ValueError:
+        return float("nan")
 
 
 def table_text(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

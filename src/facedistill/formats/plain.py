@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from facedistill.core.files import atomic_path, write_text
-from facedistill.formats.animation import Animation, frame_rate, regular
+from facedistill.formats.animation import Animation, regular
 from facedistill.formats.parsing import cells, field, matrix, parse_json, read_table, reading, table_text
+from facedistill.formats.times import take
 
 TIME_COLUMN = "time_s"
 FORMAT, VERSION = "facedistill-curves", 1
@@ -44,9 +45,9 @@ def read_csv(path: Path, fps: float | None = None) -> Animation:
         header, rows = read_table(path)
         if header[0] != TIME_COLUMN:
             raise ValueError(f"its first column is {header[0]!r}, not {TIME_COLUMN!r}")
-        values = cells(rows, len(header))
+        values = cells(rows, header)
         names, weights, times_s = tuple(header[1:]), values[:, 1:], values[:, 0]
-        return regular(names, weights, fps) if fps else Animation(names, weights, times_s, frame_rate(times_s, DEFAULT_FPS))
+        return regular(names, weights, fps) if fps else take(path, names, weights, times_s, default_fps=DEFAULT_FPS)
 
 
 def write_json(path: Path, animation: Animation) -> None:
@@ -74,7 +75,9 @@ def read_json(path: Path, fps: float | None = None) -> Animation:
         names = tuple(field(content, "names", list))
         weights = matrix(field(content, "weights", list), len(names))
         times_s = matrix([field(content, "times_s", list)], len(weights), "times_s, row")[0]
-        return regular(names, weights, fps) if fps else Animation(names, weights, times_s, field(content, "fps", float))
+        if fps:
+            return regular(names, weights, fps)
+        return take(path, names, weights, times_s, default_fps=DEFAULT_FPS, fps=field(content, "fps", float))
 
 
 def write_npz(path: Path, animation: Animation) -> None:
@@ -103,7 +106,9 @@ def read_npz(path: Path, fps: float | None = None) -> Animation:
             raise ValueError(str(error)) from None
         if names.dtype.kind != "U" or names.ndim != 1 or rate.size != 1 or "U" in {weights.dtype.kind, times_s.dtype.kind}:
             raise ValueError("allowed: names as texts, weights and times_s as numbers, one fps")
-        return regular(names.tolist(), weights, fps) if fps else Animation(tuple(names.tolist()), weights, times_s, rate.item())
+        if fps:
+            return regular(names.tolist(), weights, fps)
+        return take(path, names.tolist(), weights, times_s, default_fps=DEFAULT_FPS, fps=float(rate.item()))
 
 
 def _array(archive: zipfile.ZipFile, key: str) -> np.ndarray:
