@@ -12,7 +12,7 @@ from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.face.arkit import CURVES, INDEX
 from facedistill.face.curves import FPS, at_times, n_frames
 from facedistill.formats import registry
-from facedistill.speech.audio import AUDIO_SUFFIXES, read_audio
+from facedistill.speech.audio import list_recordings, read_audio
 
 VERTICES = ".npy"  # (T, 3V) or (T, V, 3) positions, as VOCASET's and BIWI's models write them
 MESH = ()  # the names of what has no names
@@ -75,7 +75,7 @@ def find_takes(audio: Path, labels: Path) -> list[Take]:
     for folder in (audio, labels):
         if not folder.is_dir():
             raise InputError(f"{folder}: no such folder; allowed: one of recordings and one of label files of the same names")
-    recordings = _by_stem(path for path in sorted(audio.rglob("*")) if path.suffix.lower() in AUDIO_SUFFIXES)
+    recordings = _by_stem(list_recordings(audio))
     found = _by_stem(path for path in sorted(labels.rglob("*")) if path.suffix.lower() in LABEL_SUFFIXES)
     if not found:
         raise InputError(f"{labels}: no label files; allowed: one {', '.join(LABEL_SUFFIXES)} for each recording of {audio}")
