@@ -1,5 +1,6 @@
 import subprocess
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import imageio_ffmpeg
@@ -57,6 +58,12 @@ def wide(path) -> None:
     path.write_bytes(content)
 
 
+def listed(path) -> None:
+    """A text that FFmpeg would have open another file."""
+    sf.write(path.with_name("other.wav"), tone(16_000), 16_000)
+    path.write_text("ffconcat version 1.0\nfile other.wav\n")
+
+
 BAD = {
     "a block of another size": (wide, "1 samples of 16 bits in blocks of 4 bytes; expected 2"),
     "missing": (lambda path: None, "no such recording"),
@@ -65,7 +72,7 @@ BAD = {
     "empty file": (lambda path: path.write_bytes(b""), "not readable as audio"),
     "text": (lambda path: path.write_text("hello"), "not readable as audio"),
     "a playlist": (lambda path: path.write_text("#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:9/a.ts\n"), "not readable as audio"),
-    "a list of files": (lambda path: path.write_text(f"ffconcat version 1.0\nfile '{path}'\n"), "not readable as audio"),
+    "a list of files": (listed, "not readable as audio"),
     "no samples": (lambda path: sf.write(path, np.zeros(0), 16_000), "empty or too short"),
     "too short": (lambda path: sf.write(path, np.zeros(int(MIN_DURATION_S * 16_000) - 1), 16_000), "empty or too short"),
     "nan": (lambda path: sf.write(path, np.full(1000, np.nan), 16_000, subtype="FLOAT"), "NaN"),
@@ -142,6 +149,16 @@ def test_whatever_is_decided_is_told_in_a_line(tmp_path, case, caplog, capfd):
     assert all(line.startswith("note: ") for line in capfd.readouterr().err.splitlines())  # the decoder has no say of its own
     assert n_samples is None or len(samples) == round(n_samples * rate_hz / 16_000)
     assert np.abs(samples[:8000]).max() > 0.05
+
+
+@pytest.mark.parametrize(
+    "name", ["subfile,,start,0,end,0,,:b.wav", "concat:a|b.wav", "file:b.wav", "http:b.wav", "%d.wav", "-i.wav"]
+)
+def test_a_name_is_never_an_address(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    sf.write(tmp_path / "a.wav", tone(16_000), 16_000)
+    (tmp_path / "a.wav").rename(name)
+    assert len(read_audio(Path(name))) == 8000
 
 
 def test_a_pause_is_silent(tmp_path):
