@@ -151,13 +151,12 @@ def test_whatever_is_decided_is_told_in_a_line(tmp_path, case, caplog, capfd):
     assert np.abs(samples[:8000]).max() > 0.05
 
 
-@pytest.mark.parametrize(
-    "name", ["subfile,,start,0,end,0,,:b.wav", "concat:a|b.wav", "file:b.wav", "http:b.wav", "%d.wav", "-i.wav"]
-)
-def test_a_name_is_never_an_address(tmp_path, monkeypatch, name):
+@pytest.mark.parametrize("suffix", [".wav", ".flac"])
+@pytest.mark.parametrize("name", ["subfile,,start,0,end,0,,:b", "concat:a|b", "file:b", "http:b", "%d", "-i"])
+def test_a_name_is_never_an_address(tmp_path, monkeypatch, name, suffix):
     monkeypatch.chdir(tmp_path)
-    sf.write(tmp_path / "a.wav", tone(16_000), 16_000)
-    (tmp_path / "a.wav").rename(name)
+    sf.write(f"a{suffix}", tone(16_000), 16_000)
+    Path(f"a{suffix}").rename(name)
     assert len(read_audio(Path(name))) == 8000
 
 
