@@ -192,7 +192,7 @@ def test_files_do_not_depend_on_the_number_of_workers(tmp_path):
 
 BAD = {
     "missing": (lambda path: None, "no such recording"),
-    "nothing": (lambda path: path.write_bytes(b""), "not readable as audio"),
+    "nothing": (lambda path: path.write_bytes(b""), "an empty file"),
     "text": (lambda path: path.write_text("not audio"), "not readable as audio"),
     "empty": (lambda path: sf.write(path, np.zeros(0), 16_000), "empty or too short"),
     "short": (lambda path: speech(path, duration_s=MIN_DURATION_S - 0.001), "empty or too short"),

@@ -1,7 +1,6 @@
 """Audio in and out: any recording becomes one channel of float32, at its own rate or at 16 kHz."""
 
 import logging
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,7 @@ from facedistill.speech.decode import AUDIO_SUFFIXES, Report, decode
 MIN_DURATION_S = 0.02
 MAX_DURATION_S = 3 * 3600.0
 CANCELLED = 0.25  # of the power that the loudest channel alone leaves in the mean of all
-SHORTER_RATIO, SHORTER_S = 0.95, 0.1  # than its header announces: a file that was cut
+SHORTER_S = 0.1  # than its header announces: a file that was cut
 
 log = logging.getLogger(__name__)
 
@@ -62,13 +61,22 @@ def read_mono(path: Path) -> tuple[np.ndarray, int]:
     """
     if not path.is_file():
         raise InputError(f"{path}: {'a link to nothing' if path.is_symlink() else 'no such recording'}")
-    report = Report()
-    mono, rate_hz, power = _mixed(path, report, lambda channels: channels.mean(axis=0))
+    if path.stat().st_size == 0:
+        raise InputError(f"{path}: an empty file; expected a recording")
+    report, mixer = Report(), _Mixer()
+    segments: list[tuple[int, list[np.ndarray]]] = []  # a new one where the rate changes
+    for channels, rate_hz in decode(path, report, max_s=MAX_DURATION_S):
+        if not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
+            raise InputError(f"{path}: sample rate {rate_hz} Hz; expected {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz")
+        if not segments or segments[-1][0] != rate_hz:
+            segments.append((rate_hz, []))
+        segments[-1][1].append(mixer.mix(channels, rate_hz))
+    if report.duration_s < MIN_DURATION_S:
+        raise InputError(f"{path}: empty or too short ({report.duration_s:.3f} s); expected at least {MIN_DURATION_S} s")
     _tell(path, report)
-    n_channels, loudest = len(power), int(power.argmax())
-    if n_channels > 1 and np.dot(mono, mono) < CANCELLED / n_channels**2 * power[loudest]:
-        log.warning("%s: its %d channels cancel each other; channel %d, the loudest, is used", path, n_channels, loudest + 1)
-        mono, _, _ = _mixed(path, Report(), lambda channels: channels[min(loudest, len(channels) - 1)])
+    mixer.tell(path)
+    rate_hz = segments[0][0]
+    mono = np.concatenate([resample(np.concatenate(blocks), own_hz, rate_hz) for own_hz, blocks in segments])
     largest = float(np.abs(mono).max())
     if not np.isfinite(largest):
         raise InputError(f"{path}: contains NaN or infinite samples; expected finite samples")
@@ -80,44 +88,48 @@ def read_mono(path: Path) -> tuple[np.ndarray, int]:
 def list_recordings(folder: Path) -> list[Path]:
     """The recordings below a folder, told by their suffix, in path order.
 
-    Links to nothing are among them: whoever reads one is told.
+    Links to nothing are among them: whoever reads one is told. What macOS leaves beside files, `._name`, is not.
     """
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES and not path.is_dir())
+    found = (path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES and not path.name.startswith("._"))
+    return sorted(path for path in found if not path.is_dir())
 
 
-def _mixed(path: Path, report: Report, mix: Callable[[np.ndarray], np.ndarray]) -> tuple[np.ndarray, int, np.ndarray]:
-    """(S,) samples, the rate in Hz of the first of them, at which all are, and (C,) sums of squares of the channels.
+class _Mixer:
+    """Makes one channel of all, block by block."""
 
-    Args:
-        mix: (C, S) -> (S,).
-    """
-    segments: list[tuple[int, list[np.ndarray]]] = []  # a new one where the rate changes
-    power = np.zeros(1)
-    for channels, rate_hz in decode(path, report, max_s=MAX_DURATION_S):
-        if not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
-            raise InputError(f"{path}: sample rate {rate_hz} Hz; expected {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz")
-        if not segments or segments[-1][0] != rate_hz:
-            segments.append((rate_hz, []))
-        segments[-1][1].append(mix(channels))
-        squares = np.einsum("cs,cs->c", channels, channels, dtype=np.float64)
-        power = np.pad(power, (0, max(0, len(squares) - len(power)))) + np.pad(squares, (0, max(0, len(power) - len(squares))))
-    if report.duration_s < MIN_DURATION_S:
-        raise InputError(f"{path}: empty or too short ({report.duration_s:.3f} s); expected at least {MIN_DURATION_S} s")
-    rate_hz = segments[0][0]
-    mono = np.concatenate([resample(np.concatenate(blocks), own_hz, rate_hz) for own_hz, blocks in segments])
-    return mono, rate_hz, power
+    def __init__(self) -> None:
+        self._chosen: int | None = None  # the channel that was used last where all cancelled
+        self._told: dict[tuple[int, int], float] = {}  # {(channels, the one that was used): seconds}
+
+    def mix(self, channels: np.ndarray, rate_hz: int) -> np.ndarray:
+        """(C, S) -> (S,), the mean, or the loudest channel where the mean has next to nothing of it."""
+        mean = channels.mean(axis=0)
+        powers = np.einsum("cs,cs->c", channels, channels)
+        if len(channels) == 1 or not np.dot(mean, mean) < CANCELLED / len(channels) ** 2 * powers.max():
+            return mean
+        if self._chosen is None or self._chosen >= len(channels) or powers[self._chosen] < powers.max() / 4:
+            self._chosen = int(powers.argmax())
+        key = len(channels), self._chosen
+        self._told[key] = self._told.get(key, 0.0) + len(mean) / rate_hz
+        return channels[self._chosen].copy()
+
+    def tell(self, path: Path) -> None:
+        for (n_channels, chosen), used_s in self._told.items():
+            told = "%s: its %d channels cancel each other; channel %d, the loudest, is used for %.1f s"
+            log.warning(told, path, n_channels, chosen + 1, used_s)
 
 
 def _tell(path: Path, report: Report) -> None:
     if report.n_tracks > 1:
         log.warning("%s: has %d sound tracks; the one that players choose is used", path, report.n_tracks)
     if report.n_damaged:
-        log.warning("%s: packets that cannot be decoded are left out: %d", path, report.n_damaged)
+        log.warning("%s: parts that hold no sound or are damaged were left out: %d", path, report.n_damaged)
     if report.silence_s:
         log.warning("%s: its time stamps leave gaps: %.2f s of silence fill them", path, report.silence_s)
-    announced_s = report.announced_s - report.silence_s
-    if report.is_cut or report.duration_s < min(SHORTER_RATIO * announced_s, announced_s - SHORTER_S):
+    if report.is_cut or report.duration_s < report.announced_s - SHORTER_S:
         log.warning("%s: ends after %.2f s, before the end that its header announces", path, report.duration_s)
+    if report.is_longer:
+        log.warning("%s: goes on after the end that its header announces; all of it is read", path)
 
 
 def write_flac(path: Path, samples: np.ndarray) -> None:

@@ -2,6 +2,7 @@
 
 import mmap
 import os
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,15 +16,28 @@ from facedistill.core.errors import InputError
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac", ".webm", ".aif", ".aiff")
 # Containers of sound, with pictures or without. Playlists are not among them: they would have other files and addresses opened.
-CONTAINERS = "wav,w64,aiff,au,caf,flac,ogg,mp3,aac,amr,mov,mp4,m4a,matroska,webm,asf,avi,mpegts"
+CONTAINERS = "wav,w64,aiff,au,caf,flac,ogg,mp3,aac,ac3,eac3,amr,wv,tta,mov,mp4,m4a,matroska,webm,asf,avi,flv,mpeg,mpegts"
 OPTIONS = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file,subfile"}
 ANNOUNCING = {"aiff", "flac", "matroska", "mov", "w64", "wav"}  # containers whose headers hold a length, and not an estimate
 TIMED = {"matroska", "mov"}  # containers that say when each packet is heard: after a pause, later than the one before ends
+PADDED = "mov"  # the container whose last frame is longer than what is heard of it, which FFmpeg's library leaves to its user
 MIN_GAP_S = 0.1  # what is shorter is rounding
-BLOCK_FRAMES = 256  # of the codec, given at once
+BLOCK_FRAMES = 32  # of the codec, given at once: a second or two
+# How files begin of which FFmpeg reads the first alone where several were joined end to end; Ogg's pages are looked at singly.
+RIFF = rb"R(?:IFF|F64)....WAVE|BW64....WAVE"
+BEGINNINGS = [
+    re.compile(pattern, re.DOTALL)
+    for pattern in (
+        RIFF, rb"OggS\0\x02", rb"\0\0\0.ftyp", rb"\x1aE\xdf\xa3.{1,8}?B[\x82\x86\xf7]", rb"FORM....AIF[FC]",
+        rb"caff\0\x01\0\0desc", rb"riff\x2e\x91\xcf\x11.{16}wave\xf3\xac\xd3\x11",
+        rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11\xa6\xd9\0\xaa\0\x62\xce\x6c",
+    )
+]  # fmt: skip
+MAX_BEGINNING = 64  # bytes that tell one of them
 WAV_FORM = struct.Struct("<HHIIHH")  # coding, channels, samples and bytes a second, bytes of a block, bits of a sample
-UNCOMPRESSED = {1, 3}  # codings of a WAV: whole numbers and floats
-STREAMED_BYTES = 2**31 - 2**16  # sizes of a WAV from here on mean "unknown"; so does 0
+EXTENSIBLE, UNCOMPRESSED = 0xFFFE, {1, 3}  # codings of a WAV: one that stands further on; whole numbers and floats
+MIN_REST_BYTES = 2048  # behind the sound that a WAV announces; less is some program's mark
+STREAMED_BYTES = 2**31 - 2**16  # sizes of a WAV from here on mean "unknown"
 
 
 @dataclass
@@ -34,9 +48,9 @@ class Report:
         duration_s: of the sound.
         announced_s: what headers say of that, where they say it; 0 where not.
         silence_s: put where the time stamps leave gaps.
-        n_damaged: packets that could not be decoded.
+        n_damaged: packets, and parts of joined files, that could not be decoded.
         n_tracks: of sound in the file, of which one is decoded.
-        is_cut: the file ends before its header says.
+        is_cut, is_longer: there is less, or more, than the header says.
     """
 
     duration_s: float = 0.0
@@ -45,6 +59,7 @@ class Report:
     n_damaged: int = 0
     n_tracks: int = 0
     is_cut: bool = False
+    is_longer: bool = False
 
 
 def decode(path: Path, report: Report, *, max_s: float) -> Iterator[tuple[np.ndarray, int]]:
@@ -61,30 +76,39 @@ def decode(path: Path, report: Report, *, max_s: float) -> Iterator[tuple[np.nda
         InputError: not a file that can be decoded, without sound, or with more of it than `max_s`.
     """
     try:
-        for part in _parts(path, report):
-            with av.open(part, options=OPTIONS, metadata_errors="ignore") as container:
-                for block, rate_hz in _blocks(_chunks(path, container, report, max_s)):
+        for part, options in _parts(path, report):
+            try:
+                container = av.open(part, options=OPTIONS | options, metadata_errors="ignore")
+            except av.FFmpegError:
+                if not report.duration_s:
+                    raise
+                report.n_damaged += 1  # what was joined to a good file
+                continue
+            with container:
+                for block, rate_hz in _blocks(_chunks(path, container, report)):
                     report.duration_s += block.shape[1] / rate_hz
-                    _check_length(path, report.duration_s, max_s)
+                    if report.duration_s > max_s:
+                        raise InputError(f"{path}: more than {max_s / 3600:g} h of sound; expected at most that")
                     yield block, rate_hz
     except (av.FFmpegError, OSError) as error:
         raise InputError(f"{path}: not readable as audio ({error.strerror}); expected {' '.join(AUDIO_SUFFIXES)}") from None
 
 
-def _check_length(path: Path, duration_s: float, max_s: float) -> None:
-    if duration_s > max_s:
-        raise InputError(f"{path}: more than {max_s / 3600:g} h of sound; expected at most that")
-
-
-def _parts(path: Path, report: Report) -> list[str]:
-    """What FFmpeg opens: the file; or each of those that were joined end to end to it, where it would give the first alone."""
+def _parts(path: Path, report: Report) -> list[tuple[str, dict[str, str]]]:
+    """What FFmpeg opens, and with which options: the file; or each of those that were joined end to end to it."""
     place = os.path.abspath(path)  # never taken for an address
     with path.open("rb") as file:
-        if file.read(4) not in (b"OggS", b"RIFF"):
-            return [f"file:{place}"]
+        beginning = file.read(MAX_BEGINNING)
+        pattern = next((pattern for pattern in BEGINNINGS if pattern.match(beginning)), None)
+        if pattern is None:
+            return [(f"file:{place}", {})]
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            starts = _ogg_starts(data) if data[:4] == b"OggS" else _wav_starts(path, data, report)
-            return [f"subfile,,start,{start},end,{end},,:{place}" for start, end in pairwise([*starts, len(data)])]
+            starts = _ogg_starts(data) if data[:4] == b"OggS" else [found.start() for found in pattern.finditer(data)]
+            spans = list(pairwise([*starts, len(data)]))
+            is_wav = pattern.pattern == RIFF
+            options = [_wav_options(path, data, *span, report) if is_wav else {} for span in spans]
+        urls = [f"subfile,,start,{start},end,{end},,:{place}" for start, end in spans]
+        return list(zip(urls, options, strict=True))
 
 
 def _ogg_starts(data: mmap.mmap) -> list[int]:
@@ -100,44 +124,66 @@ def _ogg_starts(data: mmap.mmap) -> list[int]:
     return starts
 
 
-def _wav_starts(path: Path, data: mmap.mmap, report: Report) -> list[int]:
-    starts, at = [], 0
-    while data[at : at + 4] == b"RIFF" and data[at + 8 : at + 12] == b"WAVE":
-        starts.append(at)
-        _check_form(path, data, data.find(b"fmt ", at) + 8)
-        n_bytes = int.from_bytes(data[at + 4 : at + 8], "little")
-        at += 8 + n_bytes + n_bytes % 2
-        report.is_cut = len(data) < at - n_bytes % 2 and n_bytes < STREAMED_BYTES
-    return starts or [0]
+def _wav_options(path: Path, data: mmap.mmap, start: int, end: int, report: Report) -> dict[str, str]:
+    """How FFmpeg is to read a WAV: to its end, where more sound follows than its header announces.
+
+    Raises:
+        InputError: its samples are not as wide as its header says: they would be noise.
+    """
+    chunks = list(_riff_chunks(data, start + 12, end))
+    for name, at, _ in chunks:
+        if name == b"fmt " and at + WAV_FORM.size <= end:
+            _check_form(path, *WAV_FORM.unpack_from(data, at), coded=data[at + 24 : at + 26])
+    n_bytes = int.from_bytes(data[start + 4 : start + 8], "little")
+    report.is_cut |= end - start < 8 + n_bytes < STREAMED_BYTES
+    sound_ends = next((at + size + size % 2 for name, at, size in chunks if name == b"data" and size), end)
+    rest = end - sound_ends
+    for name, at, size in _riff_chunks(data, sound_ends, end) if rest > 0 else ():
+        rest = end - (at + size + size % 2) if name.isascii() and name.decode().isprintable() else rest
+    report.is_longer |= rest >= MIN_REST_BYTES
+    return {"ignore_length": "1"} if rest >= MIN_REST_BYTES else {}
 
 
-def _check_form(path: Path, data: mmap.mmap, at: int) -> None:
-    """Samples that are not as wide as the header says are noise to FFmpeg."""
-    if at + WAV_FORM.size <= len(data):
-        coding, n_channels, _, _, block, bits = WAV_FORM.unpack_from(data, at)
-        if coding in UNCOMPRESSED and block != n_channels * -(-bits // 8):
-            told = f"{n_channels} samples of {bits} bits in blocks of {block} bytes"
-            raise InputError(f"{path}: its header contradicts itself: {told}; expected {n_channels * -(-bits // 8)}")
+def _riff_chunks(data: mmap.mmap, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """(name, where its content begins, its size) of the chunks of a RIFF file, up to the end of its sound."""
+    name = b""
+    while at + 8 <= end and name != b"data":
+        name, size = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "little")
+        yield name, at + 8, size
+        at += 8 + size + size % 2
 
 
-def _chunks(path: Path, container: av.container.InputContainer, report: Report, max_s: float) -> Iterator[tuple[np.ndarray, int]]:
+def _check_form(path: Path, coding: int, n_channels: int, _: int, __: int, block: int, bits: int, *, coded: bytes) -> None:
+    """Whether a block of bytes holds the samples that it should; `coded` is the coding where `coding` is EXTENSIBLE."""
+    expected = n_channels * -(-bits // 8)
+    is_plain = (int.from_bytes(coded, "little") if coding == EXTENSIBLE else coding) in UNCOMPRESSED
+    if is_plain and block and expected and block != expected:
+        told = f"{n_channels} samples of {bits} bits in blocks of {block} bytes"
+        raise InputError(f"{path}: its header contradicts itself: {told}; expected {expected}")
+
+
+def _chunks(path: Path, container: av.container.InputContainer, report: Report) -> Iterator[tuple[np.ndarray, int]]:
     """(C, S) float32 and the sample rate in Hz of each frame of the codec, and of the silence of gaps between them."""
     stream = container.streams.best("audio")
     if stream is None:
         raise InputError(f"{path}: holds no sound; expected a recording")
     kind = container.format.name.split(",")[0]
     report.n_tracks = max(report.n_tracks, len(container.streams.audio))
-    report.announced_s += (container.duration or 0) / av.time_base if kind in ANNOUNCING else 0.0
-    end_s = None
+    if kind in ANNOUNCING and stream.duration:
+        report.announced_s += float(stream.duration * stream.time_base)
+    elif kind in ANNOUNCING and len(container.streams) == 1:  # else it may be the pictures'
+        report.announced_s += (container.duration or 0) / av.time_base
+    packer, end_s = _Packer(), (container.start_time or 0) / av.time_base  # sound may begin later than pictures
     for frame in _frames(container, stream, report):
-        samples, rate_hz = _samples(frame), frame.sample_rate
+        samples, rate_hz = packer.samples(frame), frame.sample_rate
         if kind in TIMED and frame.time is not None:
-            gap_s = frame.time - end_s if end_s is not None else 0.0
+            gap_s = frame.time - end_s
             if gap_s > MIN_GAP_S:
                 report.silence_s += gap_s
-                _check_length(path, report.silence_s, max_s)
-                yield np.zeros((len(samples), round(gap_s * rate_hz)), np.float32), rate_hz
+                yield from _silence(len(samples), gap_s, rate_hz)
             end_s = frame.time + frame.samples / rate_hz
+        if kind == PADDED and frame.time_base * rate_hz == 1 and frame.duration:
+            samples = samples[:, : round(frame.duration * frame.time_base * rate_hz)]
         yield samples, rate_hz
 
 
@@ -146,15 +192,41 @@ def _frames(container: av.container.InputContainer, stream: av.AudioStream, repo
     packets = container.demux(stream)
     while True:
         try:
-            packet = next(packets, None)
-        except av.FFmpegError:  # the container is broken from here on
-            packet, report.n_damaged = None, report.n_damaged + 1
-        if packet is None:
+            packet = next(packets)  # the last one is empty: it has the decoder give the rest
+        except StopIteration:
             return
+        except av.FFmpegError:  # the container is broken from here on
+            packets, packet = iter(()), av.Packet()
+            packet.stream, report.n_damaged = stream, report.n_damaged + 1
         try:
             yield from packet.decode()
         except av.FFmpegError:
             report.n_damaged += 1
+
+
+class _Packer:
+    """Frames of any form as arrays.
+
+    PyAV must not be asked for the planes of a frame with eight or more, channel by channel: it reads on behind them. So they are
+    made one plane first, of 32-bit floats.
+    """
+
+    def __init__(self) -> None:
+        self._form, self._resampler = None, None
+
+    def samples(self, frame: av.AudioFrame) -> np.ndarray:
+        """(C, S) float32 in +-1."""
+        form = frame.format.name, frame.sample_rate, frame.layout.name
+        if form != self._form:
+            self._form, self._resampler = form, av.AudioResampler("flt", frame.layout, frame.sample_rate)
+        n_channels = frame.layout.nb_channels
+        packed = [part.to_ndarray().reshape(-1, n_channels).T for part in self._resampler.resample(frame)]
+        return np.concatenate([np.zeros((n_channels, 0), np.float32), *packed], axis=1)
+
+
+def _silence(n_channels: int, duration_s: float, rate_hz: int) -> Iterator[tuple[np.ndarray, int]]:
+    for first in range(0, round(duration_s * rate_hz), rate_hz):
+        yield np.zeros((n_channels, min(rate_hz, round(duration_s * rate_hz) - first)), np.float32), rate_hz
 
 
 def _blocks(chunks: Iterator[tuple[np.ndarray, int]]) -> Iterator[tuple[np.ndarray, int]]:
@@ -162,14 +234,3 @@ def _blocks(chunks: Iterator[tuple[np.ndarray, int]]) -> Iterator[tuple[np.ndarr
     for (_, rate_hz), alike in groupby(chunks, lambda chunk: (len(chunk[0]), chunk[1])):
         while some := [samples for samples, _ in islice(alike, BLOCK_FRAMES)]:
             yield np.concatenate(some, axis=1), rate_hz
-
-
-def _samples(frame: av.AudioFrame) -> np.ndarray:
-    """(C, S) float32 in +-1."""
-    values = frame.to_ndarray()
-    if not frame.format.is_planar:
-        values = values.reshape(-1, frame.layout.nb_channels).T
-    if values.dtype == np.uint8:
-        return (values.astype(np.float32) - 2**7) / 2**7
-    with np.errstate(over="ignore"):  # of 64-bit floats; who reads them looks at what is finite
-        return (values if values.dtype.kind == "f" else values / 2.0 ** (8 * values.itemsize - 1)).astype(np.float32)
