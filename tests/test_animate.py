@@ -248,8 +248,13 @@ def test_a_file_is_no_folder_for_the_curves(tmp_path, capsys):
 
 @pytest.mark.parametrize(("out", "kind"), [("curves.json", "csv"), ("curves.csv", "glb"), ("q.txt", "csv"), ("talk.v2", "npz")])
 def test_a_file_of_another_format_is_refused(tmp_path, out, kind):
-    with pytest.raises(InputError, match=rf"{out}: {kind} files end in \.{kind}; expected such a file, or a folder: .*{out}/"):
+    with pytest.raises(InputError, match=rf"{out}: {kind} files end in \.{kind}; expected .*such a file, or a folder: .*{out}/"):
         animate_batch([speech(tmp_path / "a.wav")], tmp_path / out, replace(SETTINGS, kind=kind))
+
+
+def test_a_file_of_another_format_names_the_option(tmp_path):
+    with pytest.raises(InputError, match="talk.glb: csv files end in .csv; expected --format glb, such a file"):
+        animate_batch([speech(tmp_path / "a.wav")], tmp_path / "talk.glb", SETTINGS)
 
 
 def test_a_folder_may_have_a_dot_in_its_name(tmp_path):

@@ -165,7 +165,9 @@ def _targets(inputs: Sequence[Path], out: str, settings: Settings) -> dict[Path,
     if not is_file:
         targets = [(target / place.with_suffix(suffix), recording) for recording, place in recordings]
     elif target.suffix.lower() != suffix:
-        raise InputError(f"{out}: {settings.kind} files end in {suffix}; expected such a file, or a folder: {out}/")
+        other = registry.BY_SUFFIX.get(target.suffix.lower())
+        hint = f"--format {other}, " if other else ""
+        raise InputError(f"{out}: {settings.kind} files end in {suffix}; expected {hint}such a file, or a folder: {out}/")
     elif len(recordings) > 1:
         raise InputError(f"{out}: one file for {len(recordings)} recordings; allowed: a folder")
     else:

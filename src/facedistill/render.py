@@ -13,7 +13,7 @@ from facedistill.face.phones import read_phones
 from facedistill.formats import registry
 from facedistill.messages import tell_error
 from facedistill.runtime import find_model
-from facedistill.speech.audio import AUDIO_SUFFIXES
+from facedistill.speech.audio import AUDIO_SUFFIXES, list_recordings
 
 
 def render_files(
@@ -99,7 +99,7 @@ def _render_clip(
 def _sound_of(source: Path, sound: Path | None) -> Path | None:
     if sound is None or not sound.is_dir():
         return sound or (source if _is_recording(source) else None)
-    found = [path for path in sorted(sound.iterdir()) if path.stem == source.stem and _is_recording(path)]
+    found = [path for path in list_recordings(sound) if path.stem == source.stem and path.parent == sound]
     if len(found) != 1:
         allowed = f"allowed: one, {', '.join(sorted(AUDIO_SUFFIXES))}"
         raise InputError(f"{sound}: {len(found) or 'no'} recordings of the name {source.stem}; {allowed}")
@@ -107,7 +107,8 @@ def _sound_of(source: Path, sound: Path | None) -> Path | None:
 
 
 def _is_recording(path: Path) -> bool:
-    return path.suffix.lower() in AUDIO_SUFFIXES
+    """All that is no file of curves: sound may be in files of any kind, films too."""
+    return path.suffix.lower() not in {*registry.BY_SUFFIX, ".gltf"}
 
 
 def _animated(recording: Path, model: str, look: Look) -> Panel:
