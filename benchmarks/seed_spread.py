@@ -16,9 +16,10 @@ from pathlib import Path
 from facedistill.core.files import read_json, write_json
 from facedistill.core.params import load_params
 from facedistill.core.paths import ROOT, WORK
-from facedistill.verify import EXPECTED
+from facedistill.verify import EXPECTED, compared, tolerances
 
 COPIED = ("src", "data/sentences", "data/encoder", "params.yaml")
+MIN_SEEDS = 3
 CORPUS = ("prepare", "align")  # the same for all seeds
 EVALUATE = (
     "from facedistill.core.params import load_params; from facedistill.models.training import prepare_torch; "
@@ -31,11 +32,23 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4])
     parser.add_argument("--out", type=Path, default=EXPECTED / "seed_spread.json")
     given = parser.parse_args()
+    if len(given.seeds) < MIN_SEEDS:
+        parser.error(f"--seeds: {len(given.seeds)} of them; expected at least {MIN_SEEDS}, whose spread says something")
     corpus = WORK / "seeds" / "corpus"
     copy_sources(corpus)
     for stage in CORPUS:
         run_once(corpus, stage, "-m", "facedistill", stage)
-    write_json(given.out, {f"seed-{seed}": metrics_of(seed, corpus) for seed in given.seeds})
+    runs = {f"seed-{seed}": metrics_of(seed, corpus) for seed in given.seeds}
+    write_json(given.out, runs)
+    print_left_out(runs, read_json(EXPECTED / "metrics.json"))
+
+
+def print_left_out(runs: dict, expected: dict) -> None:
+    """How many numbers of each run would fail, had it not been among those that tolerances come from."""
+    for name, run in runs.items():
+        others = [other for key, other in runs.items() if key != name]
+        table = compared(run, expected, tolerances([expected, *others]))
+        print(f"{name}, left out: {(table['verdict'] == 'FAIL').sum()} of {len(table)} numbers fail")
 
 
 def metrics_of(seed: int, corpus: Path) -> dict:
