@@ -18,7 +18,7 @@ from facedistill.core.errors import InputError
 from facedistill.formats.animation import Animation
 from facedistill.formats.grids import NTSC_FPS, STANDARD_FPS
 from facedistill.formats.registry import read
-from facedistill.formats.times import BY_THE_ROW, timeline
+from facedistill.formats.times import GIVE_RATE, timeline
 
 NTSC = {23.976: Fraction(24_000, 1001), 29.97: Fraction(30_000, 1001), 59.94: Fraction(60_000, 1001)}
 RATES = (10, 12, 15, 23.976, 24, 25, 29.97, 30, 48, 50, 59.94, 60, 100, 120, 12.5, 37, 72, 90)
@@ -439,7 +439,7 @@ def test_a_row_missing_at_the_only_rollover(base_hz, missing, tmp_path, caplog):
     np.testing.assert_array_equal(found.times_s, (frames - frames[0]) / base_hz)
     (record,) = caplog.records
     assert record.getMessage().endswith(
-        f"rows are missing where its timecode rolls over; {base_hz} are assumed; {BY_THE_ROW} does without"
+        f"rows are missing where its timecode rolls over; {base_hz} frames a second are assumed; {GIVE_RATE}"
     )
 
 
@@ -463,7 +463,7 @@ def test_a_timecode_that_does_not_roll_over_is_a_guess(frames, base_hz, tmp_path
     found = read(live_link(tmp_path, [f"01:02:03:{frame:02d}" for frame in frames]))
     np.testing.assert_allclose(found.times_s, (np.array(frames) - frames[0]) / base_hz, atol=1e-9)
     (record,) = caplog.records
-    assert f"does not show how many frames it counts in a second; {base_hz} are assumed" in record.getMessage()
+    assert f"does not show how many frames it counts in a second; {base_hz} frames a second are assumed" in record.getMessage()
 
 
 @pytest.mark.parametrize("codes", [["01:02:03:04.5"], ["01:02:03:07", "01:02:04:07", "01:02:05:07"]])
@@ -509,7 +509,7 @@ def test_a_rate_that_audio2face_does_not_tell_is_told(extra, n_rows, n_notes, tm
     path.write_text(json.dumps({"facsNames": ["jawOpen"], "weightMat": [[0.5]] * n_rows} | extra))
     assert read(path).fps == extra.get("exportFps", 30)
     notes = [record.getMessage() for record in caplog.records]
-    assert notes == [f"{path}: it has no exportFps, so 30 fps are assumed; --source-fps (in Python fps=) sets another"] * n_notes
+    assert notes == [f"{path}: it has no exportFps; 30 frames a second are assumed; {GIVE_RATE}"] * n_notes
     caplog.clear()
     assert read(path, fps=60).fps == 60 and not caplog.records
 
