@@ -340,7 +340,7 @@ def test_live_link_of_neurosync_has_milliseconds(tmp_path):
 
 def test_live_link_without_a_timecode_needs_a_rate(tmp_path):
     path = live_link(tmp_path, ["now", "then"])
-    with pytest.raises(InputError, match="'now'; allowed: HH:MM:SS:FF.fff, or an explicit fps"):
+    with pytest.raises(InputError, match="'now'; expected HH:MM:SS:FF.fff, or the rate given"):
         read(path)
     assert read(path, fps=24).fps == 24
 

@@ -66,7 +66,7 @@ class Case:
 
 def cases() -> list[Case]:
     """The whole matrix."""
-    writers = [(writer, style) for writer in FREE for style in DECIMALS]
+    writers = [(writer, style) for writer in FREE for style in DECIMALS if style == "exact" or writer != "json"]
     writers += [(writer, "app") for writer in APP] + [(writer, style) for writer in NEUROSYNC for style in ("round3", "cut3")]
     product = itertools.product(writers, RATES, FAULTS, SECONDS, STARTS)
     found = [Case(*writer, *rest, seed=number) for number, (writer, *rest) in enumerate(product)]
@@ -443,12 +443,13 @@ def test_a_row_missing_at_the_only_rollover(base_hz, missing, tmp_path, caplog):
     )
 
 
-@pytest.mark.parametrize("base_hz", [10, 24, 25, 50, 72])
-def test_one_plain_rollover_tells_the_base(base_hz, tmp_path, caplog):
+@pytest.mark.parametrize("base_hz", [10, 24, 25, 50, 60, 72])
+def test_one_plain_rollover_tells_the_base_unless_rows_are_missing_before(base_hz, tmp_path, caplog):
     frames = np.arange(base_hz // 2, base_hz * 3 // 2)
     found = read(live_link(tmp_path, counted(frames, base_hz)))
     np.testing.assert_array_equal(found.times_s, np.arange(len(frames)) / base_hz)
-    assert not caplog.records
+    told = f"shows only once how many frames it counts in a second; {base_hz} frames a second are assumed; {GIVE_RATE}"
+    assert [record.getMessage().endswith(told) for record in caplog.records] == [True] * (base_hz != 60)
 
 
 def test_a_take_begins_at_0_s_whichever_row_comes_first(tmp_path):

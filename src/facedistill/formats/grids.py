@@ -78,8 +78,11 @@ def grid_of(times_s: np.ndarray, rounding_s: float, fps: float | None) -> Grid |
     if rounded and not are_few(int((np.diff(rounded.counts) > 1).sum()), n_rows):
         rounded = None  # with a gap wherever it needs one, any times are on a grid
     n_missing = int(exact.counts[-1]) - n_rows + 1 if exact else 0
-    if rounded and rounded.counts[-1] == n_rows - 1 and not are_few(n_missing, n_rows):
-        exact = None  # 90 fps with two decimals are 100 fps with a tenth missing, too
+    if not are_few(n_missing, n_rows):  # 90 fps with two decimals are 100 fps with a tenth missing, too
+        is_full = rounded and rounded.counts[-1] == n_rows - 1
+        is_crowded = rounding_s > TELLS_GAPS / _rate(exact)
+        if is_full or is_crowded and 2 * _n_off(*crowded_grid_of(times_s, rounding_s, fps)) < n_missing:
+            exact = None
     rate, fit = _simplest(exact, rounded, fps)
     is_exact = fit is exact
     return fit and _anchored(times_s, fit.counts, rate, exact_s if is_exact else rounding_s, is_exact=is_exact)
@@ -103,6 +106,11 @@ def crowded_grid_of(times_s: np.ndarray, rounding_s: float, fps: float | None) -
         if are_few(n_off, n_rows):
             return is_there, grid
     return np.ones(n_rows, bool), None
+
+
+def _n_off(is_there: np.ndarray, grid: Grid | None) -> float:
+    """How many rows (T,) are off a grid, and how many frames of it are missing."""
+    return len(is_there) + np.ptp(grid.counts) + 1 - 2 * is_there.sum() if grid else np.inf
 
 
 def usual_step(times_s: np.ndarray, rounding_s: float) -> float:
