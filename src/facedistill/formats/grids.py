@@ -16,6 +16,7 @@ MAX_EXACT_S = 1e-4  # floats that are coarser than this hold no times of frames
 MIN_DECIMALS, MAX_DECIMALS = 2, 8  # of a second: with fewer any times are on some grid, with more they are as good as exact
 SLACK, SLACK_STEP, ULPS = 1 + 1e-6, 1 + 1e-12, 4  # of floats
 TELLS_GAPS = 0.65  # rounding, in steps, up to which a missing row shows; above, rows count
+SINGLE = 1.75  # usual steps up to which a step is one
 FEW = 0.05  # of the rows; one is always few
 MAX_WHOLE_FPS, N_SHIFTS = 250, 16  # rates, and starts within a frame, that are tried where neither shows
 
@@ -75,10 +76,11 @@ def grid_of(times_s: np.ndarray, rounding_s: float, fps: float | None) -> Grid |
         return None
     n_rows, from_first_s, rounding_s = len(times_s), times_s - times_s[0], max(rounding_s, exact_s)
     exact, rounded = _fit(from_first_s, exact_s), _fit(from_first_s, rounding_s)
-    if rounded and not are_few(int((np.diff(rounded.counts) > 1).sum()), n_rows):
+    n_gaps = int((np.diff(rounded.counts) > 1).sum()) if rounded else 0
+    if not are_few(n_gaps, n_rows + n_gaps):
         rounded = None  # with a gap wherever it needs one, any times are on a grid
     n_missing = int(exact.counts[-1]) - n_rows + 1 if exact else 0
-    if not are_few(n_missing, n_rows):  # 90 fps with two decimals are 100 fps with a tenth missing, too
+    if not are_few(n_missing, n_rows + n_missing):  # 90 fps with two decimals are 100 fps with a tenth missing, too
         is_full = rounded and rounded.counts[-1] == n_rows - 1
         is_crowded = rounding_s > TELLS_GAPS / _rate(exact)
         if is_full or is_crowded and 2 * _n_off(*crowded_grid_of(times_s, rounding_s, fps)) < n_missing:
@@ -118,7 +120,7 @@ def usual_step(times_s: np.ndarray, rounding_s: float) -> float:
     steps_s = np.diff(times_s)
     if rounding_s > TELLS_GAPS * steps_s.mean():
         return float(steps_s.mean())
-    return float(steps_s[np.abs(steps_s / _median(steps_s) - 1) < 0.5].mean())
+    return _usual(steps_s)
 
 
 def nominal_rate(step_s: float, off: float) -> float:
@@ -136,7 +138,7 @@ def _counts(times_s: np.ndarray, rounding_s: float) -> Iterator[np.ndarray]:
     """Ways to count rows in steps, those with the fewest missing first."""
     yield np.arange(len(times_s))
     steps_s = np.diff(times_s)
-    for step_s in (times_s[-1] / len(steps_s), _median(steps_s)):
+    for step_s in (times_s[-1] / len(steps_s), _usual(steps_s)):
         if rounding_s <= TELLS_GAPS * step_s:
             yield np.concatenate([[0], np.cumsum(_steps_between(steps_s, step_s))])
 
@@ -236,6 +238,6 @@ def _crowded_trials(times_s: np.ndarray, rounding_s: float, rate: float) -> Iter
             yield n_off, is_there, _anchored(times_s[is_there], counts[is_there], rate, rounding_s, is_exact=False)
 
 
-def _median(steps_s: np.ndarray) -> float:
-    """The middle one, or the one below the middle."""
-    return float(np.quantile(steps_s, 0.5, method="lower"))
+def _usual(steps_s: np.ndarray) -> float:
+    """The mean of the steps but for those that are nearly two of the middle one, or the one below the middle."""
+    return float(steps_s[steps_s <= SINGLE * np.quantile(steps_s, 0.5, method="lower")].mean())

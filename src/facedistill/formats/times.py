@@ -169,6 +169,8 @@ def _crowded(take: _Take) -> Timeline | None:
 def _on_grid(take: _Take, rows: np.ndarray, grid: Grid) -> Timeline:
     """A take on a grid, its `rows` at the grid's counts."""
     counts = (take.times_s - grid.start_s) * grid.fps
+    off = counts[rows] - grid.counts
+    counts -= (off.min() + off.max()) / 2  # cut times are all early
     order, counts, notes = _placed(counts, rows, grid.counts, take.is_copy, 1.0, _free_count)
     times_s = grid.start_s + counts / grid.fps
     if grid.start_s or not take.rounding_s:  # to the last digit, as it was written
