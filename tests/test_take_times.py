@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from facedistill.core.errors import InputError
 from facedistill.formats.animation import Animation
 from facedistill.formats.grids import NTSC_FPS, STANDARD_FPS
-from facedistill.formats.registry import read
+from facedistill.formats.registry import read, write
 from facedistill.formats.times import GIVE_RATE, timeline
 
 NTSC = {23.976: Fraction(24_000, 1001), 29.97: Fraction(30_000, 1001), 59.94: Fraction(60_000, 1001)}
@@ -91,7 +91,9 @@ def rows_of(case: Case) -> list[tuple[int | Fraction, int]]:
     over = [frame for frame in range(1, n_frames - 2) if second(case, frame) < second(case, frame + 1)]
     first = int(rng.choice(over)) if over and rng.random() < 0.5 else int(rng.choice(places))  # ... or where a second ends
     if case.fault == "pause":
-        return [(frame + over, frame + over) for frame in range(n_frames) for over in [round(PAUSE_S * case.rate) * (frame > first)]]
+        return [
+            (frame + over, frame + over) for frame in range(n_frames) for over in [round(PAUSE_S * case.rate) * (frame > first)]
+        ]
     if case.fault == "jitter":
         return [(frame + Fraction(rng.uniform(0, JITTER_STEPS)), frame) for frame in range(n_frames)]
     if case.fault == "swaps":
@@ -306,6 +308,45 @@ def test_rounded_times_mean_a_simple_rate(texts, fps, tmp_path, caplog):
     assert not caplog.records
 
 
+@pytest.mark.parametrize("times", [[0, 1, 5, 7], [0, 0.1, 0.5, 0.7, 0.8, 1.1], [0.5, 1.25, 1.5, 4]])
+@pytest.mark.parametrize("kind", ["csv", "json", "npz", "glb", "beat", "a2f-csv"])
+def test_keys_of_an_animator_stay_where_they_are(kind, times, tmp_path):
+    assert kept(tmp_path, kind, times).tolist() == (np.array(times, np.float32) if kind == "glb" else np.array(times)).tolist()
+
+
+def kept(folder: Path, kind: str, times_s: Sequence[float]) -> np.ndarray:
+    """The times that are read from a file with these."""
+    path = folder / f"take.{ {'beat': 'json', 'a2f-csv': 'csv'}.get(kind, kind) }"
+    weights = np.linspace(0, 1, len(times_s))[:, None]
+    write(path, Animation(("jawOpen",), weights, times_s, 30), kind=kind)
+    return read(path).times_s
+
+
+@pytest.mark.parametrize("kind", ["csv", "json", "npz", "glb", "beat", "a2f-csv"])
+def test_irregular_keys_are_not_moved_beyond_what_they_were_rounded_to(kind, tmp_path):
+    @settings(max_examples=60 if kind == "glb" else 200, deadline=None, derandomize=True)
+    @given(st.integers(0, 9), st.data())
+    def check(decimals, data):
+        wanted = st.lists(st.integers(0, 10 ** (decimals + 1) if decimals > 1 else 200), min_size=2, max_size=40, unique=True)
+        times_s = np.array(sorted(data.draw(wanted))) / 10**decimals
+        assume(times_s[-1] > 1e-3 * len(times_s))  # frame rates go up to 1 MHz
+        if kind == "glb":
+            times_s = np.unique(times_s.astype(np.float32).astype(float))
+        found_s = kept(tmp_path, kind, times_s)
+        rounding_s = float(np.spacing(np.float32(times_s[-1]))) if kind == "glb" else 10.0**-decimals if decimals > 1 else 0
+        if kind in {"json", "npz"} or (found_s == times_s).all():
+            np.testing.assert_array_equal(found_s, times_s)
+            return
+        np.testing.assert_allclose(found_s, times_s, rtol=0, atol=rounding_s * 1.001 + 1e-9)
+        steps_s = np.diff(found_s)
+        if rounding_s > 2e-9:  # few gaps, and all else is one step
+            step_s = np.quantile(steps_s, 0.5, method="lower")
+            np.testing.assert_allclose(steps_s / step_s, np.rint(steps_s / step_s), atol=1e-3)
+            assert (steps_s > 1.5 * step_s).sum() <= max(1, 0.05 * (len(times_s) + 1) / 0.95)
+
+    check()
+
+
 def test_jitter_is_real(tmp_path):
     times_s = np.round(np.cumsum(np.random.default_rng(0).normal(1 / 60, 2e-3, 600)), 4)
     found = read(plain(tmp_path, times_s.tolist()))
@@ -374,6 +415,35 @@ def test_several_odd_rows_of_a_kind_are_one_note(tmp_path, caplog):
     assert frames_of(found) == list(range(100)) and found.fps == 30
     (record,) = caplog.records
     assert record.getMessage().endswith("data row 12 is a copy of the row before; left out, and 2 more are such")
+
+
+@pytest.mark.parametrize("style", ["17", "3"])
+def test_thirty_swapped_pairs_are_put_right(style, tmp_path):
+    frames = np.arange(900)
+    for at in range(10, 900, 30):
+        frames[at : at + 2] = at + 1, at
+    found = read(plain(tmp_path, [round(frame / 30, int(style)) for frame in frames], (frames / 4096).tolist()))
+    assert frames_of(found) == list(range(900)) and found.fps == 30
+    np.testing.assert_allclose(found.times_s, np.arange(900) / 30, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("frames", "told"),
+    [
+        ([0, *range(1500, 1800)], "data row 2 comes 50.0 s after the row before it"),
+        ([*range(300), 16_799], "data row 301 comes 550.0 s after the row before it"),
+        (
+            [*range(50), *range(140, 200), *range(300, 400)],
+            "data row 51 comes 3.0 s after the row before it, and 1 more are such",
+        ),
+        ([*range(100), *range(158, 300)], ""),  # just below two seconds
+        ([*range(0, 9000, 90)], ""),  # a key every three seconds
+    ],
+    ids=str,
+)
+def test_a_hole_longer_than_two_seconds_is_told(frames, told, tmp_path, caplog):
+    read(plain(tmp_path, [frame / 30 for frame in frames]))
+    assert [record.getMessage().partition(".csv: ")[2] for record in caplog.records] == [told] * bool(told)
 
 
 @pytest.mark.parametrize(
@@ -489,6 +559,91 @@ def test_a_timecode_whose_base_does_not_matter_is_no_guess(codes, tmp_path, capl
     assert not caplog.records
 
 
+@pytest.mark.parametrize("fps", [24, 25, 30, 60])
+def test_a_base_is_right_or_told_to_be_a_guess(fps, tmp_path, caplog):
+    """Whatever is missing; takes of one to three seconds."""
+    rng = np.random.default_rng(fps)
+    n_right = 0
+    for _ in range(150):
+        n_rows, start = int(rng.uniform(1.2, 3) * fps), int(rng.integers(fps))
+        frames = np.arange(start, start + n_rows)
+        at, n_missing = int(rng.integers(1, n_rows // 2)), int(rng.integers(1, n_rows // 2))
+        frames = np.delete(frames, slice(at, at + n_missing))
+        caplog.clear()
+        found = read(live_link(tmp_path, counted(frames, fps)))
+        is_right = np.allclose(found.times_s, (frames - frames[0]) / fps, rtol=0, atol=1e-9)
+        assert is_right or any("frames a second are assumed" in record.getMessage() for record in caplog.records), frames
+        n_right += is_right
+    assert n_right >= 0.9 * 150
+
+
+@pytest.mark.parametrize(
+    ("frames", "base_hz"),
+    [([*range(40), *range(60, 120)], 60), ([*range(25), *range(30, 75)], 30), ([*range(7, 24), *range(30, 60)], 30)],
+)
+def test_a_base_is_more_than_any_frame_that_it_counts(frames, base_hz, tmp_path):
+    found = read(live_link(tmp_path, counted(frames, base_hz)))
+    np.testing.assert_allclose(found.times_s, (np.array(frames) - frames[0]) / base_hz, rtol=0, atol=1e-9)
+
+
+def test_a_garbled_frame_tells_no_base(tmp_path):
+    codes = counted(range(90), 30)
+    codes[40] = codes[40][:-2] + "99"
+    np.testing.assert_allclose(read(live_link(tmp_path, codes)).times_s, np.arange(90) / 30, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("base_hz", [24, 30, 60])
+@pytest.mark.parametrize("pause_s", [0.5, 5, 10])
+def test_a_pause_of_whole_frames_moves_no_row(base_hz, pause_s, tmp_path):
+    frames = np.arange(300)
+    frames[120:] += int(pause_s * base_hz)
+    found = read(live_link(tmp_path, counted(frames, base_hz)))
+    np.testing.assert_allclose(found.times_s, frames / base_hz, rtol=0, atol=1e-9)
+    assert found.fps == base_hz
+
+
+@pytest.mark.parametrize("missing", [0.04, 0.053, 0.06, 0.1, 0.2])
+@pytest.mark.parametrize("seed", range(4))
+def test_rows_that_are_missing_anywhere_change_no_rate(missing, seed, tmp_path):
+    frames = np.flatnonzero(np.random.default_rng(seed).random(600) >= missing)
+    found = read(live_link(tmp_path, counted(frames, 60)))
+    np.testing.assert_allclose(found.times_s, (frames - frames[0]) / 60, rtol=0, atol=1e-9)
+    assert found.fps == 60
+
+
+def drop_frame(number: int, base_hz: int, part: str = "") -> str:
+    """The timecode of a frame as NTSC counts: of 10 minutes, 9 skip 2 numbers (of 30) or 4 (of 60)."""
+    skipped = base_hz // 15
+    for minute in range(1, 600):
+        if minute % 10 and number >= minute * 60 * base_hz:
+            number += skipped
+    second = number // base_hz
+    return f"{second // 3600:02d}:{second // 60 % 60:02d}:{second % 60:02d}:{number % base_hz:02d}{part}"
+
+
+@pytest.mark.parametrize("part", ["", ".250"])
+@pytest.mark.parametrize("base_hz", [30, 60])
+@pytest.mark.parametrize(("begins_s", "seconds"), [(58, 4), (58, 130), (530, 80), (7170, 700)])
+def test_drop_frame_timecode_is_not_the_time(begins_s, seconds, base_hz, part, tmp_path, caplog):
+    assert drop_frame(1800 - 1, 30) == "00:00:59:29" and drop_frame(1800, 30) == "00:01:00:02"
+    assert drop_frame(17_982, 30) == "00:10:00:00"
+    frames = np.arange(seconds * base_hz)
+    found = read(live_link(tmp_path, [drop_frame(begins_s * base_hz + int(frame), base_hz, part) for frame in frames]))
+    assert found.fps == pytest.approx(1000 * base_hz / 1001, rel=1e-9)
+    np.testing.assert_allclose(found.times_s, frames * 1001 / (1000 * base_hz), rtol=0, atol=1e-6)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("missing", [range(0), range(1, 2), range(2, 30), range(0, 40)])
+def test_timecode_that_skips_no_numbers_is_the_time(missing, tmp_path):
+    """A minute begins with the 150th frame, and in one of these takes the first frames of it are missing, in one all."""
+    frames = np.array([frame for frame in range(300) if frame - 150 not in missing])
+    codes = [f"01:{2 + (1650 + frame) // 1800:02d}:{(1650 + frame) // 30 % 60:02d}:{(1650 + frame) % 30:02d}" for frame in frames]
+    found = read(live_link(tmp_path, codes))
+    np.testing.assert_allclose(found.times_s, frames / 30, rtol=0, atol=1e-9)
+    assert found.fps == 30
+
+
 def test_a_rate_that_is_not_the_timecodes(tmp_path):
     """24 frames a second, in whole 60ths."""
     frames = np.arange(100) * 60 // 24
@@ -520,11 +675,11 @@ def test_rows_swapped_at_midnight(tmp_path, caplog):
 # What is told of other files.
 
 
-@pytest.mark.parametrize(("extra", "n_rows", "n_notes"), [({}, 2, 1), ({}, 1, 0), ({"exportFps": 24}, 2, 0)])
+@pytest.mark.parametrize(("extra", "n_rows", "n_notes"), [({}, 2, 1), ({}, 1, 0), ({"exportFps": 24}, 2, 0), ({"fps": 24}, 2, 0)])
 def test_a_rate_that_audio2face_does_not_tell_is_told(extra, n_rows, n_notes, tmp_path, caplog):
     path = tmp_path / "a.json"
     path.write_text(json.dumps({"facsNames": ["jawOpen"], "weightMat": [[0.5]] * n_rows} | extra))
-    assert read(path).fps == extra.get("exportFps", 30)
+    assert read(path).fps == (24 if extra else 30)
     notes = [record.getMessage() for record in caplog.records]
     assert notes == [f"{path}: it has no exportFps; 30 frames a second are assumed; {GIVE_RATE}"] * n_notes
     caplog.clear()

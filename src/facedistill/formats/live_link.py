@@ -34,6 +34,7 @@ DROPPED = {30: 2, 60: 4}  # frame numbers that NTSC's drop-frame timecode skips 
 DROP_SHOWS = 0.5  # of the other seconds at least begin with those numbers
 HIDDEN, COMMON = 0.5, 0.6  # what a rollover with a row missing, and what a common base count for, where a plain rollover counts 1
 MAX_HIDDEN = 2  # rows missing at a rollover
+FAR = 3  # times what is between any others
 MILLISECONDS_OFF = (-0.6, 1.2)  # frames that FF may be behind them: it is rounded, cut, or one too small
 MILLISECONDS_ROWS = 0.95  # of a take in which they agree
 MILLISECOND_S = 1e-3
@@ -159,14 +160,14 @@ def _base_hz(seconds: np.ndarray, frames: np.ndarray) -> tuple[int, str]:
     """Frames in a second of timecode, and a note if that is a guess.
 
     At a rollover, the base is the last FF of a second and one step more. The step is that of most rows; it is several frames
-    long where a row is missing there. Any FF is below the base, but for those of odd rows. Doubled and swapped rows are gone once
-    rows are sorted.
+    long where a row is missing there. Any FF but a garbled one is below the base. Doubled and swapped rows are gone once rows are
+    sorted.
     """
-    codes = np.unique(np.stack([seconds, frames], axis=1), axis=0)
+    codes = np.unique(np.stack([seconds, frames], axis=1)[_are_plausible(frames)], axis=0)
     to_next = np.diff(codes, axis=0)
     steps, ends = to_next[to_next[:, 0] == 0, 1], np.flatnonzero(to_next[:, 0] == 1)
     if not (len(steps) and len(ends)):
-        needed = int(frames.max(initial=0)) + 1
+        needed = int(codes[:, 1].max(initial=0)) + 1
         guess = next((base for base in COMMON_HZ if base >= max(needed, USUAL_HZ)), needed)
         is_clear = (frames == frames[:1]).all()  # whatever the base is
         return guess, "" if is_clear else f"its timecode does not show how many frames it counts in a second; {_assumed(guess)}"
@@ -184,6 +185,14 @@ def _base_hz(seconds: np.ndarray, frames: np.ndarray) -> tuple[int, str]:
         return best, ""
     shows = "its timecode shows only once how many frames it counts in a second"  # unless rows are missing just before
     return best, f"{shows if plain[best] else 'rows are missing where its timecode rolls over'}; {_assumed(best)}"
+
+
+def _are_plausible(frames: np.ndarray) -> np.ndarray:
+    """(T,) whether FF are not far above all others, as one that is garbled may be."""
+    counted, n_rows = np.unique(frames, return_counts=True)
+    gaps = np.diff(counted)
+    is_garbled = len(gaps) > 1 and n_rows[-1] == 1 and gaps[-1] > FAR * gaps[:-1].max()
+    return frames < counted[-1] if is_garbled else np.ones(len(frames), bool)
 
 
 def _assumed(base_hz: int) -> str:
