@@ -348,6 +348,18 @@ def test_irregular_keys_are_not_moved_beyond_what_they_were_rounded_to(kind, tmp
     check()
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_rows_that_ascend_are_never_odd(seed, tmp_path, caplog):
+    """Not even if their steps are about as short as what they were rounded to."""
+    times_s = np.round(np.arange(60) / 72, 2)
+    for row in np.random.default_rng(seed).integers(1, 59, 5).tolist():
+        if times_s[row + 1] - times_s[row] > 0.015:
+            times_s[row] = np.round(times_s[row] + 0.01, 2)
+    found = read(plain(tmp_path, times_s.tolist()))
+    np.testing.assert_allclose(found.times_s, times_s, rtol=0, atol=0.01)
+    assert frames_of(found) == list(range(len(times_s))) and not caplog.records
+
+
 def test_jitter_is_real(tmp_path):
     times_s = np.round(np.cumsum(np.random.default_rng(0).normal(1 / 60, 2e-3, 600)), 4)
     found = read(plain(tmp_path, times_s.tolist()))

@@ -2,7 +2,7 @@
 
 Seen in real files and read here: both spellings of the count column, ARKit's order and the app's, NeuroSync's seven emotions
 after the rotations and its milliseconds of the second in the timecode, timecode in 60ths of a second or other parts of one,
-dropped frames, a midnight, weights up to 1.053.
+NTSC's drop-frame timecode, dropped frames, a midnight, weights up to 1.053.
 """
 
 import re

@@ -77,7 +77,7 @@ def take(
         recorded_s: (T,) seconds.
         default_fps: what one frame alone gets.
         fps: nominal, as the file tells it.
-        rounding_s: what the times were rounded or cut to; told from their decimals if None.
+        rounding_s: what the times were rounded or cut to, 0 if every digit is there; told from their decimals if None.
 
     Raises:
         InputError: the times are not those of one take.
@@ -125,7 +125,7 @@ def timeline(
         rows = _ascending(recorded_s)
         rounding_s = rounding_of(recorded_s[rows]) if rounding_s is None else rounding_s
         found = _understood(_Take(recorded_s, is_copy, rounding_s, fps, default_fps), rows)
-    return replace(found, notes=(*found.notes, *_holes(found)))
+        return replace(found, notes=(*found.notes, *_holes(found)))
 
 
 def _understood(take: _Take, rows: np.ndarray) -> Timeline:
