@@ -2,7 +2,7 @@
 
 Seen in real files and read here: both spellings of the count column, ARKit's order and the app's, NeuroSync's seven emotions
 after the rotations and its milliseconds of the second in the timecode, timecode in 60ths of a second or other parts of one,
-NTSC's drop-frame timecode, dropped frames, a midnight, weights up to 1.053.
+dropped frames, a midnight, weights up to 1.053. NTSC's drop-frame timecode is read by its standard.
 """
 
 import re
@@ -171,7 +171,7 @@ def _base_hz(seconds: np.ndarray, frames: np.ndarray) -> tuple[int, str]:
         guess = next((base for base in COMMON_HZ if base >= max(needed, USUAL_HZ)), needed)
         is_clear = (frames == frames[:1]).all()  # whatever the base is
         return guess, "" if is_clear else f"its timecode does not show how many frames it counts in a second; {_assumed(guess)}"
-    short, long = np.quantile(steps, [0.1, 0.9], method="nearest")
+    short, long = np.quantile(steps, [0.05, 0.95], method="nearest")
     last, first = codes[ends, 1], codes[ends + 1, 1]
     plain, score = {}, {}
     for base in BASES_HZ:
