@@ -198,7 +198,7 @@ def test_resampling_stays_in_step_with_the_audio():
     ("times_s", "fps"),
     [
         (np.arange(9) / 29.97, 29.97),
-        (np.arange(900) * 1001 / 30_000, 30_000 / 1001),
+        (np.arange(3000) * 1001 / 30_000, 30_000 / 1001),
         (np.round(np.arange(300) / 30, 4), 30),
         (np.round(np.arange(300) / 60, 4), 60),
         (np.arange(300) * 0.016693, 60),
@@ -340,7 +340,7 @@ def test_live_link_of_neurosync_has_milliseconds(tmp_path):
 
 def test_live_link_without_a_timecode_needs_a_rate(tmp_path):
     path = live_link(tmp_path, ["now", "then"])
-    with pytest.raises(InputError, match="'now'; allowed: HH:MM:SS:FF.fff, or an explicit fps"):
+    with pytest.raises(InputError, match="'now'; expected HH:MM:SS:FF.fff, or the rate given"):
         read(path)
     assert read(path, fps=24).fps == 24
 

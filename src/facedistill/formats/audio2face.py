@@ -10,7 +10,7 @@ from facedistill.core.files import write_text
 from facedistill.face.arkit import INDEX
 from facedistill.formats.animation import Animation, regular
 from facedistill.formats.parsing import cells, field, matrix, parse_json, read_table, reading, table_text
-from facedistill.formats.times import take, tell
+from facedistill.formats.times import GIVE_RATE, take, tell
 
 DEFAULT_FPS = 30.0  # of a file that does not say
 TIME_COLUMN = "timeCode"
@@ -39,7 +39,7 @@ def read_json(path: Path, fps: float | None = None) -> Animation:
     """Reads Omniverse's JSON, of which `facsNames` and `weightMat` are enough, or the SDK's with `blendshape_names`.
 
     Args:
-        fps: goes by the frame and not by what the file says of its times.
+        fps: puts frame t at t / fps, whatever the file says of its times.
 
     Raises:
         InputError: neither of them, or it contradicts itself.
@@ -52,9 +52,9 @@ def read_json(path: Path, fps: float | None = None) -> Animation:
         weights = matrix(field(content, "weightMat", list), len(names))
         _check_count(content, "numPoses", len(names))
         _check_count(content, "numFrames", len(weights))
-        rate = fps or field(content, "exportFps", float, None)
+        rate = fps or field(content, "exportFps", float, field(content, "fps", float, None))
         if rate is None and len(weights) > 1:
-            tell(path, [f"it has no exportFps, so {DEFAULT_FPS:g} fps are assumed; --source-fps (in Python fps=) sets another"])
+            tell(path, [f"it has no exportFps; {DEFAULT_FPS:g} frames a second are assumed; {GIVE_RATE}"])
         return regular(names, weights, DEFAULT_FPS if rate is None else rate)
 
 
@@ -72,7 +72,7 @@ def read_csv(path: Path, fps: float | None = None) -> Animation:
     """Reads the CSV of the NIM's sample client, with or without its index, and with the 16 tongue shapes or without.
 
     Args:
-        fps: goes by the row and not by the times.
+        fps: puts row t at t / fps, whatever the times are.
 
     Raises:
         InputError: not such a CSV.

@@ -28,7 +28,7 @@ def read(path: Path, fps: float | None = None) -> Animation:
     """Reads BEAT's JSON: 51 curves (no tongueOut), 52 or any other; the rotations, empty in BEAT, are not read.
 
     Args:
-        fps: goes by the frame and not by the times.
+        fps: puts frame t at t / fps, whatever the times are.
 
     Raises:
         InputError: not such a JSON.

@@ -14,6 +14,7 @@ from facedistill.core.files import atomic_path
 from facedistill.face.arkit import CURVES, N_CURVES
 from facedistill.formats.animation import Animation, canonical, regular
 from facedistill.formats.glb import DATA_URI, Gltf, load
+from facedistill.formats.grids import float32_rounding_of
 from facedistill.formats.parsing import field, matrix, reading
 from facedistill.formats.times import take
 
@@ -72,7 +73,7 @@ def read(path: Path, fps: float | None = None) -> Animation:
     Times that are a frame rate's as float32 are put on it exactly.
 
     Args:
-        fps: goes by the key and not by the times.
+        fps: puts key t at t / fps, whatever the times are.
 
     Raises:
         InputError: no such animation, targets without names, compressed data, or channels that contradict each other.
@@ -85,7 +86,10 @@ def read(path: Path, fps: float | None = None) -> Animation:
         if extras is not None:
             curves, rate = _with_extras(curves, extras, len(times_s)), field(extras, "fps", float)
         names, weights = tuple(curves), np.stack(list(curves.values()), axis=1)
-        return regular(names, weights, fps) if fps else take(path, names, weights, times_s, default_fps=DEFAULT_FPS, fps=rate)
+        if fps:
+            return regular(names, weights, fps)
+        rounding_s = float32_rounding_of(times_s)
+        return take(path, names, weights, times_s, default_fps=DEFAULT_FPS, fps=rate, rounding_s=rounding_s)
 
 
 def target_names(gltf: Gltf, mesh_index: object) -> list[str]:

@@ -13,9 +13,10 @@ MAX_OFF = 0.2  # of a rate that a short take allows too, from the middle of thos
 NOMINAL_OFF = 0.01  # phones record 59.9 fps where they mean 60
 EXACT_S = 1e-9
 MAX_EXACT_S = 1e-4  # floats that are coarser than this hold no times of frames
-MAX_DECIMALS = 8  # of a second; more are as good as exact
-SLACK, SLACK_STEP = 1 + 1e-6, 1 + 1e-12  # of floats
+MIN_DECIMALS, MAX_DECIMALS = 2, 8  # of a second: with fewer any times are on some grid, with more they are as good as exact
+SLACK, SLACK_STEP, ULPS = 1 + 1e-6, 1 + 1e-12, 4  # of floats
 TELLS_GAPS = 0.65  # rounding, in steps, up to which a missing row shows; above, rows count
+SINGLE = 1.75  # usual steps up to which a step is one
 FEW = 0.05  # of the rows; one is always few
 MAX_WHOLE_FPS, N_SHIFTS = 250, 16  # rates, and starts within a frame, that are tried where neither shows
 
@@ -40,13 +41,23 @@ class _Fit:
 
 
 def rounding_of(times_s: np.ndarray) -> float:
-    """What times were rounded to: a power of ten, or what float32 leaves; 0 if neither shows."""
+    """What times were rounded to: a power of ten, or what float32 leaves; 0 if neither shows, or it is more than frames allow."""
     with np.errstate(over="ignore", invalid="ignore"):
         for decimals in range(MAX_DECIMALS + 1):
             if (np.round(times_s, decimals) == times_s).all():
-                return 10.0**-decimals
-        singles = times_s.astype(np.float32)
-    return float(np.spacing(np.abs(singles).max())) if (singles == times_s).all() else 0.0
+                return 10.0**-decimals if decimals >= MIN_DECIMALS else 0.0
+        return float32_rounding_of(times_s) if (times_s.astype(np.float32) == times_s).all() else 0.0
+
+
+def float32_rounding_of(times_s: np.ndarray) -> float:
+    """What float32 leaves of the greatest of times."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return float(np.spacing(np.abs(times_s).max(initial=0).astype(np.float32)))
+
+
+def exactness_of(times_s: np.ndarray) -> float:
+    """How far times of a grid that are written to the last digit may be from it."""
+    return max(EXACT_S, 8 * float(np.spacing(np.abs(times_s).max())))
 
 
 def grid_of(times_s: np.ndarray, rounding_s: float, fps: float | None) -> Grid | None:
@@ -60,13 +71,20 @@ def grid_of(times_s: np.ndarray, rounding_s: float, fps: float | None) -> Grid |
     Returns:
         None if the times are on no grid.
     """
-    exact_s = max(EXACT_S, 8 * float(np.spacing(np.abs(times_s).max())))
+    exact_s = exactness_of(times_s)
     if exact_s > MAX_EXACT_S or times_s[-1] - times_s[0] <= exact_s:
         return None
     n_rows, from_first_s, rounding_s = len(times_s), times_s - times_s[0], max(rounding_s, exact_s)
     exact, rounded = _fit(from_first_s, exact_s), _fit(from_first_s, rounding_s)
-    if exact and rounding_s > TELLS_GAPS / _rate(exact) and not are_few(int(exact.counts[-1]) - n_rows + 1, n_rows):
-        exact = None  # 90 fps with two decimals are 100 fps with a tenth missing, too
+    n_gaps = int((np.diff(rounded.counts) > 1).sum()) if rounded else 0
+    if not are_few(n_gaps, n_rows + n_gaps):
+        rounded = None  # with a gap wherever it needs one, any times are on a grid
+    n_missing = int(exact.counts[-1]) - n_rows + 1 if exact else 0
+    if not are_few(n_missing, n_rows + n_missing):  # 90 fps with two decimals are 100 fps with a tenth missing, too
+        is_full = rounded and rounded.counts[-1] == n_rows - 1
+        is_crowded = rounding_s > TELLS_GAPS / _rate(exact)
+        if is_full or is_crowded and 2 * _n_off(*crowded_grid_of(times_s, rounding_s, fps)) < n_missing:
+            exact = None
     rate, fit = _simplest(exact, rounded, fps)
     is_exact = fit is exact
     return fit and _anchored(times_s, fit.counts, rate, exact_s if is_exact else rounding_s, is_exact=is_exact)
@@ -92,12 +110,17 @@ def crowded_grid_of(times_s: np.ndarray, rounding_s: float, fps: float | None) -
     return np.ones(n_rows, bool), None
 
 
+def _n_off(is_there: np.ndarray, grid: Grid | None) -> float:
+    """How many rows (T,) are off a grid, and how many frames of it are missing."""
+    return len(is_there) + np.ptp(grid.counts) + 1 - 2 * is_there.sum() if grid else np.inf
+
+
 def usual_step(times_s: np.ndarray, rounding_s: float) -> float:
     """The step of most rows; of all where the rounding hides whether any is missing."""
     steps_s = np.diff(times_s)
     if rounding_s > TELLS_GAPS * steps_s.mean():
         return float(steps_s.mean())
-    return float(steps_s[np.abs(steps_s / _median(steps_s) - 1) < 0.5].mean())
+    return _usual(steps_s)
 
 
 def nominal_rate(step_s: float, off: float) -> float:
@@ -115,7 +138,7 @@ def _counts(times_s: np.ndarray, rounding_s: float) -> Iterator[np.ndarray]:
     """Ways to count rows in steps, those with the fewest missing first."""
     yield np.arange(len(times_s))
     steps_s = np.diff(times_s)
-    for step_s in (times_s[-1] / len(steps_s), _median(steps_s)):
+    for step_s in (times_s[-1] / len(steps_s), _usual(steps_s)):
         if rounding_s <= TELLS_GAPS * step_s:
             yield np.concatenate([[0], np.cumsum(_steps_between(steps_s, step_s))])
 
@@ -149,7 +172,7 @@ def _bound(times_s: np.ndarray, counts: np.ndarray, rounding_s: float, side: int
         rest_s = times_s - counts * step_s
         highest, lowest = int(np.argmax(rest_s)), int(np.argmin(rest_s))
         span_s, lever = rest_s[highest] - rest_s[lowest], side * (counts[lowest] - counts[highest])
-        if span_s <= rounding_s * SLACK:
+        if span_s <= rounding_s * SLACK + ULPS * np.spacing(times_s[-1]):
             return float(step_s)
         if lever <= 0:
             return None
@@ -215,6 +238,6 @@ def _crowded_trials(times_s: np.ndarray, rounding_s: float, rate: float) -> Iter
             yield n_off, is_there, _anchored(times_s[is_there], counts[is_there], rate, rounding_s, is_exact=False)
 
 
-def _median(steps_s: np.ndarray) -> float:
-    """The middle one, or the one below the middle."""
-    return float(np.quantile(steps_s, 0.5, method="lower"))
+def _usual(steps_s: np.ndarray) -> float:
+    """The mean of the steps but for those that are nearly two of the middle one, or the one below the middle."""
+    return float(steps_s[steps_s <= SINGLE * np.quantile(steps_s, 0.5, method="lower")].mean())

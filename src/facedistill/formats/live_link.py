@@ -2,7 +2,7 @@
 
 Seen in real files and read here: both spellings of the count column, ARKit's order and the app's, NeuroSync's seven emotions
 after the rotations and its milliseconds of the second in the timecode, timecode in 60ths of a second or other parts of one,
-dropped frames, a midnight, weights up to 1.053.
+dropped frames, a midnight, weights up to 1.053. NTSC's drop-frame timecode is read by its standard.
 """
 
 import re
@@ -15,8 +15,9 @@ from facedistill.core.errors import InputError
 from facedistill.core.files import write_text
 from facedistill.face.arkit import CURVES
 from facedistill.formats.animation import Animation, regular
+from facedistill.formats.grids import are_few
 from facedistill.formats.parsing import cells, read_table, reading, table_text
-from facedistill.formats.times import BY_THE_ROW, take, tell, timeline
+from facedistill.formats.times import GIVE_RATE, GIVEN_RATE, take, tell, timeline
 
 ROTATIONS = (
     "HeadYaw", "HeadPitch", "HeadRoll",
@@ -29,8 +30,11 @@ TIMECODE = re.compile(r"(\d{1,4}):(\d{1,4}):(\d{1,4}):(\d{1,4}(?:\.\d{0,20})?)",
 BASES_HZ = range(10, 241)  # frames that a timecode may count in a second
 COMMON_HZ = (10, 12, 15, 24, 25, 30, 48, 50, 60, 100, 120, 240)
 USUAL_HZ = 60
+DROPPED = {30: 2, 60: 4}  # frame numbers that NTSC's drop-frame timecode skips at most minutes, by its base
+DROP_SHOWS = 0.5  # of the other seconds at least begin with those numbers
 HIDDEN, COMMON = 0.5, 0.6  # what a rollover with a row missing, and what a common base count for, where a plain rollover counts 1
 MAX_HIDDEN = 2  # rows missing at a rollover
+FAR = 3  # times what is between any others
 MILLISECONDS_OFF = (-0.6, 1.2)  # frames that FF may be behind them: it is rounded, cut, or one too small
 MILLISECONDS_ROWS = 0.95  # of a take in which they agree
 MILLISECOND_S = 1e-3
@@ -67,7 +71,7 @@ def read(path: Path, fps: float | None = None) -> Animation:
     The base of the timecode is the one that its rollovers show; see `times` for the rest.
 
     Args:
-        fps: goes by the row and not by the timecode.
+        fps: puts row t at t / fps, whatever the timecode is.
 
     Raises:
         InputError: not a Live Link Face CSV.
@@ -113,54 +117,86 @@ def _recorded(timecodes: Sequence[str]) -> tuple[np.ndarray, float, list[str]]:
     matches = [TIMECODE.fullmatch(code.strip()) for code in timecodes]
     if None in matches:
         row = matches.index(None)
-        allowed = "allowed: HH:MM:SS:FF.fff, or an explicit fps that goes by the row"
-        raise ValueError(f"data row {row + 1}: timecode {timecodes[row]!r}; {allowed}")
+        raise ValueError(f"data row {row + 1}: timecode {timecodes[row]!r}; expected HH:MM:SS:FF.fff, or {GIVEN_RATE}")
     parts = np.array([match.groups() for match in matches], np.float64).reshape(-1, 4)
-    seconds, frames = _seconds(parts), np.floor(parts[:, 3])
-    fractions = parts[:, 3] - frames
-    base_hz, note = _base_hz(seconds, frames)
+    clock_s, frames = _seconds(parts), np.floor(parts[:, 3])
+    seconds, fractions = clock_s - clock_s[:1], parts[:, 3] - frames
     if _are_milliseconds(seconds, frames, fractions):
         return seconds + fractions - fractions[:1], MILLISECOND_S, []
+    base_hz, note = _base_hz(seconds, frames)
+    n_dropped = _dropped(clock_s, frames, base_hz)
+    numbers = seconds * base_hz + (parts[:, 3] - parts[:1, 3]) - (n_dropped - n_dropped[:1])
+    frame_s = (1.001 if n_dropped.any() else 1) / base_hz
     n_decimals = max((len(code.rpartition(".")[2]) if "." in code else 0 for code in timecodes), default=0)
-    return seconds + (parts[:, 3] - parts[:1, 3]) / base_hz, 10.0**-n_decimals / base_hz, [note] if note else []
+    is_counted = n_dropped.any() and not n_decimals and are_few(len(numbers) - len(np.unique(numbers)), len(numbers))
+    return numbers * frame_s, 0.0 if is_counted else 10.0**-n_decimals * frame_s, [note] if note else []
 
 
 def _seconds(parts: np.ndarray) -> np.ndarray:
-    """(T,) whole seconds from the first row's; a fall of more than half a day is midnight, a rise a row from before it."""
+    """(T,) whole seconds of the day; a fall of more than half a day is midnight, a rise a row from before it."""
     seconds = parts[:, :3] @ np.array([3600.0, 60.0, 1.0])
     steps = np.diff(seconds, prepend=seconds[:1])
     days = np.cumsum((steps < -DAY_S / 2).astype(int) - (steps > DAY_S / 2))
-    return seconds + days * DAY_S - seconds[:1]
+    return seconds + days * DAY_S
+
+
+def _dropped(clock_s: np.ndarray, frames: np.ndarray, base_hz: int) -> np.ndarray:
+    """(T,) frame numbers that a timecode has skipped since midnight: none unless it is of NTSC's drop-frame kind.
+
+    That kind skips FF 0 and 1 in base 30, and 0 to 3 in base 60, where a minute begins that is not a multiple of ten. It shows if
+    all such minutes that a take passes begin so, and most other seconds do not.
+    """
+    n_skipped, minutes = DROPPED.get(base_hz, 0), clock_s // 60
+    skips, is_low = (clock_s % 60 == 0) & (minutes % 10 > 0), frames < n_skipped
+    begun = np.intersect1d(clock_s[frames < 2 * n_skipped], clock_s[frames >= base_hz - n_skipped] + 1)  # no pause is there
+    at_minutes = np.isin(begun, clock_s[skips])
+    is_plain = np.isin(begun, clock_s[is_low])
+    if not at_minutes.any() or (skips & is_low).any() or is_plain.sum() <= DROP_SHOWS * (~at_minutes).sum():
+        n_skipped = 0
+    return n_skipped * (minutes - minutes // 10)
 
 
 def _base_hz(seconds: np.ndarray, frames: np.ndarray) -> tuple[int, str]:
     """Frames in a second of timecode, and a note if that is a guess.
 
     At a rollover, the base is the last FF of a second and one step more. The step is that of most rows; it is several frames
-    long where a row is missing there. Doubled and swapped rows are gone once rows are sorted.
+    long where a row is missing there. Any FF but a garbled one is below the base. Doubled and swapped rows are gone once rows are
+    sorted.
     """
-    codes = np.unique(np.stack([seconds, frames], axis=1), axis=0)
+    codes = np.unique(np.stack([seconds, frames], axis=1)[_are_plausible(frames)], axis=0)
     to_next = np.diff(codes, axis=0)
     steps, ends = to_next[to_next[:, 0] == 0, 1], np.flatnonzero(to_next[:, 0] == 1)
     if not (len(steps) and len(ends)):
-        needed = int(frames.max(initial=0)) + 1
+        needed = int(codes[:, 1].max(initial=0)) + 1
         guess = next((base for base in COMMON_HZ if base >= max(needed, USUAL_HZ)), needed)
         is_clear = (frames == frames[:1]).all()  # whatever the base is
         return guess, "" if is_clear else f"its timecode does not show how many frames it counts in a second; {_assumed(guess)}"
-    short, long = np.quantile(steps, [0.1, 0.9], method="nearest")
+    short, long = np.quantile(steps, [0.05, 0.95], method="nearest")
     last, first = codes[ends, 1], codes[ends + 1, 1]
     plain, score = {}, {}
     for base in BASES_HZ:
         over = np.where(base > last, base - last + first, 0)
         plain[base] = int(((over >= short) & (over <= long)).sum())
         hidden = int(((over > long) & (over <= (MAX_HIDDEN + 1) * long)).sum())
-        score[base] = 2 * plain[base] + (1 + HIDDEN) * hidden - len(ends) + COMMON * (base in COMMON_HZ)
+        beyond = int((codes[:, 1] >= base).sum())
+        score[base] = 2 * (plain[base] - beyond) + (1 + HIDDEN) * hidden - len(ends) + COMMON * (base in COMMON_HZ)
     best = max(score, key=score.get)  # of equals the first, with the fewest rows missing
-    return best, "" if plain[best] else f"rows are missing where its timecode rolls over; {_assumed(best)}"
+    if plain[best] > 1 or (plain[best] and best == USUAL_HZ):
+        return best, ""
+    shows = "its timecode shows only once how many frames it counts in a second"  # unless rows are missing just before
+    return best, f"{shows if plain[best] else 'rows are missing where its timecode rolls over'}; {_assumed(best)}"
+
+
+def _are_plausible(frames: np.ndarray) -> np.ndarray:
+    """(T,) whether FF are not far above all others, as one that is garbled may be."""
+    counted, n_rows = np.unique(frames, return_counts=True)
+    gaps = np.diff(counted)
+    is_garbled = len(gaps) > 1 and n_rows[-1] == 1 and gaps[-1] > FAR * gaps[:-1].max()
+    return frames < counted[-1] if is_garbled else np.ones(len(frames), bool)
 
 
 def _assumed(base_hz: int) -> str:
-    return f"{base_hz} are assumed; {BY_THE_ROW} does without"
+    return f"{base_hz} frames a second are assumed; {GIVE_RATE}"
 
 
 def _are_milliseconds(seconds: np.ndarray, frames: np.ndarray, fractions: np.ndarray) -> bool:

@@ -36,7 +36,7 @@ def read_csv(path: Path, fps: float | None = None) -> Animation:
     """Reads a CSV that begins with `time_s`; the frame rate is the one that its times keep.
 
     Args:
-        fps: goes by the row and not by the times.
+        fps: puts row t at t / fps, whatever the times are.
 
     Raises:
         InputError: not such a CSV.
@@ -63,7 +63,7 @@ def read_json(path: Path, fps: float | None = None) -> Animation:
     """Reads what `write_json` writes.
 
     Args:
-        fps: goes by the row and not by the times.
+        fps: puts row t at t / fps, whatever the times are.
 
     Raises:
         InputError: not such a JSON.
@@ -77,7 +77,7 @@ def read_json(path: Path, fps: float | None = None) -> Animation:
         times_s = matrix([field(content, "times_s", list)], len(weights), "times_s, row")[0]
         if fps:
             return regular(names, weights, fps)
-        return take(path, names, weights, times_s, default_fps=DEFAULT_FPS, fps=field(content, "fps", float))
+        return take(path, names, weights, times_s, default_fps=DEFAULT_FPS, fps=field(content, "fps", float), rounding_s=0.0)
 
 
 def write_npz(path: Path, animation: Animation) -> None:
@@ -93,7 +93,7 @@ def read_npz(path: Path, fps: float | None = None) -> Animation:
     """Reads what `write_npz` or `numpy.savez(path, names=..., weights=..., times_s=..., fps=...)` writes.
 
     Args:
-        fps: goes by the row and not by the times.
+        fps: puts row t at t / fps, whatever the times are.
 
     Raises:
         InputError: not such an archive; nothing is unpickled and nothing is trusted about sizes.
@@ -108,7 +108,7 @@ def read_npz(path: Path, fps: float | None = None) -> Animation:
             raise ValueError("allowed: names as texts, weights and times_s as numbers, one fps")
         if fps:
             return regular(names.tolist(), weights, fps)
-        return take(path, names.tolist(), weights, times_s, default_fps=DEFAULT_FPS, fps=float(rate.item()))
+        return take(path, names.tolist(), weights, times_s, default_fps=DEFAULT_FPS, fps=float(rate.item()), rounding_s=0.0)
 
 
 def _array(archive: zipfile.ZipFile, key: str) -> np.ndarray:

@@ -7,7 +7,7 @@ rounded to are put on it; all others, a phone's jitter among them, stay as they 
 import logging
 from bisect import bisect, bisect_left, insort
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -16,11 +16,11 @@ import numpy as np
 from facedistill.core.errors import InputError
 from facedistill.formats.animation import Animation, check_fps, check_frames
 from facedistill.formats.grids import (
-    EXACT_S,
     TELLS_GAPS,
     Grid,
     are_few,
     crowded_grid_of,
+    exactness_of,
     grid_of,
     nominal_rate,
     rounding_of,
@@ -29,7 +29,8 @@ from facedistill.formats.grids import (
 
 MAX_ODD_RUN, MAX_ODD_END = 2, 1  # ascending rows that are odd together: more are another take
 NEAR_ROWS = 3  # that a row may be away from where its time belongs
-BY_THE_ROW = "a frame rate that goes by the row (--source-fps, in Python fps=)"
+HOLE_S, HOLE_STEPS = 2.0, 3  # a longer step is told, if it is so many usual ones
+GIVE_RATE, GIVEN_RATE = (f"{what} with --source-fps (in Python fps=)" for what in ("give the rate", "the rate given"))
 
 Room = Callable[[float, Sequence[float]], float | None]
 
@@ -76,7 +77,7 @@ def take(
         recorded_s: (T,) seconds.
         default_fps: what one frame alone gets.
         fps: nominal, as the file tells it.
-        rounding_s: what the times were rounded or cut to; told from their decimals if None.
+        rounding_s: what the times were rounded or cut to, 0 if every digit is there; told from their decimals if None.
 
     Raises:
         InputError: the times are not those of one take.
@@ -123,7 +124,8 @@ def timeline(
     with np.errstate(all="ignore"):  # of numbers that are no times
         rows = _ascending(recorded_s)
         rounding_s = rounding_of(recorded_s[rows]) if rounding_s is None else rounding_s
-        return _understood(_Take(recorded_s, is_copy, rounding_s, fps, default_fps), rows)
+        found = _understood(_Take(recorded_s, is_copy, rounding_s, fps, default_fps), rows)
+        return replace(found, notes=(*found.notes, *_holes(found)))
 
 
 def _understood(take: _Take, rows: np.ndarray) -> Timeline:
@@ -159,7 +161,7 @@ def _crowded(take: _Take) -> Timeline | None:
     if trouble:
         raise ValueError(trouble)
     is_there, grid = crowded_grid_of(take.times_s[rows], take.rounding_s, take.fps)
-    if grid:
+    if grid and (is_there.all() or (np.diff(take.times_s) <= 0).any()):  # rows that ascend are never odd
         return _on_grid(take, rows[is_there], grid)
     return _as_recorded(take, rows, _spread(take.times_s[rows], take.rounding_s))
 
@@ -167,11 +169,13 @@ def _crowded(take: _Take) -> Timeline | None:
 def _on_grid(take: _Take, rows: np.ndarray, grid: Grid) -> Timeline:
     """A take on a grid, its `rows` at the grid's counts."""
     counts = (take.times_s - grid.start_s) * grid.fps
+    off = counts[rows] - grid.counts
+    counts -= (off.min() + off.max()) / 2  # cut times are all early
     order, counts, notes = _placed(counts, rows, grid.counts, take.is_copy, 1.0, _free_count)
     times_s = grid.start_s + counts / grid.fps
-    if grid.start_s:  # to the last digit, as it was written
+    if grid.start_s or not take.rounding_s:  # to the last digit, as it was written
         recorded_s = take.times_s[order]
-        times_s = np.where(np.abs(times_s - recorded_s) <= EXACT_S, recorded_s, times_s)
+        times_s = np.where(np.abs(times_s - recorded_s) <= exactness_of(recorded_s), recorded_s, times_s)
     return Timeline(order, times_s, take.fps or grid.fps, notes)
 
 
@@ -228,8 +232,8 @@ def _trouble(times_s: np.ndarray, rows: np.ndarray) -> str | None:
     row = first + int(np.argmax(np.diff(times_s[first - 1 :]) <= 0))
     where = f"data row {row + 1} is at {times_s[row]:g} s, and the row before at {times_s[row - 1]:g} s"
     if another is None:
-        return f"{where}, and {len(odd)} of {n_rows} rows are out of order; expected ascending times, or {BY_THE_ROW}"
-    return f"{where}, as if another take began there; expected one take, or {BY_THE_ROW}"
+        return f"{where}, and {len(odd)} of {n_rows} rows are out of order; expected ascending times, or {GIVEN_RATE}"
+    return f"{where}, as if another take began there; expected one take, or {GIVEN_RATE}"
 
 
 def _others(n_rows: int, rows: np.ndarray) -> np.ndarray:
@@ -254,9 +258,9 @@ def _placed(
     odd = _others(len(own), rows)
     copies, swapped, between, taken = odd[is_copy[odd]].tolist(), [], [], kept.tolist()
     for row in odd[~is_copy[odd]].tolist():
-        place = bisect(taken, own[row])
-        is_near = abs(place - int(np.searchsorted(rows, row))) <= NEAR_ROWS and any(
-            abs(own[row] - other) <= NEAR_ROWS * step for other in taken[max(place - 1, 0) : place + 1]
+        place = int(np.searchsorted(kept, own[row], side="right"))
+        is_near = abs(place - int(np.searchsorted(rows, row))) <= NEAR_ROWS and bool(
+            (np.abs(own[row] - kept[max(place - 1, 0) : place + 1]) <= NEAR_ROWS * step).any()
         )
         at = room(float(own[row]), taken) if is_near else None
         if at is None:
@@ -269,9 +273,9 @@ def _placed(
     order = np.array(sorted([*there, *between], key=lambda row: (there.get(row, after.get(row)), row in after, row)))
     times = np.array([there.get(row, np.nan) for row in order.tolist()])
     notes = (
-        _note(copies, "a copy of the row before; left out"),
-        _note(swapped, "out of order; put where its time belongs"),
-        _note(between, "at a time that does not ascend; put between its neighbours"),
+        _note(copies, "is a copy of the row before; left out"),
+        _note(swapped, "is out of order; put where its time belongs"),
+        _note(between, "is at a time that does not ascend; put between its neighbours"),
     )
     return order, _filled(times, step), tuple(note for note in notes if note)
 
@@ -296,6 +300,13 @@ def _filled(times: np.ndarray, step: float) -> np.ndarray:
     return inside + np.minimum(places - first, 0) * step + np.maximum(places - last, 0) * step
 
 
+def _holes(found: Timeline) -> tuple[str, ...]:
+    """A note of the rows that come long after the ones before, which a pause makes, but an odd row or a second take too."""
+    steps_s = np.diff(found.times_s, prepend=found.times_s[:1])
+    late = np.flatnonzero(steps_s > max(HOLE_S, HOLE_STEPS * float(np.median(steps_s))))
+    return tuple(_note(found.rows[late].tolist(), f"comes {steps_s[row]:.1f} s after the row before it") for row in late[:1])
+
+
 def _note(rows: list[int], what: str) -> str:
     others = f", and {len(rows) - 1} more are such" if len(rows) > 1 else ""
-    return f"data row {rows[0] + 1} is {what}{others}" if rows else ""
+    return f"data row {rows[0] + 1} {what}{others}" if rows else ""
