@@ -118,11 +118,11 @@ def test_a_changed_byte_fails(run, name, capsys):
 
 def test_a_clone_that_has_not_run_is_told_what_to_run(run, capsys):
     (run / "one.txt").unlink()
-    with pytest.raises(InputError, match="1 of 2 outputs are not here yet, one.txt say; hint: `make repro` makes them") as caught:
+    with pytest.raises(InputError, match="1 of 2 outputs are missing, such as one.txt; hint: `make repro` makes them") as caught:
         module.verify()
     assert "\n" not in str(caught.value) and capsys.readouterr().out == ""
     (run / "dvc.lock").unlink()
-    with pytest.raises(InputError, match="0 of 0 outputs are not here yet, .*dvc.lock say"):
+    with pytest.raises(InputError, match="0 of 0 outputs are missing, such as .*dvc.lock"):
         module.verify()
 
 

@@ -45,7 +45,7 @@ def verify() -> bool:
     missing = [path for path in made if not (ROOT / path).exists()]
     if missing or not made:
         raise InputError(
-            f"verify: {len(missing)} of {len(made)} outputs are not here yet, {missing[0] if missing else LOCK} say; "
+            f"verify: {len(missing)} of {len(made)} outputs are missing, such as {missing[0] if missing else LOCK}; "
             "hint: `make repro` makes them in about an hour, `make cache-restore` unpacks those of another run"
         )
     expected, spread = read_json(EXPECTED / "metrics.json"), read_json(EXPECTED / "seed_spread.json")
