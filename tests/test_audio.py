@@ -65,7 +65,14 @@ def listed(path) -> None:
     path.write_text("ffconcat version 1.0\nfile other.wav\n")
 
 
+def other_chunks(path) -> None:
+    """An empty data chunk, and two kilobytes of a program's own."""
+    sf.write(path, np.zeros(0), 16_000)
+    path.write_bytes(path.read_bytes() + b"bext" + (2000).to_bytes(4, "little") + bytes(range(200)) * 10)
+
+
 BAD = {
+    "no samples before another chunk": (other_chunks, "holds no sound"),
     "a block of another size": (wide, "1 samples of 16 bits in blocks of 4 bytes; expected 2"),
     "missing": (lambda path: None, "no such recording"),
     "a link to nothing": (lambda path: path.symlink_to("elsewhere.wav"), "a link to nothing"),
@@ -234,6 +241,18 @@ def test_a_chunk_before_the_form_may_hold_anything(tmp_path):
     junk = b"JUNK" + (28).to_bytes(4, "little") + b"fmt " + bytes([16, 0, 0, 0, 1, 0, 9, 0]) + bytes(16)
     (tmp_path / "b.wav").write_bytes(content[:12] + junk + content[12:])
     assert np.array_equal(read_audio(tmp_path / "b.wav"), read_audio(tmp_path / "a.wav"))
+
+
+@pytest.mark.parametrize("pad", [b"", b"\0"])
+def test_chunks_behind_the_sound_are_not_heard(tmp_path, caplog, pad):
+    """After an odd number of bytes, of which some writers leave the pad out."""
+    sf.write(tmp_path / "a.wav", tone(16_000)[:-1], 16_000, subtype="PCM_U8")
+    content = (tmp_path / "a.wav").read_bytes()[: 44 + 7999]
+    chunk = b"bext" + (3000).to_bytes(4, "little") + bytes(3000)
+    (tmp_path / "b.wav").write_bytes(
+        content[:4] + (36 + 7999 + len(pad + chunk)).to_bytes(4, "little") + content[8:] + pad + chunk
+    )
+    assert len(read_audio(tmp_path / "b.wav")) == 7999 and caplog.messages == []
 
 
 def test_a_pause_is_silent(tmp_path):

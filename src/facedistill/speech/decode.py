@@ -136,12 +136,23 @@ def _wav_options(path: Path, data: mmap.mmap, start: int, end: int, report: Repo
             _check_form(path, *WAV_FORM.unpack_from(data, at), coded=data[at + 24 : at + 26])
     n_bytes = int.from_bytes(data[start + 4 : start + 8], "little")
     report.is_cut |= end - start < 8 + n_bytes < STREAMED_BYTES
-    sound_ends = next((at + size + size % 2 for name, at, size in chunks if name == b"data" and size), end)
-    rest = end - sound_ends
-    for name, at, size in _riff_chunks(data, sound_ends, end) if rest > 0 else ():
-        rest = end - (at + size + size % 2) if name.isascii() and name.decode().isprintable() else rest
+    at, size = next(((at, size) for name, at, size in chunks if name == b"data"), (end, 0))
+    rest = min(_behind_chunks(data, at + size + pad, end) for pad in {0, size % 2})  # some writers leave the pad byte out
+    if size == 0:  # of a recorder that died, unless all that follows are other chunks
+        if at < end and rest == 0:
+            raise InputError(f"{path}: holds no sound; expected a recording")
+        return {}
     report.is_longer |= rest >= MIN_REST_BYTES
     return {"ignore_length": "1"} if rest >= MIN_REST_BYTES else {}
+
+
+def _behind_chunks(data: mmap.mmap, at: int, end: int) -> int:
+    """How many bytes are left at the end behind whole chunks with printable names."""
+    for name, start, size in _riff_chunks(data, at, end):
+        if not (name.isascii() and name.decode().isprintable() and start + size <= end):
+            break
+        at = start + size + size % 2
+    return max(0, end - at)
 
 
 def _riff_chunks(data: mmap.mmap, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
