@@ -329,6 +329,7 @@ def ds64(data_bytes: int) -> bytes:
 LIST = chunk(b"LIST", b"INFO" + chunk(b"ISFT", b"notes"))
 TAG = chunk(b"id3 ", b"a picture" * 201)  # as long as a sound, and odd
 UNKNOWN = 2**32 - 1
+LONGER = "voice.wav goes on after the end that its header announces; all of it is read."
 CUT = "voice.wav ends after 2.0 s; its header announces 3.0 s."
 
 
@@ -337,6 +338,11 @@ CUT = "voice.wav ends after 2.0 s; its header announces 3.0 s."
     [
         (lambda pcm: wav(chunk(b"data", pcm), LIST), ""),
         (lambda pcm: wav(chunk(b"data", pcm, 0)), ""),
+        (
+            lambda pcm: wav(chunk(b"data", pcm, 32_000)),
+            "voice.wav goes on after the end that its header announces; all of it is read.",
+        ),
+        (lambda pcm: wav(chunk(b"data", pcm), TAG, TAG), ""),
         (lambda pcm: wav(chunk(b"data", pcm, UNKNOWN)), ""),
         (lambda pcm: wav(chunk(b"data", pcm, 2**31 - 2**16)), ""),
         (lambda pcm: wav(chunk(b"data", pcm, 96_000)), CUT),

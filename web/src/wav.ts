@@ -12,6 +12,7 @@ const MU_LAW = 7;
 const EXTENSIBLE = 0xfffe; // the format proper then stands further on
 const LOWEST_HZ = 4_000; // of sound, as in `facedistill.runtime`
 const HIGHEST_HZ = 384_000;
+const MIN_REST_BYTES = 2048; // behind the sound that a file announces; less is some program's mark
 const STREAMED_BYTES = 2 ** 31 - 2 ** 16; // sizes from here on mean "unknown", or that a ds64 chunk has them
 
 /** All channels of a file, in +-1. */
@@ -113,7 +114,9 @@ function channelsAt(name: string, view: DataView, start: number, announced: numb
   const { read, nBytes, nChannels, rateHz } = layout;
   const blockBytes = nChannels * nBytes;
   const left = view.byteLength - start;
-  const unknown = announced > Number.MAX_SAFE_INTEGER || (announced === 0 && !areChunks(view, start));
+  const rest = [0, announced % 2].map((pad) => behindChunks(view, start + announced + pad)); // some leave the pad byte out
+  const isLonger = announced > 0 && Math.min(...rest) >= MIN_REST_BYTES;
+  const unknown = announced > Number.MAX_SAFE_INTEGER || isLonger || (announced === 0 && rest[0] > 0);
   const nAnnounced = Math.floor((unknown ? left : announced) / blockBytes);
   const nSamples = Math.min(Math.floor(left / blockBytes), nAnnounced);
   return {
@@ -121,17 +124,21 @@ function channelsAt(name: string, view: DataView, start: number, announced: numb
     nSamples,
     rateHz,
     sample: (channel, index) => read(view, start + index * blockBytes + channel * nBytes),
-    notes: nSamples < nAnnounced ? [endsEarly(name, nSamples / rateHz, nAnnounced / rateHz)] : [],
+    notes: [
+      ...(nSamples < nAnnounced ? [endsEarly(name, nSamples / rateHz, nAnnounced / rateHz)] : []),
+      ...(isLonger ? [`${name} goes on after the end that its header announces; all of it is read.`] : []),
+    ],
   };
 }
 
-/** Whether nothing but whole chunks stands between a place and the end of the file. */
-function areChunks(view: DataView, at: number): boolean {
+/** How many bytes are left at the end of the file behind whole chunks with printable names. */
+function behindChunks(view: DataView, at: number): number {
   while (at + 8 <= view.byteLength && /^[ -~]{4}$/.test(chunk(view, at))) {
     const length = view.getUint32(at + 4, true);
+    if (at + 8 + length > view.byteLength) break;
     at += 8 + length + (length % 2);
   }
-  return at === view.byteLength || at === view.byteLength + 1; // the last one may lack the byte that makes its length even
+  return Math.max(0, view.byteLength - at);
 }
 
 /** A sample of ITU-T G.711, A-law: a sign, 3 bits of exponent and 4 of mantissa. */
