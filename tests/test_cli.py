@@ -17,6 +17,7 @@ from onnx import helper
 from facedistill import animate as animate_module
 from facedistill import cli
 from facedistill.core.errors import InputError
+from facedistill.durations import durations
 from facedistill.formats import registry
 from facedistill.formats.animation import regular
 
@@ -28,7 +29,7 @@ COMMANDS = [
 
 @pytest.fixture(autouse=True)
 def _durations_go_elsewhere(tmp_path, monkeypatch):
-    monkeypatch.setattr("facedistill.durations.DURATIONS", tmp_path / "durations.json")
+    monkeypatch.setattr("facedistill.durations.DURATIONS", tmp_path / "durations.jsonl")
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
@@ -56,6 +57,12 @@ def test_bad_input_is_one_line(monkeypatch, capsys):
     fake(monkeypatch, "prepare", prepare=failing(AssertionError("not reached")))
     assert run(monkeypatch, "prepare") == 2
     assert capsys.readouterr() == ("", "error: params.yaml: seed: must be at least 0, got -1\n")
+
+
+def test_too_little_memory_is_one_line(monkeypatch, capsys):
+    fake(monkeypatch, "prepare", prepare=failing(MemoryError()))
+    assert run(monkeypatch, "prepare") == 2
+    assert capsys.readouterr().err == "error: prepare: not enough memory for it; expected a smaller input, or more memory\n"
 
 
 def test_an_interrupt_is_130(monkeypatch):
@@ -314,4 +321,4 @@ def test_how_long_a_stage_took_is_noted_where_it_succeeded(tmp_path, monkeypatch
     assert run(monkeypatch, "teach") == 0
     fake(monkeypatch, "label", label=lambda params: (_ for _ in ()).throw(InputError("no teacher")))
     assert run(monkeypatch, "label") == 2
-    assert list(json.loads((tmp_path / "durations.json").read_text())) == ["teach"]
+    assert list(durations()) == ["teach"]

@@ -36,7 +36,7 @@ def run(tmp_path, monkeypatch) -> Path:
         "REPORT": tmp_path / "verify.json",
     }.items():  # fmt: skip
         monkeypatch.setattr(module, name, value)
-    monkeypatch.setattr("facedistill.durations.DURATIONS", tmp_path / "durations.json")
+    monkeypatch.setattr("facedistill.durations.DURATIONS", tmp_path / "durations.jsonl")
     write_json(tmp_path / "expected" / "metrics.json", NUMBERS)
     write_json(tmp_path / "expected" / "seed_spread.json", SPREAD)
     write_json(tmp_path / "metrics.json", NUMBERS)

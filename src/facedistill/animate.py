@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from facedistill.core.errors import InputError
-from facedistill.core.processes import processes
+from facedistill.core.processes import mapped
 from facedistill.face.arkit import CURVES
 from facedistill.formats import gltf, registry
 from facedistill.formats.animation import Animation, regular
@@ -143,8 +143,8 @@ def animate_batch(inputs: Sequence[str], out: str, settings: Settings, *, worker
     targets = _targets(inputs, out, settings)
     jobs = [(recording, path, settings, len(targets) == 1) for path, recording in targets.items()]
     failed = 0
-    with _mapped(min(workers, len(jobs))) as run:
-        for error in tqdm(run(_attempt, jobs), total=len(jobs), desc="animate", unit="file", disable=len(jobs) < 2):
+    with _errors(jobs, workers) as errors:
+        for error in tqdm(errors, total=len(jobs), desc="animate", unit="file", disable=len(jobs) < 2):
             if error is not None:
                 failed += 1
                 tell_error(error)
@@ -194,13 +194,19 @@ def _recordings(path: Path) -> list[tuple[Path, Path]]:
 
 
 @contextmanager
-def _mapped(workers: int) -> Iterator:
-    """`map`, in processes where there are several."""
-    if workers < 2:
-        yield map
+def _errors(jobs: Sequence[tuple], workers: int) -> Iterator[Iterator[str | None]]:
+    """What `_attempt` gives for each of the jobs, in processes where there are several."""
+    if min(workers, len(jobs)) < 2:
+        yield map(_attempt, jobs)
         return
-    with processes(workers, f"--workers {workers}", begin=show_notes) as pool:
-        yield pool.map
+    with mapped(_attempt_apart, jobs, min(workers, len(jobs)), asked_by=f"--workers {workers}") as errors:
+        yield errors
+
+
+def _attempt_apart(job: tuple[Path, Path, Settings, bool]) -> str | None:
+    """`_attempt` in a process of its own, which shows its notes as well."""
+    show_notes()
+    return _attempt(job)
 
 
 def _attempt(job: tuple[Path, Path, Settings, bool]) -> str | None:

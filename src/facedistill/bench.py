@@ -20,7 +20,7 @@ from tqdm import tqdm
 from facedistill.core.errors import InputError
 from facedistill.core.files import write_json
 from facedistill.core.paths import DATA
-from facedistill.core.processes import processes
+from facedistill.core.processes import mapped
 from facedistill.runtime import Animator, Model, find_model
 from facedistill.runtime.model import open_session
 from facedistill.runtime.released import WINDOW_SUFFIX, released_models
@@ -71,7 +71,7 @@ def bench(models: Sequence[str], *, seconds: float, out: Path | None, exported: 
         jobs["amplitude-envelope"] = measure_envelope, (seconds,)
     if exported and (DATA / "teach" / "config.json").is_file() and find_spec("torch"):
         jobs["teacher"] = measure_teacher, ()
-    systems = {name: _alone(*job) for name, job in tqdm(jobs.items(), desc="bench", unit="system")}
+    systems = {name: _alone(job) for name, job in tqdm(jobs.items(), desc="bench", unit="system")}
     Console().print(_table(systems))
     if out is not None:
         write_json(out, {"machine": machine(), "seconds": seconds, "repeats": REPEATS, "systems": systems})
@@ -240,10 +240,15 @@ def _resident_bytes() -> int:
     return psutil.Process().memory_info().rss
 
 
-def _alone(measure: Callable[..., Result], arguments: tuple) -> Result:
+def _alone(job: tuple[Callable[..., Result], tuple]) -> Result:
     """Runs a measurement in a new process, so that its memory is its own."""
-    with processes(1, "bench") as pool:
-        return pool.submit(measure, *arguments).result()
+    with mapped(_measured, [job], 1, asked_by="bench") as results:
+        return next(results)
+
+
+def _measured(job: tuple[Callable[..., Result], tuple]) -> Result:
+    measure, arguments = job
+    return measure(*arguments)
 
 
 def machine() -> dict[str, str]:

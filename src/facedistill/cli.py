@@ -14,6 +14,7 @@ import typer
 import typer.exceptions
 
 from facedistill.core.errors import InputError
+from facedistill.core.processes import end_cleanly
 from facedistill.messages import show_notes, tell_error
 from facedistill.study.command import app as study
 
@@ -48,6 +49,7 @@ def main() -> None:
     if len(sys.argv) < 2:
         sys.argv.append("--help")
     show_notes()
+    end_cleanly()
     try:
         start_s = time.monotonic()
         code = app(prog_name="facedistill", standalone_mode=False)
@@ -58,6 +60,8 @@ def main() -> None:
         sys.exit(code)
     except (InputError, OSError) as error:  # OSError: a name too long, a folder that must not be written to, a full disk
         tell_error(str(error))
+    except MemoryError:
+        tell_error(f"{sys.argv[1]}: not enough memory for it; expected a smaller input, or more memory")
     except ImportError as error:
         if str(error.name).startswith("facedistill"):
             raise

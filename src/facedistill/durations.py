@@ -1,16 +1,39 @@
-"""How long each stage took when it last ran here."""
+"""How long each stage took when it last ran here: a line for each run, which are added and never rewritten."""
 
-from facedistill.core.files import read_json, write_json
+import json
+import logging
+
 from facedistill.core.paths import WORK
 
-DURATIONS = WORK / "durations.json"
+DURATIONS = WORK / "durations.jsonl"
+
+log = logging.getLogger(__name__)
 
 
 def record_duration(name: str, seconds: float) -> None:
-    """Notes how long a stage took."""
-    write_json(DURATIONS, durations() | {name: round(seconds, 1)})
+    """Notes how long a stage took; a note that cannot be written is told, and no failure of the stage."""
+    try:
+        DURATIONS.parent.mkdir(parents=True, exist_ok=True)
+        with DURATIONS.open("ab", buffering=0) as file:  # one write at the end: lines of several processes stay whole
+            file.write(json.dumps({"name": name, "seconds": round(seconds, 1)}).encode() + b"\n")
+    except OSError as error:
+        log.warning("%s: cannot note how long %s took (%s)", DURATIONS, name, error.strerror)
 
 
 def durations() -> dict[str, float]:
-    """{stage: seconds}."""
-    return read_json(DURATIONS) if DURATIONS.is_file() else {}
+    """{stage: seconds} of the last run of each; lines that are not such notes are left out."""
+    try:
+        lines = DURATIONS.read_bytes().splitlines()
+    except OSError:
+        return {}
+    return dict(note for line in lines if (note := _parsed(line)))
+
+
+def _parsed(line: bytes) -> tuple[str, float] | None:
+    try:
+        note = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(note, dict) or not isinstance(note.get("name"), str) or not isinstance(note.get("seconds"), float):
+        return None
+    return note["name"], note["seconds"]

@@ -3,26 +3,58 @@
 import hashlib
 import json
 import os
+import secrets
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from facedistill.core.errors import InputError
 
+_unfinished: set[Path] = set()  # temporary files of this process
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yields a temporary sibling of `path`, renamed onto it on success and removed on failure.
+    """Yields a new, empty file beside `path`, which takes its place on success and is removed on failure.
 
-    After kill -9 it stays; its name is always the same, so that the next run takes its place.
+    A file that is there keeps its mode. In the end the content and its name are on the disk, so that they outlast a power cut.
+
+    Raises:
+        InputError: `path` is there, and is no regular file: a folder, a device, a pipe.
     """
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path}: is no regular file; expected the name of a file to write")
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
+    _unfinished.add(temporary)
     try:
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL))  # never a file or a link that somebody left there
+        if path.exists():
+            temporary.chmod(stat.S_IMODE(path.stat().st_mode))
         yield temporary
+        _sync(temporary)
         os.replace(temporary, path)
+        _sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+        _unfinished.discard(temporary)
+
+
+def unfinished() -> list[Path]:
+    """The temporary files that this process has not finished."""
+    return list(_unfinished)
+
+
+def _sync(path: Path) -> None:
+    """Has the disk take what a file, or the list of files in a folder, holds."""
+    if path.is_dir() and os.name == "nt":  # which has no such call
+        return
+    handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -5,9 +5,9 @@ import math
 import os
 import subprocess
 import tempfile
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from facedistill.core.errors import InputError
 from facedistill.core.files import atomic_path
-from facedistill.core.processes import processes
+from facedistill.core.processes import mapped
 from facedistill.drawing.clip import Look, Panel, Strip, draw_frame
 from facedistill.drawing.sitters import sitter
 
@@ -27,7 +27,6 @@ ROW_PICTURES = 8  # of a row of pictures, evenly over the take
 MAX_GIF_FPS = 25.0
 COLOURS = 128  # of an animated picture
 CHUNK_FRAMES = 15  # drawn by one process at once
-WAITING_CHUNKS = 3  # for each process: bounds memory
 # The same bytes every time need one thread, and nothing that names the encoder or the day.
 ENCODING = (
     *("-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "20", "-threads", "1"),
@@ -72,9 +71,11 @@ def render(
     if strip and sound is None:
         raise InputError(f"{out}: a strip of sound without sound; allowed: with a recording")
     numbers = _numbers(n_frames, suffix, look.fps)
-    frames = _drawn(panels, numbers, look, sound if strip else None, workers)
-    shown = tqdm(frames, total=len(numbers), desc="render", unit="frame", delay=1, disable=quiet)
-    with atomic_path(out) as temporary:
+    with (
+        atomic_path(out) as temporary,
+        _drawn(panels, numbers, look, sound if strip else None, workers) as frames,
+        tqdm(frames, total=len(numbers), desc="render", unit="frame", delay=1, disable=quiet) as shown,
+    ):
         if suffix == FILM:
             _write_film(shown, temporary, look.fps, None if sound is None else _cut(sound, n_frames / look.fps), named=out)
         elif suffix == GIF:
@@ -98,33 +99,21 @@ def _cut(sound: Strip, duration_s: float) -> Strip:
     return Strip(sound.samples[: math.ceil(duration_s * sound.rate_hz)], sound.rate_hz)
 
 
+@contextmanager
 def _drawn(
     panels: Sequence[Panel], numbers: Sequence[int], look: Look, strip: Strip | None, workers: int
-) -> Iterator[np.ndarray]:
+) -> Iterator[Iterator[np.ndarray]]:
     """The frames in their order, drawn by several processes where there are many."""
-    chunks = [numbers[first : first + CHUNK_FRAMES] for first in range(0, len(numbers), CHUNK_FRAMES)]
-    workers = min(workers, len(chunks))
-    if workers < 2:
-        yield from (draw_frame(panels, number, look, strip) for number in numbers)
+    if workers < 2 or len(numbers) <= CHUNK_FRAMES:
+        yield (draw_frame(panels, number, look, strip) for number in numbers)
         return
-    waiting: deque[Future] = deque()
-    with processes(workers, f"--workers {workers}", begin=_begin, arguments=(panels, look, strip)) as pool:
-        for chunk in chunks:
-            waiting.append(pool.submit(_draw, chunk))
-            if len(waiting) > WAITING_CHUNKS * workers:
-                yield from waiting.popleft().result()
-        while waiting:
-            yield from waiting.popleft().result()
+    chunks = [numbers[first : first + CHUNK_FRAMES] for first in range(0, len(numbers), CHUNK_FRAMES)]
+    draw = partial(_draw, panels, look, strip)
+    with mapped(draw, chunks, min(workers, len(chunks)), asked_by=f"--workers {workers}") as drawn:
+        yield itertools.chain.from_iterable(drawn)
 
 
-def _begin(*clip: object) -> None:
-    """Tells a process once what it draws frames of."""
-    global _clip
-    _clip = clip
-
-
-def _draw(numbers: Sequence[int]) -> list[np.ndarray]:
-    panels, look, strip = _clip
+def _draw(panels: Sequence[Panel], look: Look, strip: Strip | None, numbers: Sequence[int]) -> list[np.ndarray]:
     return [draw_frame(panels, number, look, strip) for number in numbers]
 
 
