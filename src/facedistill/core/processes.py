@@ -2,9 +2,11 @@
 
 import multiprocessing
 import os
+import pickle
 import queue
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from multiprocessing import resource_tracker
@@ -18,7 +20,7 @@ from facedistill.core.files import unfinished
 Job, Result = TypeVar("Job"), TypeVar("Result")
 ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 AHEAD = 4  # jobs for each process that may be begun before the results of earlier ones are taken: bounds memory
-LEAVING_S = 1.0  # for a process to end by itself
+LEAVING_S = 1.0  # for the processes to end by themselves
 
 
 def end_cleanly() -> None:
@@ -54,16 +56,20 @@ def mapped(function: Callable[[Job], Result], jobs: Iterable[Job], workers: int,
             for _ in range(workers):
                 ours, theirs = context.Pipe()
                 with closing(theirs):
-                    process = context.Process(target=_work, args=(theirs, unfinished(), function))
+                    process = context.Process(target=_work, args=(theirs, unfinished()))
                     process.start()
                 started.append((process, ours))
+        for _, pipe in started:
+            with suppress(OSError):  # one that was killed is found when its result is awaited
+                pipe.send(function)
         yield _results(jobs, [pipe for _, pipe in started], asked_by)
     finally:
         for _, pipe in started:
             with suppress(OSError), closing(pipe):
                 pipe.send(None)
+        ends_s = time.monotonic() + LEAVING_S
         for process, _ in started:
-            process.join(LEAVING_S)
+            process.join(max(0.0, ends_s - time.monotonic()))
             process.kill()
             process.join()
 
@@ -74,7 +80,7 @@ def _results(jobs: Iterable[Job], pipes: list[Connection], asked_by: str) -> Ite
     while True:
         while idle and len(busy) + len(done) < AHEAD * len(pipes) and (job := next(waiting, None)):
             pipe = idle.pop()
-            with suppress(OSError):  # a process that was killed is found below
+            with suppress(OSError):
                 pipe.send((job[1],))
             busy[pipe] = job[0]
         while n_given in done:
@@ -108,30 +114,34 @@ def _signals_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _work(pipe: Connection, left: list[Path], function: Callable[[Job], Result]) -> None:
+def _work(pipe: Connection, left: list[Path]) -> None:
     """What a process does until it is ended."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a console of Windows sends Ctrl-C to all of its processes
-    jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
-    threading.Thread(target=_listen, args=(pipe, jobs, left), daemon=True).start()
+    for number in ENDING:
+        signal.signal(number, signal.SIG_IGN)
+    told: queue.SimpleQueue = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(pipe, told, left), daemon=True).start()
+    function = told.get()
     while True:
         try:
-            outcome = function(jobs.get()), None
+            outcome = function(*told.get()), None
         except Exception as error:
             outcome = None, error
         with suppress(OSError):
             pipe.send(outcome)
 
 
-def _listen(pipe: Connection, jobs: queue.SimpleQueue, left: list[Path]) -> None:
-    """Passes jobs on, and ends this process when it is told to, or when the one that began it was killed.
+def _listen(pipe: Connection, told: queue.SimpleQueue, left: list[Path]) -> None:
+    """Passes on what this process is told, and ends it when that is `None`, or when the one that began it was killed.
 
     No temporary file stays, nor those that were `left` by a process that was killed.
     """
-    with suppress(EOFError, OSError):
-        while (told := pipe.recv()) is not None:
-            jobs.put(*told)
-        left = []
-    for path in [*unfinished(), *left]:
-        with suppress(OSError):
-            path.unlink()
-    os._exit(0)
+    try:
+        with suppress(EOFError, OSError, pickle.UnpicklingError):
+            while (one := pipe.recv()) is not None:
+                told.put(one)
+            left = []
+    finally:
+        for path in [*unfinished(), *left]:
+            with suppress(OSError):
+                path.unlink()
+        os._exit(0)
