@@ -15,7 +15,7 @@ def record_duration(name: str, seconds: float) -> None:
     try:
         DURATIONS.parent.mkdir(parents=True, exist_ok=True)
         with DURATIONS.open("ab", buffering=0) as file:  # one write at the end: lines of several processes stay whole
-            file.write(json.dumps({"name": name, "seconds": round(seconds, 1)}).encode() + b"\n")
+            file.write(json.dumps({"name": name, "seconds": round(float(seconds), 1)}).encode() + b"\n")
     except OSError as error:
         log.warning("%s: cannot note how long %s took (%s)", DURATIONS, name, error.strerror)
 

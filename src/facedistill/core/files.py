@@ -27,9 +27,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
         raise InputError(f"{path}: is no regular file; expected the name of a file to write")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
+    os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))  # never a file or a link that somebody left there
     _unfinished.add(temporary)
     try:
-        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL))  # never a file or a link that somebody left there
         if path.exists():
             temporary.chmod(stat.S_IMODE(path.stat().st_mode))
         yield temporary
