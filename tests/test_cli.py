@@ -1,7 +1,6 @@
 """The command line: bad input is one line and exit code 2, an interrupt is 130, and help loads nothing heavy."""
 
 import inspect
-import json
 import subprocess
 import sys
 from pathlib import Path

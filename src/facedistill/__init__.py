@@ -13,11 +13,17 @@ import logging
 import os
 import sys
 
-QUIET = ("ORT_DISABLE_TELEMETRY", "HF_HUB_DISABLE_TELEMETRY", "HF_HUB_DISABLE_UPDATE_CHECK", "DISABLE_SAFETENSORS_CONVERSION")
-if "onnxruntime" in sys.modules and os.environ.get(QUIET[0]) != "1":
+NO_TELEMETRY = (
+    "ORT_DISABLE_TELEMETRY",
+    "HF_HUB_DISABLE_TELEMETRY",
+    "HF_HUB_DISABLE_UPDATE_CHECK",
+    "DISABLE_SAFETENSORS_CONVERSION",
+)
+if "onnxruntime" in sys.modules and os.environ.get(NO_TELEMETRY[0]) != "1":
     logging.getLogger(__name__).warning(
-        "onnxruntime was imported before facedistill, and reports to its makers; expected facedistill first, or %s=1", QUIET[0]
+        "onnxruntime was imported before facedistill, and reports to its makers; expected facedistill first, or %s=1",
+        NO_TELEMETRY[0],
     )
-os.environ |= dict.fromkeys(QUIET, "1")  # libraries that report home when they are imported, or used, do not
+os.environ |= dict.fromkeys(NO_TELEMETRY, "1")  # libraries that report home when they are imported, or used, do not
 
 __version__ = "0.1.0"
