@@ -1,0 +1,104 @@
+"""Wherever it runs: full disks, foreign locales and time zones, no home folder, one thread or two, names like options."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile as sf
+from exported import model_path, noise
+
+from facedistill.cli import FORMATS
+from facedistill.formats.registry import KINDS
+
+LIMITED = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)),) * 2)  # what a file may hold, as a disk that is full
+import facedistill.cli
+facedistill.cli.main()
+"""
+POSIX = pytest.mark.skipif(os.name == "nt", reason="limits of POSIX")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A recording beside a model."""
+    folder = tmp_path_factory.mktemp("places")
+    sf.write(folder / "a.wav", noise(1.5), 16_000)
+    (folder / "m.onnx").write_bytes(model_path().read_bytes())
+    return folder
+
+
+def run(folder: Path, *arguments: str, code: tuple[str, ...] = ("-m", "facedistill"), **variables: str | None):
+    """The command line in a folder; a variable of the environment that is None is not there."""
+    told = {name: value for name, value in (os.environ | variables).items() if value is not None}
+    return subprocess.run(
+        [sys.executable, *code, *arguments], cwd=folder, env=told, capture_output=True, text=True, check=False, errors="replace"
+    )
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@POSIX
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_full_disk_is_told_and_nothing_half_written_stays(folder, tmp_path, kind):
+    path = tmp_path / f"x{KINDS[kind].suffix}"
+    path.write_bytes(b"what was there before")
+    done = run(folder, "animate", "a.wav", "-m", "m.onnx", "-o", str(path), "--format", kind, code=("-c", LIMITED, "2000"))
+    assert done.returncode == 2
+    assert "File too large" in done.stderr and "Traceback" not in done.stderr
+    assert path.read_bytes() == b"what was there before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("kind", ["csv", "livelink"])
+def test_bytes_do_not_depend_on_the_place(folder, tmp_path, kind):
+    """Nor on the number of threads of the libraries."""
+    threads = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    places = [
+        {},
+        {"LC_ALL": "tr_TR.UTF-8", "TZ": "Asia/Kathmandu", **dict.fromkeys(threads, "1")},
+        {"LC_ALL": "de_DE.UTF-8", "TZ": "None/Such", **dict.fromkeys(threads, "2")},
+        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "HOME": None, "XDG_CACHE_HOME": None},
+        {"HOME": str(tmp_path / "none" / "such")},
+    ]
+    digests = set()
+    for number, variables in enumerate(places):
+        path = tmp_path / f"{number}{KINDS[kind].suffix}"
+        done = run(folder, "animate", "a.wav", "-m", "m.onnx", "-o", str(path), "--format", kind, "--blinks", **variables)
+        assert done.returncode == 0, (variables, done.stderr)
+        digests.add(digest(path))
+    assert len(digests) == 1
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("name", ["-a.wav", "--out.wav", "-", "--help.wav"])
+def test_names_may_look_like_options(folder, tmp_path, name):
+    (tmp_path / name).write_bytes((folder / "a.wav").read_bytes())
+    model = str(folder / "m.onnx")
+    for recording in (f"./{name}", str(tmp_path / name)):
+        done = run(tmp_path, "animate", recording, "-m", model, "-o", "./-out/")
+        assert done.returncode == 0, done.stderr
+    done = run(tmp_path, "animate", "-m", model, "-o", "-out.csv", "--", name)
+    assert done.returncode == 0, done.stderr
+    assert digest(tmp_path / "-out.csv") == digest(tmp_path / "-out" / Path(name).with_suffix(".csv"))
+
+
+@pytest.mark.parametrize("n_channels", [512, 1024])
+def test_a_recording_may_have_very_many_channels(folder, tmp_path, n_channels):
+    samples, _ = sf.read(folder / "a.wav", dtype="int16")
+    sf.write(tmp_path / "many.wav", np.repeat(samples[:, None], n_channels, axis=1), 16_000)
+    done = [
+        run(tmp_path, "animate", path, "-m", str(folder / "m.onnx"), "-o", "./") for path in (str(folder / "a.wav"), "many.wav")
+    ]
+    if n_channels > 512:  # FFmpeg takes no more
+        assert (done[1].returncode, done[1].stderr.splitlines()[0]) == (2, "error: many.wav: 1024 channels; expected at most 512")
+        return
+    assert [one.returncode for one in done] == [0, 0]
+    curves = [np.loadtxt(tmp_path / name, delimiter=",", skiprows=1) for name in ("a.csv", "many.csv")]
+    np.testing.assert_allclose(*curves, atol=2e-6)
