@@ -3,6 +3,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from damage import SOME_DAMAGES
 from transformers import HubertConfig, HubertModel
 
 from facedistill import label as label_stage
@@ -87,6 +88,26 @@ def test_labelling_resumes_shard_by_shard(smoke_params, data, monkeypatch):
     label(params)
     assert len(animated) == 4 + 3  # the first shard of two is not made again
     assert {path.name: path.read_bytes() for path in (data / "label" / "curves").iterdir()} == whole
+
+
+def test_a_broken_shard_is_labelled_again(smoke_params, data, monkeypatch, caplog, tmp_path):
+    params = with_source(smoke_params, "scratch").model_copy(
+        update={"label": smoke_params.label.model_copy(update={"shard_utterances": 2})}
+    )
+    teach(params)
+    label(params)
+    whole = {path.relative_to(data): path.read_bytes() for path in (data / "label").rglob("*.*")}
+    monkeypatch.setattr(label_stage, "forget", lambda *_: None)
+    label(params)
+    animated, perceive = [], Teacher.perceive
+    monkeypatch.setattr(Teacher, "perceive", lambda self, *told, **more: animated.append(1) or perceive(self, *told, **more))
+    states = sorted((tmp_path / "work").glob("label-*/*.pt"))
+    for path, damage in zip(states[1:], (SOME_DAMAGES["flipped"], SOME_DAMAGES["empty"]), strict=True):
+        path.write_bytes(damage(path.read_bytes()))
+    label(params)
+    assert len(animated) == 3  # the shards of two and of one utterance
+    assert [message.split(": ")[0] for message in caplog.messages] == [str(path) for path in states[1:]]
+    assert {path.relative_to(data): path.read_bytes() for path in (data / "label").rglob("*.*")} == whole
 
 
 @pytest.mark.parametrize("source", ["no/such-model", "tests"])
