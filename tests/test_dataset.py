@@ -3,11 +3,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from damage import DAMAGES
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from facedistill.core.errors import InputError
-from facedistill.core.manifest import read_manifest, select
+from facedistill.core.manifest import Utterance, read_manifest, select
 from facedistill.core.sections import AugmentParams
 from facedistill.face.controls import Controls
 from facedistill.face.curves import FPS, at_times, read_curves, write_shard
@@ -158,6 +159,36 @@ def test_labels_must_match(corpus_folder):
     (corpus_folder / "curves/s.npz").write_bytes(b"junk")
     with pytest.raises(InputError, match="not a curve shard"):
         read_curves(corpus_folder, rows[:3])
+
+
+@settings(max_examples=300, deadline=None)
+@given(damage=DAMAGES)
+def test_a_broken_shard_gives_the_same_curves_or_is_refused(tmp_path_factory, damage):
+    folder = tmp_path_factory.mktemp("label")
+    rng = np.random.default_rng(0)
+    curves = {key: rng.random((20, 52)).astype(np.float16).astype(np.float32) for key in ("u0", "u1")}
+    write_shard(folder / "s.npz", curves)
+    (folder / "s.npz").write_bytes(damage((folder / "s.npz").read_bytes()))
+    rows = [Utterance(key, "s", "s", "en", "paired", "a.flac", 1.0, curves="s.npz") for key in curves]
+    try:
+        found = read_curves(folder, rows)
+    except InputError as error:
+        assert str(error).startswith(f"{folder / 's.npz'}: not a curve shard") and "\n" not in str(error)
+    else:
+        assert all(np.array_equal(found[key], frames) for key, frames in curves.items())
+
+
+@pytest.mark.parametrize(
+    ("place", "command"),
+    [("prepare", "prepare"), ("align", "align"), ("label", "label"), ("teachers/mfcc/label", "teachers mfcc")],
+)
+def test_a_broken_shard_of_a_stage_names_what_makes_it_anew(tmp_path, monkeypatch, place, command):
+    monkeypatch.setattr("facedistill.face.curves.DATA", tmp_path)
+    (tmp_path / place).mkdir(parents=True)
+    (tmp_path / place / "s.npz").write_bytes(b"")
+    row = Utterance("u", "s", "s", "en", "paired", "a.flac", 1.0, curves=f"../{place.split('/')[-1]}/s.npz")
+    with pytest.raises(InputError, match=f"s.npz: .*; expected what `facedistill {command}` writes, so run it again$"):
+        read_curves(tmp_path / place, [row])
 
 
 def test_interpolation_is_exact_on_lines_and_holds_the_ends():

@@ -1,6 +1,13 @@
+import resource
+import subprocess
+import sys
+
 import pytest
 import yaml
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
+from facedistill.core.config import read_yaml
 from facedistill.core.errors import InputError
 from facedistill.core.params import changed, load_params
 from facedistill.core.paths import PARAMS, PROFILES
@@ -121,6 +128,166 @@ def test_a_key_that_stands_twice_is_refused_with_its_line(tmp_path, line):
     path.write_text(text.replace(f"\n{line}\n", f"\n{line}\n{line}\n", 1))
     with pytest.raises(InputError, match=rf"params.yaml: cannot be read as YAML \('{key}' stands 2 times.* line \d+"):
         load_params(path)
+
+
+PLAIN = "anchors, aliases and tags are not read; expected plain values"
+BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 12))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("a: &a [*a]", PLAIN),
+        ("a: &a 1\nb: *a", PLAIN),
+        (BOMB, PLAIN),
+        ("a: {<<: {b: 1}, b: 2, <<: {c: 1}}", "'<<' stands 2 times"),
+        ("a: !!python/object:os.system x", PLAIN),
+        ("a: !!timestamp x", PLAIN),
+        ("a: !!binary x", PLAIN),
+        ("! a", PLAIN),
+        ("[" * 10_000, "recursion"),
+        ("- " * 10_000, "recursion"),
+        ("1: a", "a key that is no text; expected text, in quotes if it looks like something else"),
+        ("no: a", "a key that is no text"),
+        ("? [a]\n: b", "a key that is no text"),
+        ("? {a: b}\n: b", "a key that is no text"),
+        ("~: a", "a key that is no text"),
+        ("seed: " + "1" * 5000, "integer string conversion"),
+        ("seed: 0x" + "f" * 5000, "a number of too many digits; expected at most 64 bits"),
+        ("seed: 9223372036854775808", "a number of too many digits; expected at most 64 bits"),
+        ("seed: 1" + ":00" * 900 + ".5", "too large"),
+        ("seed: 0b_", "invalid literal"),
+        ('seed: "\\UFFFFFFFF"', "too large"),
+        ("seed: \0", "special characters are not allowed"),
+        ("seed: \x07", "special characters are not allowed"),
+        ("a: 1\n---\nb: 1", "expected a single document"),
+    ],
+    ids=lambda value: ascii(value)[:20],
+)
+def test_yaml_that_is_more_than_plain_values_is_one_line(tmp_path, content, message):
+    path = tmp_path / "params.yaml"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(InputError, match=message) as caught:
+        load_params(path)
+    assert str(caught.value).startswith(f"{path}: cannot be read as YAML (")
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfea\0", b"a: \xe9", b"\x80\x81"])
+def test_what_is_not_utf8_is_one_line(tmp_path, content):
+    (tmp_path / "params.yaml").write_bytes(content)
+    with pytest.raises(InputError, match="params.yaml: cannot be read as YAML") as caught:
+        read_yaml(tmp_path / "params.yaml")
+    assert "\n" not in str(caught.value)
+
+
+def test_plain_values_are_read(tmp_path):
+    path = tmp_path / "a.yaml"
+    text = "a: 2026-13-45\nb: 2026-01-02\nc: [1, -2, 0x10, 1.5, .inf]\nd: {e: null, f: yes, '1': ~}\n'no': é\n"
+    path.write_text("\ufeff" + text, encoding="utf-8")
+    wanted = {"a": "2026-13-45", "b": "2026-01-02", "c": [1, -2, 16, 1.5, float("inf")], "d": {"e": None, "f": True, "1": None}}
+    assert read_yaml(path) == wanted | {"no": "é"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("\nseed: 1\n", "\nseed: 2026-13-45\n", "seed: Input should be a valid integer, got '2026-13-45'"),
+        ("\nseed: 1\n", "\nseed: .nan\n", "seed: Input should be"),
+        ("\nseed: 1\n", f"\nseed: {'x' * 5000}\n", "seed: Input should be a valid integer, got 'xxx"),
+        ("\nseed: 1\n", '\nseed: "\\ud800"\n', "Invalid JSON"),
+        ("\nseed: 1\n", '\nseed: 1\n"a\\nb": 1\n', "a b: Extra inputs are not permitted, got 1"),
+        ("\n    small:", "\n    ../small:", r"distill.students.../small.*String should match pattern"),
+        ("\n    baseline:", "\n    /baseline:", "ablate.variants./baseline.*String should match pattern"),
+        ("\n  mfcc:", "\n  ..:", "teachers.*String should match pattern"),
+    ],
+)
+def test_values_that_are_wrong_are_one_short_line(tmp_path, old, new, message):
+    text, path = PARAMS.read_text(encoding="utf-8"), tmp_path / "params.yaml"
+    assert old in text
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+    with pytest.raises(InputError, match=message) as caught:
+        load_params(path)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 500
+
+
+def test_a_bomb_takes_no_memory(tmp_path):
+    """The whole command, in 2 GB of addresses."""
+    (tmp_path / "params.yaml").write_text(BOMB)
+    code = (
+        "import sys; from pathlib import Path; from facedistill import cli; from facedistill.core import params;"
+        "params.load_params.__defaults__ = (Path(sys.argv.pop()),); cli.main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "notebook", "fig", tmp_path / "params.yaml"], capture_output=True, text=True, check=False,
+        timeout=60, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (2**31, 2**31)),
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"error: {tmp_path / 'params.yaml'}: cannot be read as YAML ({PLAIN}")
+    assert done.stderr.count("\n") == 1
+
+
+SCRAPS = (
+    *(
+        "a",
+        "b: ",
+        "- ",
+        "[",
+        "]",
+        "{",
+        "}",
+        ",",
+        ":",
+        "? ",
+        "\n",
+        "\n  ",
+        "\n\t",
+        " ",
+        "&a ",
+        "*a",
+        "'",
+        '"',
+        "|",
+        "> ",
+        "%YAML 1.1\n",
+    ),
+    *(
+        "!",
+        "!!int ",
+        "!!timestamp ",
+        "!!binary ",
+        "!!python/object:a ",
+        "\\x",
+        "\\ud800",
+        "\\UFFFFFFFF",
+        "---",
+        "...",
+        "<<: ",
+        "=",
+    ),
+    *("~", "null", "no", ".nan", "-.inf", "1_0", "0x_", "08", "1:60", "2026-13-45", "1" * 5000, "0x" + "f" * 5000, "1.e+999"),
+    *("\0", "\x07", "\x85", "\u2028", "\ufeff", "\ud800", "é", "#", "@", "`", "seed: ", "1" + ":00" * 900 + ".5", "%TAG ! x\n"),
+)
+LINES = PARAMS.read_text(encoding="utf-8").splitlines(keepends=True)
+TEXTS = st.lists(st.sampled_from(SCRAPS), max_size=20).map("".join)
+SPOILT = st.builds(
+    lambda line, text: "".join([*LINES[:line], text, *LINES[line:]]),
+    st.integers(0, len(LINES)),
+    st.lists(st.sampled_from(SCRAPS), min_size=1, max_size=3).map("".join),
+)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example("[" * 10_000)
+@given(st.one_of(TEXTS, SPOILT, st.text(max_size=50)))
+def test_any_text_is_a_value_or_one_line(tmp_path, text):
+    path = tmp_path / "params.yaml"
+    path.write_bytes(text.encode("utf-8", "surrogatepass"))
+    for read in (read_yaml, load_params):
+        try:
+            read(path)
+        except InputError as error:
+            assert str(error).startswith(f"{path}: ") and "\n" not in str(error)
 
 
 def test_a_change_touches_its_key_alone_and_is_checked():

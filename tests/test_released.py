@@ -8,11 +8,13 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from damage import SOME_DAMAGES
 from exported import export_tree, model_path, tree
 
 from facedistill.core.errors import InputError
 from facedistill.core.files import read_json
 from facedistill.core.paths import ROOT
+from facedistill.info import print_info
 from facedistill.release import MAX_RELEASED_BYTES, NAMES, release
 from facedistill.runtime import Model, find_model, released
 from facedistill.runtime.released import RELEASED
@@ -66,6 +68,38 @@ def test_nothing_released_and_nothing_trained_is_one_line(tmp_path, monkeypatch)
         find_model("tiny-real-time")
 
 
+# Whether they are whole ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", SOME_DAMAGES)
+def test_a_broken_released_model_is_refused_with_what_to_do(checkout, how):
+    for name in ("tiny-real-time", "real-time", "on-device-int8-window"):
+        path = find_model(name, windows=True)
+        path.write_bytes(SOME_DAMAGES[how](path.read_bytes()))
+        for load in (lambda path: print_info(str(path)), *([] if "window" in name else [Model])):
+            with pytest.raises(InputError, match="expected what was released: `git checkout models` in a clone, or") as error:
+                load(path)
+            assert str(error.value).startswith(f"{path}: broken, since its SHA-256 is not that of {checkout / 'models'}")
+    assert Model(find_model("on-device")) and Model(Path("models/on-device/../on-device/on-device.onnx"))
+    with pytest.raises(InputError, match="^models/real-time/../tiny-real-time/tiny-real-time.onnx: broken"):
+        Model(Path("models/real-time/../tiny-real-time/tiny-real-time.onnx"))
+
+
+def test_a_model_that_was_not_released_is_none_of_the_released(checkout):
+    shutil.copy(model_path(), checkout / "models" / "on-device" / "mine.onnx")
+    with pytest.raises(InputError, match="mine.onnx: broken"):
+        Model(find_model("mine"))
+    shutil.copy(model_path(), checkout / "mine.onnx")
+    assert Model(checkout / "mine.onnx")  # elsewhere any is right
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\0", b"one word"])
+def test_broken_checksums_are_told(checkout, content):
+    (checkout / "models" / "checksums").write_bytes(content)
+    with pytest.raises(InputError, match="not that of .*checksums; expected what was released"):
+        Model(find_model("on-device"))
+
+
 # Wheels, and the models of this repository ----------------------------------------------------------------------------
 
 
@@ -87,7 +121,8 @@ def test_a_wheel_brings_the_models(tmp_path, with_models):
     if with_models:
         (source / "models" / "tiny").mkdir(parents=True)
         shutil.copy(model_path(), source / "models" / "tiny")
-        (source / "models" / "checksums").write_text("")
+        digest = hashlib.sha256(model_path().read_bytes()).hexdigest()
+        (source / "models" / "checksums").write_text(f"{digest}  tiny/{model_path().name}\n")
     (tmp_path / "unpacked").mkdir()
     subprocess.run(["tar", "-xf", built("sdist", source, tmp_path), "-C", tmp_path / "unpacked"], check=True)
     (unpacked,) = (tmp_path / "unpacked").iterdir()
@@ -100,7 +135,11 @@ def test_a_wheel_brings_the_models(tmp_path, with_models):
     environment = {"PYTHONPATH": str(tmp_path / "site"), "PATH": ""}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     if with_models:
-        assert done.stdout.strip() == str(tmp_path / "site" / "facedistill" / "released" / "tiny" / "tiny.onnx"), done.stderr
+        model = tmp_path / "site" / "facedistill" / "released" / "tiny" / "tiny.onnx"
+        assert done.stdout.strip() == str(model), done.stderr
+        model.write_bytes(SOME_DAMAGES["flipped"](model.read_bytes()))
+        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+        assert f"InputError: {model}: broken, since its SHA-256 is not that of {model.parents[1] / 'checksums'}" in done.stderr
     else:
         assert "InputError: model 'tiny': neither the file of one nor one of: none is released here" in done.stderr
 

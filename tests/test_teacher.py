@@ -1,8 +1,11 @@
+import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from damage import SOME_DAMAGES
 from transformers import HubertConfig, HubertModel
 
 from facedistill import label as label_stage
@@ -87,6 +90,56 @@ def test_labelling_resumes_shard_by_shard(smoke_params, data, monkeypatch):
     label(params)
     assert len(animated) == 4 + 3  # the first shard of two is not made again
     assert {path.name: path.read_bytes() for path in (data / "label" / "curves").iterdir()} == whole
+
+
+def test_a_broken_shard_is_labelled_again(smoke_params, data, monkeypatch, caplog, tmp_path):
+    params = with_source(smoke_params, "scratch").model_copy(
+        update={"label": smoke_params.label.model_copy(update={"shard_utterances": 2})}
+    )
+    teach(params)
+    label(params)
+    whole = {path.relative_to(data): path.read_bytes() for path in (data / "label").rglob("*.*")}
+    monkeypatch.setattr(label_stage, "forget", lambda *_: None)
+    label(params)
+    animated, perceive = [], Teacher.perceive
+    monkeypatch.setattr(Teacher, "perceive", lambda self, *told, **more: animated.append(1) or perceive(self, *told, **more))
+    states = sorted((tmp_path / "work").glob("label-*/*.pt"))
+    for path, damage in zip(states[1:], (SOME_DAMAGES["flipped"], SOME_DAMAGES["empty"]), strict=True):
+        path.write_bytes(damage(path.read_bytes()))
+    label(params)
+    assert len(animated) == 3  # the shards of two and of one utterance
+    assert [message.split(": ")[0] for message in caplog.messages] == [str(path) for path in states[1:]]
+    assert {path.relative_to(data): path.read_bytes() for path in (data / "label").rglob("*.*")} == whole
+
+
+@pytest.mark.parametrize("how", ["cut", "empty", "zeroed"])
+@pytest.mark.parametrize("file", ["config.json", "model.safetensors"])
+def test_a_broken_encoder_or_teacher_is_one_line(smoke_params, hub_checkpoint, tmp_path, file, how):
+    teach_params = with_source(smoke_params, "scratch").teach
+    save_teacher(build_teacher(teach_params), teach_params, tmp_path / "teach")
+    sources = with_source(smoke_params, hub_checkpoint).teach.encoder, tmp_path / "teach"
+    for load, source, folder in zip(
+        (build_encoder, load_teacher), sources, (Path(hub_checkpoint), tmp_path / "teach"), strict=True
+    ):
+        (folder / file).write_bytes(SOME_DAMAGES[how]((folder / file).read_bytes()))
+        with pytest.raises(InputError) as error:
+            load(source)
+        assert "\n" not in str(error.value) and str(folder) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [("encoder", []), ("encoder", None), ("generator", 1), ("hidden_size", "1"), ("hidden_size", None), ("conv_dim", 3)],
+)
+def test_a_teacher_of_another_form_is_one_line(smoke_params, tmp_path, part, value):
+    teach_params = with_source(smoke_params, "scratch").teach
+    save_teacher(build_teacher(teach_params), teach_params, tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (config if part in config else config["encoder"])[part] = value
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match="not a teacher of this version") as error:
+        load_teacher(tmp_path)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("source", ["no/such-model", "tests"])

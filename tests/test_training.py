@@ -3,6 +3,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from damage import SOME_DAMAGES
 from torch import nn
 
 from facedistill.core.sections import OptimizerParams
@@ -111,6 +112,25 @@ def test_a_killed_run_resumes_to_the_same_weights(tmp_path, monkeypatch, dies_at
 class _Schedule:
     def load_state_dict(self, state: dict) -> None:
         assert state
+
+
+@pytest.mark.parametrize("how", SOME_DAMAGES)
+def test_a_broken_checkpoint_is_told_and_set_aside_and_training_starts_over(tmp_path, monkeypatch, caplog, how):
+    unbroken = a_run(tmp_path / "whole")
+    log = unbroken.fit()
+    monkeypatch.setattr(training, "CHECKPOINT_EVERY_S", 0.0)
+    with pytest.raises(Killed):
+        a_run(tmp_path / "killed", dies_at=17).fit()
+    path = tmp_path / "killed" / "checkpoint.pt"
+    broken = SOME_DAMAGES[how](path.read_bytes())
+    path.write_bytes(broken)
+    resumed = a_run(tmp_path / "killed")
+    assert resumed.fit() == log
+    pairs = zip(unbroken.module.state_dict().values(), resumed.module.state_dict().values(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
+    (told,) = caplog.messages
+    assert told == f"{path}: broken, so set aside as checkpoint.pt.broken; what it held is made anew"
+    assert (tmp_path / "killed" / "checkpoint.pt.broken").read_bytes() == broken
 
 
 def test_state_is_keyed_by_settings_and_inputs(tmp_path, monkeypatch):

@@ -10,13 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
 from facedistill.core.errors import InputError
-from facedistill.core.files import atomic_path, write_json
+from facedistill.core.files import write_json
 from facedistill.core.manifest import Utterance, read_manifest, seen_from, select, write_manifest
 from facedistill.core.params import Params
 from facedistill.core.paths import DATA
@@ -29,6 +28,7 @@ from facedistill.measure.boundaries import boundary_errors_ms
 from facedistill.models.dataset import UNKNOWN, Corpus, batch
 from facedistill.models.encoder import SCRATCH
 from facedistill.models.recogniser import Alignment, HubRecogniser, PhoneModel, Recogniser, align_phones
+from facedistill.models.state import load_state, save_state
 from facedistill.models.training import Run, forget, prepare_torch, work_folder
 from facedistill.models.workers import device, workers
 from facedistill.speech.audio import read_audio
@@ -133,8 +133,9 @@ def _phone_model(
         return HubRecogniser(settings.recogniser.source)
     torch.manual_seed(params.seed)
     model = before or Recogniser(settings.recogniser.channels).to(device())
-    saved = work / f"round-{number}.safetensors"
-    if not saved.is_file():
+    saved = work / f"round-{number}.pt"
+    weights = load_state(saved)
+    if weights is None:
         labels = work / f"phones-{number}"
         for row in recorded:
             write_phones(labels / f"{row.id}.tsv", known[row.id])
@@ -146,10 +147,10 @@ def _phone_model(
             audio_s_per_step=settings.optimizer.batch_size * settings.optimizer.crop_s,
         )  # fmt: skip
         run.fit()
-        with atomic_path(saved) as temporary:
-            save_file(model.state_dict(), temporary)
+        weights = model.state_dict()
+        save_state(saved, weights)
         forget(run.work)
-    model.load_state_dict(load_file(saved))
+    model.load_state_dict(weights)
     return model.eval()
 
 

@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from facedistill.core.errors import InputError
@@ -20,12 +22,14 @@ from facedistill.face.controls import Controls, arkit, write_controls
 from facedistill.face.curves import write_shard
 from facedistill.face.phones import write_phones
 from facedistill.models.dataset import phones_of
+from facedistill.models.state import load_state, save_state
 from facedistill.models.teacher import load_teacher
 from facedistill.models.training import forget, prepare_torch, work_folder
 from facedistill.models.workers import device, workers
 from facedistill.speech.audio import read_audio
 
 Perceive = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]  # (S,) audio -> (T, K) curves and (T,) phone classes
+Labels = dict[str, tuple[Tensor, Tensor]]  # {utterance id: (T, K) float16 curves and (T,) phone classes}
 
 
 def label(params: Params) -> None:
@@ -76,31 +80,38 @@ def label_utterances(
     corpus, name = DATA / "align", "-".join(out.relative_to(DATA).parts)
     way = Path(os.path.relpath(corpus, out)).as_posix()
     work = work_folder(name, settings=f"{params.model_dump_json()}{rows}", inputs=[corpus / "manifest.jsonl", *inputs])
-    size = params.shard_utterances
+    made, size = work / "made", params.shard_utterances
     labelled: list[Utterance] = []
     with tqdm(total=round(sum(row.duration_s for row in rows)), desc=name, unit="audio s", mininterval=5) as progress:
-        for first in range(0, len(rows), size):
-            shard = f"curves/label-{first // size:05d}.npz"
-            shard_rows = _label_shard(work, shard, rows[first : first + size], perceive, progress)
-            labelled += [replace(row, audio=posixpath.normpath(f"{way}/{row.audio}")) for row in shard_rows]
-    write_controls(work, controls or arkit())
-    write_manifest(work / "manifest.jsonl", [seen_from(row, way) for row in kept] + labelled)
+        for number, first in enumerate(range(0, len(rows), size)):
+            shard_rows = rows[first : first + size]
+            perceived = _perceived(work / f"{number:05d}.pt", shard_rows, perceive, progress)
+            labelled += _write_shard(made, f"curves/label-{number:05d}.npz", shard_rows, perceived)
+    labelled = [replace(row, audio=posixpath.normpath(f"{way}/{row.audio}")) for row in labelled]
+    write_controls(made, controls or arkit())
+    write_manifest(made / "manifest.jsonl", [seen_from(row, way) for row in kept] + labelled)
     shutil.rmtree(out, ignore_errors=True)
-    shutil.copytree(work, out)
+    shutil.copytree(made, out)
     return work
 
 
-def _label_shard(work: Path, shard: str, rows: Sequence[Utterance], perceive: Perceive, progress: tqdm) -> list[Utterance]:
-    """Labels the utterances of one shard, unless an interrupted run did."""
-    common = {"curves": shard, "phoneset": "ipa", "label_kind": "teacher"}
-    labelled = [replace(row, phones=f"phones/{row.id}.tsv", **common) for row in rows]
-    if not (work / shard).is_file():
-        curves = {}
+def _perceived(state: Path, rows: Sequence[Utterance], perceive: Perceive, progress: tqdm) -> Labels:
+    """What the teacher makes of the utterances of one shard; an interrupted run may have it already."""
+    labels = load_state(state)
+    if labels is None:
+        labels = {}
         with workers() as pool:
             perceived = pool.map(lambda row: perceive(read_audio(DATA / "align" / row.audio)), rows)
-            for row, (frames, classes) in zip(labelled, perceived, strict=True):
-                curves[row.id] = frames
-                write_phones(work / row.phones, phones_of(classes))
+            for row, (frames, classes) in zip(rows, perceived, strict=True):
+                labels[row.id] = torch.from_numpy(frames.astype(np.float16)), torch.from_numpy(classes)
                 progress.update(round(row.duration_s))
-        write_shard(work / shard, curves)
-    return labelled
+        save_state(state, labels)
+    return labels
+
+
+def _write_shard(folder: Path, shard: str, rows: Sequence[Utterance], labels: Labels) -> list[Utterance]:
+    """Writes the curves and phones of the utterances of one shard, and gives these with their labels."""
+    write_shard(folder / shard, {key: frames.numpy() for key, (frames, _) in labels.items()})
+    for key, (_, classes) in labels.items():
+        write_phones(folder / f"phones/{key}.tsv", phones_of(classes.numpy()))
+    return [replace(row, curves=shard, phones=f"phones/{row.id}.tsv", phoneset="ipa", label_kind="teacher") for row in rows]

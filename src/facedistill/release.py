@@ -17,11 +17,10 @@ from facedistill.core.paths import DATA, ROOT
 from facedistill.deploy.card import model_card, real_speech_section
 from facedistill.deploy.corpora import Corpus
 from facedistill.runtime.model import STREAMING, Model, open_session
-from facedistill.runtime.released import RELEASED
+from facedistill.runtime.released import CHECKSUMS, RELEASED
 
 NAMES = ("on-device", "real-time", "tiny-real-time")
 MAX_RELEASED_BYTES = 2_000_000  # of a file in float32 or int8
-CHECKSUMS = "checksums"
 GROUPS = ("mean", "weighted")  # of the benchmark's sources
 RESULTS = ROOT / "benchmarks" / "real_speech" / "results.json"
 

@@ -1,10 +1,12 @@
 """The one manifest format of every corpus: JSON Lines, one utterance a line, paths relative to the manifest's folder."""
 
 import json
+import math
 import posixpath
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields, replace
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from facedistill.core.errors import InputError
 from facedistill.core.files import write_jsonl
@@ -30,13 +32,15 @@ class Utterance:
 
 
 OPTIONAL = {field.name for field in fields(Utterance) if field.default is None}
+PATHS = ("audio", "phones", "curves")
+NO_LETTERS = ("Cc", "Cs")  # categories of Unicode that no file is named with: control characters and halves of letters
 
 
 def read_manifest(path: Path) -> list[Utterance]:
     """Reads a manifest; unknown keys are ignored so that foreign manifests with more columns serve too.
 
     Raises:
-        InputError: the file is missing, a line is not a JSON object, or a key is missing.
+        InputError: the file is missing, a line is not a JSON object, a key is missing, or an id is no name for a file.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such manifest; expected JSON Lines with one utterance a line")
@@ -51,7 +55,8 @@ def read_manifest(path: Path) -> list[Utterance]:
             row = json.loads(line)
             utterances.append(Utterance(**{key: value for key, value in row.items() if key in names}))
             _check_types(utterances[-1])
-        except (json.JSONDecodeError, AttributeError, TypeError) as error:
+            _check_values(utterances[-1])
+        except (ValueError, RecursionError, AttributeError, TypeError) as error:
             raise InputError(f"{path}: line {number} is not an utterance ({error})") from None
     return utterances
 
@@ -61,6 +66,18 @@ def _check_types(utterance: Utterance) -> None:
         allowed = (int, float) if name == "duration_s" else (str, type(None)) if name in OPTIONAL else (str,)
         if not isinstance(value, allowed):
             raise TypeError(f"{name}: {value!r} is no {allowed[0].__name__}")
+
+
+def _check_values(utterance: Utterance) -> None:
+    if not 0 <= utterance.duration_s < math.inf:
+        raise ValueError(f"duration_s: {utterance.duration_s}; expected seconds")
+    for name in ("id", *PATHS):
+        value = getattr(utterance, name) or ""
+        if any(unicodedata.category(letter) in NO_LETTERS for letter in value):
+            raise ValueError(f"{name}: {ascii(value)}; expected no control characters")
+    place = PureWindowsPath(utterance.id)  # which knows what leads out of a folder anywhere
+    if place.anchor or ".." in place.parts or not place.parts:
+        raise ValueError(f"id: {utterance.id!r}; expected the name of a file, since labels are written under it")
 
 
 def write_manifest(path: Path, utterances: Iterable[Utterance]) -> None:
@@ -75,5 +92,5 @@ def select(utterances: Iterable[Utterance], *splits: str) -> list[Utterance]:
 
 def seen_from(utterance: Utterance, folder: str) -> Utterance:
     """An utterance as seen from elsewhere: its paths go through `folder`, which leads from there to its manifest's."""
-    paths = {name: getattr(utterance, name) for name in ("audio", "phones", "curves")}
+    paths = {name: getattr(utterance, name) for name in PATHS}
     return replace(utterance, **{name: path and posixpath.normpath(f"{folder}/{path}") for name, path in paths.items()})

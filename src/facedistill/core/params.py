@@ -1,6 +1,7 @@
 """The one reader of params.yaml, which checks it whole before any work starts, and named changes of it."""
 
 import json
+import reprlib
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Self
@@ -18,6 +19,7 @@ from facedistill.core.sections import (
     EvaluateParams,
     ExportParams,
     LabelParams,
+    Name,
     OwnTeacher,
     PrepareParams,
     Section,
@@ -38,7 +40,7 @@ class Params(Section):
     label: LabelParams
     distill: DistillParams
     ablate: AblateParams
-    teachers: dict[str, TeacherChoice]
+    teachers: dict[Name, TeacherChoice]
     evaluate: EvaluateParams
     export: ExportParams
     notebooks: dict[str, dict[str, bool | int | float | str]]
@@ -109,13 +111,13 @@ def changed(params: Params, change: Mapping[str, object]) -> Params:
 
 def _validated(values: object) -> Params:
     # As JSON, strictly: `seed: "1"` and `trainable: "yes"` are wrong types, and a list is a tuple.
-    return Params.model_validate_json(json.dumps(values, default=str), strict=True)
+    return Params.model_validate_json(json.dumps(values), strict=True)
 
 
 def _one_line(error: ValidationError) -> str:
     """The first problem: key, what is allowed, and what was given; and how many more there are."""
     first, *others = error.errors()
     key = ".".join(map(str, first["loc"])) or "(whole file)"
-    given = "" if first["type"] == "missing" or isinstance(first["input"], dict) else f", got {first['input']!r}"
+    given = "" if first["type"] == "missing" or isinstance(first["input"], dict) else f", got {reprlib.repr(first['input'])}"
     more = f" (and {len(others)} more)" if others else ""
-    return f"{key}: {first['msg']}{given}{more}"
+    return " ".join(f"{key}: {first['msg']}{given}{more}".split())

@@ -16,6 +16,7 @@ Ratio = Annotated[float, Field(ge=0, le=1)]
 NonNegative = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]  # of a folder of data, so never a way out of it
 
 
 def _ascends(bounds: tuple[float, float]) -> tuple[float, float]:
@@ -304,7 +305,7 @@ class DistillParams(Section):
     filters: Count
     level_ratio: Ratio
     data: DataParams
-    students: Annotated[dict[str, StudentParams], AfterValidator(_starts_fit)]
+    students: Annotated[dict[Name, StudentParams], AfterValidator(_starts_fit)]
     losses: StudentLosses
     feature_layers: Annotated[int, Field(ge=1, le=2)]
     closed_weight: Annotated[float, Field(ge=1)]
@@ -330,7 +331,7 @@ class AblateParams(Section):
 
     student: StudentParams
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)]
-    variants: dict[str, Variant]
+    variants: dict[Name, Variant]
 
     @model_validator(mode="after")
     def _starts_from_nothing_and_has_a_baseline(self) -> Self:

@@ -1,6 +1,7 @@
 """Rig curves on disk and in time: npz shards keyed by utterance id, and explicit frame-rate conversion."""
 
 import math
+import os
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,10 +11,12 @@ import numpy as np
 from facedistill.core.errors import InputError
 from facedistill.core.files import atomic_path
 from facedistill.core.manifest import Utterance
+from facedistill.core.paths import DATA
 from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.face.arkit import N_CURVES
 
 FPS = 60  # frame rate of all stored curves
+STAGE_WORDS = {"prepare": 1, "align": 1, "label": 1, "teachers": 2}  # {folder of data with shards: words of its command}
 
 
 def n_frames(n_samples: int, fps: float = FPS) -> int:
@@ -67,11 +70,19 @@ def read_curves(root: Path, utterances: Iterable[Utterance], n_curves: int = N_C
     for shard, ids in by_shard.items():
         path = root / shard
         try:
-            with np.load(path, allow_pickle=False) as archive:
+            with np.load(path, allow_pickle=False) as archive:  # which compares checksums
                 curves.update({key: archive[key].astype(np.float32) for key in ids})
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            raise InputError(f"{path}: not a curve shard that matches its manifest ({error})") from None
+        except Exception as error:  # zipfile, zlib and NumPy have an exception for every fault, without a common base
+            reason = " ".join(str(error).split())[:200]
+            raise InputError(f"{path}: not a curve shard that matches its manifest ({reason}); {_expected(path)}") from None
         for key in ids:
             if curves[key].ndim != 2 or curves[key].shape[1] != n_curves:
                 raise InputError(f"{path}: curves of {key} have shape {curves[key].shape}; allowed: (T, {n_curves})")
     return curves
+
+
+def _expected(shard: Path) -> str:
+    place = Path(os.path.abspath(shard))
+    words = place.relative_to(DATA).parts if place.is_relative_to(DATA) else ("",)
+    command = " ".join(words[: STAGE_WORDS.get(words[0], 0)])
+    return f"expected what `facedistill {command}` writes, so run it again" if command else "expected float16 arrays by id"

@@ -70,8 +70,8 @@ def build_encoder(params: EncoderParams) -> HubertModel | MfccEncoder:
         config = HubertConfig.from_pretrained(source, **NO_DROPOUT)
         kind = FilterbankHubert if hasattr(config, "filterbank_filters") else HubertModel
         return kind.from_pretrained(source, config=config, use_safetensors=None if local.is_dir() else True).float()
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # transformers, safetensors and torch have their own, without a common base
+        reason = " ".join(str(error).split())[:200]
         raise InputError(
             f"teach.encoder.source: {params.source!r} cannot be loaded ({reason}); "
             f"allowed: {SCRATCH!r}, {MFCC!r}, a hub id, a local folder"

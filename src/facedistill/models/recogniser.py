@@ -100,10 +100,10 @@ class HubRecogniser:
         where = str(local) if local.is_dir() else source
         try:
             self.network = Wav2Vec2ForCTC.from_pretrained(where, use_safetensors=None if local.is_dir() else True)
-        except (OSError, ValueError) as error:
+        except Exception as error:  # transformers, safetensors and torch have their own, without a common base
+            reason = " ".join(str(error).split())[:200]
             raise InputError(
-                f"align.recogniser.source: {source!r} cannot be loaded ({str(error).splitlines()[0]}); "
-                f"allowed: 'scratch', a hub id, a local folder"
+                f"align.recogniser.source: {source!r} cannot be loaded ({reason}); allowed: 'scratch', a hub id, a local folder"
             ) from None
         self.network = self.network.float().eval().to(device())
         self.vocabulary: dict[str, int] = read_json(_vocabulary(where))

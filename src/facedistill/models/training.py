@@ -24,11 +24,13 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from facedistill.core.files import atomic_path, sha256, write_text
+from facedistill.core.files import sha256, write_text
 from facedistill.core.paths import PACKAGE, WORK
 from facedistill.core.sections import OptimizerParams
+from facedistill.models.state import load_state, save_state
 from facedistill.models.workers import CPU_WORKERS, device, workers
 
+CHECKPOINT = "checkpoint.pt"
 CHECKPOINT_EVERY_S = 20.0
 LOG_EVERY_STEPS = 10
 KEY_LETTERS = 16
@@ -168,16 +170,14 @@ class Run:
             "step": step, "module": self.module.state_dict(), "optimizer": optimizer.state_dict(),
             "schedule": schedule.state_dict(), "log": log,
         }  # fmt: skip
-        with atomic_path(self.work / "checkpoint.pt") as temporary:
-            torch.save(state, temporary)
+        save_state(self.work / CHECKPOINT, state)
 
     def _restore(
         self, optimizer: torch.optim.Optimizer, schedule: torch.optim.lr_scheduler.LRScheduler
     ) -> tuple[int, list[dict]]:
-        path = self.work / "checkpoint.pt"
-        if not path.is_file():
+        state = load_state(self.work / CHECKPOINT)
+        if state is None:
             return 0, []
-        state = torch.load(path, weights_only=True, map_location=device())
         self.module.load_state_dict(state["module"])
         optimizer.load_state_dict(state["optimizer"])
         schedule.load_state_dict(state["schedule"])

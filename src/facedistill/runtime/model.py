@@ -1,6 +1,7 @@
 """Exported students: what their files say of themselves, and the session that runs them."""
 
 import json
+import math
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import onnxruntime as ort
 
 from facedistill.core.errors import InputError
 from facedistill.core.sound import MAX_RATE_HZ, MIN_RATE_HZ
+from facedistill.runtime.protobuf import has_external_data
+from facedistill.runtime.released import check_released
 
 VERSION = "2"  # of the inputs, outputs and metadata of exported graphs
 STREAMING, WINDOW = "streaming", "window"
@@ -16,6 +19,8 @@ VERSION_KEY = "facedistill"
 MAX_ROWS = 12  # 16 ms steps computed at once: more are little faster, and need more working memory
 HISTORY, HEARD = "history", "heard"  # a streaming graph's state: the input and the output of each block, numbered
 TYPES = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8}  # of that state
+MAX_SAMPLES = 2**20  # of a window: half a minute at 16 kHz
+MAX_STATE = 2**24  # numbers in the histories of a stream
 QUIET = 4  # onnxruntime's log level: only what is fatal, since errors are raised anyway
 
 
@@ -72,13 +77,13 @@ class Facts:
         values = {field.name: metadata[field.name] for field in fields(cls)}
         numbers = {name: json.loads(values[name]) for name in values if name.endswith(("_hz", "_samples"))}
         curves = json.loads(values["curves"])
-        if not all(isinstance(number, int) and 0 <= number < 2**24 for number in numbers.values()):
-            raise ValueError(f"sizes in its metadata are no whole numbers: {numbers}")
+        if not all(isinstance(number, int) and 0 <= number < MAX_SAMPLES for number in numbers.values()):
+            raise ValueError(f"sizes in its metadata are no whole numbers below {MAX_SAMPLES}: {numbers}")
         if not isinstance(curves, list) or not curves or not all(isinstance(name, str) for name in curves):
             raise ValueError("the curves of its metadata are no list of names")
         facts = cls(**values | numbers | {"curves": tuple(curves)})
         rate_fits = MIN_RATE_HZ <= facts.sample_rate_hz <= MAX_RATE_HZ
-        if not rate_fits or facts.hop_samples < 1 or facts.past_samples > facts.window_samples:
+        if not rate_fits or not 1 <= facts.hop_samples <= facts.window_samples or facts.past_samples > facts.window_samples:
             raise ValueError(f"sizes in its metadata do not fit each other: {numbers}")
         return facts
 
@@ -87,16 +92,20 @@ def open_session(path: Path) -> tuple[ort.InferenceSession, Facts]:
     """Opens an exported file of either kind, on one core.
 
     Raises:
-        InputError: missing, truncated, foreign or of another version.
+        InputError: missing, truncated, foreign or of another version, or a released model that is broken.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such model; allowed: an ONNX file that facedistill exported")
+    content = path.read_bytes()
+    check_released(path, content)
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = QUIET
     try:
+        if has_external_data(memoryview(content)):
+            raise ValueError("it would have other files opened; expected all weights in it")
         # Without a fallback: it would try a broken file again and print a box about it.
-        session = ort.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"], enable_fallback=0)
+        session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"], enable_fallback=0)
         return session, Facts.from_metadata(session.get_modelmeta().custom_metadata_map)
     except Exception as error:  # onnxruntime has an exception of its own for every fault of a file, without a common base
         raise _foreign(path, error) from None
@@ -134,7 +143,10 @@ class Model:
         )
         if not whole or rows != expected:
             raise InputError(f"{path}: not a model that facedistill exported (its inputs and outputs are others)")
+        if sum(math.prod(shape) for _, shape in self.histories.values()) > MAX_STATE:
+            raise InputError(f"{path}: a state of more numbers than any student has; expected at most {MAX_STATE}")
         try:
+            self._check_silence()
             self.max_rows = MAX_ROWS if self._rows_are_independent() else 1
         except Exception as error:  # a broken file may open and not run
             raise _foreign(path, error) from None
@@ -148,6 +160,12 @@ class Model:
         """Histories of zeros: what a stream starts with, before it has heard silence."""
         return {name: np.zeros(shape, kind) for name, (kind, shape) in self.histories.items()}
 
+    def _check_silence(self) -> None:
+        """Raises ValueError where silence does not give curves and a state that are numbers."""
+        curves, histories = self.run(np.zeros((MAX_ROWS, 2 * self.facts.hop_samples), np.float32), self.no_history())
+        if curves.shape != (MAX_ROWS, len(self.facts.curves)) or not all(map(_is_finite, (curves, *histories.values()))):
+            raise ValueError("silence gives NaN, infinite or missing curves; expected finite ones")
+
     def _rows_are_independent(self) -> bool:
         """Whether rows have the same bits however many are computed together: matrix products on this processor decide."""
         frames = np.random.default_rng(0).standard_normal((MAX_ROWS, 2 * self.facts.hop_samples), np.float32)
@@ -160,6 +178,10 @@ class Model:
             if not np.array_equal(np.concatenate(parts), together):
                 return False
         return True
+
+
+def _is_finite(values: np.ndarray) -> bool:
+    return bool(np.isfinite(values).all())
 
 
 def heard_name(history: str) -> str:

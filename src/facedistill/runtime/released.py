@@ -4,6 +4,7 @@ A name is that of a released model, always. Whatever else is a model, those that
 them, is named by the path of its file.
 """
 
+import hashlib
 from pathlib import Path
 
 from facedistill.core.errors import InputError
@@ -12,6 +13,7 @@ from facedistill.core.paths import DATA, PACKAGE, ROOT
 # A checkout has them in models/, editable and with PYTHONPATH too; a wheel carries them inside the package, see setup.py.
 RELEASED = PACKAGE / "released" if (PACKAGE / "released").is_dir() else ROOT / "models"
 WINDOW_SUFFIX = "-window"
+CHECKSUMS = "checksums"  # the file beside them that tells what was released, as `sha256sum -c` reads it
 
 
 def find_model(model: str, *, windows: bool = False) -> Path:
@@ -47,3 +49,19 @@ def released_models(*, windows: bool = False) -> dict[str, Path]:
     for path in list(found.values()):
         found.setdefault(path.stem.replace("-float16", ""), path)
     return found
+
+
+def check_released(path: Path, content: bytes) -> None:
+    """Compares a model with what was released; of a model that lies elsewhere nothing is known, and any is right.
+
+    Raises:
+        InputError: it lies among the released models and is not one of them.
+    """
+    place, checksums = path.resolve(), RELEASED.resolve() / CHECKSUMS
+    if not place.is_relative_to(checksums.parent) or not checksums.is_file():
+        return
+    lines = (line.partition("  ") for line in checksums.read_text(encoding="utf-8", errors="replace").splitlines())
+    listed = {name: digest for digest, _, name in lines}
+    if listed.get(place.relative_to(checksums.parent).as_posix()) != hashlib.sha256(content).hexdigest():
+        anew = "`git checkout models` in a clone, or install facedistill again"
+        raise InputError(f"{path}: broken, since its SHA-256 is not that of {checksums}; expected what was released: {anew}")
