@@ -11,7 +11,7 @@ import pytest
 
 from facedistill import durations as notes
 from facedistill.core.errors import InputError
-from facedistill.core.files import atomic_path, unfinished, write_text
+from facedistill.core.files import atomic_path, read_json, unfinished, write_text
 
 POSIX = pytest.mark.skipif(os.name == "nt", reason="links and modes of POSIX")
 
@@ -106,6 +106,14 @@ def test_a_file_and_its_name_are_on_the_disk(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda handle: synced.append(stat.S_ISDIR(os.fstat(handle).st_mode)))
     write_text(tmp_path / "a", "x")
     assert synced == ([False] if os.name == "nt" else [False, True])
+
+
+@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, "9" * 5000, "\0", "\ud800"])
+def test_what_is_no_json_is_one_line(tmp_path, text):
+    (tmp_path / "a.json").write_text(text, encoding="utf-8", errors="surrogatepass")
+    with pytest.raises(InputError, match="a.json: cannot be read as JSON") as error:
+        read_json(tmp_path / "a.json")
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("found", ["{", "[]\n", "\0\xff", '{"name": 1, "seconds": 2.0}\n', "[" * 100_000 + "\n", '"x"\n'])

@@ -76,7 +76,7 @@ def read_json(path: Path) -> object:
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # RecursionError: of lists in lists in lists
         raise InputError(f"{path}: cannot be read as JSON ({error})") from None
 
 
