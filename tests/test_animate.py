@@ -141,7 +141,7 @@ def test_a_long_take_takes_little_more_memory_than_its_curves(tmp_path, blinks):
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert peak < 2.2 * 30 * 240 * len(CURVES) * 8
+    assert peak < 1.9 * 30 * 240 * len(CURVES) * 8
     assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
 
 
