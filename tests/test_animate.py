@@ -1,8 +1,13 @@
 """Recordings in, files of curves out: what is in them, where they lie, and what a bad recording does to a batch."""
 
+import subprocess
+import sys
+import tracemalloc
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import onnx
 import pytest
@@ -10,7 +15,7 @@ import soundfile as sf
 from exported import model_path, noise
 from onnx import numpy_helper
 
-from facedistill.animate import Settings, animate_batch, animate_file
+from facedistill.animate import NO_MEMORY, Settings, animate_batch, animate_file, animate_recording
 from facedistill.core.errors import InputError
 from facedistill.face.arkit import CURVES
 from facedistill.formats import registry
@@ -124,6 +129,33 @@ def test_odd_recordings_are_fine(tmp_path, settings, capsys):
     assert len(found.times_s) == np.ceil(settings.get("duration_s", 0.7) * 30) and capsys.readouterr().err == ""
 
 
+@pytest.mark.parametrize("blinks", [None, 3])
+def test_a_long_take_takes_little_more_memory_than_its_curves(tmp_path, blinks):
+    """Its sound and the text of its curves are never there whole: at 48 kHz they are 6 MB each."""
+    recording = speech(tmp_path / "a.wav", 48_000, duration_s=30.0)
+    settings = replace(SETTINGS, fps=240, blinks=blinks)
+    animate_file(recording, tmp_path / "a.csv", settings)
+    tracemalloc.start()
+    try:
+        animate_file(recording, tmp_path / "b.csv", settings)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 1.9 * 30 * 240 * len(CURVES) * 8
+    assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
+
+
+def test_curves_do_not_depend_on_the_blocks_of_a_recording(tmp_path, monkeypatch):
+    recording = speech(tmp_path / "a.wav", 44_100, duration_s=6.0)
+    settings = replace(SETTINGS, blinks=1, ensemble=True, gains={"jawOpen": 1.7})
+    found = []
+    for block_frames in (1, 3, 10_000):
+        monkeypatch.setattr("facedistill.speech.decode.BLOCK_FRAMES", block_frames)
+        found.append(animate_recording(recording, settings).weights)
+    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_array_equal(found[0], found[2])
+
+
 # Where files lie ------------------------------------------------------------------------------------------------------
 
 
@@ -230,6 +262,61 @@ def test_a_batch_goes_on_past_every_kind_of_bad_file(tmp_path, capsys):
     errors = [line for line in output.splitlines() if line.startswith("error: ")]
     assert [kind for kind, line in zip(BAD, errors, strict=True) if f"{kind}.wav: " not in line] == []
     assert f"animated 2 of {len(BAD) + 2} recordings into {tmp_path / 'out'}" in output
+
+
+@pytest.mark.parametrize("kind", registry.KINDS)
+@pytest.mark.parametrize("bad", [np.nan, 1e6])
+def test_a_recording_that_turns_bad_leaves_no_file(tmp_path, kind, bad):
+    samples = np.append(noise(20.0), np.float32(bad))
+    sf.write(tmp_path / "bad.wav", samples, 16_000, subtype="FLOAT")
+    suffix = registry.KINDS[kind].suffix
+    with pytest.raises(InputError, match=r"^.*bad\.wav: (contains NaN or infinite samples|samples of up to 1e\+06); expected"):
+        animate_file(tmp_path / "bad.wav", tmp_path / "out" / f"a{suffix}", replace(SETTINGS, kind=kind))
+    assert names_of(tmp_path) == ["bad.wav"]
+
+
+BATCH = """
+import resource, sys
+from pathlib import Path
+import psutil
+from facedistill.animate import Settings, animate_batch
+model, folder, n_bytes = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+animate_batch([folder / "a.wav"], folder / "warm", Settings(model))
+limit = psutil.Process().memory_info().vms + n_bytes
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+sys.exit(animate_batch([folder / name for name in ("a.wav", "b.mkv", "c.wav")], folder / "out", Settings(model)))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is limited as Linux does it")
+def test_a_batch_goes_on_past_a_recording_that_there_is_no_memory_for(tmp_path):
+    """A minute at 384 kHz in one packet: FFmpeg has to have the whole at once."""
+    for name in ("a.wav", "c.wav"):
+        speech(tmp_path / name)
+    with av.open(str(tmp_path / "b.mkv"), "w", format="matroska") as container:
+        stream = container.add_stream("pcm_s16le", rate=384_000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 60 * 384_000), np.int16), format="s16", layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = 384_000, 0, Fraction(1, 384_000)
+        for packets in (stream.encode(frame), stream.encode(None)):
+            container.mux(packets)
+    command = [sys.executable, "-c", BATCH, model_path(), tmp_path, str(150_000_000)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert errors == [f"error: {tmp_path / 'b.mkv'}: {NO_MEMORY}"] and done.returncode == 1, done.stderr
+    assert "expected a shorter recording" in NO_MEMORY
+    assert names_of(tmp_path / "out") == ["a.csv", "c.csv"]
+
+
+@pytest.mark.parametrize("failing", ["speech.decode._blocks", "runtime.animator.Animator.flush", "formats.registry.write"])
+def test_want_of_memory_is_the_error_of_a_file(tmp_path, capsys, monkeypatch, failing):
+    def without_memory(*_, **__):
+        raise MemoryError
+
+    recordings = [speech(tmp_path / "in" / f"{name}.wav") for name in "ab"]
+    monkeypatch.setattr(f"facedistill.{failing}", without_memory)
+    assert animate_batch(recordings, tmp_path / "out", SETTINGS) == 2
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert errors == [f"error: {recording}: {NO_MEMORY}" for recording in recordings] and not (tmp_path / "out").exists()
 
 
 def test_what_cannot_be_written_does_not_stop_the_batch(tmp_path, capsys):

@@ -1,7 +1,12 @@
+import io
+import re
+import struct
 import subprocess
 import sys
+import tracemalloc
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import imageio_ffmpeg
@@ -13,7 +18,8 @@ from hypothesis import strategies as st
 
 from facedistill.core.errors import InputError
 from facedistill.core.paths import ROOT
-from facedistill.speech.audio import MIN_DURATION_S, read_audio, read_mono, resample, write_flac
+from facedistill.speech.audio import MIN_DURATION_S, open_mono, read_audio, read_mono, resample, resample_blocks, write_flac
+from facedistill.speech.decode import MAX_BEGINNING, RIFF, _places
 
 
 def tone(rate_hz: int, duration_s: float = 0.5, frequency_hz: float = 440.0) -> np.ndarray:
@@ -133,13 +139,15 @@ def stale(path) -> None:
     path.write_bytes(content)
 
 
-def paused(path, pause_s: float = 0.5) -> None:
+def paused(path, pause_s: float = 0.5, *, n_channels: int = 1, rate_hz: int = 16_000) -> None:
     """A recorder that was paused: half a second of sound, a gap in the time stamps, and as much sound again."""
+    layout = {1: "mono", 16: "hexadecagonal"}[n_channels]
+    sound = np.repeat((2**15 * tone(rate_hz)).astype(np.int16), n_channels)
     with av.open(str(path), "w", format="matroska") as container:
-        stream = container.add_stream("pcm_s16le", rate=16_000, layout="mono")
-        for start in (0, round(16_000 * (0.5 + pause_s))):
-            frame = av.AudioFrame.from_ndarray((2**15 * tone(16_000)).astype(np.int16)[None], format="s16", layout="mono")
-            frame.sample_rate, frame.pts, frame.time_base = 16_000, start, Fraction(1, 16_000)
+        stream = container.add_stream("pcm_s16le", rate=rate_hz, layout=layout)
+        for start in (0, round(rate_hz * (0.5 + pause_s))):
+            frame = av.AudioFrame.from_ndarray(sound[None], format="s16", layout=layout)
+            frame.sample_rate, frame.pts, frame.time_base = rate_hz, start, Fraction(1, rate_hz)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
 
@@ -253,6 +261,137 @@ def test_chunks_behind_the_sound_are_not_heard(tmp_path, caplog, pad):
         content[:4] + (36 + 7999 + len(pad + chunk)).to_bytes(4, "little") + content[8:] + pad + chunk
     )
     assert len(read_audio(tmp_path / "b.wav")) == 7999 and caplog.messages == []
+
+
+def test_long_recordings_are_read_in_little_memory(tmp_path):
+    """Of sound, of silence in a gap that a small file leaves, and of a joined file at another rate; in 16 channels at 48 kHz."""
+    for name in ("sound.wav", "joined.wav"):
+        with (tmp_path / name).open("wb") as file:
+            if name == "joined.wav":
+                sf.write(tmp_path / "a.wav", tone(44_100), 44_100)
+                file.write((tmp_path / "a.wav").read_bytes())
+            form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 16, 48_000, 48_000 * 32, 32, 16)
+            file.write(b"RIFF" + bytes([255] * 4) + b"WAVE" + form + b"data" + bytes([255] * 4))
+            file.truncate(file.tell() + 48_000 * 32 * 60)
+    paused(tmp_path / "gap.mkv", 60.0, n_channels=16, rate_hz=48_000)
+    resample(tone(8000), 8000)  # loads scipy.signal, which is no sound
+    for path in (tmp_path / "sound.wav", tmp_path / "joined.wav", tmp_path / "gap.mkv"):
+        tracemalloc.start()
+        try:
+            sound = open_mono(path)
+            n_samples = sum(map(len, sound.blocks))
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert n_samples / sound.rate_hz == pytest.approx(61.0 if path.name == "gap.mkv" else 60.0, abs=0.6)
+        assert peak < 60e6, path.name  # the sound is 184 MB
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    rates=st.tuples(*[st.sampled_from([4000, 8000, 11_025, 16_000, 44_100, 48_000, 96_000])] * 2).filter(lambda r: r[0] != r[1]),
+    cuts=st.lists(st.integers(0, 20_000), max_size=5),
+    n_samples=st.integers(1, 20_000),
+    at_once=st.sampled_from([500, 5000, 2**20]),
+)
+def test_resampling_in_blocks_gives_the_bits_of_the_whole(rates, cuts, n_samples, at_once):
+    samples = np.random.default_rng(n_samples).standard_normal(n_samples).astype(np.float32)
+    blocks = np.split(samples, sorted(cut for cut in cuts if cut <= n_samples))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("facedistill.speech.audio.RESAMPLED", at_once)
+        found = np.concatenate(list(resample_blocks(iter(blocks), *rates)))
+    np.testing.assert_array_equal(found, resample(samples, *rates))
+
+
+def test_a_joined_file_is_at_the_rate_of_its_first_part(tmp_path):
+    parts = [tone(44_100), tone(48_000), tone(8000), tone(44_100)]
+    rates = [44_100, 48_000, 8000, 44_100]
+    content = b""
+    for part, rate_hz in zip(parts, rates, strict=True):
+        sf.write(tmp_path / "a.wav", part, rate_hz, subtype="FLOAT")
+        content += (tmp_path / "a.wav").read_bytes()
+    (tmp_path / "b.wav").write_bytes(content)
+    samples, rate_hz = read_mono(tmp_path / "b.wav")
+    expected = [resample(part.astype(np.float32), own_hz, 44_100) for part, own_hz in zip(parts, rates, strict=True)]
+    assert rate_hz == 44_100
+    np.testing.assert_array_equal(samples, np.concatenate(expected))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1000.0])
+def test_a_recording_that_turns_bad_is_bad(tmp_path, bad):
+    samples = np.zeros(20 * 16_000, np.float32)
+    samples[-100] = bad
+    sf.write(tmp_path / "a.wav", samples, 16_000, subtype="FLOAT")
+    sound = open_mono(tmp_path / "a.wav")
+    assert len(next(iter(sound.blocks))) < len(samples)
+    with pytest.raises(InputError, match="a.wav: (contains NaN or infinite samples|samples of up to 1000);"):
+        sound.whole()
+
+
+def test_exactly_as_much_as_is_allowed_is_read(tmp_path, monkeypatch):
+    """The lengths of blocks do not add up exactly."""
+    monkeypatch.setattr("facedistill.speech.audio.MAX_DURATION_S", 29.7)
+    sf.write(tmp_path / "a.flac", np.zeros(round(29.7 * 44_100)), 44_100)
+    assert len(read_mono(tmp_path / "a.flac")[0]) == round(29.7 * 44_100)
+
+
+def test_a_file_is_joined_where_its_parts_begin(tmp_path, monkeypatch):
+    """Whatever is read at once: a beginning may lie across two parts of what is read."""
+    for suffix in (".wav", ".ogg"):
+        path, joined = tmp_path / f"a{suffix}", tmp_path / f"b{suffix}"
+        sf.write(path, tone(16_000, 0.3), 16_000)
+        joined.write_bytes(5 * path.read_bytes())
+        whole = read_audio(path)
+        for n_bytes in (2 * MAX_BEGINNING, 97, 1009, 2**20):
+            monkeypatch.setattr("facedistill.speech.decode.SCANNED_BYTES", (n_bytes, n_bytes))
+            np.testing.assert_array_equal(read_audio(joined), np.tile(whole, 5))
+
+
+@settings(max_examples=100, deadline=None)
+@given(parts=st.lists(st.sampled_from([b"RIFF", b"WAVE", b"RIFF\0\0\0\0WAVE", b"RIFFRIFFWAVE", b"\0" * 61, b"R"]), max_size=40),
+       n_bytes=st.tuples(st.integers(65, 90), st.integers(65, 200)))  # fmt: skip
+def test_places_are_those_of_the_whole_file(parts, n_bytes):
+    data, pattern = b"".join(parts), re.compile(RIFF, re.DOTALL)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("facedistill.speech.decode.SCANNED_BYTES", n_bytes)
+        found = list(_places(io.BytesIO(data), pattern))
+    assert found == [place.start() for place in pattern.finditer(data)]
+
+
+@pytest.mark.parametrize("where", ["decode", "demux", "open"])
+def test_want_of_memory_is_not_damage(tmp_path, monkeypatch, where):
+    def failing(*_, **__):
+        raise av.error.MemoryError(12, "Cannot allocate memory")
+
+    class Container:
+        """What `av.open` gives, whose packets cannot be read or decoded."""
+
+        def __init__(self, container):
+            self._container = container
+
+        def __getattr__(self, name):
+            return getattr(self._container, name)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            self._container.close()
+
+        def demux(self, stream):
+            packets = self._container.demux(stream)
+            yield next(packets)
+            if where == "demux":
+                failing()
+            yield SimpleNamespace(decode=failing)
+
+    sf.write(tmp_path / "a.wav", tone(16_000), 16_000)
+    opened = av.open
+    monkeypatch.setattr(
+        av, "open", failing if where == "open" else lambda *given, **options: Container(opened(*given, **options))
+    )
+    with pytest.raises(MemoryError):
+        read_audio(tmp_path / "a.wav")
 
 
 def test_a_pause_is_silent(tmp_path):

@@ -5,6 +5,7 @@ import re
 import socket
 import struct
 import sys
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -188,6 +189,7 @@ def test_no_chunk_is_given_before_its_time_and_time_does_not_drift(recording, cl
         steps.append(clock.now_s - start_s)
     assert given_hz == rate_hz
     np.testing.assert_array_equal(np.concatenate(heard), samples)
+    assert [len(chunk) for chunk in heard] == [len(part) for part in np.split(samples, np.arange(1, len(heard)) * rate_hz // fps)]
     late_s = steps[-1] - 0.5 - work_s
     assert late_s <= (0.002 if work_s < 1 / fps else work_s * len(steps))
 
@@ -218,12 +220,98 @@ def closed_port() -> int:
         return free.getsockname()[1]
 
 
-def test_where_nobody_listens(recording, monkeypatch, capsys):
+def listening(port: int = 0) -> socket.socket:
+    server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    server.bind(("127.0.0.1", port))
+    server.setblocking(False)
+    return server
+
+
+def test_where_nobody_listens_that_is_told_once(recording, monkeypatch, capsys):
     port = closed_port()
-    with pytest.raises(InputError, match=f"^--target 127.0.0.1:{port}: nobody listens there; allowed: "):
-        module.live(module.stream_recording(recording, 60), Model(model_path()), ("127.0.0.1", port))
-    assert run(monkeypatch, "--target", f"127.0.0.1:{port}", "--wav", recording, "--model", model_path()) == 2
-    assert capsys.readouterr().err.splitlines()[-1].startswith(f"error: --target 127.0.0.1:{port}: nobody listens")
+    assert run(monkeypatch, "--target", f"127.0.0.1:{port}", "--wav", recording, "--model", model_path()) == 0
+    _, note, end = capsys.readouterr().err.splitlines()
+    assert note == f"note: --target 127.0.0.1:{port}: nobody listens there; frames are sent on"
+    assert end == "live: 30 frames sent"
+
+
+def test_a_receiver_that_comes_and_goes_gets_every_frame_while_it_is_there(clock, caplog):
+    """Each outage is told once; one that ends for less than OUTAGE_S is the same as before."""
+    server = listening()
+    address = server.getsockname()
+    with closing(module._Receiver(*address)) as receiver:
+
+        def sent(n_frames: int, every_s: float = 0.1) -> list[bytes]:
+            packets = []
+            for number in range(n_frames):
+                receiver.send(bytes([number]))
+                packets += [] if server.fileno() < 0 else [server.recv(100)]  # at once: BlockingIOError where it did not come
+                clock.now_s += every_s
+            return packets
+
+        assert sent(5) == [bytes([number]) for number in range(5)] and caplog.messages == []
+        server.close()
+        sent(100)
+        assert len(caplog.messages) == 1
+        for n_outages, back_s in ((1, 1.0), (2, 10.0)):
+            server = listening(address[1])
+            n_frames = round(back_s / 0.1)
+            assert sent(n_frames) == [bytes([number]) for number in range(n_frames)]
+            server.close()
+            sent(10)
+            assert len(caplog.messages) == n_outages
+
+
+def test_a_name_with_two_addresses_is_heard_at_either(monkeypatch, clock):
+    server = listening()
+    dead, alive = (
+        (socket.AF_INET, socket.SOCK_DGRAM, 0, "", ("127.0.0.1", port)) for port in (closed_port(), server.getsockname()[1])
+    )
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [dead, alive])
+    with closing(module._Receiver("both", 1)) as receiver, closing(server):
+        for number in range(3):
+            receiver.send(bytes([number]))
+        assert [server.recv(100) for _ in range(2)] == [bytes([1]), bytes([2])]
+
+
+@pytest.mark.parametrize("failing", ["connect", "send"])
+@pytest.mark.parametrize("code", module.UNREACHED)
+def test_a_network_that_comes_back(unreal, monkeypatch, caplog, code, failing):
+    is_down = True
+
+    class Socket(socket.socket):
+        def _check(self) -> None:
+            if is_down:
+                raise OSError(code, "no network")
+
+        def connect(self, address) -> None:
+            if failing == "connect":
+                self._check()
+            super().connect(address)
+
+        def send(self, packet) -> int:
+            if failing == "send":
+                self._check()
+            return super().send(packet)
+
+    monkeypatch.setattr(socket, "socket", Socket)
+    host, port = unreal.getsockname()
+    with closing(module._Receiver(host, port)) as receiver:
+        for _ in range(3):
+            receiver.send(b"lost")
+        is_down = False
+        receiver.send(b"heard")
+    assert unreal.recv(100) == b"heard"
+    assert caplog.messages == [f"--target {host}:{port}: cannot be reached now (no network); frames are sent on"]
+
+
+def test_what_does_not_pass_ends_it(monkeypatch):
+    def refused(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(socket.socket, "connect", refused)
+    with pytest.raises(InputError, match=r"^--target 127.0.0.1:9: cannot be reached \(.*Permission denied\)$"):
+        module._Receiver("127.0.0.1", 9).send(b"")
 
 
 @pytest.mark.parametrize("host", ["a..b", "x" * 100, "unknown"])

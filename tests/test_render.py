@@ -13,6 +13,7 @@ import soundfile as sf
 from PIL import Image
 
 from facedistill import cli
+from facedistill.animate import NO_MEMORY
 from facedistill.core.errors import InputError
 from facedistill.drawing import film, scene
 from facedistill.drawing.clip import Look, Panel, Strip, draw_frame
@@ -237,6 +238,18 @@ def test_command_draws_the_others_where_one_is_bad(tmp_path, monkeypatch, capsys
     told = capsys.readouterr().err.splitlines()
     assert len(told) == 2 and "bad.csv" in told[0] and "1 of 2 films are missing" in told[1]
     assert [path.name for path in (tmp_path / "clips.v1").iterdir()] == ["good.mp4"]
+
+
+@pytest.mark.parametrize("names", [["a"], ["a", "b"]])
+def test_want_of_memory_is_told_in_one_line_a_film(tmp_path, monkeypatch, capsys, names):
+    def failing(*_, **__):
+        raise MemoryError
+
+    sources = [curves_file(tmp_path / f"{name}.csv") for name in names]
+    monkeypatch.setattr("facedistill.render._render_clip", failing)
+    assert run(monkeypatch, "render", *sources, "-o", tmp_path / "clips") == 2
+    told = capsys.readouterr().err.splitlines()
+    assert told[: len(names)] == [f"error: {source}: {NO_MEMORY}" for source in sources]
 
 
 @pytest.mark.parametrize(

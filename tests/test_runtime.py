@@ -4,6 +4,7 @@ import subprocess
 import sys
 import tracemalloc
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnxruntime as ort
@@ -12,6 +13,7 @@ import scipy.signal
 from exported import RATE_HZ, exported, model_path, noise, student
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from onnxruntime.capi.onnxruntime_pybind11_state import Fail
 
 from facedistill.core.errors import InputError
 from facedistill.core.paths import ROOT
@@ -233,6 +235,30 @@ def test_a_large_chunk_is_computed_in_blocks():
     finally:
         tracemalloc.stop()
     assert peak < 120e6
+
+
+def test_the_filter_of_an_odd_rate_is_made_in_little_memory():
+    """From 383,999 Hz it has 7.7 million numbers."""
+    tracemalloc.start()
+    try:
+        Resampler(383_999, RATE_HZ)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 120e6
+
+
+@pytest.mark.parametrize(("said", "raised"), [("Failed to allocate memory for requested buffer", MemoryError), ("broken", Fail)])
+def test_onnxruntimes_want_of_memory_is_told_as_such(monkeypatch, said, raised):
+    def failing(*_):
+        raise Fail(said)
+
+    animator = Animator(MODELS["float32", 64])
+    monkeypatch.setattr(
+        animator.model, "session", SimpleNamespace(run_with_iobinding=failing, io_binding=animator.model.session.io_binding)
+    )
+    with pytest.raises(raised, match=said):
+        animator.push(noise(0.5))
 
 
 BAD_SAMPLES = {

@@ -18,11 +18,11 @@ from facedistill.face.arkit import CURVES
 from facedistill.formats import gltf, registry
 from facedistill.formats.animation import Animation, regular
 from facedistill.messages import show_notes, tell_error
-from facedistill.runtime import Animator, Eyes, Model
-from facedistill.speech.audio import AUDIO_SUFFIXES, list_recordings, read_mono
+from facedistill.runtime import Animator, Eyes, Frames, Model
+from facedistill.speech.audio import AUDIO_SUFFIXES, Sound, list_recordings, open_mono
 
-BLOCK_S = 10  # of sound at once: bounds memory
 DECIMALS = 6  # of weights in files: far below what can be seen
+NO_MEMORY = "not enough memory; expected a shorter recording, fewer frames a second or fewer at a time (--workers)"
 
 
 @dataclass(frozen=True)
@@ -48,65 +48,88 @@ class Settings:
     face: Path | None = None
 
 
-def read_recording(path: Path) -> tuple[np.ndarray, int]:
-    """See `audio.read_mono`; and a name that is not UTF-8 is told as what it is.
+def open_recording(path: Path) -> Sound:
+    """See `audio.open_mono`; and a name that is not UTF-8 is told as what it is.
 
     Raises:
-        InputError: see `audio.read_mono`.
+        InputError: see `audio.open_mono`.
     """
     try:
         str(path).encode()
     except UnicodeEncodeError:
         raise InputError(f"{path}: not a name in UTF-8; allowed: names in UTF-8") from None
-    return read_mono(path)
+    return open_mono(path)
 
 
-def animate_samples(
-    samples: np.ndarray, rate_hz: int, model: Model, settings: Settings, *, name: str = "", progress: bool = False
-) -> Animation:
-    """Animates a recording.
+def read_recording(path: Path) -> tuple[np.ndarray, int]:
+    """The whole of a recording: (S,) float32, and the sample rate in Hz.
+
+    Raises:
+        InputError: see `open_recording`.
+    """
+    sound = open_recording(path)
+    return sound.whole(), sound.rate_hz
+
+
+def animate_samples(samples: np.ndarray, rate_hz: int, model: Model, settings: Settings) -> Animation:
+    """Animates sound.
 
     Args:
         samples: (S,) at `rate_hz`, any that `runtime.Animator` allows.
-        name: of the recording; eyes of the same seed differ from name to name.
-        progress: show a bar.
 
     Raises:
         InputError: samples that the engine does not take, or a model whose curves are no numbers or bear a name twice.
     """
-    animator = Animator(model, rate_hz=rate_hz, fps=settings.fps, ensemble=settings.ensemble)
-    parts = []
-    with tqdm(total=round(len(samples) / rate_hz), desc="animate", unit="s", delay=1, disable=not progress) as bar:
-        for first in range(0, len(samples), BLOCK_S * rate_hz):
-            block = samples[first : first + BLOCK_S * rate_hz]
-            parts.append(animator.push(block).weights)
-            bar.update(round(len(block) / rate_hz))
-    weights = np.concatenate([*parts, animator.flush().weights])
-    if settings.blinks is not None:
-        eyes = Eyes([settings.blinks, zlib.crc32(name.encode())])
-        weights = eyes.apply(weights, np.arange(len(weights)) / settings.fps, animator.curves)
-    for curve, gain in settings.gains.items():
-        if curve in animator.curves:
-            column = animator.curves.index(curve)
-            weights[:, column] = np.clip(weights[:, column] * gain, 0, 1)
-    try:
-        return regular(animator.curves, weights.astype(np.float64).round(DECIMALS), settings.fps)
-    except ValueError as error:
-        raise InputError(f"the model gives no curves ({error})") from None
+    return _animated(Sound(rate_hz, [samples]), model, settings, Path("samples"))
 
 
 def animate_recording(recording: Path, settings: Settings, *, progress: bool = False) -> Animation:
-    """Animates the recording of a file.
+    """Animates the recording of a file, of which a part at a time is in memory.
+
+    Args:
+        recording: eyes of the same seed differ from name to name.
+        progress: show a bar.
 
     Raises:
         InputError: the recording or the model cannot be used.
+        MemoryError: there is not enough of it.
     """
-    samples, rate_hz = read_recording(recording)
-    model = _model(settings.model)
+    return _animated(open_recording(recording), _model(settings.model), settings, recording, progress=progress)
+
+
+def _animated(sound: Sound, model: Model, settings: Settings, named: Path, *, progress: bool = False) -> Animation:
+    animator = Animator(model, rate_hz=sound.rate_hz, fps=settings.fps, ensemble=settings.ensemble)
+    eyes = None if settings.blinks is None else Eyes([settings.blinks, zlib.crc32(named.stem.encode())])
+    parts = [_finished(frames, animator.curves, settings, eyes) for frames in _frames(animator, sound, progress)]
+    weights = np.empty((sum(map(len, parts)), len(animator.curves)))
+    np.concatenate(parts, out=weights)
+    del parts
+    np.round(weights, DECIMALS, out=weights)
+    weights.flags.writeable = False  # so it need not be copied
     try:
-        return animate_samples(samples, rate_hz, model, settings, name=recording.stem, progress=progress)
-    except InputError as error:  # the engine does not know where samples come from
-        raise InputError(f"{recording}: {error}") from None
+        return regular(animator.curves, weights, settings.fps)
+    except ValueError as error:
+        raise InputError(f"{named}: the model gives no curves ({error})") from None
+
+
+def _frames(animator: Animator, sound: Sound, progress: bool) -> Iterator[Frames]:
+    n_samples, announced_s = 0, round(sound.announced_s) or None
+    with tqdm(total=announced_s, desc="animate", unit="s", delay=1, disable=not progress) as bar:
+        for block in sound.blocks:
+            yield animator.push(block)
+            n_samples += len(block)
+            bar.update(n_samples // sound.rate_hz - bar.n)
+        yield animator.flush()
+
+
+def _finished(frames: Frames, curves: Sequence[str], settings: Settings, eyes: Eyes | None) -> np.ndarray:
+    """(T, K) weights, with other eyes and with gains."""
+    weights = frames.weights if eyes is None else eyes.apply(frames.weights, frames.times_s, curves)
+    for curve, gain in settings.gains.items():
+        if curve in curves:
+            column = curves.index(curve)
+            weights[:, column] = np.clip(weights[:, column] * gain, 0, 1)
+    return weights
 
 
 def animate_file(recording: Path, path: Path, settings: Settings, *, progress: bool = False) -> None:
@@ -114,6 +137,7 @@ def animate_file(recording: Path, path: Path, settings: Settings, *, progress: b
 
     Raises:
         InputError: the recording or the model cannot be used, or the file cannot be written.
+        MemoryError: there is not enough of it.
     """
     animation = animate_recording(recording, settings, progress=progress)
     registry.write(path, animation, kind=settings.kind, face=settings.face)
@@ -211,11 +235,13 @@ def _attempt_apart(job: tuple[Path, Path, Settings, bool]) -> str | None:
 
 def _attempt(job: tuple[Path, Path, Settings, bool]) -> str | None:
     """The error of one recording, in one line."""
-    *files, progress = job
+    recording, path, settings, progress = job
     try:
-        animate_file(*files, progress=progress)
+        animate_file(recording, path, settings, progress=progress)
     except (InputError, OSError) as error:  # one that cannot be written must not stop the others either
         return str(error)
+    except MemoryError:
+        return f"{recording}: {NO_MEMORY}"
     return None
 
 

@@ -1,17 +1,20 @@
 """A face that speaks as the sound comes in: a microphone or a recording to Unreal, in real time."""
 
+import errno
+import itertools
+import logging
 import math
 import queue
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 
-from facedistill.animate import read_recording
+from facedistill.animate import open_recording
 from facedistill.core.errors import InputError
 from facedistill.formats.live_link_udp import PacketWriter
 from facedistill.runtime import Animator, Eyes, Frames, Model
@@ -20,6 +23,10 @@ SUBJECT = "facedistill"
 ROUNDING_S = 1e-4  # a chunk may be a sample shorter than a frame
 _MICROPHONES = 'in the clone, `pip install ".[mic]"`; on Linux also `apt install libportaudio2`'
 SILENT_S = 2.0  # a microphone that gives nothing for so long is gone
+UNHEARD = (errno.ECONNREFUSED, errno.ECONNRESET)  # nobody listens at the port
+# The network is not there, or is full; what is sent later may arrive.
+UNREACHED = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN, errno.EADDRNOTAVAIL, errno.ENOBUFS)
+OUTAGE_S = 5.0  # without an error until one is over: far machines say only now and then that nobody listens
 
 
 def stream_recording(path: Path, fps: int) -> tuple[int, Iterator[np.ndarray]]:
@@ -29,10 +36,10 @@ def stream_recording(path: Path, fps: int) -> tuple[int, Iterator[np.ndarray]]:
         The sample rate in Hz, and the chunks, (S,) float32.
 
     Raises:
-        InputError: see `audio.read_mono`.
+        InputError: here or while chunks are read: see `audio.open_mono`.
     """
-    samples, rate_hz = read_recording(path)
-    return rate_hz, _paced(samples, rate_hz, fps)
+    sound = open_recording(path)
+    return sound.rate_hz, _paced(sound.blocks, sound.rate_hz, fps)
 
 
 def stream_microphone(fps: int) -> tuple[int, Iterator[np.ndarray]]:
@@ -62,7 +69,7 @@ def live(
     blinks: int | None = None,
     subject: str = SUBJECT,
 ) -> int:
-    """Sends a packet for every frame, as soon as it is known.
+    """Sends a packet for every frame, as soon as it is known, whether anybody listens or not: who comes later gets what follows.
 
     Args:
         source: sample rate in Hz, and chunks of sound.
@@ -74,7 +81,7 @@ def live(
         Frames sent.
 
     Raises:
-        InputError: the target is not there.
+        InputError: a target that cannot be, such as a host that is not known.
     """
     rate_hz, chunks = source
     animator = Animator(model, rate_hz=rate_hz, fps=fps, ensemble=ensemble)
@@ -84,11 +91,11 @@ def live(
     first = int((now - now.replace(hour=0, minute=0, second=0, microsecond=0)).total_seconds() * fps)
     n_sent = 0
     try:
-        with _connected(*target) as send:
+        with closing(_Receiver(*target)) as receiver:
             for frames in _paced_frames(animator, chunks):
                 weights = frames.weights if eyes is None else eyes.apply(frames.weights, frames.times_s, animator.curves)
                 for row in weights:
-                    send(packets.packet(first + n_sent, row))
+                    receiver.send(packets.packet(first + n_sent, row))
                     n_sent += 1
     except KeyboardInterrupt:  # how a microphone ends
         pass
@@ -118,26 +125,73 @@ def _joined(first: Frames, then: Frames) -> Frames:
     return Frames(np.concatenate([first.times_s, then.times_s]), np.concatenate([first.weights, then.weights]))
 
 
-@contextmanager
-def _connected(host: str, port: int) -> Iterator:
-    """A function that sends a packet."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
-        with socket.socket(family, kind, protocol) as connection:
-            connection.connect(address)
-            yield connection.send
-    except ConnectionRefusedError:
-        raise InputError(f"--target {host}:{port}: nobody listens there; allowed: where Live Link Face is awaited") from None
-    except (OSError, UnicodeError) as error:
-        raise InputError(f"--target {host}:{port}: cannot be reached ({error})") from None
+class _Receiver:
+    """Whoever listens at a port, now or later."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._name, self._socket, self._failed_s = f"--target {host}:{port}", None, -math.inf
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
+        except (OSError, UnicodeError) as error:
+            raise self._bad(error) from None
+        self._addresses = itertools.cycle(found)  # of which one may be heard and another not: a name's IPv4 and IPv6
+
+    def send(self, packet: bytes) -> None:
+        """Sends a packet; a failure that may pass is told once.
+
+        Raises:
+            InputError: one that does not.
+        """
+        for _ in range(2):  # what the first call tells may be of the packet before: then this one was not sent
+            try:
+                self._connected().send(packet)
+                return
+            except OSError as error:
+                if error.errno not in UNHEARD + UNREACHED:
+                    raise self._bad(error) from None
+                self._fail(error)
+
+    def close(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def _connected(self) -> socket.socket:
+        if self._socket is None:  # a socket that is not connected would not be told that nobody listens
+            family, kind, protocol, _, address = next(self._addresses)
+            self._socket = socket.socket(family, kind, protocol)
+            self._socket.connect(address)
+        return self._socket
+
+    def _fail(self, error: OSError) -> None:
+        self.close()  # the next socket takes the way that there is by then
+        if time.monotonic() - self._failed_s > OUTAGE_S:
+            why = "nobody listens there" if error.errno in UNHEARD else f"cannot be reached now ({error.strerror})"
+            logging.getLogger(__name__).warning("%s: %s; frames are sent on", self._name, why)
+        self._failed_s = time.monotonic()
+
+    def _bad(self, error: Exception) -> InputError:
+        return InputError(f"{self._name}: cannot be reached ({error})")
 
 
-def _paced(samples: np.ndarray, rate_hz: int, fps: int) -> Iterator[np.ndarray]:
+def _paced(blocks: Iterable[np.ndarray], rate_hz: int, fps: int) -> Iterator[np.ndarray]:
     start_s = time.monotonic()
-    for number in range(-(-len(samples) * fps // rate_hz)):
-        begin, end = number * rate_hz // fps, (number + 1) * rate_hz // fps
-        time.sleep(max(0.0, start_s + end / rate_hz - time.monotonic()))
-        yield samples[begin:end]
+    for number, chunk in enumerate(_chunks(blocks, rate_hz, fps), 1):
+        time.sleep(max(0.0, start_s + number * rate_hz // fps / rate_hz - time.monotonic()))
+        yield chunk
+
+
+def _chunks(blocks: Iterable[np.ndarray], rate_hz: int, fps: int) -> Iterator[np.ndarray]:
+    """A chunk a frame, of blocks of any size."""
+    waiting, begin, number = np.zeros(0, np.float32), 0, 1
+    for block in blocks:
+        waiting, used = np.concatenate([waiting, block]), 0
+        while used + (size := number * rate_hz // fps - begin) <= len(waiting):
+            yield waiting[used : used + size]
+            used, begin, number = used + size, begin + size, number + 1
+        waiting = waiting[used:]
+    if len(waiting):
+        yield waiting
 
 
 def _microphone(sounddevice, rate_hz: int, fps: int) -> Iterator[np.ndarray]:

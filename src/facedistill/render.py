@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from facedistill.animate import Settings, animate_recording, read_recording
+from facedistill.animate import NO_MEMORY, Settings, animate_recording, read_recording
 from facedistill.core.errors import InputError
 from facedistill.drawing.clip import Look, Panel, Strip
 from facedistill.drawing.film import FILM, SUFFIXES, render
@@ -62,10 +62,11 @@ def _render_each(clips: dict[Path, Path], look: Look, settings: dict) -> list[Pa
         try:
             _render_clip([source], clip, look, **settings)
             done.append(clip)
-        except InputError as error:
+        except (InputError, MemoryError) as error:
+            told = f"{source}: {NO_MEMORY}" if isinstance(error, MemoryError) else str(error)
             if len(clips) == 1:
-                raise
-            tell_error(str(error))
+                raise InputError(told) from None
+            tell_error(told)
     if len(done) < len(clips):
         raise InputError(f"{len(clips) - len(done)} of {len(clips)} films are missing, for the reasons above")
     return done

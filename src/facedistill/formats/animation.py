@@ -61,7 +61,9 @@ class Animation:
         for field, value in (("names", names), ("fps", float(self.fps))):
             object.__setattr__(self, field, value)
         for field in ("weights", "times_s"):
-            array = np.array(getattr(self, field), np.float64)
+            given = getattr(self, field)
+            is_fixed = isinstance(given, np.ndarray) and given.flags.owndata and not given.flags.writeable
+            array = np.array(given, np.float64, copy=None if is_fixed else True)  # a long take is large
             array.flags.writeable = False
             object.__setattr__(self, field, array)
         self._check()
@@ -76,8 +78,11 @@ class Animation:
     def select(self, names: Sequence[str]) -> np.ndarray:
         """(T, len(names)) float64 weights of the named curves, in that order; a curve that is not there rests at 0."""
         index = {name: number for number, name in enumerate(self.names)}
-        columns = np.array([index.get(canonical(name), -1) for name in names], int)
-        return np.where(columns >= 0, self.weights[:, columns], 0.0)
+        selected = np.zeros((len(self.weights), len(names)))
+        for number, name in enumerate(map(canonical, names)):
+            if name in index:
+                selected[:, number] = self.weights[:, index[name]]
+        return selected
 
     def is_regular(self) -> bool:
         """Whether frame t stands at t / fps for every t, so that the frame rate alone tells all times."""

@@ -1,16 +1,15 @@
 """NVIDIA Audio2Face: the blendshape JSON of Omniverse, the JSON of the SDK's command line, and the CSV of the NIM's client."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 
 from facedistill.core.errors import InputError
-from facedistill.core.files import write_text
 from facedistill.face.arkit import INDEX
 from facedistill.formats.animation import Animation, regular
-from facedistill.formats.parsing import cells, field, matrix, parse_json, read_table, reading, table_text
+from facedistill.formats.parsing import cells, field, matrix, parse_json, read_table, reading
 from facedistill.formats.times import GIVE_RATE, take, tell
+from facedistill.formats.writing import write_object, write_table
 
 DEFAULT_FPS = 30.0  # of a file that does not say
 TIME_COLUMN = "timeCode"
@@ -30,9 +29,9 @@ def write_json(path: Path, animation: Animation) -> None:
         )
     content = {
         "exportFps": animation.fps, "numPoses": len(animation.names), "numFrames": len(animation.weights),
-        "facsNames": list(animation.names), "weightMat": animation.weights.tolist(),
+        "facsNames": list(animation.names), "weightMat": (row.tolist() for row in animation.weights),
     }  # fmt: skip
-    write_text(path, json.dumps(content, ensure_ascii=False) + "\n")
+    write_object(path, content)
 
 
 def read_json(path: Path, fps: float | None = None) -> Animation:
@@ -64,8 +63,9 @@ def write_csv(path: Path, animation: Animation) -> None:
     ARKit's names get the client's capital; all others stay as they are.
     """
     names = [PREFIX + (name[0].upper() + name[1:] if name in INDEX else name) for name in animation.names]
-    values = np.column_stack([animation.times_s, animation.weights]).tolist()
-    write_text(path, table_text(["", TIME_COLUMN, *names], [[number, *row] for number, row in enumerate(values)]))
+    times_s = animation.times_s.tolist()
+    rows = ([number, time_s, *animation.weights[number].tolist()] for number, time_s in enumerate(times_s))
+    write_table(path, ["", TIME_COLUMN, *names], rows)
 
 
 def read_csv(path: Path, fps: float | None = None) -> Animation:

@@ -1,14 +1,13 @@
 """BEAT's facial JSON, which LAM-Audio2Expression writes too: names in alphabetical order, and frames of weights with times."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 
-from facedistill.core.files import write_text
 from facedistill.formats.animation import Animation, regular
 from facedistill.formats.parsing import field, matrix, parse_json, reading
 from facedistill.formats.times import take
+from facedistill.formats.writing import write_object
 
 DEFAULT_FPS = 60.0  # of one frame
 
@@ -16,12 +15,12 @@ DEFAULT_FPS = 60.0  # of one frame
 def write(path: Path, animation: Animation) -> None:
     """Writes BEAT's JSON with LAM's metadata, which keeps the frame rate; names in alphabetical order, as BEAT has them."""
     names = sorted(animation.names)
-    frames = [
-        {"weights": row, "time": time_s, "rotation": []}
-        for row, time_s in zip(animation.select(names).tolist(), animation.times_s.tolist(), strict=True)
-    ]
-    metadata = {"fps": animation.fps, "frame_count": len(frames), "blendshape_names": names}
-    write_text(path, json.dumps({"names": names, "frames": frames, "metadata": metadata}, ensure_ascii=False) + "\n")
+    frames = (
+        {"weights": row.tolist(), "time": time_s, "rotation": []}
+        for row, time_s in zip(animation.select(names), animation.times_s.tolist(), strict=True)
+    )
+    metadata = {"fps": animation.fps, "frame_count": len(animation.times_s), "blendshape_names": names}
+    write_object(path, {"names": names, "frames": frames, "metadata": metadata})
 
 
 def read(path: Path, fps: float | None = None) -> Animation:

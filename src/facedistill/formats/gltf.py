@@ -146,7 +146,8 @@ def _animate(gltf: Gltf, face: Path, animation: Animation, times_s: np.ndarray) 
     samplers, channels = [], []
     for node, names, rest in moved:
         shown = [columns.get(name, np.full(len(times_s), weight)) for name, weight in zip(names, rest, strict=True)]
-        output = gltf.append(np.stack(shown, axis=1).astype(np.float32).ravel())  # frame by frame, (T * targets,)
+        values = np.stack(shown, axis=1, dtype=np.float32, casting="same_kind")
+        output = gltf.append(values.ravel())  # frame by frame, (T * targets,)
         channels.append({"sampler": len(samplers), "target": {"node": node, "path": "weights"}})
         samplers.append({"input": keys, "output": output, "interpolation": "LINEAR"})
     shown_names = {name for _, names, _ in moved for name in names}

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from facedistill.core.errors import InputError
-from facedistill.core.files import write_text
 from facedistill.face.arkit import CURVES
 from facedistill.formats.animation import Animation, regular
 from facedistill.formats.grids import are_few
-from facedistill.formats.parsing import cells, read_table, reading, table_text
+from facedistill.formats.parsing import cells, read_table, reading
 from facedistill.formats.times import GIVE_RATE, GIVEN_RATE, take, tell, timeline
+from facedistill.formats.writing import write_table
 
 ROTATIONS = (
     "HeadYaw", "HeadPitch", "HeadRoll",
@@ -61,8 +61,8 @@ def write(path: Path, animation: Animation) -> None:
         raise InputError(f"{path}: these times would not come back from a timecode; allowed: {allowed}")
     header = ["Timecode", "BlendshapeCount", *(name[0].upper() + name[1:] for name in ORDER), *ROTATIONS]
     columns = animation.select(ORDER + ROTATIONS)
-    rows = [[code, COUNT, *map(_decimal, row)] for code, row in zip(timecodes, columns.tolist(), strict=True)]
-    write_text(path, table_text(header, rows))
+    rows = ([code, COUNT, *map(_decimal, row.tolist())] for code, row in zip(timecodes, columns, strict=True))
+    write_table(path, header, rows)
 
 
 def read(path: Path, fps: float | None = None) -> Animation:

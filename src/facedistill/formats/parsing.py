@@ -135,15 +135,6 @@ def _number(cell: str) -> float:
         return float("nan")
 
 
-def table_text(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A CSV with LF line ends; floats as short as comes back the same."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(header)
-    table.writerows(rows)
-    return text.getvalue()
-
-
 def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is not a number of JSON")
 

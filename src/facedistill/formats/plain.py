@@ -1,7 +1,6 @@
 """This project's own files, lossless for whatever an animation holds: CSV, JSON and NPZ."""
 
 import io
-import json
 import lzma
 import re
 import zipfile
@@ -10,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from facedistill.core.files import atomic_path, write_text
+from facedistill.core.files import atomic_path
 from facedistill.formats.animation import Animation, regular
-from facedistill.formats.parsing import cells, field, matrix, parse_json, read_table, reading, table_text
+from facedistill.formats.parsing import cells, field, matrix, parse_json, read_table, reading
 from facedistill.formats.times import take
+from facedistill.formats.writing import write_object, write_table
 
 TIME_COLUMN = "time_s"
 FORMAT, VERSION = "facedistill-curves", 1
@@ -28,8 +28,8 @@ NPY_HEADER = re.compile(
 
 def write_csv(path: Path, animation: Animation) -> None:
     """Writes `time_s` and one column per curve, all digits of every number."""
-    rows = np.column_stack([animation.times_s, animation.weights]).tolist()
-    write_text(path, table_text([TIME_COLUMN, *animation.names], rows))
+    rows = ([time_s, *row.tolist()] for time_s, row in zip(animation.times_s.tolist(), animation.weights, strict=True))
+    write_table(path, [TIME_COLUMN, *animation.names], rows)
 
 
 def read_csv(path: Path, fps: float | None = None) -> Animation:
@@ -54,9 +54,9 @@ def write_json(path: Path, animation: Animation) -> None:
     """Writes one JSON object: format, version, fps, names, times_s and weights, one list a frame."""
     content = {
         "format": FORMAT, "version": VERSION, "fps": animation.fps, "names": list(animation.names),
-        "times_s": animation.times_s.tolist(), "weights": animation.weights.tolist(),
+        "times_s": iter(animation.times_s.tolist()), "weights": (row.tolist() for row in animation.weights),
     }  # fmt: skip
-    write_text(path, json.dumps(content, ensure_ascii=False) + "\n")
+    write_object(path, content)
 
 
 def read_json(path: Path, fps: float | None = None) -> Animation:
@@ -86,7 +86,7 @@ def write_npz(path: Path, animation: Animation) -> None:
     with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for name, array in arrays.items():
             with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:  # dated 1980, always
-                np.lib.format.write_array(member, np.array(array), version=(1, 0), allow_pickle=False)
+                np.lib.format.write_array(member, np.asarray(array), version=(1, 0), allow_pickle=False)
 
 
 def read_npz(path: Path, fps: float | None = None) -> Animation:

@@ -17,12 +17,17 @@ class Resampler:
         self.up, self.down = to_hz // divisor, rate_hz // divisor
         widest = max(self.up, self.down)
         self._half = ZERO_CROSSINGS * widest
-        offsets = np.arange(-self._half, self._half + 1)
-        kernel = np.sinc(offsets / widest) * np.kaiser(len(offsets), KAISER_BETA)
-        kernel = (kernel * self.up / kernel.sum()).astype(np.float32)
-        self._taps = -(-len(kernel) // self.up)
-        kernel = np.pad(kernel, (0, self._taps * self.up - len(kernel)))
-        self._phases = np.ascontiguousarray(kernel.reshape(self._taps, self.up).T[:, ::-1])  # (up, taps), the oldest sample first
+        self._taps = -(-(2 * self._half + 1) // self.up)
+        kernel = np.zeros(self._taps * self.up)
+        for first in range(0, 2 * self._half + 1, BLOCK_SAMPLES):
+            offsets = np.arange(first, min(first + BLOCK_SAMPLES, 2 * self._half + 1)) - self._half
+            window = np.i0(KAISER_BETA * np.sqrt(1 - (offsets / self._half) ** 2)) / np.i0(KAISER_BETA)
+            kernel[first : first + len(offsets)] = np.sinc(offsets / widest) * window
+        total = kernel[: 2 * self._half + 1].sum()
+        kernel *= self.up
+        kernel /= total
+        phases = kernel.reshape(self._taps, self.up).T[:, ::-1]  # (up, taps), the oldest sample first
+        self._phases = phases.astype(np.float32, order="C")
         self.reset()
 
     def reset(self) -> None:

@@ -34,7 +34,11 @@ class Steps:
         return sum(array.nbytes for array in (self._heard, self._frames, self._curves, *buffers))
 
     def push(self, samples: np.ndarray) -> list[np.ndarray]:
-        """Hears (S,) float32 samples; gives the frames that they complete, (L, K) float32 in blocks."""
+        """Hears (S,) float32 samples; gives the frames that they complete, (L, K) float32 in blocks.
+
+        Raises:
+            MemoryError: there is not enough of it.
+        """
         room = self.model.max_rows * self._hop
         if len(samples) <= room:
             return self._push(samples)
@@ -74,7 +78,12 @@ class Steps:
         if n_rows < 1:
             return []
         self._frames[:n_rows] = self._pairs[:n_rows]
-        self.model.session.run_with_iobinding(self._binding(n_rows))
+        try:
+            self.model.session.run_with_iobinding(self._binding(n_rows))
+        except Exception as error:  # onnxruntime's have no common base, and none is for memory
+            if "alloc" not in str(error).lower():
+                raise
+            raise MemoryError(str(error)) from None
         self._turn = 1 - self._turn
         self._n_heard -= n_rows * self._hop
         self._heard[: self._n_heard] = self._heard[n_rows * self._hop : n_heard]

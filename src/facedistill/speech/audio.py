@@ -1,6 +1,10 @@
 """Audio in and out: any recording becomes one channel of float32, at its own rate or at 16 kHz."""
 
 import logging
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain, groupby
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +19,30 @@ MIN_DURATION_S = 0.02
 MAX_DURATION_S = 3 * 3600.0
 CANCELLED = 0.25  # of the power that the loudest channel alone leaves in the mean of all
 SHORTER_S = 0.1  # than its header announces: a file that was cut
+RESAMPLED = 2**20  # samples, before or after, that are resampled at once: bounds memory
+ZERO_CROSSINGS, KAISER = 10, ("kaiser", 5.0)  # of the low-pass filter: those of scipy.signal.resample_poly
+
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Sound:
+    """One channel of sound, which is read as it is used, once.
+
+    Attributes:
+        rate_hz: sample rate.
+        blocks: (S,) float32 each, full scale +-1. Whatever is wrong with a recording is raised by the block that shows it.
+        announced_s: how long its header says it is; 0 where it does not.
+    """
+
+    rate_hz: int
+    blocks: Iterable[np.ndarray]
+    announced_s: float = 0.0
+
+    def whole(self) -> np.ndarray:
+        """(S,) float32: all blocks."""
+        return np.concatenate(list(self.blocks))
 
 
 def resample(mono: np.ndarray, rate_hz: int, to_hz: int = SAMPLE_RATE_HZ) -> np.ndarray:
@@ -48,41 +74,88 @@ def read_audio(path: Path) -> np.ndarray:
 
 
 def read_mono(path: Path) -> tuple[np.ndarray, int]:
-    """Reads a recording to its end at its own rate, its channels averaged.
-
-    What its header says of its length is not believed. Where the average would cancel the sound, as that of channels in opposite
-    phase does, the loudest channel is taken. Whatever had to be decided so is logged.
+    """Reads a recording whole.
 
     Returns:
-        (S,) float32, and the sample rate in Hz. Silence is allowed: a silent recording animates a resting face.
+        (S,) float32, and the sample rate in Hz.
 
     Raises:
-        InputError: missing, not audio, shorter than 20 ms, longer than 3 h, or samples that are not finite or far beyond +-1.
+        InputError: see `open_mono`.
+    """
+    sound = open_mono(path)
+    return sound.whole(), sound.rate_hz
+
+
+def open_mono(path: Path) -> Sound:
+    """Reads a recording to its end, block by block, at its own rate, its channels averaged.
+
+    What its header says of its length is not believed. Where the average would cancel the sound, as that of channels in opposite
+    phase does, the loudest channel is taken. Whatever had to be decided so is logged once all is read. Silence is allowed: a
+    silent recording animates a resting face.
+
+    Raises:
+        InputError: here or while blocks are read: missing, not audio, shorter than 20 ms, longer than 3 h, or samples that are
+            not finite or far beyond +-1.
+        MemoryError: while blocks are read.
     """
     if not path.is_file():
         raise InputError(f"{path}: {'a link to nothing' if path.is_symlink() else 'no such recording'}")
     if path.stat().st_size == 0:
         raise InputError(f"{path}: an empty file; expected a recording")
-    report, mixer = Report(), _Mixer()
-    segments: list[tuple[int, list[np.ndarray]]] = []  # a new one where the rate changes
+    report = Report()
+    mixed = _mixed(path, report)
+    first = next(mixed)
+    return Sound(first[1], _checked(path, _at_rate(chain([first], mixed), first[1])), report.announced_s)
+
+
+def _mixed(path: Path, report: Report) -> Iterator[tuple[np.ndarray, int]]:
+    """(S,) of one channel and the sample rate in Hz, block by block, and at the end what is to be said of all."""
+    mixer = _Mixer()
     for channels, rate_hz in decode(path, report, max_s=MAX_DURATION_S):
         if not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
             raise InputError(f"{path}: sample rate {rate_hz} Hz; expected {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz")
-        if not segments or segments[-1][0] != rate_hz:
-            segments.append((rate_hz, []))
-        segments[-1][1].append(mixer.mix(channels, rate_hz))
+        yield mixer.mix(channels, rate_hz), rate_hz
     if report.duration_s < MIN_DURATION_S:
         raise InputError(f"{path}: empty or too short ({report.duration_s:.3f} s); expected at least {MIN_DURATION_S} s")
     _tell(path, report)
     mixer.tell(path)
-    rate_hz = segments[0][0]
-    mono = np.concatenate([resample(np.concatenate(blocks), own_hz, rate_hz) for own_hz, blocks in segments])
-    largest = float(np.abs(mono).max())
-    if not np.isfinite(largest):
-        raise InputError(f"{path}: contains NaN or infinite samples; expected finite samples")
-    if largest > MAX_SAMPLE:
-        raise InputError(f"{path}: samples of up to {largest:.4g}; {EXPECTED_SAMPLES}")
-    return mono, rate_hz
+
+
+def _at_rate(mixed: Iterable[tuple[np.ndarray, int]], rate_hz: int) -> Iterator[np.ndarray]:
+    """Blocks at one rate: those of joined files may have another."""
+    for own_hz, segment in groupby(mixed, lambda block: block[1]):
+        blocks = (mono for mono, _ in segment)
+        yield from blocks if own_hz == rate_hz else resample_blocks(blocks, own_hz, rate_hz)
+
+
+def _checked(path: Path, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    for mono in blocks:
+        largest = float(np.abs(mono).max(initial=0))
+        if not np.isfinite(largest):
+            raise InputError(f"{path}: contains NaN or infinite samples; expected finite samples")
+        if largest > MAX_SAMPLE:
+            raise InputError(f"{path}: samples of up to {largest:.4g}; {EXPECTED_SAMPLES}")
+        yield mono
+
+
+def resample_blocks(blocks: Iterable[np.ndarray], rate_hz: int, to_hz: int) -> Iterator[np.ndarray]:
+    """The same bits as `resample` of all blocks (S,) float32 in one, block by block."""
+    divisor = math.gcd(rate_hz, to_hz)
+    up, down = to_hz // divisor, rate_hz // divisor
+    widest = max(up, down)
+    kernel = scipy.signal.firwin(2 * ZERO_CROSSINGS * widest + 1, 1 / widest, window=KAISER).astype(np.float32)
+    # All lengths are multiples of `down`, so that samples before and after stand at the same times.
+    n_step = down * -(-RESAMPLED // widest)
+    n_reach = down * -(-(ZERO_CROSSINGS * widest // up + 1) // down)
+    held, n_before = np.zeros(0, np.float32), 0
+    for block in blocks:
+        held = np.concatenate([held, block])
+        while len(held) >= (n_heard := n_before + n_step + n_reach):
+            done = scipy.signal.resample_poly(held[:n_heard], up, down, window=kernel)
+            yield done[n_before * up // down : (n_before + n_step) * up // down]
+            begin = max(0, n_before + n_step - n_reach)
+            held, n_before = held[begin:], n_before + n_step - begin
+    yield scipy.signal.resample_poly(held, up, down, window=kernel)[n_before * up // down :]
 
 
 def list_recordings(folder: Path) -> list[Path]:

@@ -1,13 +1,13 @@
 """Recordings of any kind, decoded by FFmpeg to their real end, whatever their headers say of it."""
 
-import mmap
 import os
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import groupby, islice, pairwise
+from itertools import chain, groupby, pairwise
 from pathlib import Path
+from typing import BinaryIO
 
 import av
 import numpy as np
@@ -22,7 +22,9 @@ ANNOUNCING = {"aiff", "flac", "matroska", "mov", "w64", "wav"}  # containers who
 TIMED = {"matroska", "mov"}  # containers that say when each packet is heard: after a pause, later than the one before ends
 PADDED = "mov"  # the container whose last frame is longer than what is heard of it, which FFmpeg's library leaves to its user
 MIN_GAP_S = 0.1  # what is shorter is rounding
+SUMMED_S = 1e-3  # more than the lengths of many blocks are off when they are added up
 BLOCK_FRAMES = 32  # of the codec, given at once: a second or two
+MAX_BLOCK = 2**22  # numbers of a block from which it is not made longer: bounds memory
 # How files begin of which FFmpeg reads the first alone where several were joined end to end; Ogg's pages are looked at singly.
 RIFF = rb"R(?:IFF|F64)....WAVE|BW64....WAVE"
 BEGINNINGS = [
@@ -34,6 +36,8 @@ BEGINNINGS = [
     )
 ]  # fmt: skip
 MAX_BEGINNING = 64  # bytes that tell one of them
+SCANNED_BYTES = (2**10, 2**20)  # of a file that are searched at once, at first and at most
+OGG_PAGE, OGG_HEADER, MAX_OGG_HEADER = re.compile(b"OggS"), 27, 27 + 255  # bytes of a page before its content
 WAV_FORM = struct.Struct("<HHIIHH")  # coding, channels, samples and bytes a second, bytes of a block, bits of a sample
 EXTENSIBLE, UNCOMPRESSED = 0xFFFE, {1, 3}  # codings of a WAV: one that stands further on; whole numbers and floats
 MIN_REST_BYTES = 2048  # behind the sound that a WAV announces; less is some program's mark
@@ -74,92 +78,122 @@ def decode(path: Path, report: Report, *, max_s: float) -> Iterator[tuple[np.nda
 
     Raises:
         InputError: not a file that can be decoded, without sound, or with more of it than `max_s`.
+        MemoryError: there is not enough memory, for FFmpeg either.
     """
     try:
         for part, options in _parts(path, report):
             try:
                 container = av.open(part, options=OPTIONS | options, metadata_errors="ignore")
-            except av.FFmpegError:
-                if not report.duration_s:
+            except av.FFmpegError as error:
+                if not report.duration_s or isinstance(error, MemoryError):
                     raise
                 report.n_damaged += 1  # what was joined to a good file
                 continue
             with container:
                 for block, rate_hz in _blocks(_chunks(path, container, report)):
                     report.duration_s += block.shape[1] / rate_hz
-                    if report.duration_s > max_s:
+                    if report.duration_s > max_s + SUMMED_S:
                         raise InputError(f"{path}: more than {max_s / 3600:g} h of sound; expected at most that")
                     yield block, rate_hz
+    except MemoryError:  # FFmpeg's own is an FFmpegError too
+        raise
     except (av.FFmpegError, OSError) as error:
         raise InputError(f"{path}: not readable as audio ({error.strerror}); expected {' '.join(AUDIO_SUFFIXES)}") from None
 
 
-def _parts(path: Path, report: Report) -> list[tuple[str, dict[str, str]]]:
+def _parts(path: Path, report: Report) -> Iterator[tuple[str, dict[str, str]]]:
     """What FFmpeg opens, and with which options: the file; or each of those that were joined end to end to it."""
     place = os.path.abspath(path)  # never taken for an address
     with path.open("rb") as file:
         beginning = file.read(MAX_BEGINNING)
         pattern = next((pattern for pattern in BEGINNINGS if pattern.match(beginning)), None)
         if pattern is None:
-            return [(f"file:{place}", {})]
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            starts = _ogg_starts(data) if data[:4] == b"OggS" else [found.start() for found in pattern.finditer(data)]
-            spans = list(pairwise([*starts, len(data)]))
-            is_wav = pattern.pattern == RIFF
-            options = [_wav_options(path, data, *span, report) if is_wav else {} for span in spans]
-        urls = [f"subfile,,start,{start},end,{end},,:{place}" for start, end in spans]
-        return list(zip(urls, options, strict=True))
+            yield f"file:{place}", {}
+            return
+        starts = _ogg_starts(file) if beginning.startswith(b"OggS") else _places(file, pattern)
+        for start, end in pairwise(chain(starts, [os.fstat(file.fileno()).st_size])):
+            options = _wav_options(path, file, start, end, report) if pattern.pattern == RIFF else {}
+            yield f"subfile,,start,{start},end,{end},,:{place}", options
 
 
-def _ogg_starts(data: mmap.mmap) -> list[int]:
+def _read(file: BinaryIO, at: int, n_bytes: int) -> bytes:
+    """As many bytes of a place as there are."""
+    file.seek(at)
+    return file.read(n_bytes)
+
+
+def _places(file: BinaryIO, pattern: re.Pattern[bytes], at: int = 0) -> Iterator[int]:
+    """Where a file matches a pattern of at most MAX_BEGINNING bytes, from a place on.
+
+    The file is read in parts and not mapped: what is mapped counts as memory that is used.
+    """
+    n_bytes, most = SCANNED_BYTES
+    while data := _read(file, at, n_bytes):
+        end = max(len(data) - MAX_BEGINNING, 0) if len(data) == n_bytes else len(data)  # what begins later may end later
+        for found in pattern.finditer(data):
+            if found.start() >= end:
+                break
+            yield at + found.start()
+            end = max(end, found.end())
+        at, n_bytes = at + end, min(2 * n_bytes, most)
+
+
+def _ogg_starts(file: BinaryIO) -> Iterator[int]:
     """Where the links of a chained Ogg begin: with a page that begins a stream, after pages that do not (RFC 3533)."""
-    starts, at, has_begun = [0], 0, False
-    while (at := data.find(b"OggS", at)) >= 0 and at + 27 <= len(data):
-        begins = bool(data[at + 5] & 2)
+    yield 0
+    at, has_begun = 0, False
+    while at is not None and len(page := _read(file, at, MAX_OGG_HEADER)) >= OGG_HEADER:
+        if not OGG_PAGE.match(page):
+            at = next(_places(file, OGG_PAGE, at), None)
+            continue
+        begins = bool(page[5] & 2)
         if begins and has_begun:
-            starts.append(at)
+            yield at
         has_begun = not begins
-        n_segments = data[at + 26]
-        at += 27 + n_segments + sum(data[at + 27 : at + 27 + n_segments])
-    return starts
+        n_segments = page[26]
+        at += OGG_HEADER + n_segments + sum(page[OGG_HEADER : OGG_HEADER + n_segments])
 
 
-def _wav_options(path: Path, data: mmap.mmap, start: int, end: int, report: Report) -> dict[str, str]:
+def _wav_options(path: Path, file: BinaryIO, start: int, end: int, report: Report) -> dict[str, str]:
     """How FFmpeg is to read a WAV: to its end, where more sound follows than its header announces.
 
     Raises:
         InputError: its samples are not as wide as its header says: they would be noise.
     """
-    chunks = list(_riff_chunks(data, start + 12, end))
-    for name, at, _ in chunks:
+    sound_at, n_sound = end, 0
+    for name, at, size in _riff_chunks(file, start + 12, end):
         if name == b"fmt " and at + WAV_FORM.size <= end:
-            _check_form(path, *WAV_FORM.unpack_from(data, at), coded=data[at + 24 : at + 26])
-    n_bytes = int.from_bytes(data[start + 4 : start + 8], "little")
+            form = _read(file, at, WAV_FORM.size + 10)
+            _check_form(path, *WAV_FORM.unpack_from(form), coded=form[24:26])
+        elif name == b"data":
+            sound_at, n_sound = at, size
+    n_bytes = int.from_bytes(_read(file, start + 4, 4), "little")
     report.is_cut |= end - start < 8 + n_bytes < STREAMED_BYTES
-    at, size = next(((at, size) for name, at, size in chunks if name == b"data"), (end, 0))
-    rest = min(_behind_chunks(data, at + size + pad, end) for pad in {0, size % 2})  # some writers leave the pad byte out
-    if size == 0:  # of a recorder that died, unless all that follows are other chunks
-        if at < end and rest == 0:
+    # Some writers leave the pad byte out.
+    rest = min(_behind_chunks(file, sound_at + n_sound + pad, end) for pad in {0, n_sound % 2})
+    if n_sound == 0:  # of a recorder that died, unless all that follows are other chunks
+        if sound_at < end and rest == 0:
             raise InputError(f"{path}: holds no sound; expected a recording")
         return {}
     report.is_longer |= rest >= MIN_REST_BYTES
     return {"ignore_length": "1"} if rest >= MIN_REST_BYTES else {}
 
 
-def _behind_chunks(data: mmap.mmap, at: int, end: int) -> int:
+def _behind_chunks(file: BinaryIO, at: int, end: int) -> int:
     """How many bytes are left at the end behind whole chunks with printable names."""
-    for name, start, size in _riff_chunks(data, at, end):
+    for name, start, size in _riff_chunks(file, at, end):
         if not (name.isascii() and name.decode().isprintable() and start + size <= end):
             break
         at = start + size + size % 2
     return max(0, end - at)
 
 
-def _riff_chunks(data: mmap.mmap, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+def _riff_chunks(file: BinaryIO, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
     """(name, where its content begins, its size) of the chunks of a RIFF file, up to the end of its sound."""
     name = b""
     while at + 8 <= end and name != b"data":
-        name, size = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "little")
+        head = _read(file, at, 8)
+        name, size = head[:4], int.from_bytes(head[4:], "little")
         yield name, at + 8, size
         at += 8 + size + size % 2
 
@@ -206,11 +240,15 @@ def _frames(container: av.container.InputContainer, stream: av.AudioStream, repo
             packet = next(packets)  # the last one is empty: it has the decoder give the rest
         except StopIteration:
             return
+        except MemoryError:
+            raise
         except av.FFmpegError:  # the container is broken from here on
             packets, packet = iter(()), av.Packet()
             packet.stream, report.n_damaged = stream, report.n_damaged + 1
         try:
             yield from packet.decode()
+        except MemoryError:  # not the packet's fault
+            raise
         except av.FFmpegError:
             report.n_damaged += 1
 
@@ -236,12 +274,19 @@ class _Packer:
 
 
 def _silence(n_channels: int, duration_s: float, rate_hz: int) -> Iterator[tuple[np.ndarray, int]]:
-    for first in range(0, round(duration_s * rate_hz), rate_hz):
-        yield np.zeros((n_channels, min(rate_hz, round(duration_s * rate_hz) - first)), np.float32), rate_hz
+    n_samples, most = round(duration_s * rate_hz), min(rate_hz, MAX_BLOCK // n_channels)
+    for first in range(0, n_samples, most):
+        yield np.zeros((n_channels, min(most, n_samples - first)), np.float32), rate_hz
 
 
-def _blocks(chunks: Iterator[tuple[np.ndarray, int]]) -> Iterator[tuple[np.ndarray, int]]:
+def _blocks(chunks: Iterable[tuple[np.ndarray, int]]) -> Iterator[tuple[np.ndarray, int]]:
     """The same, many of one form at once."""
     for (_, rate_hz), alike in groupby(chunks, lambda chunk: (len(chunk[0]), chunk[1])):
-        while some := [samples for samples, _ in islice(alike, BLOCK_FRAMES)]:
+        some: list[np.ndarray] = []
+        for samples, _ in alike:
+            some.append(samples)
+            if len(some) == BLOCK_FRAMES or sum(part.size for part in some) >= MAX_BLOCK:
+                yield np.concatenate(some, axis=1), rate_hz
+                some = []
+        if some:
             yield np.concatenate(some, axis=1), rate_hz

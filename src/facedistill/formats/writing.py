@@ -1,0 +1,47 @@
+"""Tables and objects as text, written row by row: the text of a long take would need many times the memory of its numbers."""
+
+import csv
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+from facedistill.core.files import atomic_path
+
+_json = json.JSONEncoder(ensure_ascii=False).encode
+
+
+def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Writes a CSV with LF line ends, atomically; floats as short as comes back the same."""
+    with _text(path) as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(header)
+        table.writerows(rows)
+
+
+def write_object(path: Path, content: Mapping[str, object]) -> None:
+    """Writes one line of JSON, atomically; iterators become lists."""
+    with _text(path) as file:
+        file.writelines(_object(content))
+
+
+def _object(content: Mapping[str, object]) -> Iterator[str]:
+    yield "{"
+    for number, (key, value) in enumerate(content.items()):
+        yield f"{', ' if number else ''}{_json(key)}: "
+        yield from _list(value) if isinstance(value, Iterator) else (_json(value),)
+    yield "}\n"
+
+
+def _list(values: Iterator[object]) -> Iterator[str]:
+    yield "["
+    for number, value in enumerate(values):
+        yield f"{', ' if number else ''}{_json(value)}"
+    yield "]"
+
+
+@contextmanager
+def _text(path: Path) -> Iterator[TextIO]:
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
+        yield file
