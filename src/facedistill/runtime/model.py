@@ -111,7 +111,10 @@ def open_session(path: Path) -> tuple[ort.InferenceSession, Facts]:
         raise _foreign(path, error) from None
 
 
-def _foreign(path: Path, error: Exception) -> InputError:
+def _foreign(path: Path, error: Exception) -> Exception:
+    """What an error of onnxruntime means."""
+    if is_of_memory(error):
+        return MemoryError(str(error))
     return InputError(f"{path}: not a model that facedistill exported ({' '.join(str(error).split())[:200]})")
 
 
@@ -182,6 +185,11 @@ class Model:
 
 def _is_finite(values: np.ndarray) -> bool:
     return bool(np.isfinite(values).all())
+
+
+def is_of_memory(error: Exception) -> bool:
+    """Whether an error of onnxruntime, whose exceptions have no common base, tells that there is not enough memory."""
+    return isinstance(error, MemoryError) or "alloc" in str(error).lower()
 
 
 def heard_name(history: str) -> str:

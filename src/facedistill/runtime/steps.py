@@ -3,7 +3,7 @@
 import numpy as np
 import onnxruntime as ort
 
-from facedistill.runtime.model import Model, heard_name
+from facedistill.runtime.model import Model, heard_name, is_of_memory
 
 
 class Steps:
@@ -80,8 +80,8 @@ class Steps:
         self._frames[:n_rows] = self._pairs[:n_rows]
         try:
             self.model.session.run_with_iobinding(self._binding(n_rows))
-        except Exception as error:  # onnxruntime's have no common base, and none is for memory
-            if "alloc" not in str(error).lower():
+        except Exception as error:
+            if not is_of_memory(error):
                 raise
             raise MemoryError(str(error)) from None
         self._turn = 1 - self._turn

@@ -39,6 +39,7 @@ MAX_BEGINNING = 64  # bytes that tell one of them
 SCANNED_BYTES = (2**10, 2**20)  # of a file that are searched at once, at first and at most
 OGG_PAGE, OGG_HEADER, MAX_OGG_HEADER = re.compile(b"OggS"), 27, 27 + 255  # bytes of a page before its content
 WAV_FORM = struct.Struct("<HHIIHH")  # coding, channels, samples and bytes a second, bytes of a block, bits of a sample
+MAX_CHANNELS = 64  # that FFmpeg's resampler takes
 EXTENSIBLE, UNCOMPRESSED = 0xFFFE, {1, 3}  # codings of a WAV: one that stands further on; whole numbers and floats
 MIN_REST_BYTES = 2048  # behind the sound that a WAV announces; less is some program's mark
 STREAMED_BYTES = 2**31 - 2**16  # sizes of a WAV from here on mean "unknown"
@@ -158,7 +159,7 @@ def _wav_options(path: Path, file: BinaryIO, start: int, end: int, report: Repor
     """How FFmpeg is to read a WAV: to its end, where more sound follows than its header announces.
 
     Raises:
-        InputError: its samples are not as wide as its header says: they would be noise.
+        InputError: more channels than FFmpeg takes, or samples that are not as wide as its header says: they would be noise.
     """
     sound_at, n_sound = end, 0
     for name, at, size in _riff_chunks(file, start + 12, end):
@@ -200,11 +201,17 @@ def _riff_chunks(file: BinaryIO, at: int, end: int) -> Iterator[tuple[bytes, int
 
 def _check_form(path: Path, coding: int, n_channels: int, _: int, __: int, block: int, bits: int, *, coded: bytes) -> None:
     """Whether a block of bytes holds the samples that it should; `coded` is the coding where `coding` is EXTENSIBLE."""
+    _check_channels(path, n_channels)
     expected = n_channels * -(-bits // 8)
     is_plain = (int.from_bytes(coded, "little") if coding == EXTENSIBLE else coding) in UNCOMPRESSED
     if is_plain and block and expected and block != expected:
         told = f"{n_channels} samples of {bits} bits in blocks of {block} bytes"
         raise InputError(f"{path}: its header contradicts itself: {told}; expected {expected}")
+
+
+def _check_channels(path: Path, n_channels: int) -> None:
+    if n_channels > MAX_CHANNELS:
+        raise InputError(f"{path}: {n_channels} channels; expected at most {MAX_CHANNELS}")
 
 
 def _chunks(path: Path, container: av.container.InputContainer, report: Report) -> Iterator[tuple[np.ndarray, int]]:
@@ -220,6 +227,7 @@ def _chunks(path: Path, container: av.container.InputContainer, report: Report) 
         report.announced_s += (container.duration or 0) / av.time_base
     packer, end_s = _Packer(), (container.start_time or 0) / av.time_base  # sound may begin later than pictures
     for frame in _frames(container, stream, report):
+        _check_channels(path, frame.layout.nb_channels)
         samples, rate_hz = packer.samples(frame), frame.sample_rate
         if kind in TIMED and frame.time is not None:
             gap_s = frame.time - end_s
