@@ -8,6 +8,7 @@ import numpy as np
 from scipy.sparse import coo_array
 
 from facedistill.formats.glb import Gltf
+from facedistill.formats.limits import MAX_SCENE_NODES
 from facedistill.formats.parsing import field, matrix
 
 JOINTS_PER_SET, MAX_SETS = 4, 8  # of JOINTS_n and WEIGHTS_n; more than any exporter writes
@@ -47,6 +48,20 @@ def placed_meshes(gltf: Gltf) -> Iterator[PlacedMesh]:
             yield PlacedMesh(node, skins[skin])
 
 
+def joint_sets(placed: PlacedMesh, attributes: dict) -> list[str]:
+    """The n of JOINTS_n and WEIGHTS_n that move a primitive; none without a skin.
+
+    Raises:
+        ValueError: more than any exporter writes.
+    """
+    if field(placed.node, "skin", int, None) is None:
+        return []
+    sets = sorted({name.partition("_")[2] for name in attributes if name.startswith(("JOINTS_", "WEIGHTS_"))} or {"0"})
+    if len(sets) > MAX_SETS:
+        raise ValueError(f"{len(sets)} sets of joints; expected up to {MAX_SETS}")
+    return sets
+
+
 def vertex_matrices(gltf: Gltf, placed: PlacedMesh, attributes: dict, count: int) -> np.ndarray:
     """(count, 3, 4) from the mesh to the scene for each vertex of a primitive, or (1, 3, 4) for all where there is no skin.
 
@@ -58,16 +73,11 @@ def vertex_matrices(gltf: Gltf, placed: PlacedMesh, attributes: dict, count: int
     Raises:
         ValueError: joints that the skin has not, or weights that are less than 0 or not there.
     """
-    if field(placed.node, "skin", int, None) is None:
+    sets, sizes = joint_sets(placed, attributes), (JOINTS_PER_SET,)
+    if not sets:
         return placed.matrices
-    sets = {name.partition("_")[2] for name in attributes if name.startswith(("JOINTS_", "WEIGHTS_"))} or {"0"}
-    if len(sets) > MAX_SETS:
-        raise ValueError(f"{len(sets)} sets of joints; expected up to {MAX_SETS}")
-    sizes = (JOINTS_PER_SET,)
-    joints = np.hstack(
-        [gltf.vectors(attributes, f"JOINTS_{name}", sizes=sizes, count=count, whole=True) for name in sorted(sets)]
-    )
-    weights = np.hstack([gltf.vectors(attributes, f"WEIGHTS_{name}", sizes=sizes, count=count) for name in sorted(sets)])
+    joints = np.hstack([gltf.vectors(attributes, f"JOINTS_{name}", sizes=sizes, count=count, whole=True) for name in sets])
+    weights = np.hstack([gltf.vectors(attributes, f"WEIGHTS_{name}", sizes=sizes, count=count) for name in sets])
     weights = _normalised(gltf, weights)
     joints = np.where(weights > 0, joints, 0)  # those without weight may be anything
     n_joints = len(placed.matrices)
@@ -98,6 +108,8 @@ def _places(gltf: Gltf) -> dict[int, np.ndarray]:
     while todo:
         index, above = todo.pop()
         node = gltf.item("nodes", index)
+        if len(places) == MAX_SCENE_NODES:
+            raise ValueError(f"more than {MAX_SCENE_NODES} nodes in its scene; expected one face")
         if index in places:
             raise ValueError(f"nodes[{index}] is in two places; allowed: one")
         for name in field(node, "extensions", dict, {}):

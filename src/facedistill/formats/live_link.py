@@ -12,11 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from facedistill.core.errors import InputError
-from facedistill.core.files import write_text
 from facedistill.face.arkit import CURVES
 from facedistill.formats.animation import Animation, regular
 from facedistill.formats.grids import are_few
-from facedistill.formats.parsing import cells, read_table, reading, table_text
+from facedistill.formats.parsing import read_table, reading, write_table
 from facedistill.formats.times import GIVE_RATE, GIVEN_RATE, take, tell, timeline
 
 ROTATIONS = (
@@ -61,8 +60,7 @@ def write(path: Path, animation: Animation) -> None:
         raise InputError(f"{path}: these times would not come back from a timecode; allowed: {allowed}")
     header = ["Timecode", "BlendshapeCount", *(name[0].upper() + name[1:] for name in ORDER), *ROTATIONS]
     columns = animation.select(ORDER + ROTATIONS)
-    rows = [[code, COUNT, *map(_decimal, row)] for code, row in zip(timecodes, columns.tolist(), strict=True)]
-    write_text(path, table_text(header, rows))
+    write_table(path, header, ([code, COUNT, *map(_decimal, row.tolist())] for code, row in zip(timecodes, columns, strict=True)))
 
 
 def read(path: Path, fps: float | None = None) -> Animation:
@@ -77,16 +75,20 @@ def read(path: Path, fps: float | None = None) -> Animation:
         InputError: not a Live Link Face CSV.
     """
     with reading(path, "a Live Link Face CSV"):
-        header, rows = read_table(path)
-        if [column.strip().lower() for column in header[:2]] != ["timecode", "blendshapecount"]:
-            raise ValueError(f"its columns begin with {header[:2]}, not with Timecode and BlendshapeCount")
-        names, weights = tuple(header[2:]), cells([row[2:] for row in rows], header[2:])
+        header, texts, weights = read_table(path, _count_texts)
+        names = tuple(header[2:])
         if fps:
             return regular(names, weights, fps)
-        recorded_s, rounding_s, notes = _recorded([row[0] for row in rows])
+        recorded_s, rounding_s, notes = _recorded([timecode for timecode, _ in texts])
         found = take(path, names, weights, recorded_s, default_fps=DEFAULT_FPS, rounding_s=rounding_s)
         tell(path, notes)
         return Animation(names, found.weights, found.times_s - found.times_s[0], found.fps)
+
+
+def _count_texts(header: list[str]) -> int:
+    if [column.strip().lower() for column in header[:2]] != ["timecode", "blendshapecount"]:
+        raise ValueError(f"its columns begin with {header[:2]}, not with Timecode and BlendshapeCount")
+    return 2
 
 
 def _decimal(value: float) -> str:
