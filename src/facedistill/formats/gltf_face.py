@@ -12,7 +12,7 @@ from facedistill.core.errors import InputError
 from facedistill.face.arkit import CURVES, INDEX, N_CURVES
 from facedistill.formats.glb import FLOAT, QUANTISED, Gltf, load
 from facedistill.formats.gltf import count_targets, default_weights, target_names
-from facedistill.formats.gltf_looks import TEXTURE_MOVED, Pictures, looks
+from facedistill.formats.gltf_looks import TEXTURE_MOVED, Pictures, looks, picture_of
 from facedistill.formats.gltf_scene import JOINTS_PER_SET, PlacedMesh, joint_sets, placed_meshes, vertex_matrices
 from facedistill.formats.limits import MAX_MESHES, MAX_PRIMITIVES, MAX_TARGETS, MAX_TRIANGLES, MAX_VERTICES, MAX_WEIGHTS
 from facedistill.formats.parsing import field, reading
@@ -146,19 +146,30 @@ def _add(found: Counter, more: dict[str, int]) -> None:
 def _surface(gltf: Gltf, parts: list[_Part]) -> Surface:
     """All parts, moved by their targets first, then put into the scene."""
     starts = np.cumsum([0, *(part.n_vertices for part in parts)]).tolist()
-    n_vertices, pictures, triangles = starts[-1], Pictures(gltf), []
-    rest, colours = np.empty((n_vertices, 3), np.float32), np.empty((n_vertices, 3), np.float32)
-    shapes, roughness = np.zeros((N_CURVES, n_vertices, 3), np.float32), np.empty(n_vertices, np.float32)
+    n_vertices, n_wrong, triangles = starts[-1], 0, []
+    rest, shapes = np.empty((n_vertices, 3), np.float32), np.zeros((N_CURVES, n_vertices, 3), np.float32)
     for part, start in zip(parts, starts, strict=False):
-        own, attributes = slice(start, start + part.n_vertices), part.primitive["attributes"]
-        places = vertex_matrices(gltf, part.placed, attributes, part.n_vertices)
+        own = slice(start, start + part.n_vertices)
+        places, n_more = vertex_matrices(gltf, part.placed, part.primitive["attributes"], part.n_vertices)
+        n_wrong += n_more
         rest[own] = _turned(places, _shaped(gltf, part, places, shapes[:, own])) + places[..., 3]
         if not (np.isfinite(rest[own]).all() and np.isfinite(shapes[:, own]).all()):
             raise ValueError(f"meshes[{part.placed.node['mesh']}] reaches beyond the numbers of float32")
-        colours[own], roughness[own] = looks(gltf, pictures, part.material, attributes, part.n_vertices)
         corners = _outside_out(_corners(gltf, part.primitive, part.n_vertices), places, part.n_vertices)
         triangles.append((corners + start).astype(np.int32))
-    return Surface(rest, shapes, np.concatenate(triangles), colours, roughness)
+    if n_wrong:
+        told = "%s: the joint weights of %d vertices do not sum to 1: they are scaled, and those of 0 go with their first joint"
+        logging.getLogger(__name__).warning(told, gltf.path, n_wrong)
+    return Surface(rest, shapes, np.concatenate(triangles), *_looks(gltf, parts, starts))
+
+
+def _looks(gltf: Gltf, parts: list[_Part], starts: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """(V, 3) colours and (V,) roughness of all parts; those of a picture follow each other, so that it is decoded once."""
+    colours, roughness, pictures = np.empty((starts[-1], 3), np.float32), np.empty(starts[-1], np.float32), Pictures(gltf)
+    for part, start in sorted(zip(parts, starts, strict=False), key=lambda placed: picture_of(gltf, placed[0].material)):
+        own = slice(start, start + part.n_vertices)
+        colours[own], roughness[own] = looks(gltf, pictures, part.material, part.primitive["attributes"], part.n_vertices)
+    return colours, roughness
 
 
 def _shaped(gltf: Gltf, part: _Part, places: np.ndarray, shapes: np.ndarray) -> np.ndarray:

@@ -16,23 +16,25 @@ TEXTURE_MOVED = "KHR_texture_transform"
 
 
 class Pictures:
-    """The pictures of a document, each decoded once."""
+    """The pictures of a document, of which one is in memory at a time."""
 
     def __init__(self, gltf: Gltf) -> None:
         """Begins with none."""
-        self._gltf, self._decoded, self._n_pixels = gltf, {}, 0
+        self._gltf, self._n_pixels = gltf, 0
+        self._index, self._pixels = -1, np.empty((0, 0, 3), np.uint8)
 
     def get(self, index: int) -> np.ndarray:
-        """(height, width, 3) uint8 of a PNG or JPEG file, the two that glTF knows.
+        """(height, width, 3) uint8 of a PNG or JPEG file, the two that glTF knows; decoded unless it is the one before.
 
         Raises:
             ValueError: neither, or too many pixels, here or all together.
         """
-        if index not in self._decoded:
-            self._decoded[index] = self._decode(self._gltf.image(index))
-        return self._decoded[index]
+        if index != self._index:
+            self._pixels = self._decoded(self._gltf.image(index))
+            self._index = index
+        return self._pixels
 
-    def _decode(self, data: bytes | memoryview) -> np.ndarray:
+    def _decoded(self, data: bytes | memoryview) -> np.ndarray:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -45,6 +47,23 @@ class Pictures:
                     return np.asarray(opened.convert("RGB"))
         except (Image.DecompressionBombError, Image.DecompressionBombWarning, SyntaxError, EOFError) as error:
             raise ValueError(f"a texture cannot be read: {error}") from None
+
+
+def picture_of(gltf: Gltf, material: dict) -> int:
+    """The index of the picture that a material has its colours from; -1 without one.
+
+    Raises:
+        ValueError: it is of another kind than PNG and JPEG.
+    """
+    shown = field(field(material, "pbrMetallicRoughness", dict, {}), "baseColorTexture", dict, None)
+    if shown is None:
+        return -1
+    index = field(shown, "index", int)
+    texture = gltf.item("textures", index)
+    if "source" not in texture:
+        names = ", ".join(field(texture, "extensions", dict, {}))[:80] or "nothing"
+        raise ValueError(f"textures[{index}] has its picture by {names}; expected PNG or JPEG: export it so")
+    return field(texture, "source", int)
 
 
 def looks(gltf: Gltf, pictures: Pictures, material: dict, attributes: dict, count: int) -> tuple[np.ndarray, float]:
@@ -68,7 +87,8 @@ def looks(gltf: Gltf, pictures: Pictures, material: dict, attributes: dict, coun
         colours = colours * gltf.vectors(attributes, "COLOR_0", sizes=(3, 4), count=count)[:, :3]
     texture = field(surface, "baseColorTexture", dict, None)
     if texture is not None:
-        colours = colours * _texels(gltf, pictures, field(texture, "index", int), _on_texture(gltf, texture, attributes, count))
+        places = _on_texture(gltf, texture, attributes, count)
+        colours = colours * _texels(pictures.get(picture_of(gltf, material)), places)
     return np.clip(colours, 0, 1), float(np.clip(field(surface, "roughnessFactor", float, ROUGH), 0, 1))
 
 
@@ -85,13 +105,8 @@ def _on_texture(gltf: Gltf, texture: dict, attributes: dict, count: int) -> np.n
     return (scale * places) @ turn.T + offset
 
 
-def _texels(gltf: Gltf, pictures: Pictures, index: int, places: np.ndarray) -> np.ndarray:
+def _texels(picture: np.ndarray, places: np.ndarray) -> np.ndarray:
     """Linear colours (V, 3) of a picture at places (V, 2), repeated beyond its edges."""
-    texture = gltf.item("textures", index)
-    if "source" not in texture:
-        names = ", ".join(field(texture, "extensions", dict, {}))[:80] or "nothing"
-        raise ValueError(f"textures[{index}] has its picture by {names}; expected PNG or JPEG: export it so")
-    picture = pictures.get(field(texture, "source", int))
     size = np.array([picture.shape[1], picture.shape[0]])
     column, row = ((places % 1) * size).astype(int).clip(0, size - 1).T
     return (picture[row, column] / 255) ** SRGB_GAMMA

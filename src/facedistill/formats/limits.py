@@ -7,7 +7,7 @@ from facedistill.face.arkit import N_CURVES
 
 # Takes
 MAX_CURVES = 10_000  # of a take, and morph targets of a mesh: ARKit has 52, rigs of films have hundreds
-MAX_FRAMES = 2_000_000  # that a take is resampled to: nine hours at 60 fps
+MAX_FRAMES = 2_000_000  # that a take is resampled to, or unpacked to from fewer bytes: nine hours at 60 fps
 TAKE_NUMBERS = 2**25  # that anything may unfold to: three hours of 52 curves at 60 fps, 256 MB
 MAX_GROWTH = 32  # times its own numbers that a take may grow by otherwise: one frame a second to 30 fps
 MAX_RATIO = 100  # of an archive that unpacks to more than TAKE_NUMBERS; real curves pack to a tenth at best
@@ -15,7 +15,7 @@ MAX_RATIO = 100  # of an archive that unpacks to more than TAKE_NUMBERS; real cu
 # Heads
 HEAD_NUMBERS = 2**26  # that accessors may hold all together, unless there are as many bytes: 52 shapes of 400,000 vertices
 MAX_VERTICES, MAX_TRIANGLES = 1_000_000, 3_000_000  # closed surfaces have two triangles a vertex
-MAX_MESHES, MAX_PRIMITIVES = 1_000, 10_000  # nodes with meshes in the scene, and what those draw
+MAX_MESHES, MAX_PRIMITIVES = 1_000, 4_000  # nodes with meshes in the scene, and what those draw
 MAX_WEIGHTS = 2**24  # of joints: 1,000,000 vertices with 16 each
 MAX_TARGETS = 2**16  # of all primitives that are drawn: 1,260 primitives of 52
 MAX_SCENE_NODES = 20_000  # bodies with all their joints have about a thousand

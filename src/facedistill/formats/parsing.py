@@ -17,7 +17,7 @@ from facedistill.core.files import atomic_path
 MAX_HEADER_BYTES = 2**20
 REQUIRED = object()  # the default of a field that must be there
 BEYOND = f"beyond {np.finfo(np.float64).max:.3g}"
-FORMULA = re.compile(r"(^|;)\s*[=+\-@]")  # a cell that spreadsheets may run; some take ; for the comma
+FORMULA = re.compile(r"(^|;)[\s\"]*[=+\-@]")  # a cell that spreadsheets may run; some take ; for the comma
 _NOUNS = {dict: "an object", list: "a list", str: "a text", int: "a whole number", float: "a number"}
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from facedistill.core.files import atomic_path, write_text
 from facedistill.formats.animation import Animation, check_names, regular
-from facedistill.formats.limits import MAX_RATIO, TAKE_NUMBERS
+from facedistill.formats.limits import MAX_FRAMES, MAX_RATIO, TAKE_NUMBERS
 from facedistill.formats.parsing import field, matrix, parse_json, read_table, reading, write_table
 from facedistill.formats.times import take
 
@@ -109,10 +109,9 @@ def read_npz(path: Path, fps: float | None = None) -> Animation:
             is trusted about sizes.
     """
     with reading(path, "an NPZ of names, weights, times_s and fps"):
-        most = max(TAKE_NUMBERS, MAX_RATIO * path.stat().st_size // NUMBER_BYTES)
         try:
             with zipfile.ZipFile(path) as archive:
-                names, weights, times_s, rate = _arrays(archive, most)
+                names, weights, times_s, rate = _arrays(archive, path.stat().st_size)
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
             raise ValueError(str(error)) from None
         if names.dtype.kind != "U" or names.ndim != 1 or rate.size != 1 or "U" in {weights.dtype.kind, times_s.dtype.kind}:
@@ -123,13 +122,16 @@ def read_npz(path: Path, fps: float | None = None) -> Animation:
         return take(path, names.tolist(), weights, times_s, default_fps=DEFAULT_FPS, fps=float(rate.item()), rounding_s=0.0)
 
 
-def _arrays(archive: zipfile.ZipFile, most: int) -> list[np.ndarray]:
-    """Names, weights, times_s and fps, of up to `most` numbers all together, which are counted before any is unpacked."""
-    sized = [(key, *_sized(archive, key)) for key in ("names", "weights", "times_s", "fps")]
-    n_numbers = sum(math.prod(shape) * max(dtype.itemsize, NUMBER_BYTES) // NUMBER_BYTES for _, dtype, shape, *_ in sized)
-    if n_numbers > most:
-        raise ValueError(f"it unpacks to {n_numbers} numbers; expected up to {most} from so few bytes")
-    return [_array(archive, *member) for member in sized]
+def _arrays(archive: zipfile.ZipFile, n_bytes: int) -> list[np.ndarray]:
+    """Names, weights, times_s and fps of an archive of `n_bytes`; how much they are is known before any is unpacked."""
+    sized = {key: _sized(archive, key) for key in ("names", "weights", "times_s", "fps")}
+    n_numbers = sum(math.prod(shape) * max(dtype.itemsize, NUMBER_BYTES) // NUMBER_BYTES for dtype, shape, *_ in sized.values())
+    n_frames = math.prod(sized["times_s"][1])
+    most, most_frames = max(TAKE_NUMBERS, MAX_RATIO * n_bytes // NUMBER_BYTES), max(MAX_FRAMES, n_bytes)
+    if n_numbers > most or n_frames > most_frames:
+        allowed = f"expected up to {most} and {most_frames} from so few bytes"
+        raise ValueError(f"it unpacks to {n_numbers} numbers of {n_frames} frames; {allowed}")
+    return [_array(archive, key, *member) for key, member in sized.items()]
 
 
 def _sized(archive: zipfile.ZipFile, key: str) -> tuple[np.dtype, list[int], str, int]:
