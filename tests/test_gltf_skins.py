@@ -455,6 +455,14 @@ def test_weights_are_scaled_to_a_sum_of_1(tmp_path, caplog):
     assert message.startswith("the joint weights of 2 vertices do not sum to 1")
 
 
+def test_a_fault_of_many_parts_is_one_note(tmp_path, caplog):
+    gltf = on_joints(np.tile([0.5, 0.25, 0, 0], (7, 1)))
+    gltf.content["meshes"][0]["primitives"] *= 5
+    read_face(save(gltf, tmp_path / "a.glb"))
+    (message,) = told(caplog, tmp_path / "a.glb")
+    assert message.startswith("the joint weights of 35 vertices do not sum to 1")
+
+
 def test_colours_of_another_kind_are_told(tmp_path, caplog):
     gltf = one_triangle([0, 1, 2])
     gltf.content["extensionsUsed"] = ["KHR_materials_pbrSpecularGlossiness"]
