@@ -223,6 +223,13 @@ def test_an_archive_that_lies_is_not_unpacked_beyond_what_it_says(tmp_path):
     assert peak_bytes(read) < 2**22
 
 
+@pytest.mark.parametrize("key", ["weights", "times_s"])
+def test_frames_that_have_no_bytes_are_bounded_whatever_the_rate(key, tmp_path):
+    packed(tmp_path / "a.npz", **{key: np.zeros((2_100_000, 1), "i1")})
+    with pytest.raises(InputError, match="of 2100000 frames; expected up to 33554432 and 2000000 from so few bytes"):
+        registry.read(tmp_path / "a.npz", fps=30)
+
+
 @pytest.mark.parametrize(("packing", "is_read"), [(zipfile.ZIP_STORED, True), (zipfile.ZIP_DEFLATED, False)])
 def test_what_has_its_bytes_may_be_of_any_size(packing, is_read, tmp_path, monkeypatch):
     monkeypatch.setattr(plain, "TAKE_NUMBERS", 100)

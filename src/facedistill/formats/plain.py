@@ -126,7 +126,7 @@ def _arrays(archive: zipfile.ZipFile, n_bytes: int) -> list[np.ndarray]:
     """Names, weights, times_s and fps of an archive of `n_bytes`; how much they are is known before any is unpacked."""
     sized = {key: _sized(archive, key) for key in ("names", "weights", "times_s", "fps")}
     n_numbers = sum(math.prod(shape) * max(dtype.itemsize, NUMBER_BYTES) // NUMBER_BYTES for dtype, shape, *_ in sized.values())
-    n_frames = math.prod(sized["times_s"][1])
+    n_frames = max(math.prod(sized[key][1][:1]) for key in ("weights", "times_s"))
     most, most_frames = max(TAKE_NUMBERS, MAX_RATIO * n_bytes // NUMBER_BYTES), max(MAX_FRAMES, n_bytes)
     if n_numbers > most or n_frames > most_frames:
         allowed = f"expected up to {most} and {most_frames} from so few bytes"
