@@ -9,6 +9,7 @@ from tempfile import mkdtemp
 import numpy as np
 import onnx
 import torch
+from onnx import TensorProto, helper
 
 from facedistill.core.files import write_json
 from facedistill.deploy.card import METRICS
@@ -19,6 +20,7 @@ from facedistill.models.student import Student, StudentConfig
 from facedistill.runtime.model import Facts, Model
 
 RATE_HZ = 16_000
+FACTS = Facts("streaming", "x", "float32", 16_000, 8192, 7168, 256, CURVES, "MIT", "0" * 64)
 
 
 @cache
@@ -99,3 +101,22 @@ def export_tree(folder: Path, names: Iterable[str]) -> int:
 def tree(folder: Path) -> dict[str, bytes]:
     """{path: content} of all files below a folder, temporary ones too."""
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def inputs_of(width: int | None) -> tuple[list, list]:
+    """Inputs and outputs of a stream with one history of `width` columns, or none."""
+    ends = ["frames", ["L", 512]], ["curves", ["L", 52]]
+    if width is not None:
+        ends = [*ends, ["history0", [2, width]], ["heard0", ["N", width]]]
+    made = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in ends]
+    return made[::2], made[1::2]
+
+
+def saved(path: Path, nodes: list, weights: list, width: int | None = None, facts: dict | None = None, **parts) -> Path:
+    """A streaming model of any nodes, with this project's metadata."""
+    graph = helper.make_graph(nodes, "g", *inputs_of(width), weights)
+    sets = [helper.make_opsetid("", 15), helper.make_opsetid("com.example", 1)]
+    model = helper.make_model(graph, opset_imports=sets, ir_version=8, **parts)
+    helper.set_model_props(model, FACTS.metadata() | (facts or {}))
+    path.write_bytes(model.SerializeToString())
+    return path

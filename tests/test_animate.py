@@ -12,8 +12,8 @@ import numpy as np
 import onnx
 import pytest
 import soundfile as sf
-from exported import model_path, noise
-from onnx import numpy_helper
+from exported import model_path, noise, saved
+from onnx import helper, numpy_helper
 
 from facedistill.animate import NO_MEMORY, Settings, animate_batch, animate_file, animate_recording
 from facedistill.core.errors import InputError
@@ -408,6 +408,8 @@ def test_a_model_that_opens_and_does_not_run_is_none(tmp_path):
 
 
 def test_a_model_whose_curves_are_no_numbers_is_told(tmp_path, capsys):
-    settings = Settings(damaged(tmp_path / "a.onnx", "out.bias", np.nan))
-    assert animate_batch([speech(tmp_path / "a.wav")], tmp_path / "out", settings) == 1
+    """Of silence they are."""
+    nodes = [helper.make_node("MatMul", ["frames", "w"], ["x"]), helper.make_node("Sqrt", ["x"], ["curves"])]
+    model = saved(tmp_path / "a.onnx", nodes, [numpy_helper.from_array(np.ones((512, 52), np.float32), "w")])
+    assert animate_batch([speech(tmp_path / "a.wav")], tmp_path / "out", Settings(model)) == 1
     assert "a.wav: the model gives no curves" in capsys.readouterr().err and not (tmp_path / "out").exists()

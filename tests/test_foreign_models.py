@@ -3,43 +3,22 @@
 import resource
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 from damage import DAMAGES
-from exported import model_path
+from exported import FACTS, model_path, saved
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from facedistill.core.errors import InputError
-from facedistill.face.arkit import CURVES
-from facedistill.runtime.model import Facts, Model, open_session
+from facedistill.runtime.model import Model, open_session
 from facedistill.runtime.protobuf import has_external_data
 
 WEIGHTS = np.zeros((512, 52), np.float32)
 PRODUCT = helper.make_node("MatMul", ["frames", "w"], ["curves"])
-FACTS = Facts("streaming", "x", "float32", 16_000, 8192, 7168, 256, CURVES, "MIT", "0" * 64)
-
-
-def inputs_of(width: int | None) -> tuple[list, list]:
-    """Inputs and outputs of a stream with one history of `width` columns, or none."""
-    ends = ["frames", ["L", 512]], ["curves", ["L", 52]]
-    if width is not None:
-        ends = [*ends, ["history0", [2, width]], ["heard0", ["N", width]]]
-    made = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in ends]
-    return made[::2], made[1::2]
-
-
-def saved(path: Path, nodes: list, weights: list, width: int | None = None, facts: dict | None = None, **parts) -> Path:
-    graph = helper.make_graph(nodes, "g", *inputs_of(width), weights)
-    sets = [helper.make_opsetid("", 15), helper.make_opsetid("com.example", 1)]
-    model = helper.make_model(graph, opset_imports=sets, ir_version=8, **parts)
-    helper.set_model_props(model, FACTS.metadata() | (facts or {}))
-    path.write_bytes(model.SerializeToString())
-    return path
 
 
 def a_weight() -> TensorProto:

@@ -190,7 +190,7 @@ def test_resampling_interpolates_and_keeps_what_it_can(moving, fps):
 def test_resampling_stays_in_step_with_the_audio():
     late = Animation(("jawOpen",), [[0.5], [1.0]], [0.1, 0.2], 10)
     np.testing.assert_allclose(late.at(20).weights[:, 0], [0.5, 0.5, 0.5, 0.75, 1.0])
-    with pytest.raises(ValueError, match="allowed: up to"):
+    with pytest.raises(ValueError, match="expected up to"):
         Animation(("jawOpen",), [[0], [1]], [0, 1e12], 60).at(60)
 
 
@@ -252,7 +252,7 @@ def test_the_frame_rate_of_a_file_can_be_overruled(kind, tmp_path):
         (lambda path: read(path / "a.csv", fps=0), "0 frames per second"),
         (lambda path: read(path / "file", kind="csv", fps=float("nan")), "nan frames per second"),
         (lambda path: convert(path / "ok.csv", path / "b.csv", at_fps=-1), "-1 frames per second"),
-        (lambda path: convert(path / "long.csv", path / "b.csv", at_fps=60), "cannot be resampled .*allowed: up to"),
+        (lambda path: convert(path / "long.csv", path / "b.csv", at_fps=60), "cannot be resampled .*expected up to"),
     ],
 )
 def test_what_is_asked_wrongly_is_told_in_one_line(call, message, tmp_path):

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from facedistill.face.arkit import CURVES
+from facedistill.face.arkit import CURVES, N_CURVES
+from facedistill.formats.limits import MAX_CURVES, MAX_FRAMES, most_grown
 
 REGULAR_S = 1e-3  # times this near to frame / fps are meant to be there
-MAX_FRAMES = 2_000_000  # that one animation is resampled to: nine hours at 60 fps
 MIN_FPS, MAX_FPS = 1e-3, 1e6
 MAX_NAME = 200  # characters
 PREFIX = "blendshapes."
@@ -43,7 +43,7 @@ class Animation:
         fps: nominal frames per second; the times may drop frames or start late.
 
     Raises:
-        ValueError: something is missing, doubled, not finite, or of the wrong shape.
+        ValueError: something is missing, doubled, not finite, or of the wrong shape, or there are more than MAX_CURVES curves.
     """
 
     names: tuple[str, ...]
@@ -95,25 +95,35 @@ class Animation:
         Before its first time the first frame is held, so that it stays in step with its audio.
 
         Raises:
-            ValueError: no frame rate, or one that makes more than MAX_FRAMES frames.
+            ValueError: no frame rate, or one that makes more frames than MAX_FRAMES or than there are rows for.
         """
         check_fps(fps)
         duration_frames = max(float(self.times_s[-1]), 0.0) * fps
-        if not duration_frames < MAX_FRAMES:
-            raise ValueError(f"{duration_frames:.4g} frames at {fps:g} fps; allowed: up to {MAX_FRAMES}")
+        most = min(MAX_FRAMES, most_grown(*self.weights.shape) // max(len(self.names), N_CURVES))
+        if not duration_frames < most:
+            raise ValueError(f"{duration_frames:.4g} frames at {fps:g} fps, from {len(self.times_s)}; expected up to {most}")
         times_s = np.arange(math.floor(duration_frames + 1e-6) + 1) / fps
-        columns = [np.interp(times_s, self.times_s, column) for column in self.weights.T]
-        return Animation(self.names, np.stack(columns, axis=1), times_s, fps)
+        weights = np.empty((len(times_s), len(self.names)))
+        for column, recorded in zip(weights.T, self.weights.T, strict=True):
+            column[:] = np.interp(times_s, self.times_s, recorded)
+        return Animation(self.names, weights, times_s, fps)
 
 
 def check_frames(names: Sequence[str], weights: np.ndarray, times_s: np.ndarray) -> None:
     """Raises ValueError unless weights (T, N) and times (T,) are finite and those of one or more frames of named curves."""
     if not (times_s.size and names and all(names)):
         raise ValueError(f"{times_s.size} frames of {len(names)} curves; allowed: one or more of each, with names")
+    check_names(names)
     if times_s.ndim != 1 or weights.shape != (len(times_s), len(names)):
         raise ValueError(f"weights of shape {weights.shape} for {len(times_s)} frames of {len(names)} curves")
     if not (np.isfinite(weights).all() and np.isfinite(times_s).all()):
         raise ValueError("a weight or a time is not finite; allowed: numbers")
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Raises ValueError if there are more of them than a rig has."""
+    if len(names) > MAX_CURVES:
+        raise ValueError(f"{len(names)} curves; expected up to {MAX_CURVES}")
 
 
 def check_fps(fps: float) -> None:

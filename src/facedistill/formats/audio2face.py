@@ -7,7 +7,7 @@ import numpy as np
 from facedistill.core.errors import InputError
 from facedistill.face.arkit import INDEX
 from facedistill.formats.animation import Animation, regular
-from facedistill.formats.parsing import cells, field, matrix, parse_json, read_table, reading
+from facedistill.formats.parsing import field, matrix, parse_json, read_table, reading
 from facedistill.formats.times import GIVE_RATE, take, tell
 from facedistill.formats.writing import write_object, write_table
 
@@ -61,11 +61,13 @@ def write_csv(path: Path, animation: Animation) -> None:
     """Writes the CSV of the NIM's sample client: an index without a name, `timeCode`, `blendShapes.EyeBlinkLeft`, ...
 
     ARKit's names get the client's capital; all others stay as they are.
+
+    Raises:
+        InputError: see `write_table`.
     """
     names = [PREFIX + (name[0].upper() + name[1:] if name in INDEX else name) for name in animation.names]
-    times_s = animation.times_s.tolist()
-    rows = ([number, time_s, *animation.weights[number].tolist()] for number, time_s in enumerate(times_s))
-    write_table(path, ["", TIME_COLUMN, *names], rows)
+    timed = enumerate(zip(animation.times_s.tolist(), animation.weights, strict=True))
+    write_table(path, ["", TIME_COLUMN, *names], ([number, time_s, *row.tolist()] for number, (time_s, row) in timed))
 
 
 def read_csv(path: Path, fps: float | None = None) -> Animation:
@@ -78,13 +80,16 @@ def read_csv(path: Path, fps: float | None = None) -> Animation:
         InputError: not such a CSV.
     """
     with reading(path, f"an Audio2Face CSV of {TIME_COLUMN} and {PREFIX}<name> columns"):
-        header, rows = read_table(path)
-        n_index = 1 if header[0] == "" else 0
-        if header[n_index : n_index + 1] != [TIME_COLUMN]:
-            raise ValueError(f"its columns begin with {header[: n_index + 1]}")
-        values = cells([row[n_index:] for row in rows], header[n_index:])
-        names, weights, times_s = tuple(header[n_index + 1 :]), values[:, 1:], values[:, 0]
+        header, _, values = read_table(path, _count_texts)
+        names, weights, times_s = tuple(header[_count_texts(header) + 1 :]), values[:, 1:], values[:, 0]
         return regular(names, weights, fps) if fps else take(path, names, weights, times_s, default_fps=DEFAULT_FPS)
+
+
+def _count_texts(header: list[str]) -> int:
+    n_index = 1 if header[0] == "" else 0
+    if header[n_index : n_index + 1] != [TIME_COLUMN]:
+        raise ValueError(f"its columns begin with {header[: n_index + 1]}")
+    return n_index
 
 
 def _read_sdk(path: Path, content: dict, fps: float | None) -> Animation:

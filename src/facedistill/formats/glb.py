@@ -5,11 +5,13 @@ import dataclasses
 import json
 import math
 import struct
+from functools import cached_property
 from pathlib import Path
 from urllib.parse import unquote
 
 import numpy as np
 
+from facedistill.formats.limits import HEAD_NUMBERS
 from facedistill.formats.parsing import field, parse_json
 
 MAGIC, VERSION = b"glTF", 2
@@ -18,7 +20,6 @@ JSON_CHUNK, BIN_CHUNK = b"JSON", b"BIN\0"
 FLOAT = 5126
 COMPONENTS = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", FLOAT: "<f4"}
 SIZES = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
-MAX_NUMBERS = 20_000_000  # of an accessor, which needs no bytes for its zeros
 MAX_FRACTION_BYTES = 2  # of an integer that stands for a fraction
 DATA_URI = "data:"
 QUANTISED = "KHR_mesh_quantization"  # positions and places on textures are integers
@@ -33,12 +34,18 @@ class Gltf:
         binary: the BIN chunk, which is buffer 0 where that has no `uri`; grows by `append`.
         chunks: further chunks of a GLB, kept as they are.
         path: of the file, beside which buffers in files of their own lie.
+        n_read: how many numbers accessors have given so far.
+        resources: the bytes of buffers and pictures by their names or data URIs, each read and decoded once.
+        n_bytes: of all of them.
     """
 
     content: dict
     binary: bytearray = dataclasses.field(default_factory=bytearray)
     chunks: list[tuple[bytes, bytes]] = dataclasses.field(default_factory=list)
     path: Path = Path()
+    n_read: int = dataclasses.field(default=0, init=False)
+    resources: dict[str, bytes] = dataclasses.field(default_factory=dict, init=False, repr=False)
+    n_bytes: int = dataclasses.field(default=0, init=False)
 
     def item(self, key: str, index: object) -> dict:
         """`content[key][index]`, an object.
@@ -51,10 +58,11 @@ class Gltf:
             raise ValueError(f"{key}[{str(index)[:20]}] is not there; {len(items)} are")
         return items[index]
 
-    def extensions(self) -> set[str]:
+    @cached_property
+    def extensions(self) -> frozenset[str]:
         """The names of all extensions that the document says it uses."""
         names = [*field(self.content, "extensionsUsed", list, []), *self.required()]
-        return {name for name in names if isinstance(name, str)}
+        return frozenset(name for name in names if isinstance(name, str))
 
     def required(self) -> list[str]:
         """The names of the extensions without which the document means something else.
@@ -66,6 +74,17 @@ class Gltf:
         if not all(isinstance(name, str) for name in names):
             raise ValueError("'extensionsRequired' does not hold names; expected a text for each")
         return names
+
+    def count(self, index: object) -> int:
+        """How many numbers or vectors an accessor holds, without reading them.
+
+        Raises:
+            ValueError: none, or it does not say so.
+        """
+        count = field(self.item("accessors", index), "count", int)
+        if count < 1:
+            raise ValueError(f"accessors[{index}] holds {count} elements; expected 1 or more")
+        return count
 
     def vectors(
         self, attributes: dict, name: str, *, sizes: tuple[int, ...], count: int | None = None, **numbers: bool
@@ -95,31 +114,14 @@ class Gltf:
             quantised: integers of 8 and 16 bits may stand for themselves, as KHR_mesh_quantization has them.
 
         Raises:
-            ValueError: its bytes are not all there, or are compressed.
+            ValueError: its bytes are not all there, or are compressed, or it holds more than so few bytes can mean.
         """
-        accessor, name = self.item("accessors", index), f"accessors[{index}]"
-        kind, count = field(accessor, "componentType", int), field(accessor, "count", int)
-        size = SIZES.get(field(accessor, "type", str), 0)
-        if not size or kind not in COMPONENTS or not 1 <= count <= MAX_NUMBERS // size:
-            raise ValueError(f"{name}: its type, componentType or count is not allowed: {', '.join(SIZES)}, 1 to {MAX_NUMBERS}")
-        sparse = field(accessor, "sparse", dict, None)
-        values = np.zeros((count, size), COMPONENTS[kind])
-        if field(accessor, "extensions", dict, {}):
-            names = ", ".join(accessor["extensions"])[:80]
-            raise ValueError(f"{name} is given by {names}; expected plain data: export without it")
-        if "bufferView" in accessor:
-            values[:] = self._elements(accessor, name, count, size, kind)
-        if sparse is not None:
-            rows, replaced = (field(sparse, part, dict) for part in ("indices", "values"))
-            n_rows = field(sparse, "count", int)
-            places = self._elements(rows, name, n_rows, 1, field(rows, "componentType", int))[:, 0]
-            if places.dtype.kind == "f" or places.min() < 0 or places.max() >= count:
-                raise ValueError(f"{name} is sparse with places beyond its {count}")
-            values[places] = self._elements(replaced, name, n_rows, size, kind)
+        name = f"accessors[{index}]"
+        values = self._stored(self.item("accessors", index), name, self.count(index))
         if not np.isfinite(values).all():
             raise ValueError(f"{name} holds a number that is not finite")
-        values = values[:, 0] if size == 1 else values
-        normalised = accessor.get("normalized") is True
+        values = values[:, 0] if values.shape[1] == 1 else values
+        normalised = self.item("accessors", index).get("normalized") is True
         if whole:
             if values.dtype.kind == "f" or normalised:
                 raise ValueError(f"{name} holds no whole numbers; allowed: indices")
@@ -155,10 +157,15 @@ class Gltf:
         return len(items) - 1
 
     def to_bytes(self) -> bytes:
-        """The document as a GLB."""
+        """The document as a GLB.
+
+        Raises:
+            ValueError: a number is beyond all floats, which JSON has no word for.
+            struct.error: 4 GiB or more.
+        """
         self.binary += bytes(-len(self.binary) % 4)
         self.content["buffers"][0]["byteLength"] = len(self.binary)
-        text = json.dumps(self.content, separators=(",", ":")).encode()
+        text = json.dumps(self.content, separators=(",", ":"), allow_nan=False).encode()
         chunks = [(JSON_CHUNK, text + b" " * (-len(text) % 4)), (BIN_CHUNK, bytes(self.binary)), *self.chunks]
         body = b"".join(CHUNK.pack(len(data), kind) + data for kind, data in chunks)
         return HEADER.pack(MAGIC, VERSION, HEADER.size + len(body)) + body
@@ -190,6 +197,37 @@ class Gltf:
         uri = field(image, "uri", str, None)
         return self.view(field(image, "bufferView", int)) if uri is None else self._resource(f"images[{index}]", uri)
 
+    def _stored(self, accessor: dict, name: str, count: int) -> np.ndarray:
+        """(count, n) as they are stored: zeros without a bufferView, some of them replaced where the accessor is sparse."""
+        kind, size = field(accessor, "componentType", int), SIZES.get(field(accessor, "type", str), 0)
+        if not size or kind not in COMPONENTS:
+            allowed = ", ".join([*SIZES, *map(str, COMPONENTS)])
+            raise ValueError(f"{name} has a type or componentType that is not known; expected {allowed}")
+        if field(accessor, "extensions", dict, {}):
+            names = ", ".join(accessor["extensions"])[:80]
+            raise ValueError(f"{name} is given by {names}; expected plain data: export without it")
+        sparse = field(accessor, "sparse", dict, None)
+        stored = self._elements(accessor, name, count, size, kind) if "bufferView" in accessor else None
+        self._count_numbers(name, count * size)
+        if sparse is None:
+            return np.zeros((count, size), COMPONENTS[kind]) if stored is None else stored
+        rows, replaced = (field(sparse, part, dict) for part in ("indices", "values"))
+        n_rows = field(sparse, "count", int)
+        places = self._elements(rows, name, n_rows, 1, field(rows, "componentType", int))[:, 0]
+        self._count_numbers(name, n_rows * (1 + size))
+        if places.dtype.kind == "f" or places.min() < 0 or places.max() >= count:
+            raise ValueError(f"{name} is sparse with places beyond its {count}")
+        values = np.zeros((count, size), COMPONENTS[kind]) if stored is None else stored.copy()
+        values[places] = self._elements(replaced, name, n_rows, size, kind)
+        return values
+
+    def _count_numbers(self, name: str, more: int) -> None:
+        """Bounds the sum of what is read, since accessors may share their bytes, or have none."""
+        self.n_read += more
+        most = max(HEAD_NUMBERS, len(self.binary) + self.n_bytes)
+        if self.n_read > most:
+            raise ValueError(f"with {name} it holds {self.n_read:.4g} numbers; expected up to {most} of so few bytes")
+
     def _elements(self, part: dict, name: str, count: int, size: int, kind: int) -> np.ndarray:
         """(count, size) of the bytes that an accessor, or a part of a sparse one, refers to."""
         dtype = np.dtype(COMPONENTS.get(kind, "V1"))
@@ -211,11 +249,17 @@ class Gltf:
         return self._resource(f"buffers[{index}]", uri)
 
     def _resource(self, what: str, uri: str) -> bytes:
-        if uri.startswith(DATA_URI):
-            return base64.b64decode(uri.partition(",")[2], validate=True)
-        name = unquote(uri)
+        name = uri if uri.startswith(DATA_URI) else unquote(uri)
+        if name not in self.resources:
+            self.resources[name] = self._loaded(what, name)
+            self.n_bytes += len(self.resources[name])
+        return self.resources[name]
+
+    def _loaded(self, what: str, name: str) -> bytes:
+        if name.startswith(DATA_URI):
+            return base64.b64decode(name.partition(",")[2], validate=True)
         if name in {"", ".", ".."} or set(name) & set("/\\:\0") or not self.path.with_name(name).is_file():
-            raise ValueError(f"{what} is {uri[:80]!r}; allowed: the name of a file in the same folder, or a data URI")
+            raise ValueError(f"{what} is {name[:80]!r}; allowed: the name of a file in the same folder, or a data URI")
         return self.path.with_name(name).read_bytes()
 
 
@@ -236,12 +280,12 @@ def load(path: Path) -> Gltf:
             raise ValueError(f"a chunk is cut off at byte {start}")
         length, kind = CHUNK.unpack_from(data, start)
         start += CHUNK.size + length
-        chunks.append((kind, data[start - length : start]))
+        chunks.append((kind, memoryview(data)[start - length : start]))
     if not chunks or chunks[0][0] != JSON_CHUNK:
         raise ValueError("its first chunk is not JSON")
     has_binary = len(chunks) > 1 and chunks[1][0] == BIN_CHUNK
     binary, further = (chunks[1][1], chunks[2:]) if has_binary else (b"", chunks[1:])
-    return Gltf(parse_json(chunks[0][1]), bytearray(binary), further, path)
+    return Gltf(parse_json(bytes(chunks[0][1])), bytearray(binary), [(kind, bytes(rest)) for kind, rest in further], path)
 
 
 def describe(values: np.ndarray) -> dict:

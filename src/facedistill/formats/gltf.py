@@ -4,6 +4,7 @@ An animation that this package writes comes first in the file, is called "facedi
 place for: the frame rate, the names of the curves in their order, and the curves that no morph target shows, with all digits.
 """
 
+import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -15,13 +16,13 @@ from facedistill.face.arkit import CURVES, N_CURVES
 from facedistill.formats.animation import Animation, canonical, regular
 from facedistill.formats.glb import DATA_URI, Gltf, load
 from facedistill.formats.grids import float32_rounding_of
+from facedistill.formats.limits import MAX_CURVES, MAX_MOVED, MAX_MOVED_TARGETS, most_grown
 from facedistill.formats.parsing import field, matrix, reading
 from facedistill.formats.times import take
 
 FACE = "a face to animate: a self-contained .glb with mesh.extras.targetNames"
 NAME = "facedistill"  # of the animation and of its extras
 DEFAULT_FPS = 30.0  # of a single key
-MAX_NODES, MAX_TARGETS = 100, 10_000  # with morph targets in one face; of one mesh
 MAX_FLOAT = 3e38  # float32's is 3.4e38
 POINTER = "KHR_animation_pointer"
 VALUES_PER_KEY = {"LINEAR": 1, "STEP": 1, "CUBICSPLINE": 3}  # in-tangent, value, out-tangent
@@ -38,7 +39,7 @@ def write(path: Path, animation: Animation, face: Path | None = None) -> None:
 
     Raises:
         InputError: the face is not such a GLB, refers to other files, or shows no curve of the animation; or float32 cannot hold
-            the weights or the times, which ascend from 0 s or later.
+            the weights or the times, which ascend from 0 s or later; or the file would have more than 4 GiB.
     """
     if np.abs(animation.weights).max() > MAX_FLOAT or animation.times_s[-1] > MAX_FLOAT:
         raise InputError(f"{path}: a weight or a time is too great for glTF; allowed: up to {MAX_FLOAT:g}")
@@ -48,10 +49,10 @@ def write(path: Path, animation: Animation, face: Path | None = None) -> None:
     if face is None:
         from facedistill.formats.head_glb import build
 
-        data = _animate(build(), path, animation, times_s).to_bytes()
+        data = _bytes(_animate(build(), path, animation, times_s), path)
     else:
         with reading(face, FACE):
-            data = _animate(_self_contained(load(face)), face, animation, times_s).to_bytes()
+            data = _bytes(_animate(_self_contained(load(face)), face, animation, times_s), path)
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
 
@@ -101,8 +102,8 @@ def target_names(gltf: Gltf, mesh_index: object) -> list[str]:
     mesh = gltf.item("meshes", mesh_index)
     names = field(field(mesh, "extras", dict, {}), "targetNames", list, [])
     n_targets = count_targets(mesh)
-    if names and len(names) != n_targets or n_targets > MAX_TARGETS or not all(isinstance(name, str) for name in names):
-        allowed = f"a text for each, and up to {MAX_TARGETS}"
+    if names and len(names) != n_targets or n_targets > MAX_CURVES or not all(isinstance(name, str) for name in names):
+        allowed = f"a text for each, and up to {MAX_CURVES}"
         raise ValueError(f"meshes[{mesh_index}] has {len(names)} targetNames for {n_targets} targets; allowed: {allowed}")
     return [canonical(name) for name in names]
 
@@ -142,6 +143,9 @@ def _animate(gltf: Gltf, face: Path, animation: Animation, times_s: np.ndarray) 
     if not moved:
         found = _some([name for _, names, _ in nodes for name in names])
         raise InputError(f"{face}: its morph targets are {found}; allowed: mesh.extras.targetNames with {_some(animation.names)}")
+    n_numbers, most = len(times_s) * sum(len(names) for _, names, _ in moved), most_grown(*animation.weights.shape)
+    if n_numbers > most:
+        raise ValueError(f"its targets would hold {n_numbers} weights of {len(times_s)} frames; expected up to {most}")
     keys = gltf.append(times_s, bounds=True)
     samplers, channels = [], []
     for node, names, rest in moved:
@@ -160,15 +164,23 @@ def _animate(gltf: Gltf, face: Path, animation: Animation, times_s: np.ndarray) 
     return gltf
 
 
+def _bytes(gltf: Gltf, path: Path) -> bytes:
+    try:
+        return gltf.to_bytes()
+    except struct.error:
+        raise InputError(f"{path}: would have more bytes than a GLB can count; expected up to 4 GiB: fewer frames") from None
+
+
 def _named_nodes(gltf: Gltf) -> Iterator[tuple[int, list[str], list[float]]]:
     """Nodes with named morph targets: (index, names, default weights)."""
-    n_found = 0
+    n_found = n_targets = 0
     for index in range(len(field(gltf.content, "nodes", list, []))):
         node = gltf.item("nodes", index)
         names = target_names(gltf, node["mesh"]) if "mesh" in node else []
-        n_found += bool(names)
-        if n_found > MAX_NODES:
-            raise ValueError(f"more than {MAX_NODES} nodes have morph targets; allowed: one face")
+        n_found, n_targets = n_found + bool(names), n_targets + len(names)
+        if n_found > MAX_MOVED:
+            raise ValueError(f"more than {MAX_MOVED} nodes have morph targets; allowed: one face")
+        _check_moved(n_targets)
         if names:
             yield index, names, np.clip(default_weights(gltf, node, len(names)), -MAX_FLOAT, MAX_FLOAT).tolist()
 
@@ -183,8 +195,8 @@ def _weight_channels(gltf: Gltf) -> tuple[dict, list[dict]]:
             if "/weights" in pointer:
                 raise ValueError(f"animations[{index}] moves weights by {POINTER}; expected channels of the path 'weights'")
         channels = [channel for channel, target in targets if target.get("path") == "weights"]
-        if len(channels) > MAX_NODES:
-            raise ValueError(f"animations[{index}] moves {len(channels)} nodes; allowed: up to {MAX_NODES}")
+        if len(channels) > MAX_MOVED:
+            raise ValueError(f"animations[{index}] moves {len(channels)} nodes; allowed: up to {MAX_MOVED}")
         if channels:
             return stored, channels
     raise ValueError("it has no animation of morph targets")
@@ -192,12 +204,14 @@ def _weight_channels(gltf: Gltf) -> tuple[dict, list[dict]]:
 
 def _merge(gltf: Gltf, stored: dict, channels: list[dict]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Times (T,), and the curves (T,) of all channels under their names."""
-    samplers, first_s, curves = Gltf({"samplers": field(stored, "samplers", list)}), None, {}
+    samplers, first_s, curves, n_targets = Gltf({"samplers": field(stored, "samplers", list)}), None, {}, 0
     for channel in channels:
         mesh_index = field(gltf.item("nodes", field(channel["target"], "node", int)), "mesh", int)
         names = target_names(gltf, mesh_index)
         if not names:
             raise ValueError(f"meshes[{mesh_index}] moves and has no extras.targetNames")
+        n_targets += len(names)
+        _check_moved(n_targets)
         times_s, weights = _keys(gltf, samplers.item("samplers", field(channel, "sampler", int)), len(names))
         first_s = times_s if first_s is None else first_s
         if not np.array_equal(times_s, first_s):
@@ -208,10 +222,18 @@ def _merge(gltf: Gltf, stored: dict, channels: list[dict]) -> tuple[np.ndarray, 
     return first_s, curves
 
 
+def _check_moved(n_targets: int) -> None:
+    if n_targets > MAX_MOVED_TARGETS:
+        raise ValueError(f"its nodes have more than {MAX_MOVED_TARGETS} morph targets together; expected one face")
+
+
 def _keys(gltf: Gltf, sampler: dict, n_targets: int) -> tuple[np.ndarray, np.ndarray]:
     """Times (T,) and weights (T, n_targets) of a sampler."""
     n_values = VALUES_PER_KEY.get(field(sampler, "interpolation", str, "LINEAR"), 0)
-    times_s, values = gltf.accessor(field(sampler, "input", int)), gltf.accessor(field(sampler, "output", int))
+    keys = field(sampler, "input", int)
+    if gltf.count(keys) > 1 and "bufferView" not in gltf.item("accessors", keys):
+        raise ValueError(f"accessors[{keys}] holds keys without bytes; expected ascending times")
+    times_s, values = gltf.accessor(keys), gltf.accessor(field(sampler, "output", int))
     if times_s.ndim + values.ndim > 2:
         raise ValueError("its keys or its weights are vectors; allowed in an animation of weights: SCALAR numbers")
     if not n_values or len(values) != n_values * n_targets * len(times_s):

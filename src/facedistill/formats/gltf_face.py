@@ -1,6 +1,7 @@
 """Any glTF head as arrays: its triangles where its nodes put them, their colours, and how ARKit's shapes move them."""
 
 import logging
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +12,18 @@ from facedistill.core.errors import InputError
 from facedistill.face.arkit import CURVES, INDEX, N_CURVES
 from facedistill.formats.glb import FLOAT, QUANTISED, Gltf, load
 from facedistill.formats.gltf import count_targets, default_weights, target_names
-from facedistill.formats.gltf_looks import TEXTURE_MOVED, looks
-from facedistill.formats.gltf_scene import PlacedMesh, placed_meshes, vertex_matrices
+from facedistill.formats.gltf_looks import TEXTURE_MOVED, Pictures, looks, picture_of
+from facedistill.formats.gltf_scene import JOINTS_PER_SET, PlacedMesh, joint_sets, placed_meshes, vertex_matrices
+from facedistill.formats.limits import MAX_MESHES, MAX_PRIMITIVES, MAX_TARGETS, MAX_TRIANGLES, MAX_VERTICES, MAX_WEIGHTS
 from facedistill.formats.parsing import field, reading
 
 FACE = "a face to draw: a .glb or .gltf with mesh.extras.targetNames"
 UNSEEN, TRIANGLES, STRIP, FAN = range(4), 4, 5, 6  # modes of a primitive; points and lines are not seen
-MAX_MESHES, MAX_VERTICES = 1_000, 1_000_000
+MESHES = "nodes with meshes"
+MOST = {  # of what is drawn
+    MESHES: MAX_MESHES, "primitives": MAX_PRIMITIVES, "morph targets": MAX_TARGETS, "vertices": MAX_VERTICES,
+    "triangles": MAX_TRIANGLES, "joint weights": MAX_WEIGHTS,
+}  # fmt: skip
 SEEN_THROUGH = "BLEND"  # the alphaMode of what covers the eyes, say: left out, since nothing here is drawn half
 COMPRESSED = "KHR_draco_mesh_compression"
 OTHER_COLOURS = "KHR_materials_pbrSpecularGlossiness"
@@ -51,6 +57,17 @@ class Surface:
     roughness: np.ndarray
 
 
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """A primitive where a node puts it: its material, and the name and default weight of each of its targets."""
+
+    placed: PlacedMesh
+    primitive: dict
+    material: dict
+    targets: list[tuple[str, float]]
+    n_vertices: int
+
+
 def read_face(path: Path) -> Surface:
     """Reads every mesh of the scene at rest: placed by its nodes or bent by its joints, with nothing seen through.
 
@@ -63,84 +80,110 @@ def read_face(path: Path) -> Surface:
     with reading(path, FACE), np.errstate(over="ignore", invalid="ignore"):
         gltf = load(path)
         _check_extensions(gltf)
-        parts, n_vertices, resting = [], 0, set()
-        for number, placed in enumerate(placed_meshes(gltf), 1):
-            if number > MAX_MESHES:
-                raise ValueError(f"more than {MAX_MESHES} nodes have meshes; expected one face")
-            targets = _targets(gltf, placed.node)
-            resting |= {name for name, weight in targets if name in INDEX and weight}
-            for part in _parts(gltf, placed, targets):
-                parts.append(part)
-                n_vertices += len(part.vertices)
-                _check_size(n_vertices)
+        parts = list(_parts(gltf))
         if not parts:
             raise ValueError("its scene has no triangles that can be seen")
-        moved = any(np.abs(part.shapes).max(initial=0) > 0 for part in parts)
-    if not moved:
+        surface = _surface(gltf, parts)
+    if not surface.shapes.any():
         raise InputError(f"{path}: no morph target has a name of ARKit's; allowed: mesh.extras.targetNames with {CURVES[0]}, ...")
+    resting = {name for part in parts for name, weight in part.targets if name in INDEX and weight}
     if resting:
         told = "%s: the default weights of %s are left out: a face at rest has 0"
         logging.getLogger(__name__).warning(told, path, ", ".join(sorted(resting, key=INDEX.get)))
-    starts = np.cumsum([0, *(len(part.vertices) for part in parts)])
-    return Surface(
-        np.concatenate([part.vertices for part in parts]),
-        np.concatenate([part.shapes for part in parts], axis=1),
-        np.concatenate([part.triangles + start for part, start in zip(parts, starts, strict=False)]).astype(np.int32),
-        np.concatenate([part.colours for part in parts]),
-        np.concatenate([part.roughness for part in parts]),
-    )
+    return surface
 
 
 def _check_extensions(gltf: Gltf) -> None:
     for name in gltf.required():
         if name not in UNDERSTOOD:
             raise ValueError(f"it requires {name[:80]}, which is not understood; expected a head exported without it")
-    if OTHER_COLOURS in gltf.extensions():
+    if OTHER_COLOURS in gltf.extensions:
         logging.getLogger(__name__).warning("%s: colours by %s are left out", gltf.path, OTHER_COLOURS)
 
 
-def _targets(gltf: Gltf, node: dict) -> list[tuple[str, float]]:
+def _targets(gltf: Gltf, node: dict, n_targets: int) -> list[tuple[str, float]]:
     """The name of each morph target of a node's mesh, "" where it has none, and its default weight."""
-    n_targets = count_targets(gltf.item("meshes", node["mesh"]))
     names = target_names(gltf, node["mesh"]) or [""] * n_targets
     return list(zip(names, default_weights(gltf, node, n_targets), strict=True))
 
 
-def _parts(gltf: Gltf, placed: PlacedMesh, targets: list[tuple[str, float]]) -> Iterator[Surface]:
-    """The primitives of a mesh, each as a surface of its own: moved by their targets first, then put into the scene."""
-    mesh_index = placed.node["mesh"]
-    for primitive in field(gltf.item("meshes", mesh_index), "primitives", list):
-        material = gltf.item("materials", primitive["material"]) if "material" in primitive else {}
-        if field(primitive, "mode", int, TRIANGLES) in UNSEEN or field(material, "alphaMode", str, "") == SEEN_THROUGH:
-            continue
-        if COMPRESSED in field(primitive, "extensions", dict, {}):
-            raise ValueError(f"meshes[{mesh_index}] is compressed by {COMPRESSED}; allowed: plain data")
-        attributes, moving = field(primitive, "attributes", dict), field(primitive, "targets", list, [])
-        if len(moving) != len(targets):
-            raise ValueError(f"meshes[{mesh_index}] has primitives of {len(targets)} and {len(moving)} targets; expected as many")
-        _check_size(field(gltf.item("accessors", field(attributes, "POSITION", int)), "count", int))
-        vertices = _positions(gltf, attributes)
-        places = vertex_matrices(gltf, placed, attributes, len(vertices))
-        shapes = np.zeros((N_CURVES, len(vertices), 3), np.float32)
-        for (name, weight), target in zip(targets, moving, strict=True):
-            if field(target, "POSITION", int, None) is None or not (name in INDEX or weight):
+def _parts(gltf: Gltf) -> Iterator[_Part]:
+    """What is seen of the scene, counted before any of it is read: a small file can place the same bytes many times."""
+    found = Counter()
+    for placed in placed_meshes(gltf):
+        mesh_index = placed.node["mesh"]
+        mesh = gltf.item("meshes", mesh_index)
+        primitives = field(mesh, "primitives", list)
+        n_targets = count_targets(mesh)
+        _add(found, {MESHES: 1, "primitives": len(primitives), "morph targets": n_targets * len(primitives)})
+        targets = _targets(gltf, placed.node, n_targets)
+        for primitive in primitives:
+            material = gltf.item("materials", primitive["material"]) if "material" in primitive else {}
+            mode = field(primitive, "mode", int, TRIANGLES)
+            if mode in UNSEEN or field(material, "alphaMode", str, "") == SEEN_THROUGH:
                 continue
-            displacements = _positions(gltf, target, len(vertices))
-            if name in INDEX:
-                shapes[INDEX[name]] += _turned(places, displacements)  # two targets of a name move together
-            else:
-                vertices = vertices + weight * displacements
-        colours, roughness = looks(gltf, material, attributes, len(vertices))
-        rest = (_turned(places, vertices) + places[..., 3]).astype(np.float32)
-        if not (np.isfinite(rest).all() and np.isfinite(shapes).all()):
-            raise ValueError(f"meshes[{mesh_index}] reaches beyond the numbers of float32")
-        yield Surface(
-            rest,
-            shapes,
-            _outside_out(_corners(gltf, primitive, len(vertices)), places, len(vertices)).astype(np.int32),
-            colours.astype(np.float32),
-            np.full(len(vertices), roughness, np.float32),
-        )
+            if COMPRESSED in field(primitive, "extensions", dict, {}):
+                raise ValueError(f"meshes[{mesh_index}] is compressed by {COMPRESSED}; allowed: plain data")
+            n_moving = len(field(primitive, "targets", list, []))
+            if n_moving != n_targets:
+                raise ValueError(f"meshes[{mesh_index}] has primitives of {n_targets} and {n_moving} targets; expected as many")
+            attributes = field(primitive, "attributes", dict)
+            n_vertices = gltf.count(field(attributes, "POSITION", int))
+            n_corners = gltf.count(primitive["indices"]) if "indices" in primitive else n_vertices
+            n_weights = n_vertices * JOINTS_PER_SET * len(joint_sets(placed, attributes))
+            n_triangles = n_corners // 3 if mode == TRIANGLES else n_corners
+            _add(found, {"vertices": n_vertices, "triangles": n_triangles, "joint weights": n_weights})
+            yield _Part(placed, primitive, material, targets, n_vertices)
+
+
+def _add(found: Counter, more: dict[str, int]) -> None:
+    found.update(more)
+    for what in more:
+        if found[what] > MOST[what]:
+            raise ValueError(f"more than {MOST[what]} {what}; expected one face")
+
+
+def _surface(gltf: Gltf, parts: list[_Part]) -> Surface:
+    """All parts, moved by their targets first, then put into the scene."""
+    starts = np.cumsum([0, *(part.n_vertices for part in parts)]).tolist()
+    n_vertices, n_wrong, triangles = starts[-1], 0, []
+    rest, shapes = np.empty((n_vertices, 3), np.float32), np.zeros((N_CURVES, n_vertices, 3), np.float32)
+    for part, start in zip(parts, starts, strict=False):
+        own = slice(start, start + part.n_vertices)
+        places, n_more = vertex_matrices(gltf, part.placed, part.primitive["attributes"], part.n_vertices)
+        n_wrong += n_more
+        rest[own] = _turned(places, _shaped(gltf, part, places, shapes[:, own])) + places[..., 3]
+        if not (np.isfinite(rest[own]).all() and np.isfinite(shapes[:, own]).all()):
+            raise ValueError(f"meshes[{part.placed.node['mesh']}] reaches beyond the numbers of float32")
+        corners = _outside_out(_corners(gltf, part.primitive, part.n_vertices), places, part.n_vertices)
+        triangles.append((corners + start).astype(np.int32))
+    if n_wrong:
+        told = "%s: the joint weights of %d vertices do not sum to 1: they are scaled, and those of 0 go with their first joint"
+        logging.getLogger(__name__).warning(told, gltf.path, n_wrong)
+    return Surface(rest, shapes, np.concatenate(triangles), *_looks(gltf, parts, starts))
+
+
+def _looks(gltf: Gltf, parts: list[_Part], starts: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """(V, 3) colours and (V,) roughness of all parts; those of a picture follow each other, so that it is decoded once."""
+    colours, roughness, pictures = np.empty((starts[-1], 3), np.float32), np.empty(starts[-1], np.float32), Pictures(gltf)
+    for part, start in sorted(zip(parts, starts, strict=False), key=lambda placed: picture_of(gltf, placed[0].material)):
+        own = slice(start, start + part.n_vertices)
+        colours[own], roughness[own] = looks(gltf, pictures, part.material, part.primitive["attributes"], part.n_vertices)
+    return colours, roughness
+
+
+def _shaped(gltf: Gltf, part: _Part, places: np.ndarray, shapes: np.ndarray) -> np.ndarray:
+    """(V, 3) vertices of a part at rest, not placed yet; adds how ARKit's shapes move them, placed, to `shapes` (K, V, 3)."""
+    vertices = _positions(gltf, part.primitive["attributes"])
+    for (name, weight), target in zip(part.targets, field(part.primitive, "targets", list, []), strict=True):
+        if field(target, "POSITION", int, None) is None or not (name in INDEX or weight):
+            continue
+        displacements = _positions(gltf, target, part.n_vertices)
+        if name in INDEX:
+            shapes[INDEX[name]] += _turned(places, displacements)  # two targets of a name move together
+        else:
+            vertices = vertices + weight * displacements
+    return vertices
 
 
 def _turned(places: np.ndarray, vectors: np.ndarray) -> np.ndarray:
@@ -172,13 +215,8 @@ def _outside_out(corners: np.ndarray, places: np.ndarray, n_vertices: int) -> np
     return np.where(mirrored, corners[:, ::-1], corners)
 
 
-def _check_size(n_vertices: int) -> None:
-    if n_vertices > MAX_VERTICES:
-        raise ValueError(f"more than {MAX_VERTICES} vertices")
-
-
 def _positions(gltf: Gltf, attributes: dict, count: int | None = None) -> np.ndarray:
     kind = field(gltf.item("accessors", field(attributes, "POSITION", int)), "componentType", int)
-    if kind != FLOAT and QUANTISED not in gltf.extensions():
+    if kind != FLOAT and QUANTISED not in gltf.extensions:
         raise ValueError(f"POSITION of componentType {kind}; expected floats, or {QUANTISED} in extensionsUsed")
     return gltf.vectors(attributes, "POSITION", sizes=(3,), count=count, quantised=True)

@@ -7,18 +7,70 @@ import numpy as np
 from PIL import Image
 
 from facedistill.formats.glb import QUANTISED, Gltf
+from facedistill.formats.limits import MAX_ALL_PIXELS, MAX_PIXELS
 from facedistill.formats.parsing import field, matrix
 
-MAX_PIXELS = 64_000_000  # of a texture
 SRGB_GAMMA = 2.2
 ROUGH = 1.0
 TEXTURE_MOVED = "KHR_texture_transform"
 
 
-def looks(gltf: Gltf, material: dict, attributes: dict, count: int) -> tuple[np.ndarray, float]:
+class Pictures:
+    """The pictures of a document, of which one is in memory at a time."""
+
+    def __init__(self, gltf: Gltf) -> None:
+        """Begins with none."""
+        self._gltf, self._n_pixels = gltf, 0
+        self._index, self._pixels = -1, np.empty((0, 0, 3), np.uint8)
+
+    def get(self, index: int) -> np.ndarray:
+        """(height, width, 3) uint8 of a PNG or JPEG file, the two that glTF knows; decoded unless it is the one before.
+
+        Raises:
+            ValueError: neither, or too many pixels, here or all together.
+        """
+        if index != self._index:
+            self._pixels = self._decoded(self._gltf.image(index))
+            self._index = index
+        return self._pixels
+
+    def _decoded(self, data: bytes | memoryview) -> np.ndarray:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", Image.DecompressionBombWarning)
+                with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as opened:
+                    n_pixels = opened.width * opened.height
+                    self._n_pixels += n_pixels
+                    if n_pixels > MAX_PIXELS or self._n_pixels > MAX_ALL_PIXELS:
+                        found = f"{opened.width} x {opened.height}, {self._n_pixels} pixels with those before"
+                        raise ValueError(f"images of {found}; expected up to {MAX_PIXELS}, and {MAX_ALL_PIXELS} in all")
+                    return np.asarray(opened.convert("RGB"))
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning, SyntaxError, EOFError) as error:
+            raise ValueError(f"a texture cannot be read: {error}") from None
+
+
+def picture_of(gltf: Gltf, material: dict) -> int:
+    """The index of the picture that a material has its colours from; -1 without one.
+
+    Raises:
+        ValueError: it is of another kind than PNG and JPEG.
+    """
+    shown = field(field(material, "pbrMetallicRoughness", dict, {}), "baseColorTexture", dict, None)
+    if shown is None:
+        return -1
+    index = field(shown, "index", int)
+    texture = gltf.item("textures", index)
+    if "source" not in texture:
+        names = ", ".join(field(texture, "extensions", dict, {}))[:80] or "nothing"
+        raise ValueError(f"textures[{index}] has its picture by {names}; expected PNG or JPEG: export it so")
+    return field(texture, "source", int)
+
+
+def looks(gltf: Gltf, pictures: Pictures, material: dict, attributes: dict, count: int) -> tuple[np.ndarray, float]:
     """How vertices take light.
 
     Args:
+        pictures: of the document.
         material: of their primitive.
         attributes: of their primitive.
         count: of the vertices.
@@ -35,7 +87,8 @@ def looks(gltf: Gltf, material: dict, attributes: dict, count: int) -> tuple[np.
         colours = colours * gltf.vectors(attributes, "COLOR_0", sizes=(3, 4), count=count)[:, :3]
     texture = field(surface, "baseColorTexture", dict, None)
     if texture is not None:
-        colours = colours * _texels(gltf, field(texture, "index", int), _on_texture(gltf, texture, attributes, count))
+        places = _on_texture(gltf, texture, attributes, count)
+        colours = colours * _texels(pictures.get(picture_of(gltf, material)), places)
     return np.clip(colours, 0, 1), float(np.clip(field(surface, "roughnessFactor", float, ROUGH), 0, 1))
 
 
@@ -43,7 +96,7 @@ def _on_texture(gltf: Gltf, texture: dict, attributes: dict, count: int) -> np.n
     """(count, 2) places of vertices on a texture, from its upper left corner."""
     moved = field(field(texture, "extensions", dict, {}), TEXTURE_MOVED, dict, {})
     number = field(moved, "texCoord", int, field(texture, "texCoord", int, 0))
-    places = gltf.vectors(attributes, f"TEXCOORD_{number}", sizes=(2,), count=count, quantised=QUANTISED in gltf.extensions())
+    places = gltf.vectors(attributes, f"TEXCOORD_{number}", sizes=(2,), count=count, quantised=QUANTISED in gltf.extensions)
     scale, offset = (
         matrix([field(moved, key, list, [start] * 2)], 2, key)[0] for key, start in (("scale", 1.0), ("offset", 0.0))
     )
@@ -52,26 +105,8 @@ def _on_texture(gltf: Gltf, texture: dict, attributes: dict, count: int) -> np.n
     return (scale * places) @ turn.T + offset
 
 
-def _texels(gltf: Gltf, index: int, places: np.ndarray) -> np.ndarray:
+def _texels(picture: np.ndarray, places: np.ndarray) -> np.ndarray:
     """Linear colours (V, 3) of a picture at places (V, 2), repeated beyond its edges."""
-    texture = gltf.item("textures", index)
-    if "source" not in texture:
-        names = ", ".join(field(texture, "extensions", dict, {}))[:80] or "nothing"
-        raise ValueError(f"textures[{index}] has its picture by {names}; expected PNG or JPEG: export it so")
-    picture = _picture(gltf.image(texture["source"]))
     size = np.array([picture.shape[1], picture.shape[0]])
     column, row = ((places % 1) * size).astype(int).clip(0, size - 1).T
     return (picture[row, column] / 255) ** SRGB_GAMMA
-
-
-def _picture(data: bytes | memoryview) -> np.ndarray:
-    """(height, width, 3) uint8 of a PNG or JPEG file, the two that glTF knows."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as opened:
-                if opened.width * opened.height > MAX_PIXELS:
-                    raise ValueError(f"images of {opened.width} x {opened.height}; allowed: up to {MAX_PIXELS} pixels")
-                return np.asarray(opened.convert("RGB"))
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning, SyntaxError, EOFError) as error:
-        raise ValueError(f"a texture cannot be read: {error}") from None

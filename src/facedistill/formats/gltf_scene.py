@@ -1,6 +1,5 @@
 """Where a glTF scene puts the vertices of its meshes: by its nodes, or by the joints of a skin."""
 
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -8,6 +7,7 @@ import numpy as np
 from scipy.sparse import coo_array
 
 from facedistill.formats.glb import Gltf
+from facedistill.formats.limits import MAX_SCENE_NODES
 from facedistill.formats.parsing import field, matrix
 
 JOINTS_PER_SET, MAX_SETS = 4, 8  # of JOINTS_n and WEIGHTS_n; more than any exporter writes
@@ -47,48 +47,57 @@ def placed_meshes(gltf: Gltf) -> Iterator[PlacedMesh]:
             yield PlacedMesh(node, skins[skin])
 
 
-def vertex_matrices(gltf: Gltf, placed: PlacedMesh, attributes: dict, count: int) -> np.ndarray:
-    """(count, 3, 4) from the mesh to the scene for each vertex of a primitive, or (1, 3, 4) for all where there is no skin.
+def joint_sets(placed: PlacedMesh, attributes: dict) -> list[str]:
+    """The n of JOINTS_n and WEIGHTS_n that move a primitive; none without a skin.
+
+    Raises:
+        ValueError: more than any exporter writes.
+    """
+    if field(placed.node, "skin", int, None) is None:
+        return []
+    sets = sorted({name.partition("_")[2] for name in attributes if name.startswith(("JOINTS_", "WEIGHTS_"))} or {"0"})
+    if len(sets) > MAX_SETS:
+        raise ValueError(f"{len(sets)} sets of joints; expected up to {MAX_SETS}")
+    return sets
+
+
+def vertex_matrices(gltf: Gltf, placed: PlacedMesh, attributes: dict, count: int) -> tuple[np.ndarray, int]:
+    """From the mesh to the scene for each vertex of a primitive.
 
     Weights are divided by their sum, which the standard wants to be 1.
 
     Args:
         attributes: of the primitive.
 
+    Returns:
+        (count, 3, 4), or (1, 3, 4) for all where there is no skin; and how many vertices have weights of another sum.
+
     Raises:
         ValueError: joints that the skin has not, or weights that are less than 0 or not there.
     """
-    if field(placed.node, "skin", int, None) is None:
-        return placed.matrices
-    sets = {name.partition("_")[2] for name in attributes if name.startswith(("JOINTS_", "WEIGHTS_"))} or {"0"}
-    if len(sets) > MAX_SETS:
-        raise ValueError(f"{len(sets)} sets of joints; expected up to {MAX_SETS}")
-    sizes = (JOINTS_PER_SET,)
-    joints = np.hstack(
-        [gltf.vectors(attributes, f"JOINTS_{name}", sizes=sizes, count=count, whole=True) for name in sorted(sets)]
-    )
-    weights = np.hstack([gltf.vectors(attributes, f"WEIGHTS_{name}", sizes=sizes, count=count) for name in sorted(sets)])
-    weights = _normalised(gltf, weights)
+    sets, sizes = joint_sets(placed, attributes), (JOINTS_PER_SET,)
+    if not sets:
+        return placed.matrices, 0
+    joints = np.hstack([gltf.vectors(attributes, f"JOINTS_{name}", sizes=sizes, count=count, whole=True) for name in sets])
+    weights = np.hstack([gltf.vectors(attributes, f"WEIGHTS_{name}", sizes=sizes, count=count) for name in sets])
+    weights, n_wrong = _normalised(weights)
     joints = np.where(weights > 0, joints, 0)  # those without weight may be anything
     n_joints = len(placed.matrices)
     if joints.min() < 0 or joints.max() >= n_joints:
         raise ValueError(f"JOINTS_n refer to a joint beyond the {n_joints} of skins[{placed.node['skin']}]")
     rows = np.repeat(np.arange(count), joints.shape[1])
     blend = coo_array((weights.ravel(), (rows, joints.ravel())), (count, n_joints)).tocsr()
-    return (blend @ placed.matrices.reshape(n_joints, 12)).reshape(count, 3, 4)
+    return (blend @ placed.matrices.reshape(n_joints, 12)).reshape(count, 3, 4), n_wrong
 
 
-def _normalised(gltf: Gltf, weights: np.ndarray) -> np.ndarray:
-    """(count, n) weights, whose sums are 1; a vertex without weights goes with its first joint, as three.js has it."""
+def _normalised(weights: np.ndarray) -> tuple[np.ndarray, int]:
+    """(count, n) weights whose sums are 1, and how many were not; where all are 0, the first joint has all, as in three.js."""
     if weights.min() < 0:
         raise ValueError("WEIGHTS_n hold a number below 0; expected 0 to 1")
     sums = weights.sum(axis=1, keepdims=True)
     n_wrong = int((np.abs(sums - 1) > MAX_SUM_ERROR).sum())
-    if n_wrong:
-        told = "%s: the joint weights of %d vertices do not sum to 1: they are scaled, and those of 0 go with their first joint"
-        logging.getLogger(__name__).warning(told, gltf.path, n_wrong)
     alone = np.eye(1, weights.shape[1])
-    return np.where(sums > 0, weights / np.where(sums > 0, sums, 1), alone)
+    return np.where(sums > 0, weights / np.where(sums > 0, sums, 1), alone), n_wrong
 
 
 def _places(gltf: Gltf) -> dict[int, np.ndarray]:
@@ -98,6 +107,8 @@ def _places(gltf: Gltf) -> dict[int, np.ndarray]:
     while todo:
         index, above = todo.pop()
         node = gltf.item("nodes", index)
+        if len(places) == MAX_SCENE_NODES:
+            raise ValueError(f"more than {MAX_SCENE_NODES} nodes in its scene; expected one face")
         if index in places:
             raise ValueError(f"nodes[{index}] is in two places; allowed: one")
         for name in field(node, "extensions", dict, {}):

@@ -15,7 +15,7 @@ from facedistill.core.errors import InputError
 from facedistill.face.arkit import CURVES
 from facedistill.formats.animation import Animation, regular
 from facedistill.formats.grids import are_few
-from facedistill.formats.parsing import cells, read_table, reading
+from facedistill.formats.parsing import read_table, reading
 from facedistill.formats.times import GIVE_RATE, GIVEN_RATE, take, tell, timeline
 from facedistill.formats.writing import write_table
 
@@ -77,16 +77,20 @@ def read(path: Path, fps: float | None = None) -> Animation:
         InputError: not a Live Link Face CSV.
     """
     with reading(path, "a Live Link Face CSV"):
-        header, rows = read_table(path)
-        if [column.strip().lower() for column in header[:2]] != ["timecode", "blendshapecount"]:
-            raise ValueError(f"its columns begin with {header[:2]}, not with Timecode and BlendshapeCount")
-        names, weights = tuple(header[2:]), cells([row[2:] for row in rows], header[2:])
+        header, texts, weights = read_table(path, _count_texts)
+        names = tuple(header[2:])
         if fps:
             return regular(names, weights, fps)
-        recorded_s, rounding_s, notes = _recorded([row[0] for row in rows])
+        recorded_s, rounding_s, notes = _recorded([timecode for timecode, _ in texts])
         found = take(path, names, weights, recorded_s, default_fps=DEFAULT_FPS, rounding_s=rounding_s)
         tell(path, notes)
         return Animation(names, found.weights, found.times_s - found.times_s[0], found.fps)
+
+
+def _count_texts(header: list[str]) -> int:
+    if [column.strip().lower() for column in header[:2]] != ["timecode", "blendshapecount"]:
+        raise ValueError(f"its columns begin with {header[:2]}, not with Timecode and BlendshapeCount")
+    return 2
 
 
 def _decimal(value: float) -> str:

@@ -1,9 +1,10 @@
 """Reading files that strangers wrote: whatever is wrong with one becomes a single line that names it."""
 
 import csv
-import io
 import json
-from collections.abc import Iterator, Sequence
+import math
+from array import array
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from facedistill.core.errors import InputError
 
 MAX_HEADER_BYTES = 2**20
 REQUIRED = object()  # the default of a field that must be there
+BEYOND = f"beyond {np.finfo(np.float64).max:.3g}"
 _NOUNS = {dict: "an object", list: "a list", str: "a text", int: "a whole number", float: "a number"}
 
 
@@ -24,7 +26,7 @@ def reading(path: Path, kind: str) -> Iterator[None]:
         kind: what the file should be, with its article.
 
     Raises:
-        InputError: the code inside found the file missing or broken.
+        InputError: the code inside found the file missing or broken, or too large for the memory there is.
     """
     try:
         if not path.is_file():  # nor a folder, nor a pipe that would never end
@@ -33,6 +35,8 @@ def reading(path: Path, kind: str) -> Iterator[None]:
     except (OSError, ValueError, OverflowError, RecursionError, csv.Error) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: not {kind} ({reason if len(reason) <= 300 else reason[:300] + '...'})") from None
+    except MemoryError:
+        raise InputError(f"{path}: holds more than there is memory for; expected a smaller file") from None
 
 
 def parse_json(data: bytes) -> dict:
@@ -49,10 +53,11 @@ def parse_json(data: bytes) -> dict:
 
 
 def field(content: object, key: str, kind: type, default: object = REQUIRED):
-    """`content[key]`, of the type `kind`; a whole number is a `float` too, and a bool is neither.
+    """`content[key]`, of the type `kind`; a whole number is a `float` too, which is finite, and a bool is neither.
 
     Raises:
         ValueError: not there and without a default, or of another type.
+        OverflowError: a whole number that is greater than any float.
     """
     if not isinstance(content, dict):
         raise ValueError(f"{_noun(content)} stands where an object with {key!r} belongs")
@@ -63,7 +68,11 @@ def field(content: object, key: str, kind: type, default: object = REQUIRED):
         return value
     if isinstance(value, bool) or not isinstance(value, (int, float) if kind is float else kind):
         raise ValueError(f"{key!r} is {_noun(value)}, not {_NOUNS[kind]}")
-    return float(value) if kind is float else value
+    if kind is not float:
+        return value
+    if not math.isfinite(value):
+        raise ValueError(f"{key!r} is {BEYOND}; expected a smaller number")
+    return float(value)
 
 
 def matrix(rows: Sequence[object], n_columns: int, what: str = "frame") -> np.ndarray:
@@ -80,7 +89,7 @@ def matrix(rows: Sequence[object], n_columns: int, what: str = "frame") -> np.nd
             raise ValueError(f"{what} {number} is not a list of {n_columns} numbers")
     values = np.array(rows, np.float64).reshape(len(rows), n_columns)
     if not np.isfinite(values).all():
-        raise ValueError(f"a number is beyond {np.finfo(np.float64).max:.3g}")
+        raise ValueError(f"a number is {BEYOND}")
     return values
 
 
@@ -97,35 +106,41 @@ def read_header(path: Path) -> list[str]:
     return header
 
 
-def read_table(path: Path) -> tuple[list[str], list[list[str]]]:
-    """The header and the rows of a CSV with commas; empty lines do not count.
+def read_table(path: Path, count_texts: Callable[[list[str]], int]) -> tuple[list[str], list[list[str]], np.ndarray]:
+    """Reads a CSV with commas, whose first columns are texts and whose others are numbers; empty lines do not count.
+
+    Args:
+        count_texts: how many of the columns, by the header, are texts; raises ValueError for another file's.
+
+    Returns:
+        The header (N,), the texts of each row, and float64 (T, N - texts).
 
     Raises:
-        ValueError: no header, or a row of another length.
+        ValueError: no header, a row of another length, or a cell that is not a finite number; it is named with its row, the first
+            below the header being 1, and its column.
     """
-    rows = [row for row in csv.reader(io.StringIO(path.read_bytes().decode("utf-8-sig"), newline="")) if row]
-    if not rows:
-        raise ValueError("it is empty")
-    for number, row in enumerate(rows):
-        if len(row) != len(rows[0]):
-            raise ValueError(f"data row {number} has {len(row)} columns, the header has {len(rows[0])}")
-    return rows[0], rows[1:]
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        table = filter(None, csv.reader(file))
+        header = next(table, None)
+        if header is None:
+            raise ValueError("it is empty")
+        n_texts, texts, values = count_texts(header), [], array("d")
+        for number, row in enumerate(table, 1):
+            if len(row) != len(header):
+                raise ValueError(f"data row {number} has {len(row)} columns, the header has {len(header)}")
+            texts.append(row[:n_texts])
+            found = [_number(cell) for cell in row[n_texts:]]
+            if not all(map(math.isfinite, found)):
+                raise ValueError(_bad_cell(number, header, row, n_texts))
+            values.extend(found)
+    return header, texts, np.frombuffer(values).reshape(len(texts), len(header) - n_texts)
 
 
-def cells(rows: Sequence[Sequence[str]], columns: Sequence[str]) -> np.ndarray:
-    """(T, N) float64 of rows of a CSV, and N columns.
-
-    Raises:
-        ValueError: a cell is not a finite number; it is named with its row, the first below the header being 1, and its column.
-    """
-    values = np.array([[_number(cell) for cell in row] for row in rows], np.float64).reshape(len(rows), len(columns))
-    bad = np.argwhere(~np.isfinite(values))
-    if len(bad):
-        row, column = bad[0].tolist()
-        cell = rows[row][column].strip()
-        found = repr(cell[:40]) if cell else "an empty cell"
-        raise ValueError(f"data row {row + 1}, column {columns[column][:40]!r}: {found}; expected a number")
-    return values
+def _bad_cell(number: int, header: Sequence[str], row: Sequence[str], n_texts: int) -> str:
+    column = next(place for place in range(n_texts, len(row)) if not math.isfinite(_number(row[place])))
+    cell = row[column].strip()
+    found = repr(cell[:40]) if cell else "an empty cell"
+    return f"data row {number}, column {header[column][:40]!r}: {found}; expected a number"
 
 
 def _number(cell: str) -> float:

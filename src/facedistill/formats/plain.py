@@ -1,7 +1,6 @@
 """This project's own files, lossless for whatever an animation holds: CSV, JSON and NPZ."""
 
-import io
-import lzma
+import math
 import re
 import zipfile
 import zlib
@@ -10,15 +9,18 @@ from pathlib import Path
 import numpy as np
 
 from facedistill.core.files import atomic_path
-from facedistill.formats.animation import Animation, regular
-from facedistill.formats.parsing import cells, field, matrix, parse_json, read_table, reading
+from facedistill.formats.animation import Animation, check_names, regular
+from facedistill.formats.limits import MAX_FRAMES, MAX_RATIO, TAKE_NUMBERS
+from facedistill.formats.parsing import field, matrix, parse_json, read_table, reading
 from facedistill.formats.times import take
 from facedistill.formats.writing import write_object, write_table
 
 TIME_COLUMN = "time_s"
 FORMAT, VERSION = "facedistill-curves", 1
 DEFAULT_FPS = 60.0  # of a CSV with one row
-MAX_ARRAY_BYTES = 2**29  # unpacked: 20 times what an hour at 60 fps takes; a zip can claim anything
+PACKING = {zipfile.ZIP_STORED: "stored", zipfile.ZIP_DEFLATED: "deflated"}  # NumPy's; others unpack without an end
+MAX_HEADER_BYTES = 4096  # of an array
+NUMBER_BYTES = 8  # of any number, once it is read
 NPY_HEADER = re.compile(
     rb"\x93NUMPY\x01\x00..\{'descr': '([<|](?:f[248]|[iu][1248]|U\d{1,6}))', "
     rb"'fortran_order': (False|True), 'shape': \(([\d, ]{0,40})\), \} *\n",
@@ -27,7 +29,11 @@ NPY_HEADER = re.compile(
 
 
 def write_csv(path: Path, animation: Animation) -> None:
-    """Writes `time_s` and one column per curve, all digits of every number."""
+    """Writes `time_s` and one column per curve, all digits of every number.
+
+    Raises:
+        InputError: see `write_table`.
+    """
     rows = ([time_s, *row.tolist()] for time_s, row in zip(animation.times_s.tolist(), animation.weights, strict=True))
     write_table(path, [TIME_COLUMN, *animation.names], rows)
 
@@ -42,12 +48,15 @@ def read_csv(path: Path, fps: float | None = None) -> Animation:
         InputError: not such a CSV.
     """
     with reading(path, "a CSV of time_s and one column per curve"):
-        header, rows = read_table(path)
-        if header[0] != TIME_COLUMN:
-            raise ValueError(f"its first column is {header[0]!r}, not {TIME_COLUMN!r}")
-        values = cells(rows, header)
+        header, _, values = read_table(path, _count_texts)
         names, weights, times_s = tuple(header[1:]), values[:, 1:], values[:, 0]
         return regular(names, weights, fps) if fps else take(path, names, weights, times_s, default_fps=DEFAULT_FPS)
+
+
+def _count_texts(header: list[str]) -> int:
+    if header[0] != TIME_COLUMN:
+        raise ValueError(f"its first column is {header[0]!r}, not {TIME_COLUMN!r}")
+    return 0
 
 
 def write_json(path: Path, animation: Animation) -> None:
@@ -96,30 +105,55 @@ def read_npz(path: Path, fps: float | None = None) -> Animation:
         fps: puts row t at t / fps, whatever the times are.
 
     Raises:
-        InputError: not such an archive; nothing is unpickled and nothing is trusted about sizes.
+        InputError: not such an archive, or one that unfolds to more than so few bytes can mean; nothing is unpickled and nothing
+            is trusted about sizes.
     """
     with reading(path, "an NPZ of names, weights, times_s and fps"):
         try:
-            with zipfile.ZipFile(io.BytesIO(path.read_bytes())) as archive:
-                names, weights, times_s, rate = (_array(archive, key) for key in ("names", "weights", "times_s", "fps"))
-        except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError) as error:
+            with zipfile.ZipFile(path) as archive:
+                names, weights, times_s, rate = _arrays(archive, path.stat().st_size)
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
             raise ValueError(str(error)) from None
         if names.dtype.kind != "U" or names.ndim != 1 or rate.size != 1 or "U" in {weights.dtype.kind, times_s.dtype.kind}:
             raise ValueError("allowed: names as texts, weights and times_s as numbers, one fps")
+        check_names(names)
         if fps:
             return regular(names.tolist(), weights, fps)
         return take(path, names.tolist(), weights, times_s, default_fps=DEFAULT_FPS, fps=float(rate.item()), rounding_s=0.0)
 
 
-def _array(archive: zipfile.ZipFile, key: str) -> np.ndarray:
-    """One array, as large as its bytes are and not as its header says: a shape that does not fit them is a ValueError."""
+def _arrays(archive: zipfile.ZipFile, n_bytes: int) -> list[np.ndarray]:
+    """Names, weights, times_s and fps of an archive of `n_bytes`; how much they are is known before any is unpacked."""
+    sized = {key: _sized(archive, key) for key in ("names", "weights", "times_s", "fps")}
+    n_numbers = sum(math.prod(shape) * max(dtype.itemsize, NUMBER_BYTES) // NUMBER_BYTES for dtype, shape, *_ in sized.values())
+    n_frames = max(math.prod(sized[key][1][:1]) for key in ("weights", "times_s"))
+    most, most_frames = max(TAKE_NUMBERS, MAX_RATIO * n_bytes // NUMBER_BYTES), max(MAX_FRAMES, n_bytes)
+    if n_numbers > most or n_frames > most_frames:
+        allowed = f"expected up to {most} and {most_frames} from so few bytes"
+        raise ValueError(f"it unpacks to {n_numbers} numbers of {n_frames} frames; {allowed}")
+    return [_array(archive, key, *member) for key, member in sized.items()]
+
+
+def _sized(archive: zipfile.ZipFile, key: str) -> tuple[np.dtype, list[int], str, int]:
+    """What the header of an array says: type, shape and order; and how long the header is."""
     if f"{key}.npy" not in archive.namelist():
         raise ValueError(f"{key!r} is missing")
-    if archive.getinfo(f"{key}.npy").file_size > MAX_ARRAY_BYTES:  # no more than that is unpacked either
-        raise ValueError(f"{key!r} unpacks to more than {MAX_ARRAY_BYTES} bytes")
-    data = archive.read(f"{key}.npy")
-    header = NPY_HEADER.match(data)
+    packing = archive.getinfo(f"{key}.npy").compress_type
+    if packing not in PACKING:
+        raise ValueError(f"{key!r} is packed by method {packing}; expected it {' or '.join(PACKING.values())}")
+    with archive.open(f"{key}.npy") as member:
+        header = NPY_HEADER.match(member.read(MAX_HEADER_BYTES))
     if not header:
         raise ValueError(f"{key!r} is no array of numbers or texts")
-    dtype, shape = np.dtype(header[1].decode()), [int(size) for size in header[3].replace(b",", b" ").split()]
-    return np.frombuffer(data, dtype, offset=header.end()).reshape(shape, order="F" if header[2] == b"True" else "C")
+    shape = [int(size) for size in header[3].replace(b",", b" ").split()]
+    return np.dtype(header[1].decode()), shape, "F" if header[2] == b"True" else "C", header.end()
+
+
+def _array(archive: zipfile.ZipFile, key: str, dtype: np.dtype, shape: list[int], order: str, start: int) -> np.ndarray:
+    """One array, unpacked as far as its header says: bytes that do not fit it are a ValueError."""
+    n_bytes = start + math.prod(shape) * dtype.itemsize
+    with archive.open(f"{key}.npy") as member:
+        data = member.read(n_bytes)
+        if member.read(1):
+            raise ValueError(f"{key!r} has more bytes than its header says")
+    return np.frombuffer(data, dtype, offset=start).reshape(shape, order=order)

@@ -78,6 +78,8 @@ def write(path: Path, animation: Animation, *, kind: str | None = None, face: Pa
         KINDS[kind].write(path, animation, **({} if face is None else {"face": Path(face)}))
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror}); allowed: a place for a file") from None
+    except MemoryError:
+        raise InputError(f"{path}: there is not enough memory to write it; expected fewer curves or frames") from None
 
 
 def convert(
@@ -107,7 +109,7 @@ def convert(
         _check_fps(source, at_fps)
         try:
             animation = animation.at(at_fps)
-        except ValueError as error:
+        except (ValueError, MemoryError) as error:
             raise InputError(f"{source}: cannot be resampled ({error})") from None
     write(target, animation, kind=kind, face=face)
 

@@ -12,6 +12,7 @@ from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.face.arkit import CURVES, INDEX
 from facedistill.face.curves import FPS, at_times, n_frames
 from facedistill.formats import registry
+from facedistill.formats.parsing import reading
 from facedistill.speech.audio import list_recordings, read_audio
 
 VERTICES = ".npy"  # (T, 3V) or (T, V, 3) positions, as VOCASET's and BIWI's models write them
@@ -55,7 +56,8 @@ class Take:
             InputError: a file that cannot be read, or labels that do not last about as long as the recording.
         """
         is_mesh = self.labels.suffix.lower() == VERTICES
-        names, frames, rate, left_out = _vertices(self.labels, fps) if is_mesh else _curves(self.labels, fps)
+        with reading(self.labels, "labels of a recording"):
+            names, frames, rate, left_out = _vertices(self.labels, fps) if is_mesh else _curves(self.labels, fps)
         n_samples = len(read_audio(self.audio))
         lasts_s, audio_s = len(frames) / rate, n_samples / SAMPLE_RATE_HZ
         if abs(lasts_s - audio_s) > MAX_APART_S:

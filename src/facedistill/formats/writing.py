@@ -2,18 +2,29 @@
 
 import csv
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
+from facedistill.core.errors import InputError
 from facedistill.core.files import atomic_path
 
+FORMULA = re.compile(r"(^|;)[\s\"]*[=+\-@]")  # a cell that spreadsheets may run; some take ; for the comma
 _json = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Writes a CSV with LF line ends, atomically; floats as short as comes back the same."""
+    """Writes a CSV with LF line ends, atomically; floats as short as comes back the same.
+
+    Raises:
+        InputError: a spreadsheet would take a name in the header for a formula, and run it.
+    """
+    for name in header:
+        if FORMULA.search(name):
+            allowed = "expected names that do not begin with = + - or @, or another format, JSON say"
+            raise InputError(f"{path}: spreadsheets would take the name {name!r} for a formula; {allowed}")
     with _text(path) as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(header)
