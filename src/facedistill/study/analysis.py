@@ -24,7 +24,7 @@ BLOCK_DRAWS = 100
 
 
 def read_answers(paths: Sequence[Path]) -> pd.DataFrame:
-    """All answers in the files that the page made, columns `COLUMNS`: sheets and trials are integers, seconds floats, all else text.
+    """All answers in the files that the page made, columns `COLUMNS`: sheet and trial are integers, seconds floats.
 
     Raises:
         InputError: no such file, not such a CSV, a rater twice, or too many raters or systems.
@@ -141,7 +141,7 @@ def summary(answers: pd.DataFrame) -> str:
 
 
 def as_markdown(table: pd.DataFrame, *, n_digits: int) -> str:
-    """A table of systems, which stand in its first columns: as text, in which nothing ends a cell or moves a terminal's cursor."""
+    """A table whose first columns name systems: in no name anything ends a cell or moves a terminal's cursor."""
     names = [column for column in table if column in ("system", "other")]
     shown = table.assign(**{name: table[name].map(_printable) for name in names})
     return shown.to_markdown(index=False, floatfmt=f".{n_digits}f", disable_numparse=list(range(len(names))))
