@@ -185,6 +185,7 @@ def test_nothing_stays_of_a_film_that_is_stopped(tmp_path, monkeypatch, stop, na
     temporary, clips, encoders = tmp_path / "tmp", tmp_path / "clips", []
     temporary.mkdir()
     monkeypatch.setattr(film.tempfile, "tempdir", str(temporary))
+    imageio_ffmpeg.get_ffmpeg_exe()  # which at first tries it
     start = subprocess.Popen
 
     def started(*arguments, **settings) -> subprocess.Popen:
@@ -234,8 +235,13 @@ def test_a_renderer_that_does_not_start_is_told(monkeypatch):
         scene._pipe.__wrapped__()
 
 
+def killed(*_: object) -> None:
+    """In place of `_draw`."""
+    os.abort()
+
+
 def test_a_process_that_is_killed_is_told(tmp_path, monkeypatch):
-    monkeypatch.setattr(film, "_begin", os.abort)
+    monkeypatch.setattr(film, "_draw", killed)
     with pytest.raises(InputError, match="a process was killed"):
         render([Panel("a", talking(60))], tmp_path / "a.mp4", LOOK, workers=2)
 
