@@ -8,6 +8,7 @@ READY := $(VENV)/.ready
 UV := $(VENV)/bin/uv
 
 # Stage commands call `python`: they get the one of .venv, and the package of this working copy.
+# Only here a path has the folder of this clone in it, whose name may hold spaces: all others are relative.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PYTHONPATH := $(CURDIR)/src
 export DVC_NO_ANALYTICS := 1
@@ -17,7 +18,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help env repro verify test smoke bench release web page lab site cache-archive cache-restore lock clean
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-13s %s\n", $$1, $$2}' Makefile
 
 env: $(READY) ## build the environment in .venv (Python 3.11 or 3.12; PYTHON=... chooses one)
 
@@ -71,7 +72,7 @@ site: env ## make static pages of the executed notebooks: site/index.html
 # A remote of DVC in one file: what dvc.lock names, and what each stage made of what.
 cache-archive: env ## pack the results of the last run into facedistill-cache.tar
 	rm -rf .work/archive
-	python -m dvc remote add --local --quiet --force archive $(CURDIR)/.work/archive
+	python -m dvc remote add --local --quiet --force archive .work/archive
 	python -m dvc push --quiet --remote archive --run-cache dvc.yaml
 	tar -cf facedistill-cache.tar -C .work/archive .
 	rm -rf .work/archive
@@ -79,7 +80,7 @@ cache-archive: env ## pack the results of the last run into facedistill-cache.ta
 cache-restore: env ## unpack facedistill-cache.tar: `make repro` then has nothing to do
 	rm -rf .work/archive && mkdir -p .work/archive
 	tar -xf facedistill-cache.tar -C .work/archive
-	python -m dvc remote add --local --quiet --force archive $(CURDIR)/.work/archive
+	python -m dvc remote add --local --quiet --force archive .work/archive
 	python -m dvc pull --quiet --remote archive --run-cache dvc.yaml
 	rm -rf .work/archive
 

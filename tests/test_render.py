@@ -1,6 +1,7 @@
 """Films of faces: frames, rate, size and sound as asked, in time with each other, the same bytes every time."""
 
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -144,6 +145,87 @@ def test_what_ffmpeg_cannot_do_is_told_and_leaves_nothing(tmp_path, monkeypatch)
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    "name", ["take:1.mp4", "file:take.mp4", "-take.mp4", "take-%03d.mp4", 'it\'s "one"\n.mp4', "a\\b|c;d.mp4", "\udcff.mp4"]
+)
+def test_a_film_may_have_any_name(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    sound = Strip(np.zeros(1_000, np.float32), RATE_HZ)
+    render([Panel("a", talking(2))], Path(name), LOOK, sound=sound, workers=1, quiet=True)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    Path(name).rename("plain.mp4")
+    assert len(frames_of(Path("plain.mp4"))[1]) == 2
+
+
+@pytest.mark.parametrize(
+    ("script", "told"),
+    [("echo 'no more' >&2; exit 3", "no more"), ("exit 3", "exit code 3"), ("kill -9 $$", "Killed"), ("exit 0", "exit code 0")],
+)
+def test_an_encoder_that_ends_early_is_told(tmp_path, monkeypatch, script, told):
+    encoder = tmp_path / "encoder"
+    encoder.write_text(f"#!/bin/sh\nhead -c 10 >/dev/null\n{script}\n")
+    encoder.chmod(0o755)
+    monkeypatch.setattr(film.imageio_ffmpeg, "get_ffmpeg_exe", lambda: str(encoder))
+    with pytest.raises(InputError, match=rf"a.mp4: ffmpeg cannot encode it \({told}\)$"):
+        render([Panel("a", talking(99))], tmp_path / "out" / "a.mp4", LOOK, workers=1, quiet=True)
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_an_encoder_that_says_much_is_not_waited_for(tmp_path, monkeypatch):
+    encoder = tmp_path / "encoder"
+    encoder.write_text("#!/bin/sh\nhead -c 1000000 /dev/zero | tr '\\0' x >&2\ncat >/dev/null\nexit 1\n")
+    encoder.chmod(0o755)
+    monkeypatch.setattr(film.imageio_ffmpeg, "get_ffmpeg_exe", lambda: str(encoder))
+    with pytest.raises(InputError, match=rf"\(x{{{film.MAX_TOLD}}}\)$"):
+        render([Panel("a", talking(30))], tmp_path / "a.mp4", LOOK, workers=1, quiet=True)
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit, BrokenPipeError])
+@pytest.mark.parametrize("name", ["a.mp4", "a.gif"])
+def test_nothing_stays_of_a_film_that_is_stopped(tmp_path, monkeypatch, stop, name):
+    temporary, clips, encoders = tmp_path / "tmp", tmp_path / "clips", []
+    temporary.mkdir()
+    monkeypatch.setattr(film.tempfile, "tempdir", str(temporary))
+    imageio_ffmpeg.get_ffmpeg_exe()  # which at first tries it
+    start = subprocess.Popen
+
+    def started(*arguments, **settings) -> subprocess.Popen:
+        encoders.append(start(*arguments, **settings))
+        return encoders[-1]
+
+    def drawn(panels, number, look, strip):
+        if number < 40:
+            return draw_frame(panels, number, look, strip)
+        assert not list(temporary.iterdir()) and not list(clips.iterdir()), "nor does it where this process is killed now"
+        raise stop
+
+    monkeypatch.setattr(film.subprocess, "Popen", started)
+    monkeypatch.setattr(film, "draw_frame", drawn)
+    with pytest.raises(InputError if stop is BrokenPipeError else stop):
+        render(
+            [Panel("a", talking(50))], clips / name, LOOK, sound=Strip(np.ones(9_000, np.float32), RATE_HZ), workers=1, quiet=True
+        )
+    assert len(encoders) == (name == "a.mp4") and all(encoder.returncode == -9 for encoder in encoders)
+    assert not list(temporary.iterdir()) and not list(clips.iterdir())
+
+
+@pytest.fixture
+def full_disk():
+    """Files take 4 kB, and then no more."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize(("name", "n_samples"), [("a.mp4", 0), ("a.mp4", 9_000), ("a.gif", 0), ("a.png", 0)])
+def test_a_full_disk_is_told(tmp_path, full_disk, name, n_samples):
+    look, sound = Look(30.0, 256), Strip(np.zeros(n_samples, np.float32), RATE_HZ) if n_samples else None
+    with pytest.raises(InputError, match=rf"{name}: .*[Ff]ile too large"):
+        render([Panel("a", talking(40))], tmp_path / name, look, sound=sound, workers=1, quiet=True)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_renderer_that_does_not_start_is_told(monkeypatch):
     class NoRenderer:
         def makeModulePipe(self, name: str) -> None:
@@ -154,8 +236,13 @@ def test_a_renderer_that_does_not_start_is_told(monkeypatch):
         scene._pipe.__wrapped__()
 
 
+def killed(*_: object) -> None:
+    """In place of `_draw`."""
+    os.abort()
+
+
 def test_a_process_that_is_killed_is_told(tmp_path, monkeypatch):
-    monkeypatch.setattr(film, "_begin", os.abort)
+    monkeypatch.setattr(film, "_draw", killed)
     with pytest.raises(InputError, match="a process was killed"):
         render([Panel("a", talking(60))], tmp_path / "a.mp4", LOOK, workers=2)
 

@@ -1,6 +1,8 @@
 """The study kit: balanced plans, a page with everything in it, and an analysis that finds what simulated raters prefer."""
 
+import csv
 import json
+import logging
 import re
 import shutil
 from collections import Counter
@@ -14,12 +16,19 @@ from hypothesis import strategies as st
 
 from facedistill.core.errors import InputError
 from facedistill.drawing.study import preference_figure
-from facedistill.study.analysis import COLUMNS, attentive, bradley_terry, preferences, ranking, read_answers
+from facedistill.study import analysis
+from facedistill.study.analysis import COLUMNS, attentive, bradley_terry, preferences, ranking, read_answers, summary
 from facedistill.study.command import app
 from facedistill.study.page import build
 from facedistill.study.plan import make_sheets
 
 SYSTEMS = ("truth", "teacher", "on-device", "tiny")
+HEADER = ",".join(COLUMNS) + "\n"
+HOSTILE = (
+    "s<!--<script>1", "</script>", "a-->", "]]>", "<![CDATA[x", "&lt;&amp;", "a\"b", "a'b", "a,b", "a\\b\\n", "STUDY_JSON",
+    "%s%20%", "${x}{{y}}<%=z%>", "\u202egnp.exe", "\U0001f600\U0001f1e9", "a\u2028b\u2029c", "__proto__", "constructor",
+    "a\nb\r\nc", "a\rb", " a ", "NA", "1.0", "1", "\x1b[2J", "e\u0301", "n" * 230,
+)  # fmt: skip
 STRENGTH = {"truth": 1.2, "teacher": 0.4, "on-device": -0.3, "tiny": -1.3}
 
 
@@ -87,6 +96,73 @@ def test_strengths_are_the_most_likely_ones():
     assert np.isfinite(bradley_terry(np.array([[0, 5], [0, 0]]))).all()
 
 
+@settings(max_examples=50, deadline=None)
+@given(
+    st.integers(2, 6).flatmap(lambda n: st.lists(st.lists(st.integers(0, 10**5), min_size=n, max_size=n), min_size=n, max_size=n))
+)
+def test_strengths_are_the_most_likely_ones_whoever_wins(rows):
+    wins = np.array(rows) * (1 - np.eye(len(rows)))
+    skill, prior = bradley_terry(wins), 0.1 * (1 - np.eye(len(rows)))
+    odds = 1 / (1 + np.exp(skill - skill[:, None]))
+    np.testing.assert_allclose(((wins + wins.T + 2 * prior) * odds).sum(1), (wins + prior).sum(1), rtol=1e-7, atol=1e-7)
+    np.testing.assert_allclose(bradley_terry(np.stack([wins, wins.T])), [skill, -skill], atol=1e-6)
+
+
+def test_draws_are_of_raters():
+    wins = np.random.default_rng(0).integers(3, size=(7, 3, 3)).astype(float)
+    chosen = np.random.default_rng(5).integers(7, size=(250, 7))
+    np.testing.assert_array_equal(analysis._resampled(wins, 250, 5), [wins[rows].sum(0) for rows in chosen])
+
+
+def folders_of(tmp_path, systems, clips) -> dict:
+    folders = {system: tmp_path / f"folder{number}" for number, system in enumerate(systems)}
+    for folder in folders.values():
+        folder.mkdir()
+        for clip in clips:
+            (folder / f"{clip}.mp4").write_bytes(b"no film")
+    return folders
+
+
+@pytest.mark.parametrize(
+    "systems, clips, told",
+    [
+        (["=1+1", "b"], ["one"], r"=1\+1: cannot name a system or a clip"),
+        (["a", "b"], ["@one"], "@one: cannot name"),
+        (["a", "b"], ["-one"], "-one: cannot name"),
+        (["a", "b"], ["+one"], r"\+one: cannot name"),
+        (["a", "\tb"], ["one"], "\tb: cannot name"),
+        (["a", "b" * 2000], ["one"], r"b{40}\.\.\.: cannot name"),
+        (["a", "b"], ["\udcff"], "is no text"),
+    ],
+)
+def test_names_that_answers_cannot_hold_are_refused(tmp_path, systems, clips, told):
+    with pytest.raises(InputError, match=told):
+        build(folders_of(tmp_path, systems, clips), tmp_path / "study.html")
+
+
+def test_clips_that_are_left_out_are_told(tmp_path, caplog):
+    folders = folders_of(tmp_path, ["a", "b"], ["one"])
+    for number in range(7):
+        (folders["a"] / f"more{number}.mp4").write_bytes(b"x")
+    assert build(folders, tmp_path / "study.html") == 1
+    told = f"{folders['b']}: has no clip of more0, more1, more2, more3, more4 and 2 more, which the study leaves out"
+    assert [(record.getMessage(), record.levelno) for record in caplog.records] == [(told, logging.WARNING)]
+    (folders["a"] / "one.webm").write_bytes(b"x")
+    with pytest.raises(InputError, match="one.webm: a clip of the name of one.mp4; expected each name once"):
+        build(folders, tmp_path / "study.html")
+
+
+@pytest.mark.parametrize("out", ["study/", "study.html/", "folder.html", "study", "study.csv"])
+def test_what_is_no_page_is_not_written(tmp_path, monkeypatch, out):
+    monkeypatch.chdir(tmp_path)
+    folders = folders_of(tmp_path, ["a", "b"], ["one"])
+    (tmp_path / "folder.html").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(InputError, match=f"{out}: cannot be a page; expected a file that ends in .html"):
+        app(["build", *(f"{name}={folder}" for name, folder in folders.items()), "-o", out], standalone_mode=False)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_the_page_holds_its_clips_and_no_name_beside_them(tmp_path):
     for system in ("truth", "tiny"):
         (tmp_path / system).mkdir()
@@ -117,7 +193,28 @@ def test_what_is_no_study_is_told_in_one_line(tmp_path):
     [
         ("", "not a file of answers"),
         ("a,b\n1,2\n", "its columns are a, b"),
-        (",".join(COLUMNS) + "\nr,1,1,x,a,b,,both,2\n", "a choice that is none"),
+        (HEADER + "r,1,1,x,a,b,,both,2\n", "a choice that is none in answer 1; expected left or right"),
+        (HEADER + "r,1,1,x,a,b,,left,2\nr,1,2,x,a,b,up,left,2\n", "a check that is none in answer 2"),
+        (HEADER + "r,1,1,x,a,b,,left\n", "8 cells in answer 1; expected 9"),
+        (HEADER + "r,1,1,x,a,b,,left,2,2\n", "10 cells in answer 1; expected 9"),
+        (HEADER + "r,1,1,x,,b,,left,2\n", "a name without letters or with too many in answer 1; expected 1 to 1000"),
+        (HEADER + f"r,1,1,x,{'a' * 1001},b,,left,2\n", "a name without letters or with too many"),
+        (HEADER + f"r,1,1,x,{'a' * 200_000},b,,left,2\n", "not a file of answers .field larger than field limit"),
+        (HEADER + "r,1.5,1,x,a,b,,left,2\n", "a sheet or trial that is none in answer 1; expected whole numbers"),
+        (HEADER + f"r,1,{'9' * 30},x,a,b,,left,2\n", "a sheet or trial that is none"),
+        *((HEADER + f"r,1,1,x,a,b,,left,{s}\n", "seconds that are none") for s in ("", "-1", "nan", "1e999", "soon")),
+        (HEADER + "r,1,1,x,a,a,,left,2\n", "a system compared with itself in answer 1"),
+        (HEADER + "r,1,1,x,a,b,,left,2\nr,1,1,x,a,b,,left,2\n", "a trial once more in answer 2"),
+        (HEADER + 'r,1,1,x,"a"a,b,,left,2\n', "not a file of answers"),
+        (
+            HEADER + "".join(f"r,1,{n},x,a{n},b{n},,left,2\n" for n in range(1200)),
+            "with it, 1 raters and 2400 systems; expected at",
+        ),
+        (
+            HEADER + "".join(f"r{n},1,1,x,a,b,,left,2\n" for n in range(10_001)),
+            "with it, 10001 raters and 2 systems; expected at",
+        ),
+        ("x" * 20_000_001, "too long for answers; expected at most 20 MB"),
     ],
 )
 def test_files_that_are_no_answers_are_told(tmp_path, text, told):
@@ -131,6 +228,8 @@ def test_a_rater_counts_once(tmp_path):
         (tmp_path / name).write_text(",".join(COLUMNS) + "\nr,1,1,x,a,b,,left,2\n")
     with pytest.raises(InputError, match="once more"):
         read_answers([tmp_path / "one.csv", tmp_path / "two.csv"])
+    with pytest.raises(InputError, match="once more"):
+        read_answers([tmp_path / "one.csv", tmp_path / "one.csv"])
     assert len(read_answers([tmp_path / "one.csv"])) == 1 and len(read_answers([])) == 0
 
 
@@ -149,6 +248,37 @@ def test_the_commands_build_a_study_and_analyse_its_answers(tmp_path, capsys):
     app(["analyse", str(tmp_path / "answers.csv")], standalone_mode=False)
     told = capsys.readouterr().out
     assert [told.index(f"| {system} ") for system in SYSTEMS] == sorted(told.index(f"| {system} ") for system in SYSTEMS)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [{"1.0": "1.0", "1": "1", "01": "01", "1e0": "1e0"}, {"1": "1", "\x1b[2J\u202e": r"\x1b[2J\u202e", "a|b": r"a\|b"}],
+    ids=["numbers", "terminal"],
+)
+def test_names_are_texts(tmp_path, capsys, names):
+    """Also where they look like numbers, move a terminal's cursor, or would end a cell of the table that is printed."""
+    rows = [("007", 1, n, "1e3", *pair, "", "left", 2.0) for n, pair in enumerate(permutations(names, 2))]
+    with (tmp_path / "a.csv").open("w", newline="", encoding="utf-8-sig") as file:
+        csv.writer(file).writerows([COLUMNS, *rows])
+    answers = read_answers([tmp_path / "a.csv"])
+    assert set(answers["left"]) == set(names) and set(answers["sentence"]) == {"1e3"} and set(answers["rater"]) == {"007"}
+    assert answers["seconds"].dtype == float and answers["trial"].tolist() == list(range(len(rows)))
+    app(["analyse", str(tmp_path / "a.csv")], standalone_mode=False)
+    told = capsys.readouterr().out
+    assert sorted(re.findall(r"^\| (\S+) +\| +-?[\d.]+ \|", told, re.M)) == sorted(names.values())
+    assert all(letter.isprintable() or letter == "\n" for letter in told)
+
+
+def test_raters_without_checks_are_told():
+    sheets = make_sheets(["one"], SYSTEMS, n_sheets=3, n_trials=4, n_checks=1, seed=1)
+    answers = answers_of(sheets, np.random.default_rng(0))
+    assert summary(answers) == "3 of 3 raters passed all attention checks; 12 comparisons."
+    answers.loc[(answers["rater"] == "r0") & (answers["check"] != ""), "chosen"] = "neither"
+    assert summary(answers) == "2 of 3 raters passed all attention checks; 8 comparisons."
+    some = answers[(answers["rater"] != "r1") | (answers["check"] == "")]
+    assert summary(some) == "1 of 2 raters passed all attention checks, 1 more without any are counted, unchecked; 8 comparisons."
+    none = answers[answers["check"] == ""]
+    assert summary(none) == "No attention checks: 3 raters are counted, unchecked; 12 comparisons."
 
 
 def test_the_figure_has_a_row_for_every_pair():
@@ -203,3 +333,39 @@ def test_a_rater_with_a_phone_answers_and_is_analysed(tmp_path, storage):
     answers = read_answers([tmp_path / "answers.csv"])
     assert len(answers) == 3 and set(answers["sheet"]) == {2} and len(attentive(answers)) == 2
     assert set(answers[["left", "right"]].to_numpy().ravel()) == {"one", "two"}
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no command `chromium` or `google-chrome`")
+def test_any_name_of_a_system_or_a_clip_comes_back_from_the_page(tmp_path):
+    playwright = pytest.importorskip("playwright.sync_api", reason="no package playwright: install the extra `dev`")
+    folders = folders_of(tmp_path, HOSTILE, [name for name in HOSTILE if "/" not in name])
+    n_trials = len(list(combinations(HOSTILE, 2)))
+    build(folders, tmp_path / "study.html", n_sheets=1, n_trials=n_trials, n_checks=0, question=HOSTILE[0], welcome=HOSTILE[1])
+    with (
+        playwright.sync_playwright() as driver,
+        driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"]) as browser,
+    ):
+        page = browser.new_page()
+        errors = []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto((tmp_path / "study.html").as_uri())
+        assert page.inner_text("#welcome") == HOSTILE[1]
+        page.click("#begin")
+        assert page.inner_text("#question") == HOSTILE[0]
+        page.evaluate(
+            """() => {
+                while (!at("trial").hidden) {
+                    for (const side of sides) at(side).dispatchEvent(new Event("ended"));
+                    at("choose-left").click();
+                }
+            }"""
+        )
+        with page.expect_download() as download:
+            page.click("#download")
+        download.value.save_as(tmp_path / "answers.csv")
+        assert not errors
+    answers = read_answers([tmp_path / "answers.csv"])
+    assert len(answers) == n_trials and set(answers["left"]) | set(answers["right"]) == set(HOSTILE)
+    assert set(answers["sentence"]) == {name for name in HOSTILE if "/" not in name}
+    with (tmp_path / "answers.csv").open(newline="", encoding="utf-8") as file:
+        assert not any(cell.startswith(("=", "+", "-", "@")) for row in csv.reader(file) for cell in row)

@@ -13,7 +13,7 @@ from facedistill.core.manifest import Utterance, read_manifest, select
 from facedistill.core.paths import DATA
 from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.drawing.clip import Look, Panel, Strip
-from facedistill.drawing.film import FILM, render
+from facedistill.drawing.film import FILM, rendered
 from facedistill.face.curves import FPS, read_curves
 from facedistill.face.phones import Phone, read_phones
 from facedistill.speech.audio import read_audio
@@ -59,8 +59,6 @@ def show_clip(curves: Mapping[str, np.ndarray], heard: Spoken) -> HTML:
     step = round(FPS / LOOK.fps)
     panels = [Panel(name, frames[::step]) for name, frames in curves.items()]
     sound = Strip(heard.samples, SAMPLE_RATE_HZ, heard.phones)
-    with tempfile.TemporaryDirectory() as folder:
-        film = Path(folder) / f"clip{FILM}"
-        render(panels, film, LOOK, sound=sound, strip=True, quiet=True)
-        content = base64.b64encode(film.read_bytes()).decode()
+    with rendered(panels, Path(tempfile.gettempdir(), f"clip{FILM}"), LOOK, sound=sound, strip=True, quiet=True) as film:
+        content = base64.b64encode(film.read()).decode()
     return HTML(f'<video controls width="{len(panels) * LOOK.size_px}" src="data:video/mp4;base64,{content}"></video>')

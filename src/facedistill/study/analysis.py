@@ -1,5 +1,7 @@
 """What raters preferred: rates with intervals, and a ranking by the model of Bradley and Terry (1952)."""
 
+import csv
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,38 +12,75 @@ from facedistill.core.errors import InputError
 
 COLUMNS = ("rater", "sheet", "trial", "sentence", "left", "right", "check", "chosen", "seconds")
 SIDES = ("left", "right")
-ITERATIONS = 10_000
-TOLERANCE = 1e-10
+NAMES = ("rater", "sentence", *SIDES)  # columns of names, which are texts even where they look like numbers
+MAX_NAME = 1000  # letters
+MAX_FILE_BYTES = 20_000_000  # of a file of answers: those of ten thousand raters
+MAX_RATERS, MAX_SYSTEMS = 10_000, 50
+ITERATIONS = 1000  # a dozen, where no system is far better than all others
+TOLERANCE = 1e-8
 PRIOR = 0.1  # of a win each way for every pair: a system that never wins still has a finite strength
 LOW, HIGH = 2.5, 97.5
+BLOCK_DRAWS = 100
 
 
 def read_answers(paths: Sequence[Path]) -> pd.DataFrame:
-    """All answers in the files that the page made, columns `COLUMNS`.
+    """All answers in the files that the page made, columns `COLUMNS`: sheet and trial are integers, seconds floats.
 
     Raises:
-        InputError: no such file, not such a CSV, or a rater twice.
+        InputError: no such file, not such a CSV, a rater twice, or too many raters or systems.
     """
-    tables = [_read(path) for path in paths]
-    for path, table in zip(paths, tables, strict=True):
-        others = [
-            other for other, seen in zip(paths, tables, strict=True) if other != path and set(seen["rater"]) & set(table["rater"])
-        ]
-        if others:
-            raise InputError(f"{path}: the rater of {others[0]} once more; allowed: each file once")
+    tables, raters, systems = [], {}, set()
+    for path in paths:
+        tables.append(table := _read(path))
+        here = set(table["rater"])
+        if again := raters.keys() & here:
+            raise InputError(f"{path}: the rater of {raters[again.pop()]} once more; allowed: each file once")
+        raters |= dict.fromkeys(here, path)
+        systems |= set(table["left"]) | set(table["right"])
+        if len(raters) > MAX_RATERS or len(systems) > MAX_SYSTEMS:
+            allowed = f"expected at most {MAX_RATERS} and {MAX_SYSTEMS}"
+            raise InputError(f"{path}: with it, {len(raters)} raters and {len(systems)} systems; {allowed}")
     return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=COLUMNS)
 
 
 def _read(path: Path) -> pd.DataFrame:
     try:
-        table = pd.read_csv(path, dtype={"rater": str, "check": str, "sentence": str}, keep_default_na=False)
-    except (OSError, UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
+        with path.open("rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+        if len(content) > MAX_FILE_BYTES:
+            raise InputError(f"{path}: too long for answers; expected at most {MAX_FILE_BYTES / 1e6:.0f} MB")
+        rows = list(filter(None, csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True)))
+    except (OSError, ValueError, csv.Error) as error:
         raise InputError(f"{path}: not a file of answers ({' '.join(str(error).split())[:120]})") from None
-    if tuple(table.columns) != COLUMNS:
-        raise InputError(f"{path}: its columns are {', '.join(map(str, table.columns))[:120]}; allowed: {', '.join(COLUMNS)}")
-    if not table["chosen"].isin(SIDES).all() or not table["check"].isin(("", *SIDES)).all():
-        raise InputError(f"{path}: a choice that is none; allowed in `chosen`: left, right")
-    return table
+    if not rows:
+        raise InputError(f"{path}: not a file of answers (it is empty)")
+    if tuple(rows[0]) != COLUMNS:
+        raise InputError(f"{path}: its columns are {', '.join(rows[0])[:120]}; allowed: {', '.join(COLUMNS)}")
+    for number, row in enumerate(rows):
+        if len(row) != len(COLUMNS):
+            raise InputError(f"{path}: {len(row)} cells in answer {number}; expected {len(COLUMNS)}")
+    return _checked(path, pd.DataFrame(rows[1:], columns=list(COLUMNS), dtype=object))
+
+
+def _checked(path: Path, table: pd.DataFrame) -> pd.DataFrame:
+    """The table with numbers for what must be numbers."""
+    table["seconds"] = pd.to_numeric(table["seconds"], errors="coerce").astype(float)
+    letters = pd.concat([table[column].str.len() for column in NAMES], axis=1)
+    counts = pd.concat([table[column].str.fullmatch("[0-9]{1,9}") for column in ("sheet", "trial")], axis=1)
+    itself = (table["check"] == "") & (table["left"] == table["right"])
+    rules = [
+        ("a choice that is none", table["chosen"].isin(SIDES), "left or right"),
+        ("a check that is none", table["check"].isin(("", *SIDES)), "left, right or nothing"),
+        ("a name without letters or with too many", ((letters >= 1) & (letters <= MAX_NAME)).all(axis=1), f"1 to {MAX_NAME}"),
+        ("a sheet or trial that is none", counts.all(axis=1), "whole numbers"),
+        ("seconds that are none", np.isfinite(table["seconds"]) & (table["seconds"] >= 0), "a number from 0 on"),
+        ("a system compared with itself", ~itself, "two systems where there is no check"),
+        ("a trial once more", ~table.duplicated(["rater", "sheet", "trial"]), "each trial of a rater once"),
+    ]
+    for fault, is_good, expected in rules:
+        if not is_good.all():
+            raise InputError(f"{path}: {fault} in answer {int(np.argmin(is_good)) + 1}; expected {expected}")
+    return table.astype({"sheet": int, "trial": int})
 
 
 def attentive(answers: pd.DataFrame) -> pd.DataFrame:
@@ -57,7 +96,7 @@ def preferences(answers: pd.DataFrame, *, n_draws: int, seed: int) -> pd.DataFra
     Intervals are 95 % bootstrap intervals over raters.
     """
     systems, wins = _wins(answers)
-    draws = np.stack([wins[rows].sum(0) for rows in _resampled(len(wins), n_draws, seed)])
+    draws = _resampled(wins, n_draws, seed)
     rows = []
     for i, system in enumerate(systems):
         for j, other in enumerate(systems):
@@ -79,7 +118,7 @@ def ranking(answers: pd.DataFrame, *, n_draws: int, seed: int) -> pd.DataFrame:
     """
     systems, wins = _wins(answers)
     strength = bradley_terry(wins.sum(0))
-    draws = [bradley_terry(wins[rows].sum(0)) for rows in _resampled(len(wins), n_draws, seed)]
+    draws = bradley_terry(_resampled(wins, n_draws, seed))
     low, high = np.percentile(draws, [LOW, HIGH], axis=0)
     table = pd.DataFrame({"system": systems, "strength": strength, "low": low, "high": high})
     return table.sort_values("strength", ascending=False, kind="stable", ignore_index=True)
@@ -92,46 +131,52 @@ def summary(answers: pd.DataFrame) -> str:
         return "No answers have been collected."
     if kept.empty:
         return f"None of {n_raters} raters passed all attention checks."
-    return f"{kept['rater'].nunique()} of {n_raters} raters passed all attention checks; {len(kept)} comparisons."
+    counted, checked = set(kept["rater"]), set(answers.loc[answers["check"] != "", "rater"])
+    if not checked:
+        return f"No attention checks: {n_raters} raters are counted, unchecked; {len(kept)} comparisons."
+    said = f"{len(counted & checked)} of {len(checked)} raters passed all attention checks"
+    if unchecked := counted - checked:
+        said += f", {len(unchecked)} more without any are counted, unchecked"
+    return f"{said}; {len(kept)} comparisons."
 
 
-def print_analysis(paths: Sequence[Path], *, n_draws: int = 1000, seed: int = 1) -> None:
-    """Prints the ranking and the preference rates of files of answers as Markdown.
+def as_markdown(table: pd.DataFrame, *, n_digits: int) -> str:
+    """A table whose first columns name systems: in no name anything ends a cell or moves a terminal's cursor."""
+    names = [column for column in table if column in ("system", "other")]
+    shown = table.assign(**{name: table[name].map(_printable) for name in names})
+    return shown.to_markdown(index=False, floatfmt=f".{n_digits}f", disable_numparse=list(range(len(names))))
 
-    Raises:
-        InputError: see `read_answers`; or nobody passed the checks.
-    """
-    answers = read_answers(paths)
-    kept = attentive(answers)
-    if kept.empty:
-        raise InputError(f"{len(paths)} files: no comparison by a rater who passed all checks; allowed: at least one")
-    print(summary(answers), "\n")
-    print(ranking(kept, n_draws=n_draws, seed=seed).to_markdown(index=False, floatfmt=".2f"), "\n")
-    print(preferences(kept, n_draws=n_draws, seed=seed).to_markdown(index=False, floatfmt=".3f"))
+
+def _printable(name: str) -> str:
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in name).replace("|", "\\|")
 
 
 def bradley_terry(wins: np.ndarray) -> np.ndarray:
-    """Log strengths (N,), with mean 0, of N systems from (N, N) counts, of how often one in a row beat one in a column.
+    """Log strengths (..., N), with mean 0, of N systems from (..., N, N) counts, of how often one in a row beat one in a column.
 
-    The most likely ones under a weak prior, by the iteration of Hunter (2004).
+    The most likely ones under a weak prior, by Newton's method, with short steps that it needs far from them.
     """
-    counts = wins + PRIOR * (1 - np.eye(len(wins)))
-    won, met = counts.sum(1), counts + counts.T
-    skill = np.ones(len(wins))
+    n_systems = wins.shape[-1]
+    counts = wins + PRIOR * (1 - np.eye(n_systems))
+    met = counts + counts.swapaxes(-1, -2)
+    strength = np.zeros(wins.shape[:-1])
     for _ in range(ITERATIONS):
-        before = skill
-        skill = won / (met / (skill[:, None] + skill)).sum(1)
-        skill = skill / np.exp(np.log(skill).mean())
-        if np.abs(skill - before).max() < TOLERANCE:
+        odds = (1 + np.tanh((strength[..., :, None] - strength[..., None, :]) / 2)) / 2
+        slope = counts.sum(-1) - (met * odds).sum(-1)
+        weight = met * odds * odds.swapaxes(-1, -2)
+        curvature = weight.sum(-1)[..., None] * np.eye(n_systems) - weight + 1 / n_systems  # which keeps the mean at 0
+        step = np.linalg.solve(curvature, slope[..., None])[..., 0]
+        strength += step / np.maximum(1, np.abs(step).max(-1, keepdims=True))
+        if np.abs(step).max() < TOLERANCE:
             break
-    return np.log(skill)
+    return strength
 
 
 def _wins(answers: pd.DataFrame) -> tuple[list[str], np.ndarray]:
     """The systems, by name, and (raters, N, N) how often each rater preferred the one in a row to the one in a column."""
     systems = sorted(set(answers["left"]) | set(answers["right"]))
     place = {system: index for index, system in enumerate(systems)}
-    raters, rater = np.unique(answers["rater"].to_numpy(str), return_inverse=True)
+    rater, raters = pd.factorize(answers["rater"], sort=True)
     left = (answers["chosen"] == "left").to_numpy()
     first, second = (answers[side].map(place).to_numpy(int) for side in SIDES)
     wins = np.zeros((len(raters), len(systems), len(systems)))
@@ -139,5 +184,10 @@ def _wins(answers: pd.DataFrame) -> tuple[list[str], np.ndarray]:
     return systems, wins
 
 
-def _resampled(n_raters: int, n_draws: int, seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).integers(max(n_raters, 1), size=(n_draws, n_raters))
+def _resampled(wins: np.ndarray, n_draws: int, seed: int) -> np.ndarray:
+    """(n_draws, N, N) wins of as many raters as there are, drawn from (raters, N, N) again and again."""
+    n_raters = len(wins)
+    drawn = np.random.default_rng(seed).integers(max(n_raters, 1), size=(n_draws, n_raters))
+    blocks = [drawn[first : first + BLOCK_DRAWS] for first in range(0, n_draws, BLOCK_DRAWS)]
+    times = [np.stack([np.bincount(rows, minlength=n_raters) for rows in block]).astype(float) for block in blocks]
+    return np.concatenate([np.tensordot(counts, wins, 1) for counts in times])

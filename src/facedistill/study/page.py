@@ -3,20 +3,25 @@
 import base64
 import hashlib
 import json
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from facedistill.core.errors import InputError
 from facedistill.core.files import write_text
-from facedistill.study.analysis import COLUMNS, SIDES
+from facedistill.study.analysis import COLUMNS, MAX_NAME, SIDES
 from facedistill.study.plan import Trial, make_sheets
 
 CLIP_TYPES = {".mp4": "video/mp4", ".webm": "video/webm"}
 QUESTION = "In which clip does the face fit the sound better?"
 WELCOME = "You will compare animated faces that speak. It takes some minutes."
 MAX_PAGE_BYTES = 200_000_000
+FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet that opens the answers would compute what begins so
+N_TOLD = 5
 TEMPLATE = Path(__file__).with_name("page.html")
+
+log = logging.getLogger(__name__)
 
 
 def build(
@@ -40,7 +45,8 @@ def build(
         How many sentences all systems have.
 
     Raises:
-        InputError: folders without a common clip, a page that no phone could load, or see `make_sheets`.
+        InputError: folders without a common clip, a name that answers cannot hold, a page that no phone could load, or see
+            `make_sheets`.
     """
     clips = {name: _clips(folder) for name, folder in systems.items()}
     sentences = sorted(set.intersection(*(set(found) for found in clips.values()))) if clips else []
@@ -48,6 +54,10 @@ def build(
         raise InputError(
             f"{', '.join(map(str, systems.values())) or 'no folder'}: no clip that all have; allowed: NAME.mp4 in each"
         )
+    for name in (*systems, *sentences):
+        _check_name(name)
+    for name, folder in systems.items():
+        _tell_missing(folder, sorted(set().union(*clips.values()) - set(clips[name])))
     if (size := 4 / 3 * sum(clips[name][sentence].stat().st_size for name in clips for sentence in sentences)) > MAX_PAGE_BYTES:
         raise InputError(
             f"{out}: a page of {size / 1e6:.0f} MB; allowed: {MAX_PAGE_BYTES / 1e6:.0f} MB, so fewer or smaller clips"
@@ -62,9 +72,16 @@ def build(
     }  # fmt: skip
     text = json.dumps(study)
     study["id"] = f"study-{hashlib.sha256(text.encode()).hexdigest()[:16]}"  # answers of another study are not gone on with
-    content = json.dumps(study).replace("</", "<\\/")  # no clip or sentence ends the script
-    write_text(out, TEMPLATE.read_text(encoding="utf-8").replace("STUDY_JSON", content))
+    write_text(out, TEMPLATE.read_text(encoding="utf-8").replace("STUDY_JSON", _in_script(study)))
     return len(sentences)
+
+
+def _in_script(value: object) -> str:
+    """JSON in which no text ends the script that it stands in, or begins a tag or a comment there; it is all ASCII."""
+    text = json.dumps(value)
+    for letter in "<>&":
+        text = text.replace(letter, f"\\u{ord(letter):04x}")
+    return text
 
 
 def _coded(trial: Trial, aliases: Mapping[str, str]) -> dict[str, str]:
@@ -72,7 +89,31 @@ def _coded(trial: Trial, aliases: Mapping[str, str]) -> dict[str, str]:
 
 
 def _clips(folder: Path) -> dict[str, Path]:
-    return {path.stem: path for path in sorted(folder.glob("*")) if path.suffix.lower() in CLIP_TYPES}
+    clips = {}
+    for path in sorted(folder.glob("*")):
+        if path.suffix.lower() in CLIP_TYPES and path.is_file():
+            if path.stem in clips:
+                raise InputError(f"{path}: a clip of the name of {clips[path.stem].name}; expected each name once")
+            clips[path.stem] = path
+    return clips
+
+
+def _check_name(name: str) -> None:
+    """Whether a name comes back from the answers of raters as it is."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{name}: is no text; expected a name in UTF-8") from None
+    if name.startswith(FORMULAS) or len(name) > MAX_NAME:
+        shown = name if len(name) <= MAX_NAME else f"{name[:40]}..."
+        expected = f"expected at most {MAX_NAME} letters, and none of = + - @, which begin formulas, as the first"
+        raise InputError(f"{shown}: cannot name a system or a clip; {expected}")
+
+
+def _tell_missing(folder: Path, sentences: Sequence[str]) -> None:
+    if sentences:
+        others = f" and {len(sentences) - N_TOLD} more" if len(sentences) > N_TOLD else ""
+        log.warning("%s: has no clip of %s%s, which the study leaves out", folder, ", ".join(sentences[:N_TOLD]), others)
 
 
 def _as_url(clip: Path) -> str:

@@ -39,7 +39,8 @@ def make_sheets(
     if min(n_sheets, n_trials) < 1 or n_checks < 0:
         raise InputError(f"{n_sheets} sheets of {n_trials} trials, {n_checks} checks; allowed: at least 1, 1 and 0")
     rng = np.random.default_rng(seed)
-    pairs = [tuple(pair) for pair in rng.permutation(list(combinations(systems, 2)))]
+    pairs = list(combinations(systems, 2))
+    pairs = [pairs[index] for index in rng.permutation(len(pairs))]
     comparisons = {pair: _of_pair(sentences, pair, rng) for pair in pairs}
     sheets, count = [], 0
     for _ in range(n_sheets):
