@@ -63,8 +63,9 @@ web: env ## build the page on which released models run in the browser: web/dist
 page: web ## build that page and serve it here: open http://localhost:8000
 	python -m http.server --bind localhost --directory web/dist 8000
 
+# JupyterLab asks nobody for news or newer versions.
 lab: env ## open the notebooks in JupyterLab
-	python -m jupyter lab notebooks
+	python -m jupyter lab --LabApp.news_url=None --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate notebooks
 
 site: env ## make static pages of the executed notebooks: site/index.html
 	python -m facedistill site
@@ -81,6 +82,7 @@ cache-restore: env ## unpack facedistill-cache.tar: `make repro` then has nothin
 	rm -rf .work/archive && mkdir -p .work/archive
 	tar -xf facedistill-cache.tar -C .work/archive
 	python -m dvc remote add --local --quiet --force archive .work/archive
+	python -m dvc remote modify --local --quiet archive verify true
 	python -m dvc pull --quiet --remote archive --run-cache dvc.yaml
 	rm -rf .work/archive
 

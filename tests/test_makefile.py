@@ -52,7 +52,9 @@ def test_tests_are_run_with_the_package_of_the_folder(clone):
     assert "1 passed" in make(clone, "test", PYTEST_ADDOPTS="-p no:cacheprovider test_one.py")
 
 
-def test_results_are_packed_and_unpacked(clone):
+@pytest.fixture
+def archive(clone) -> Path:
+    """A pipeline that has run, its results packed and then lost."""
     (clone / "dvc.yaml").write_text(STAGE)
     dvc = {"PYTHONPATH": "", "DVC_NO_ANALYTICS": "1", "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     for arguments in (["init", "--no-scm", "--quiet"], ["repro", "--quiet"]):
@@ -60,5 +62,19 @@ def test_results_are_packed_and_unpacked(clone):
     make(clone, "cache-archive")
     (clone / "out").unlink()
     shutil.rmtree(clone / ".dvc" / "cache")
+    return clone / "facedistill-cache.tar"
+
+
+def test_results_are_packed_and_unpacked(clone, archive):
     make(clone, "cache-restore")
     assert (clone / "out").read_text() == "made" and not (clone / ".work" / "archive").exists()
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped"])
+def test_no_result_comes_from_a_broken_archive(clone, archive, damage):
+    content = bytearray(archive.read_bytes())
+    content[content.index(b"made")] ^= 1
+    archive.write_bytes(content if damage == "flipped" else content[:700])
+    with pytest.raises(AssertionError, match="cache-restore"):
+        make(clone, "cache-restore")
+    assert not (clone / "out").exists()

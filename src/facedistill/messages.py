@@ -5,6 +5,8 @@ import sys
 
 from tqdm import tqdm
 
+from facedistill.core.text import printable
+
 
 def tell_error(text: str) -> None:
     """Prints `error: ...` on standard error as one line, above any progress bar."""
@@ -25,5 +27,4 @@ def show_notes() -> None:
 
 
 def _tell(kind: str, text: str) -> None:
-    line = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
-    tqdm.write(f"{kind}: {line}", file=sys.stderr)
+    tqdm.write(f"{kind}: {printable(text)}", file=sys.stderr)

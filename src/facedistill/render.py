@@ -130,3 +130,5 @@ def panel_of(path: Path, look: Look) -> Panel:
         return Panel(path.stem, animation.at(look.fps).select(CURVES))
     except ValueError as error:
         raise InputError(f"{path}: {error}") from None
+    except MemoryError:
+        raise InputError(f"{path}: {NO_MEMORY}") from None

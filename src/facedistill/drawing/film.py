@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -161,8 +162,8 @@ def _write_film(frames: Iterable[np.ndarray], film: BinaryIO, fps: float, sound:
     first = next(frames := iter(frames))
     height, width = first.shape[:2]
     pictures = f"-f rawvideo -pix_fmt rgb24 -s {width}x{height} -r {fps} -i -".split()
-    with tempfile.TemporaryFile(dir=named.parent) as samples:
-        heard = [] if sound is None else _heard(sound, samples)
+    with _poured(np.zeros(0) if sound is None else sound.samples) as samples:
+        heard = [] if sound is None else [*f"-f f32le -ar {sound.rate_hz} -ac 1 -i".split(), _place(samples), "-c:a", "aac"]
         command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", *pictures, *heard, *ENCODING, _place(film)]
         told = _encode(command, itertools.chain([first], frames), files=(film, samples))
     if told:
@@ -209,11 +210,20 @@ def _feed(pipe: BinaryIO, frames: Iterable[np.ndarray]) -> bool:
     return True
 
 
-def _heard(sound: Strip, file: BinaryIO) -> list[str]:
-    """Arguments of ffmpeg for the sound, whose samples go to a file."""
-    file.write(sound.samples.astype("<f4").tobytes())
-    file.seek(0)
-    return [*f"-f f32le -ar {sound.rate_hz} -ac 1 -i".split(), _place(file), "-c:a", "aac"]
+@contextmanager
+def _poured(samples: np.ndarray) -> Iterator[BinaryIO]:
+    """A pipe out of which samples come as float32; where this process is killed they end, and so the encoder does."""
+    read_end, write_end = os.pipe()
+    pouring = threading.Thread(target=_pour, args=(write_end, samples))
+    with open(read_end, "rb") as pipe:
+        pouring.start()
+        yield pipe
+    pouring.join()
+
+
+def _pour(write_end: int, samples: np.ndarray) -> None:
+    with suppress(BrokenPipeError), open(write_end, "wb") as pipe:
+        pipe.write(samples.astype("<f4").data)
 
 
 def _place(file: BinaryIO) -> str:

@@ -54,7 +54,7 @@ def _built_in() -> Sitter:
 
 def _of_surface(surface: Surface, path: Path) -> Sitter:
     """A head, scaled and moved so that its shapes act where those of the built-in one do."""
-    shown = np.flatnonzero(np.abs(surface.shapes).max((1, 2)) > 0)
+    shown = np.flatnonzero(surface.shapes.any((1, 2)))
     built_in = fine_head().form
     ours = _middles(built_in.neutral, built_in.basis[shown])
     theirs = _middles(surface.vertices, surface.shapes[shown])

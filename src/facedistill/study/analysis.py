@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from facedistill.core.errors import InputError
+from facedistill.core.text import printable
 
 COLUMNS = ("rater", "sheet", "trial", "sentence", "left", "right", "check", "chosen", "seconds")
 SIDES = ("left", "right")
@@ -143,12 +144,12 @@ def summary(answers: pd.DataFrame) -> str:
 def as_markdown(table: pd.DataFrame, *, n_digits: int) -> str:
     """A table whose first columns name systems: in no name anything ends a cell or moves a terminal's cursor."""
     names = [column for column in table if column in ("system", "other")]
-    shown = table.assign(**{name: table[name].map(_printable) for name in names})
+    shown = table.assign(**{name: table[name].map(_cell) for name in names})
     return shown.to_markdown(index=False, floatfmt=f".{n_digits}f", disable_numparse=list(range(len(names))))
 
 
-def _printable(name: str) -> str:
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in name).replace("|", "\\|")
+def _cell(name: str) -> str:
+    return printable(name).replace("|", "\\|")
 
 
 def bradley_terry(wins: np.ndarray) -> np.ndarray:
