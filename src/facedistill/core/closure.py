@@ -1,0 +1,63 @@
+"""Which code decides a result: a module and all that it imports of this package, directly or not, file by file."""
+
+import ast
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+from facedistill.core.errors import InputError
+from facedistill.core.files import sha256
+from facedistill.core.paths import PACKAGE
+
+# Every command goes through these, and they decide no result.
+GENERIC = frozenset(PACKAGE / f"{name}.py" for name in ("__init__", "__main__", "cli"))
+
+
+def closure(*modules: str) -> list[Path]:
+    """The files of modules ("facedistill.teach") and of everything they import, in path order.
+
+    Imports inside functions count. Packages count with their `__init__`, which Python runs.
+    """
+    found: set[Path] = set()
+    todo = {path for module in modules for path in _files(module)}
+    while todo:
+        path = todo.pop()
+        found.add(path)
+        todo |= {file for module in _imported_by(path) for file in _files(module)} - found
+    return sorted(found)
+
+
+def imported(source: str, path: Path) -> set[str]:
+    """The modules that a source imports anywhere.
+
+    Raises:
+        InputError: it is not Python; `path` is named.
+    """
+    try:
+        nodes = list(ast.walk(ast.parse(source)))
+    except (SyntaxError, ValueError) as error:
+        raise InputError(f"{path}: not Python ({error})") from None
+    named = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    for node in nodes:
+        if isinstance(node, ast.ImportFrom):
+            named |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return named
+
+
+def digest(files: Iterable[Path]) -> str:
+    """A line for each file: the SHA-256 of its content, and its path from the root of the project."""
+    return "".join(f"{sha256(path)}  {path.relative_to(PACKAGE.parents[1]).as_posix()}\n" for path in files)
+
+
+@cache
+def _imported_by(path: Path) -> frozenset[str]:
+    return frozenset(imported(path.read_text(encoding="utf-8"), path))
+
+
+def _files(module: str) -> set[Path]:
+    """The file of a module of this package and those of the packages that it is in; none of a name that is no module."""
+    first, *names = module.split(".")
+    if first != PACKAGE.name:
+        return set()
+    places = [PACKAGE.joinpath(*names[:depth]) for depth in range(1, len(names) + 1)]
+    return {file for place in places for file in (place.with_suffix(".py"), place / "__init__.py") if file.is_file()} - GENERIC
