@@ -19,6 +19,7 @@ import pandas as pd
 from facedistill.align import ALIGNED
 from facedistill.core.errors import InputError
 from facedistill.core.files import read_json, write_json, write_text
+from facedistill.core.imports import import_closure, imported
 from facedistill.core.manifest import Utterance, read_manifest, seen_from, select, write_manifest
 from facedistill.core.params import Params, changed, load_params
 from facedistill.core.paths import DATA, PARAMS, ROOT
@@ -139,6 +140,7 @@ def result_of(name: str, baseline: Params, recordings: list[Recording], settings
     out = folder_of(name)
     work = work_folder(
         f"{STAGE}-scores-{out.name}",
+        code=[Path(__file__), *import_closure(*imported(Path(__file__).read_text(encoding="utf-8"), Path(__file__)))],
         settings=f"{settings_of(name, baseline)}{settings.model_dump_json()}{CONDITIONS}{SOUNDS}{rows}",
         inputs=[folder / "manifest.jsonl", *sorted({folder / row.curves for row in known if row.curves}), *encoder],
     )

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from facedistill.core.errors import InputError
 from facedistill.core.files import write_json
+from facedistill.core.imports import import_closure
 from facedistill.core.manifest import Utterance, read_manifest, seen_from, select, write_manifest
 from facedistill.core.params import Params
 from facedistill.core.paths import DATA
@@ -67,7 +68,8 @@ def align(params: Params) -> None:
     rows = read_manifest(folder / "manifest.jsonl")
     heard = [row for row in select(rows, "unlabelled", HELD_OUT) if row.source != SOURCE and (row.phones or _is_transcribed(row))]
     tests = [row for row in rows if row.split == "test-recordings" and row.phones]
-    work = work_folder("align", settings=f"{params.seed}{params.align.model_dump_json()}", inputs=[folder / "manifest.jsonl"])
+    settings = f"{params.seed}{params.align.model_dump_json()}"
+    work = work_folder("align", code=import_closure(__name__), settings=settings, inputs=[folder / "manifest.jsonl"])
     timed, summary = _timed(params, folder, select(rows, "paired"), heard, tests, work)
     shutil.rmtree(out, ignore_errors=True)
     others = [seen_from(row, "../prepare") for row in select(rows, "paired", "unlabelled") if row.id not in timed]

@@ -25,7 +25,7 @@ FORMATS = ("livelink", "a2f", "a2f-csv", "beat", "csv", "json", "npz", "glb")
 Format = Literal[FORMATS]
 USE, REPRODUCE = "Use a model", "Make models (stages of the pipeline, in order)"
 EXTRAS = {"render": "film", "study": "study"}  # what commands need beside the core; all others: train
-STAGES = ("prepare", "align", "teach", "label", "distill", "ablate", "teachers", "evaluate", "export", "notebook")
+STAGES = ("check", "prepare", "align", "teach", "label", "distill", "ablate", "teachers", "evaluate", "export", "notebook")
 app = typer.Typer(
     name="facedistill",
     help="Tiny speech-driven facial animation models, distilled from a HuBERT teacher: sound in, ARKit curves out.",
@@ -220,6 +220,15 @@ def bench(
     from facedistill.bench import bench as run
 
     run(models or [], seconds=seconds, out=out, exported=exported)
+
+
+@app.command(rich_help_panel=REPRODUCE)
+def check() -> None:
+    """Check the parameters and what they name, and write down which code each stage depends on."""
+    from facedistill.check import check as run
+    from facedistill.core.params import load_params
+
+    run(load_params())
 
 
 @app.command(rich_help_panel=REPRODUCE)

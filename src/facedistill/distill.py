@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from facedistill.core.errors import InputError
 from facedistill.core.files import write_json
+from facedistill.core.imports import import_closure
 from facedistill.core.manifest import Utterance, read_manifest, select
 from facedistill.core.params import Params, changed
 from facedistill.core.paths import DATA
@@ -148,7 +149,9 @@ def train_student(params: Params, student: StudentParams, out: Path, *, folder: 
     run = Run(
         name=name, module=guided, optimizer=settings.optimizer, steps=student.steps, seed=params.seed,
         loss=StudentLoss(config, guide, corpus, settings),
-        work=work_folder(name, settings=f"{params.seed}{student}{settings.model_dump_json()}", inputs=inputs),
+        work=work_folder(
+            name, code=import_closure(__name__), settings=f"{params.seed}{student}{settings.model_dump_json()}", inputs=inputs
+        ),
         audio_s_per_step=settings.optimizer.batch_size * settings.optimizer.crop_s,
     )  # fmt: skip
     write_log(out / "losses.csv", run.fit())

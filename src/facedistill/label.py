@@ -14,6 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from facedistill.core.errors import InputError
+from facedistill.core.imports import import_closure
 from facedistill.core.manifest import Utterance, read_manifest, seen_from, select, write_manifest
 from facedistill.core.params import Params
 from facedistill.core.paths import DATA
@@ -79,7 +80,8 @@ def label_utterances(
     prepare_torch()
     corpus, name = DATA / "align", "-".join(out.relative_to(DATA).parts)
     way = Path(os.path.relpath(corpus, out)).as_posix()
-    work = work_folder(name, settings=f"{params.model_dump_json()}{rows}", inputs=[corpus / "manifest.jsonl", *inputs])
+    inputs = [corpus / "manifest.jsonl", *inputs]
+    work = work_folder(name, code=import_closure(__name__), settings=f"{params.model_dump_json()}{rows}", inputs=inputs)
     made, size = work / "made", params.shard_utterances
     labelled: list[Utterance] = []
     with tqdm(total=round(sum(row.duration_s for row in rows)), desc=name, unit="audio s", mininterval=5) as progress:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from facedistill.core.files import write_json
+from facedistill.core.imports import import_closure
 from facedistill.core.manifest import read_manifest
 from facedistill.core.params import Params
 from facedistill.core.paths import DATA, ROOT
@@ -87,7 +88,12 @@ def train_teacher(params: Params, folder: Path, split: str | None, out: Path) ->
         optimizer=params.teach.optimizer,
         steps=params.teach.steps,
         seed=params.seed,
-        work=work_folder(name, settings=f"{params.seed}{params.teach.model_dump_json()}", inputs=inputs + encoder),
+        work=work_folder(
+            name,
+            code=import_closure(__name__),
+            settings=f"{params.seed}{params.teach.model_dump_json()}",
+            inputs=inputs + encoder,
+        ),
         audio_s_per_step=params.teach.optimizer.batch_size * params.teach.optimizer.crop_s,
     )
     write_log(out / "losses.csv", run.fit())

@@ -1,5 +1,6 @@
 """The one reader of params.yaml, which checks it whole before any work starts, and named changes of it."""
 
+import difflib
 import json
 import reprlib
 from collections.abc import Collection, Mapping
@@ -115,9 +116,19 @@ def _validated(values: object) -> Params:
 
 
 def _one_line(error: ValidationError) -> str:
-    """The first problem: key, what is allowed, and what was given; and how many more there are."""
-    first, *others = error.errors()
-    key = ".".join(map(str, first["loc"])) or "(whole file)"
-    given = "" if first["type"] == "missing" or isinstance(first["input"], dict) else f", got {reprlib.repr(first['input'])}"
+    """The first problem, a misspelt key before all others: the key, what is wrong, and how many more problems there are."""
+    first, *others = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
+    *section, last = map(str, first["loc"] or ("(whole file)",))
+    told, given = first["msg"], f", got {reprlib.repr(first['input'])}"
+    if first["type"] == "extra_forbidden":
+        missing = [
+            str(problem["loc"][-1])
+            for problem in others
+            if problem["type"] == "missing" and problem["loc"][:-1] == first["loc"][:-1]
+        ]
+        nearest = difflib.get_close_matches(last, missing, 1, cutoff=0.0)
+        told, given = f"no such key{f'; expected {nearest[0]}' if nearest else ''}", ""
+    elif first["type"] == "missing" or isinstance(first["input"], dict):
+        given = ""
     more = f" (and {len(others)} more)" if others else ""
-    return " ".join(f"{key}: {first['msg']}{given}{more}".split())
+    return " ".join(f"{'.'.join([*section, last])}: {told}{given}{more}".split())

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import HubertModel
 
+from facedistill.core.imports import import_closure
 from facedistill.core.manifest import Utterance
 from facedistill.core.params import Params
 from facedistill.core.sections import AugmentParams
@@ -102,7 +103,9 @@ def pretrain(params: Params, root: Path, utterances: list[Utterance], *, steps: 
     run = Run(
         name=out.name, module=predictor, optimizer=optimizer, steps=steps, seed=params.seed,
         loss=MaskedLoss(corpus, optimizer.crop_s, params.teach.augment, params.teach.encoder.filters, params.seed),
-        work=work_folder(f"pretrain-{out.name}", settings=settings, inputs=[root / "manifest.jsonl"]),
+        work=work_folder(
+            f"pretrain-{out.name}", code=import_closure(__name__), settings=settings, inputs=[root / "manifest.jsonl"]
+        ),
         audio_s_per_step=optimizer.batch_size * optimizer.crop_s,
     )  # fmt: skip
     log = run.fit()

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from facedistill.core.files import sha256, write_text
-from facedistill.core.paths import PACKAGE, WORK
+from facedistill.core.paths import WORK
 from facedistill.core.sections import OptimizerParams
 from facedistill.models.state import load_state, save_state
 from facedistill.models.workers import CPU_WORKERS, device, workers
@@ -39,9 +39,13 @@ KEY_LETTERS = 16
 SETTLED_RATIO = 0.4
 
 
-def work_folder(stage: str, *, settings: str, inputs: list[Path]) -> Path:
-    """A folder for resumable state, named by all that determines the result, code too; state of another result goes."""
-    folder = WORK / f"{stage}-{sha256(settings, *sorted(PACKAGE.rglob('*.py')), *inputs)[:KEY_LETTERS]}"
+def work_folder(stage: str, *, code: list[Path], settings: str, inputs: list[Path]) -> Path:
+    """A folder for resumable state, named by all that determines the result; state of another result goes.
+
+    Args:
+        code: the files that decide the result, see `core.imports`.
+    """
+    folder = WORK / f"{stage}-{sha256(settings, *code, *inputs)[:KEY_LETTERS]}"
     for stale in set(WORK.glob(f"{stage}-{'[0-9a-f]' * KEY_LETTERS}")) - {folder}:
         shutil.rmtree(stale)
     return folder

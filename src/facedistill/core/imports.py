@@ -6,14 +6,14 @@ from functools import cache
 from pathlib import Path
 
 from facedistill.core.errors import InputError
-from facedistill.core.files import sha256
+from facedistill.core.files import read_json, sha256
 from facedistill.core.paths import PACKAGE
 
 # Every command goes through these, and they decide no result.
 GENERIC = frozenset(PACKAGE / f"{name}.py" for name in ("__init__", "__main__", "cli"))
 
 
-def closure(*modules: str) -> list[Path]:
+def import_closure(*modules: str) -> list[Path]:
     """The files of modules ("facedistill.teach") and of everything they import, in path order.
 
     Imports inside functions count. Packages count with their `__init__`, which Python runs.
@@ -42,6 +42,19 @@ def imported(source: str, path: Path) -> set[str]:
         if isinstance(node, ast.ImportFrom):
             named |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
     return named
+
+
+def notebook_code(path: Path) -> str:
+    """The code of a notebook's cells.
+
+    Raises:
+        InputError: it is no notebook of version 4.
+    """
+    content = read_json(path)
+    try:
+        return "\n".join("".join(cell["source"]) for cell in content["cells"] if cell["cell_type"] == "code")
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{path}: not a notebook of version 4 ({error!r})") from None
 
 
 def digest(files: Iterable[Path]) -> str:
