@@ -92,7 +92,7 @@ def test_leaving_ends_every_process(function, jobs):
 
 
 PARENT = """
-import sys
+import signal, sys
 from pathlib import Path
 from functools import partial
 sys.path.insert(0, {tests!r})
@@ -100,6 +100,9 @@ from test_processes import half_written
 from facedistill.core.files import atomic_path
 from facedistill.core.processes import end_cleanly, mapped
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # under `nohup` and `&` some are ignored
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
     end_cleanly()
     with atomic_path(Path("own")) as path, mapped(partial(half_written, Path()), "ab", 2, asked_by="x") as results:
         next(results)
@@ -123,9 +126,11 @@ def test_a_signal_ends_all_processes_and_leaves_no_temporary_file(tmp_path, name
     assert len(list(tmp_path.glob(".*.tmp"))) == 3
     (os.killpg if whole_group else os.kill)(parent.pid, getattr(signal, name))
     _, alive = psutil.wait_procs(children, timeout=2 * ENDED_S)
-    _, told = parent.communicate(timeout=2 * ENDED_S)
-    for child in alive:
-        child.kill()
+    try:
+        _, told = parent.communicate(timeout=2 * ENDED_S)
+    finally:
+        for process in (parent, *alive):
+            process.kill()
     assert not alive
     assert not list(tmp_path.glob(".*.tmp"))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a has begun", "b has begun", "parent.py"]
