@@ -262,7 +262,7 @@ def test_tables_are_read_and_written_row_by_row(kind, tmp_path):
     np.testing.assert_array_equal(registry.read(path).select(CURVES), weights)
 
 
-@pytest.mark.parametrize("name", ["=1+1", "+a", "-a", "@SUM(A1)", "blendShapes.=1", "a;=1", "a; -1", "jaw;+1"])
+@pytest.mark.parametrize("name", ["=1+1", "+a", "-a", "@SUM(A1)", "blendShapes.=1", "a;=1", "a; -1", "jaw;+1", "＝1"])
 def test_a_name_that_is_a_formula_is_refused(name, tmp_path):
     registry.write(tmp_path / "a.json", regular((name, "jawOpen"), [[-0.5, 1]], 30))
     with pytest.raises(

@@ -156,8 +156,10 @@ def test_a_graph_that_is_off_is_no_export(smoke_params, data, monkeypatch, value
         return half
 
     monkeypatch.setattr(stage, "to_float16", spoiled)
-    allowed = smoke_params.export.tolerances.float16
-    with pytest.raises(RuntimeError, match=f"^float16, {kind}: .* from the network; allowed: {allowed}$"):
+    told = f"^float16, {kind}: .* from the network; allowed: {smoke_params.export.tolerances.float16}$"
+    if kind == "streaming" and np.isnan(value):  # such a model is not even loaded
+        told = "silence gives NaN"
+    with pytest.raises((RuntimeError, InputError), match=told):
         stage.export(smoke_params, NAME)
     assert not {"quality.json", "files.json", "origin.json", "README.md"} & {
         path.name for path in (data / "export" / NAME).iterdir()

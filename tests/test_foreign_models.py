@@ -88,6 +88,17 @@ def test_where_a_weight_would_be_is_refused_even_if_it_is_here(tmp_path):
         Model(saved(tmp_path / "b.onnx", [PRODUCT], [tensor]))
 
 
+def test_a_number_without_an_end_is_refused_at_once():
+    with pytest.raises(ValueError, match="cut off, or no protobuf"):
+        has_external_data(memoryview(b"\xff" * 10_000_000))  # hours, were they added up
+
+
+def test_what_is_no_want_of_memory_is_told_as_what_it_is(tmp_path):
+    path = saved(tmp_path / "a.onnx", [helper.make_node("Allocator", ["frames"], ["curves"], domain="com.example")], [])
+    with pytest.raises(InputError, match="a.onnx: not a model that facedistill exported"):
+        Model(path)
+
+
 def field(number: int, content: bytes, *, n_more: int = 0) -> bytes:
     """A field of bytes, its key with `n_more` bytes more than it needs, which protobuf allows."""
     key = number << 3 | 2

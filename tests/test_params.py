@@ -211,6 +211,12 @@ def test_values_that_are_wrong_are_one_short_line(tmp_path, old, new, message):
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 500
 
 
+def test_a_file_that_would_take_seconds_is_not_read(tmp_path):
+    (tmp_path / "p.yaml").write_text("a: [" + "1, " * 100_000 + "1]")
+    with pytest.raises(InputError, match="p.yaml: 300006 bytes of YAML; expected at most 262144"):
+        load_params(tmp_path / "p.yaml")
+
+
 def test_a_bomb_takes_no_memory(tmp_path):
     """The whole command, in 2 GB of addresses."""
     (tmp_path / "params.yaml").write_text(BOMB)

@@ -168,7 +168,8 @@ def animate_batch(inputs: Sequence[str], out: str, settings: Settings, *, worker
     jobs = [(recording, path, settings, len(targets) == 1) for path, recording in targets.items()]
     failed = 0
     with _errors(jobs, workers) as errors:
-        for error in tqdm(errors, total=len(jobs), desc="animate", unit="file", disable=len(jobs) < 2):
+        shown = tqdm(errors, total=len(jobs), desc="animate", unit="file", disable=len(jobs) < 2)
+        for _, error in zip(jobs, shown, strict=True):
             if error is not None:
                 failed += 1
                 tell_error(error)
@@ -223,7 +224,8 @@ def _errors(jobs: Sequence[tuple], workers: int) -> Iterator[Iterator[str | None
     if min(workers, len(jobs)) < 2:
         yield map(_attempt, jobs)
         return
-    with mapped(_attempt_apart, jobs, min(workers, len(jobs)), asked_by=f"--workers {workers}") as errors:
+    asked_by, ahead = f"--workers {workers}", len(jobs)  # errors are short
+    with mapped(_attempt_apart, jobs, min(workers, len(jobs)), asked_by=asked_by, ahead=ahead) as errors:
         yield errors
 
 

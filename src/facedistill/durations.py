@@ -1,4 +1,4 @@
-"""How long each stage took when it last ran here: a line for each run, which are added and never rewritten."""
+"""How long each stage took when it last ran here: a line for each run, added behind those that are there, however they end."""
 
 import json
 import logging
@@ -14,18 +14,17 @@ def record_duration(name: str, seconds: float) -> None:
     """Notes how long a stage took; a note that cannot be written is told, and no failure of the stage."""
     try:
         DURATIONS.parent.mkdir(parents=True, exist_ok=True)
+        if DURATIONS.exists() and not DURATIONS.is_file():  # a pipe would never be read
+            raise OSError("it is no file")
         with DURATIONS.open("ab", buffering=0) as file:  # one write at the end: lines of several processes stay whole
-            file.write(json.dumps({"name": name, "seconds": round(float(seconds), 1)}).encode() + b"\n")
+            file.write(b"\n" + json.dumps({"name": name, "seconds": round(float(seconds), 1)}).encode())
     except OSError as error:
-        log.warning("%s: cannot note how long %s took (%s)", DURATIONS, name, error.strerror)
+        log.warning("%s: cannot note how long %s took (%s)", DURATIONS, name, error.strerror or error)
 
 
 def durations() -> dict[str, float]:
     """{stage: seconds} of the last run of each; lines that are not such notes are left out."""
-    try:
-        lines = DURATIONS.read_bytes().splitlines()
-    except OSError:
-        return {}
+    lines = DURATIONS.read_bytes().splitlines() if DURATIONS.is_file() else []
     return dict(note for line in lines if (note := _parsed(line)))
 
 

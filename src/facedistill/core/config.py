@@ -9,6 +9,7 @@ from facedistill.core.errors import InputError
 
 TEXT, INTEGER, *PLAIN = (f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null"))
 MAX_INTEGER = 2**63
+MAX_BYTES = 2**18  # 20 times the largest file here; a second of reading
 
 
 class _Loader(yaml.SafeLoader):
@@ -58,6 +59,8 @@ def read_yaml(path: Path) -> object:
     Raises:
         InputError: the file is missing or is not YAML, has aliases or tags, or a key stands twice in it.
     """
+    if path.is_file() and path.stat().st_size > MAX_BYTES:
+        raise InputError(f"{path}: {path.stat().st_size} bytes of YAML; expected at most {MAX_BYTES}")
     try:
         return yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except (OSError, ValueError, OverflowError, RecursionError, yaml.YAMLError) as error:

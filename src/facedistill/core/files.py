@@ -5,13 +5,15 @@ import json
 import os
 import secrets
 import stat
+import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from facedistill.core.errors import InputError
 
 _unfinished: set[Path] = set()  # temporary files of this process
+_beginning = threading.Lock()  # of one of them
 
 
 @contextmanager
@@ -27,18 +29,24 @@ def atomic_path(path: Path) -> Iterator[Path]:
         raise InputError(f"{path}: is no regular file; expected the name of a file to write")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
-    os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))  # never a file or a link that somebody left there
-    _unfinished.add(temporary)
+    mode = stat.S_IMODE(path.stat().st_mode) & 0o777 if path.exists() else None
     try:
-        if path.exists():
-            temporary.chmod(stat.S_IMODE(path.stat().st_mode))
+        with _beginning:
+            # Never a file or a link that somebody left there; and nobody reads what may not be read in the end.
+            os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666 if mode is None else 0o600))
+            _unfinished.add(temporary)
         yield temporary
-        _sync(temporary)
+        with temporary.open("r+b") as file:
+            os.fsync(file.fileno())
+        if mode is not None:
+            temporary.chmod(mode)
         os.replace(temporary, path)
-        _sync(path.parent)
+        with suppress(OSError):  # folders that may not be read, and disks that know no such thing
+            _sync_folder(path.parent)
     finally:
-        temporary.unlink(missing_ok=True)
-        _unfinished.discard(temporary)
+        if temporary in _unfinished:
+            temporary.unlink(missing_ok=True)
+            _unfinished.discard(temporary)
 
 
 def unfinished() -> list[Path]:
@@ -46,11 +54,17 @@ def unfinished() -> list[Path]:
     return list(_unfinished)
 
 
-def _sync(path: Path) -> None:
-    """Has the disk take what a file, or the list of files in a folder, holds."""
-    if path.is_dir() and os.name == "nt":  # which has no such call
-        return
-    handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+def remove_unfinished() -> None:
+    """Removes them, and lets no new one begin: for a process that ends while another thread of it writes."""
+    _beginning.acquire()
+    for path in unfinished():
+        with suppress(OSError):
+            path.unlink()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Has the disk take the names of files."""
+    handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

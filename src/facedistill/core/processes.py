@@ -1,5 +1,6 @@
 """Work in processes of their own, which never outlive this one."""
 
+import math
 import multiprocessing
 import os
 import pickle
@@ -7,19 +8,21 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TypeVar
 
+from tqdm import tqdm
+
 from facedistill.core.errors import InputError
-from facedistill.core.files import unfinished
+from facedistill.core.files import remove_unfinished, unfinished
 
 Job, Result = TypeVar("Job"), TypeVar("Result")
 ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-AHEAD = 4  # jobs for each process that may be begun before the results of earlier ones are taken: bounds memory
+REPEATED_S = 2.0  # in which signals after the first are of the same end
 LEAVING_S = 1.0  # for the processes to end by themselves
 
 
@@ -27,16 +30,26 @@ def end_cleanly() -> None:
     """Has SIGTERM and SIGHUP end this process as an exit does, so that nothing is left half done; exit code 128 + signal."""
     for number in ENDING:
         if signal.getsignal(number) is signal.SIG_DFL:  # not where it is ignored, as SIGHUP under `nohup`, or handled already
-            signal.signal(number, _exit)
+            signal.signal(number, _Exit())
 
 
-def _exit(number: int, _: object) -> None:
-    signal.signal(number, signal.SIG_IGN)  # a second one must not stop the cleaning
-    raise SystemExit(128 + number)
+class _Exit:
+    """A handler of signals; those that come while the process ends must not stop the cleaning."""
+
+    def __init__(self) -> None:
+        self._ends_s = -math.inf
+
+    def __call__(self, number: int, _: object) -> None:
+        now_s = time.monotonic()
+        if now_s > self._ends_s:
+            self._ends_s = now_s + REPEATED_S
+            raise SystemExit(128 + number)
 
 
 @contextmanager
-def mapped(function: Callable[[Job], Result], jobs: Iterable[Job], workers: int, *, asked_by: str) -> Iterator[Iterator[Result]]:
+def mapped(
+    function: Callable[[Job], Result], jobs: Iterable[Job], workers: int, *, asked_by: str, ahead: int = 4
+) -> Iterator[Iterator[Result]]:
     """The results of a function for each of `jobs`, in their order, computed by new processes.
 
     They end when the block is left, at once and without temporary files, and when this process is killed. `ProcessPoolExecutor`
@@ -45,12 +58,14 @@ def mapped(function: Callable[[Job], Result], jobs: Iterable[Job], workers: int,
     Args:
         function: of a module, so that it can be named there; or a `functools.partial` of one.
         asked_by: what the error names: the option or the command that asks for the processes.
+        ahead: results for each process that may wait for an earlier one: bounds memory.
 
     Raises:
         InputError: one of the processes was killed, for want of memory as a rule.
+        RuntimeError: one ended in another way, or what it raised cannot be sent.
     """
     context = multiprocessing.get_context("spawn")
-    started: list[tuple[multiprocessing.Process, Connection]] = []
+    started: dict[Connection, multiprocessing.Process] = {}
     try:
         with _signals_held():  # new processes inherit that: signals are for this one, which ends them
             for _ in range(workers):
@@ -58,51 +73,60 @@ def mapped(function: Callable[[Job], Result], jobs: Iterable[Job], workers: int,
                 with closing(theirs):
                     process = context.Process(target=_work, args=(theirs, unfinished()))
                     process.start()
-                started.append((process, ours))
-        for _, pipe in started:
+                started[ours] = process
+        for pipe in started:
             with suppress(OSError):  # one that was killed is found when its result is awaited
                 pipe.send(function)
-        yield _results(jobs, [pipe for _, pipe in started], asked_by)
+        yield _results(jobs, started, ahead * workers, asked_by)
     finally:
-        for _, pipe in started:
+        for pipe in started:
             with suppress(OSError), closing(pipe):
                 pipe.send(None)
         ends_s = time.monotonic() + LEAVING_S
-        for process, _ in started:
+        for process in started.values():
             process.join(max(0.0, ends_s - time.monotonic()))
             process.kill()
             process.join()
 
 
-def _results(jobs: Iterable[Job], pipes: list[Connection], asked_by: str) -> Iterator[Result]:
+def _results(
+    jobs: Iterable[Job], started: Mapping[Connection, multiprocessing.Process], most: int, asked_by: str
+) -> Iterator[Result]:
     waiting = enumerate(jobs)
-    idle, busy, done, n_given = list(pipes), {}, {}, 0
+    idle, busy, done, n_given = list(started), {}, {}, 0
     while True:
-        while idle and len(busy) + len(done) < AHEAD * len(pipes) and (job := next(waiting, None)):
+        while n_given in done:
+            yield done.pop(n_given)
+            n_given += 1
+        while idle and len(busy) + len(done) < most and (job := next(waiting, None)):
             pipe = idle.pop()
             with suppress(OSError):
                 pipe.send((job[1],))
             busy[pipe] = job[0]
-        while n_given in done:
-            yield done.pop(n_given)
-            n_given += 1
         if not busy:
             return
         for pipe in wait(busy):
             try:
                 result, error = pipe.recv()
             except (EOFError, OSError):
-                raise InputError(f"{asked_by}: a process was killed; expected memory for as much at once") from None
+                raise _ended(started[pipe], asked_by) from None
             if error is not None:
                 raise error
             done[busy.pop(pipe)] = result
             idle.append(pipe)
 
 
+def _ended(process: multiprocessing.Process, asked_by: str) -> Exception:
+    process.join(LEAVING_S)
+    if process.exitcode is not None and process.exitcode >= 0:
+        return RuntimeError(f"{asked_by}: a process ended with exit code {process.exitcode}")
+    return InputError(f"{asked_by}: a process was killed; expected memory for as much at once")
+
+
 @contextmanager
 def _signals_held() -> Iterator[None]:
-    """Keeps signals that end this process waiting."""
-    if os.name == "nt":
+    """Keeps signals that end this process waiting, as far as they are for this thread."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
@@ -116,18 +140,32 @@ def _signals_held() -> Iterator[None]:
 
 def _work(pipe: Connection, left: list[Path]) -> None:
     """What a process does until it is ended."""
-    for number in ENDING:
+    for number in ENDING:  # where they are not held already
         signal.signal(number, signal.SIG_IGN)
+    tqdm.set_lock(threading.RLock())  # its own would be one of several processes, and left behind
     told: queue.SimpleQueue = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(pipe, told, left), daemon=True).start()
     function = told.get()
     while True:
         try:
             outcome = function(*told.get()), None
-        except Exception as error:
-            outcome = None, error
-        with suppress(OSError):
+        except BaseException as error:
+            outcome = None, _portable(error)
+        try:
             pipe.send(outcome)
+        except OSError:  # nobody is there: `_listen` ends this process
+            pass
+        except Exception as error:
+            pipe.send((None, RuntimeError(f"a result that cannot be sent ({error})")))
+
+
+def _portable(error: BaseException) -> BaseException:
+    """An error as it comes out of a pipe, or one of a kind that does."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
 
 
 def _listen(pipe: Connection, told: queue.SimpleQueue, left: list[Path]) -> None:
@@ -136,12 +174,25 @@ def _listen(pipe: Connection, told: queue.SimpleQueue, left: list[Path]) -> None
     No temporary file stays, nor those that were `left` by a process that was killed.
     """
     try:
-        with suppress(EOFError, OSError, pickle.UnpicklingError):
-            while (one := pipe.recv()) is not None:
-                told.put(one)
-            left = []
+        while (one := _heard(pipe)) is not None:
+            told.put(one)
+        left = []
+    except (EOFError, OSError):
+        pass
     finally:
-        for path in [*unfinished(), *left]:
+        remove_unfinished()
+        for path in left:
             with suppress(OSError):
                 path.unlink()
         os._exit(0)
+
+
+def _heard(pipe: Connection) -> object:
+    """The next thing that comes out of a pipe; what cannot be had in this process is said to be so."""
+    while True:
+        try:
+            return pipe.recv()
+        except (EOFError, OSError):
+            raise
+        except Exception as error:
+            pipe.send((None, RuntimeError(f"{type(error).__name__}: {error}")))

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +23,7 @@ def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[objec
         InputError: a spreadsheet would take a name in the header for a formula, and run it.
     """
     for name in header:
-        if FORMULA.search(name):
+        if FORMULA.search(unicodedata.normalize("NFKC", name)):  # wide letters too
             allowed = "expected names that do not begin with = + - or @, or another format, JSON say"
             raise InputError(f"{path}: spreadsheets would take the name {name!r} for a formula; {allowed}")
     with _text(path) as file:

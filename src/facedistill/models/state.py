@@ -40,6 +40,8 @@ def load_state(path: Path) -> object | None:
 def _is_whole(path: Path) -> bool:
     try:
         content = memoryview(path.read_bytes())
+    except PermissionError:  # it may be whole
+        raise
     except OSError:  # a disk that has lost it
         return False
     return hashlib.sha256(content[:-DIGEST_BYTES]).digest() == content[-DIGEST_BYTES:]

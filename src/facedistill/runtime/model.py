@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -21,6 +22,7 @@ HISTORY, HEARD = "history", "heard"  # a streaming graph's state: the input and 
 TYPES = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8}  # of that state
 MAX_SAMPLES = 2**20  # of a window: half a minute at 16 kHz
 MAX_STATE = 2**24  # numbers in the histories of a stream
+NO_MEMORY = re.compile("bad_alloc|[Ff]ailed to allocate memory|AllocateRaw")  # in what onnxruntime says
 QUIET = 4  # onnxruntime's log level: only what is fatal, since errors are raised anyway
 
 
@@ -189,7 +191,7 @@ def _is_finite(values: np.ndarray) -> bool:
 
 def is_of_memory(error: Exception) -> bool:
     """Whether an error of onnxruntime, whose exceptions have no common base, tells that there is not enough memory."""
-    return isinstance(error, MemoryError) or "alloc" in str(error).lower()
+    return isinstance(error, MemoryError) or bool(NO_MEMORY.search(str(error)))
 
 
 def heard_name(history: str) -> str:

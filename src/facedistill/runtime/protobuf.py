@@ -15,7 +15,7 @@ PARTS = {
 }
 EXTERNAL_DATA, DATA_LOCATION = 13, 14  # fields of a tensor
 VARINT, BYTES, FIXED_BYTES = 0, 2, {1: 8, 5: 4}  # how a field is encoded
-MAX_KEY = 2**32
+MAX_KEY, MAX_BITS = 2**32, 64 + 7  # of a number: one of more bytes would take minutes to add up
 
 
 def has_external_data(message: memoryview, kind: str = "model") -> bool:
@@ -51,7 +51,7 @@ def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
 def _varint(message: memoryview, at: int) -> tuple[int, int]:
     """A number of 7 bits a byte, the lowest first, and where it ends."""
     value, shift = 0, 0
-    while at < len(message):
+    while at < len(message) and shift < MAX_BITS:
         byte = message[at]
         value, shift, at = value | (byte & 127) << shift, shift + 7, at + 1
         if byte < 128:
