@@ -7,7 +7,7 @@ import pytest
 from facedistill import align as stage
 from facedistill.align import RecogniserLoss, align
 from facedistill.core.errors import InputError
-from facedistill.core.manifest import read_manifest, select, write_manifest
+from facedistill.core.manifest import SYNTHETIC, read_manifest, select, write_manifest
 from facedistill.face.curves import n_frames, read_curves
 from facedistill.face.phones import classify, read_phones, write_phones
 from facedistill.measure.boundaries import boundary_errors_ms
@@ -15,7 +15,6 @@ from facedistill.models.recogniser import Recogniser
 from facedistill.models.workers import CPU_WORKERS
 from facedistill.speech.audio import read_audio, write_flac
 from facedistill.speech.espeak import Voice, synthesize
-from facedistill.speech.synthetic import SOURCE
 from facedistill.speech.transcripts import language_of, pronounce
 
 TEXTS = ("Mom buys a big map.", "People hope for peace.", "My apple pie is warm.", "Bob made a poem.")
@@ -45,7 +44,7 @@ def data(corpus_folder, monkeypatch, tmp_path):
     rows = [replace(row, phones="phones/r1.tsv") if row.split == "paired" else row for row in rows]
     # what is synthetic stays what it is, transcript or not
     rows = [
-        replace(row, source=SOURCE, language="en", transcript="A tone.") if row.source == "tones" and not row.curves else row
+        replace(row, source=SYNTHETIC, language="en", transcript="A tone.") if row.source == "tones" and not row.curves else row
         for row in rows
     ]
     write_manifest(corpus_folder / "manifest.jsonl", rows)

@@ -24,8 +24,6 @@ from facedistill.drawing.numbers import quoted_numbers
 from facedistill.real_speech.names import WEIGHTED
 
 PACKAGE = ROOT / "src" / "facedistill"
-# Every command goes through these; they hold no step of a stage.
-GENERIC = {PACKAGE / f"{name}.py" for name in ("__init__", "__main__", "cli")}
 COMMAND = ("python", "-m", "facedistill")
 SOURCES = sorted(NOTEBOOKS.glob("*.ipynb"))
 PARAM_FILES = [PARAMS, *sorted(PROFILES.glob("*.yaml"))]
@@ -58,41 +56,10 @@ def subcommand(stage) -> list[str]:
     return words[3:]
 
 
-def imported(source: str) -> set[Path]:
-    """The files of this package that a source imports anywhere, lazily inside functions too."""
-    names = set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, "imports are absolute in this package"
-            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    found = set()
-    for name in names:
-        path = PACKAGE.parent.joinpath(*name.split("."))
-        if name.startswith("facedistill."):
-            found |= {file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()}
-    return found - GENERIC
-
-
-def closure(start: set[Path]) -> set[Path]:
-    """The files and everything they import, directly or not."""
-    found, todo = set(), set(start)
-    while todo:
-        path = todo.pop()
-        found.add(path)
-        todo |= imported(path.read_text(encoding="utf-8")) - found
-    return found
-
-
-def needed(stage) -> set[Path]:
-    """The source files that decide what a stage makes."""
+def made_by(stage) -> str:
+    """The stage's name for people: that of its command, or of its notebook."""
     command, *arguments = subcommand(stage)
-    if command != "notebook":
-        return closure({PACKAGE / f"{command}.py"})
-    source = NOTEBOOKS / f"{arguments[0]}.ipynb"
-    code = "\n".join(cell.source for cell in notebooks.read_notebook(source).cells if cell.cell_type == "code")
-    return {source} | closure({Path(notebooks.__file__).resolve()} | imported(code))
+    return arguments[0] if command == "notebook" else command
 
 
 def lookup(values: dict, key: str) -> bool:
@@ -122,20 +89,18 @@ def params_keys(stage) -> set[str]:
 # dvc.yaml -----------------------------------------------------------------------------------------------------------
 
 
-def test_each_stage_depends_on_everything_it_imports():
-    missing = {}
+def test_each_stage_depends_on_its_own_code_and_on_no_other():
     for name, stage in stages().items():
-        deps = [(ROOT / dep.def_path).resolve() for dep in stage.deps]
-        uncovered = [path for path in needed(stage) if not any(path.is_relative_to(dep) for dep in deps)]
-        if uncovered:
-            missing[name] = sorted(str(path.relative_to(ROOT)) for path in uncovered)
-    assert not missing
+        deps = {dep.def_path for dep in stage.deps if dep.def_path.startswith(("src", "notebooks", "data/code"))}
+        if name == "check":
+            assert deps == {"src/facedistill", *(path.relative_to(ROOT).as_posix() for path in SOURCES)}
+        else:
+            assert deps == {f"data/code/{made_by(stage)}.txt"}, name
 
 
-def test_no_stage_depends_on_code_it_does_not_import():
-    for name, stage in stages().items():
-        code = {(ROOT / dep.def_path).resolve() for dep in stage.deps if dep.def_path.endswith(".py")}
-        assert code <= needed(stage), f"{name} would run again for nothing"
+def test_every_stage_waits_for_the_check_of_all_parameters():
+    assert "params.yaml" in {dep.def_path for dep in stages()["check"].deps}
+    assert {out.def_path for out in stages()["check"].outs} == {"data/code"}
 
 
 def test_each_stage_says_what_it_does():
@@ -146,9 +111,11 @@ def test_a_stage_its_module_and_its_section_share_one_name():
     sections = {name for name, value in read_yaml(PARAMS).items() if isinstance(value, dict)} - {"notebooks"}
     pipeline = set()
     for name, stage in stages().items():
+        if name == "check":  # it reads them all
+            continue
         command, *arguments = subcommand(stage)
         if command == "notebook":
-            assert arguments == [base(name)]
+            assert arguments == [name.partition("@")[2] or name]
             continue
         pipeline.add(base(name))
         assert command == base(name)
@@ -159,7 +126,7 @@ def test_a_stage_its_module_and_its_section_share_one_name():
 
 def test_every_notebook_has_a_stage():
     assert SOURCES, "no notebook in notebooks/"
-    assert {path.stem for path in SOURCES} <= set(stages())
+    assert {path.stem for path in SOURCES} <= set(map(made_by, stages().values()))
 
 
 @pytest.mark.parametrize("path", PARAM_FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
@@ -276,9 +243,10 @@ def test_readme_maps_every_notebook():
     link = re.compile(r"(?:notebooks/)?(\w+)(?:\.ipynb)?")
     mapped = {link.search(row["notebook"].strip("[`")).group(1): row for row in rows}
     assert set(mapped) == {path.stem for path in SOURCES}
+    names = {made_by(stage): name for name, stage in stages().items()}
     for stem, row in mapped.items():
-        assert row["stage"] == stem
-        assert row["command"].split() == ["dvc", "repro", stem]
+        assert row["stage"] == names[stem]
+        assert row["command"].split() == ["dvc", "repro", names[stem]]
 
 
 def test_readme_opens_with_the_numbers_of_table_1():
@@ -341,6 +309,7 @@ def test_readme_tells_what_the_stages_took():
     for line in readme().splitlines():
         if match := re.fullmatch(r"\| `(\w+)` \| .* \| ([\w ]+) \|", line):
             rows[match[1]] = match[2]
+    assert rows.pop("check") == "under 1"
     assert rows == {name: numbers[f"minutes/{name}"]["text"] for name in cli.STAGES if name != "notebook"}
     assert sum(numbers[f"minutes/{name}"]["value"] for name in cli.STAGES) < 60, "under 1 h"
 

@@ -17,11 +17,16 @@ DVC = {
         "other": {"cmd": "x", "params": ["other"], "outs": ["data/other"]},
         "evaluate": {
             "cmd": "x",
-            "deps": ["src/a.py", "data/prepare"],
+            "deps": ["data/code/a.txt", "data/prepare"],
             "params": ["evaluate"],
             "outs": ["data/evaluate/scores.json"],
         },
-        "fig1": {"cmd": "x", "deps": ["src/b.py", "data/evaluate", "models/one"], "params": ["notebooks.fig1"], "plots": PLOTS},
+        "fig1": {
+            "cmd": "x",
+            "deps": ["data/code/b.txt", "data/evaluate", "models/one"],
+            "params": ["notebooks.fig1"],
+            "plots": PLOTS,
+        },
     }
 }
 LOCK = {
@@ -29,7 +34,7 @@ LOCK = {
         "prepare": {"params": {"params.yaml": {"prepare": 1}}, "outs": [{"path": "data/prepare", "md5": "aa"}]},
         "other": {"params": {"params.yaml": {"other": 1}}, "outs": [{"path": "data/other", "md5": "bb"}]},
         "evaluate": {
-            "deps": [{"path": "src/a.py", "md5": "cc"}, {"path": "data/prepare", "md5": "aa"}],
+            "deps": [{"path": "data/code/a.txt", "md5": "cc"}, {"path": "data/prepare", "md5": "aa"}],
             "params": {"params.yaml": {"evaluate": 1}}, "outs": [{"path": "data/evaluate/scores.json", "md5": "dd"}],
         },
     }
@@ -50,7 +55,7 @@ def replaced(old: str, new: str) -> dict:
 
 
 def test_a_figure_that_reads_no_data_says_so(tmp_path):
-    alone = {"stages": {"fig1": {"cmd": "x", "deps": ["src/b.py"], "params": ["notebooks.fig1"], "plots": PLOTS}}}
+    alone = {"stages": {"fig1": {"cmd": "x", "deps": ["data/code/b.txt"], "params": ["notebooks.fig1"], "plots": PLOTS}}}
     told(tmp_path)
     (tmp_path / "dvc.yaml").write_text(yaml.safe_dump(alone))
     assert provenance("fig1", tmp_path).data == "none"

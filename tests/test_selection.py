@@ -5,15 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facedistill.core.errors import InputError
-from facedistill.core.manifest import Utterance
+from facedistill.core.manifest import SYNTHETIC, Utterance
 from facedistill.core.sections import DataParams
 from facedistill.models.selection import chosen
-from facedistill.speech.synthetic import SOURCE
 
 LANGUAGES, VOICES = ("de", "en", "fi"), ("ann", "bob", "cid", "dan")
 ROWS = [
     Utterance(
-        id=f"u{number}", source=SOURCE if number % 3 else "lab", speaker=VOICES[number % 4], language=LANGUAGES[number % 3],
+        id=f"u{number}", source=SYNTHETIC if number % 3 else "lab", speaker=VOICES[number % 4], language=LANGUAGES[number % 3],
         split="paired", audio=f"u{number}.flac", duration_s=1.0 + number % 5,
     )
     for number in range(60)
@@ -32,7 +31,7 @@ def test_everything_in_the_order_of_the_manifest():
 
 def test_sources_split_the_whole():
     synthetic, recorded = pick(sources="synthetic"), pick(sources="recordings")
-    assert {row.source for row in synthetic} == {SOURCE} and {row.source for row in recorded} == {"lab"}
+    assert {row.source for row in synthetic} == {SYNTHETIC} and {row.source for row in recorded} == {"lab"}
     assert sorted([*synthetic, *recorded], key=ROWS.index) == ROWS
 
 
@@ -57,4 +56,4 @@ def test_another_seed_draws_others():
 
 def test_nothing_left_is_an_error_that_says_so():
     with pytest.raises(InputError, match="distill.data: no utterances with .*'sources': 'recordings'"):
-        chosen([row for row in ROWS if row.source == SOURCE], DataParams(**(ALL | {"sources": "recordings"})), 1)
+        chosen([row for row in ROWS if row.source == SYNTHETIC], DataParams(**(ALL | {"sources": "recordings"})), 1)

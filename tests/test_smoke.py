@@ -1,6 +1,7 @@
 """The whole pipeline on the smoke profile: killed once, finished, repeated from the cache, and one stage made a second time."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -33,7 +34,7 @@ def scratch(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("smoke")
     copy_tree(folder)
     kill_in(folder, "teach")
-    assert list(stages(folder)) == ["prepare", "align"]
+    assert list(stages(folder)) == ["check", "prepare", "align"]
     return folder
 
 
@@ -61,6 +62,24 @@ def test_what_is_lost_comes_back_from_the_cache(scratch, made):
     assert "Running stage" not in dvc(scratch, "repro")
     assert all(path.exists() for path in lost)
     assert (scratch / "dvc.lock").read_bytes() == lock
+
+
+def test_a_comment_in_code_of_no_stage_runs_the_check_alone(scratch, made):
+    for name in ("cli.py", "render.py", "real_speech/score.py"):
+        with (scratch / "src" / "facedistill" / name).open("a") as file:
+            file.write("# A comment.\n")
+    assert re.findall(r"Running stage '(.*)'", dvc(scratch, "repro")) == ["check"]
+
+
+def test_a_wrong_parameter_removes_nothing(scratch, made):
+    path = scratch / "params.yaml"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("velocity:", "velocty:"), encoding="utf-8")
+    with pytest.raises(RuntimeError, match="velocty: no such key; expected velocity"):
+        dvc(scratch, "repro")
+    path.write_text(text, encoding="utf-8")
+    assert all(path.exists() for paths in made.values() for path in paths if "code" not in path.parts)
+    assert re.findall(r"Running stage '(.*)'", dvc(scratch, "repro")) in ([], ["check"])
 
 
 def test_a_stage_made_again_has_the_same_bytes(scratch, made):

@@ -136,19 +136,19 @@ def test_a_broken_checkpoint_is_told_and_set_aside_and_training_starts_over(tmp_
 def test_state_is_keyed_by_settings_and_inputs(tmp_path, monkeypatch):
     monkeypatch.setattr(training, "WORK", tmp_path / "work")
     (tmp_path / "x").write_text("1")
-    one = training.work_folder("teach", settings="a", inputs=[tmp_path / "x"])
-    assert one == training.work_folder("teach", settings="a", inputs=[tmp_path / "x"])
-    assert one != training.work_folder("teach", settings="b", inputs=[tmp_path / "x"])
+    one = training.work_folder("teach", code=[], settings="a", inputs=[tmp_path / "x"])
+    assert one == training.work_folder("teach", code=[], settings="a", inputs=[tmp_path / "x"])
+    assert one != training.work_folder("teach", code=[], settings="b", inputs=[tmp_path / "x"])
     (tmp_path / "x").write_text("2")
     one.mkdir(parents=True)
-    assert one != training.work_folder("teach", settings="a", inputs=[tmp_path / "x"])
+    assert one != training.work_folder("teach", code=[], settings="a", inputs=[tmp_path / "x"])
     assert not one.exists()  # nobody will resume it
 
 
 def test_state_of_another_code_is_not_resumed(tmp_path, monkeypatch):
-    (tmp_path / "code.py").write_text("pass")
-    monkeypatch.setattr(training, "PACKAGE", tmp_path)
+    code = [tmp_path / "code.py"]
+    code[0].write_text("pass")
     monkeypatch.setattr(training, "WORK", tmp_path / "work")
-    one = training.work_folder("teach", settings="a", inputs=[])
-    (tmp_path / "code.py").write_text("...")
-    assert one != training.work_folder("teach", settings="a", inputs=[])
+    one = training.work_folder("teach", code=code, settings="a", inputs=[])
+    code[0].write_text("...")
+    assert one != training.work_folder("teach", code=code, settings="a", inputs=[])

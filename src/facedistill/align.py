@@ -17,7 +17,7 @@ from tqdm import tqdm
 from facedistill.core.errors import InputError
 from facedistill.core.files import write_json
 from facedistill.core.imports import import_closure
-from facedistill.core.manifest import Utterance, read_manifest, seen_from, select, write_manifest
+from facedistill.core.manifest import SYNTHETIC, Utterance, read_manifest, seen_from, select, write_manifest
 from facedistill.core.params import Params
 from facedistill.core.paths import DATA
 from facedistill.core.sections import AlignParams
@@ -34,7 +34,6 @@ from facedistill.models.training import Run, forget, prepare_torch, work_folder
 from facedistill.models.workers import device, workers
 from facedistill.speech.audio import read_audio
 from facedistill.speech.recordings import HELD_OUT, UNDETERMINED
-from facedistill.speech.synthetic import SOURCE
 from facedistill.speech.transcripts import pronounce
 
 SHARD_UTTERANCES = 500
@@ -66,7 +65,9 @@ def align(params: Params) -> None:
     prepare_torch()
     folder, out = DATA / "prepare", DATA / "align"
     rows = read_manifest(folder / "manifest.jsonl")
-    heard = [row for row in select(rows, "unlabelled", HELD_OUT) if row.source != SOURCE and (row.phones or _is_transcribed(row))]
+    heard = [
+        row for row in select(rows, "unlabelled", HELD_OUT) if row.source != SYNTHETIC and (row.phones or _is_transcribed(row))
+    ]
     tests = [row for row in rows if row.split == "test-recordings" and row.phones]
     settings = f"{params.seed}{params.align.model_dump_json()}"
     work = work_folder("align", code=import_closure(__name__), settings=settings, inputs=[folder / "manifest.jsonl"])

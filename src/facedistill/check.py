@@ -12,7 +12,7 @@ from facedistill.core.paths import DATA, NOTEBOOKS, PARAMS, ROOT, SENTENCES
 from facedistill.core.sections import OutsideTeacher, OwnTeacher
 from facedistill.speech.espeak import languages
 
-STAGES = ("prepare", "align", "teach", "label", "distill", "ablate", "teachers", "evaluate", "export")
+STAGES = ("prepare", "align", "teach", "label", "distill", "ablate", "teachers", "evaluate", "export", "web")
 CODE = DATA / "code"
 
 
@@ -57,8 +57,8 @@ def _paths(params: Params) -> Iterator[tuple[str, str]]:
         elif isinstance(teacher, OwnTeacher):
             encoders[f"teachers.{name}.set.teach.encoder.source"] = str(teacher.set.get("teach.encoder.source", ""))
     for key, source in encoders.items():  # a name, a model of the hub, or a path
-        first = Path(source).parts[:1]
-        if len(Path(source).parts) > 1 and (first[0] in (".", "..", "/", "~") or (ROOT / first[0]).exists()):
+        first, is_path, _ = source.partition("/")
+        if is_path and (first in ("", ".", "..", "~") or (ROOT / first).exists()):
             yield key, source
 
 

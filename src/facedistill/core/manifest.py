@@ -31,6 +31,7 @@ class Utterance:
     licence: str | None = None
 
 
+SYNTHETIC = "espeak-ng"  # source of all speech that espeak-ng speaks
 OPTIONAL = {field.name for field in fields(Utterance) if field.default is None}
 PATHS = ("audio", "phones", "curves")
 NO_LETTERS = ("Cc", "Cs")  # categories of Unicode that no file is named with: control characters and halves of letters

@@ -11,7 +11,7 @@ from facedistill.core.files import sha256
 from facedistill.core.paths import ROOT
 
 LETTERS = 12
-CODE = ("src/", "notebooks/")  # deps that are no data
+CODE = "data/code/"  # a dep that is no data
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def provenance(figure: str, root: Path = ROOT) -> Provenance | None:
     One hash is of the parameters that the stage reads, one of the files that it reads, which show all that was done before it:
     they change when DVC would make the figure anew for something else than code, and only then.
     """
-    declared, locked = _read(root / "dvc.yaml").get("stages", {}), _read(root / "dvc.lock").get("stages", {})
+    declared, locked = _declared(root), _read(root / "dvc.lock").get("stages", {})
     stage = next((name for name, entry in declared.items() if f"figures/{figure}.png" in _outputs(entry)), None)
     if stage is None or not locked:
         return None
@@ -41,6 +41,15 @@ def provenance(figure: str, root: Path = ROOT) -> Provenance | None:
     read = [f"{path} {md5}" for dep in deps for path, md5 in _files(dep, made, root)]
     params = {key: _value(_read(root / "params.yaml"), key) for key in declared[stage].get("params", [])}
     return Provenance(stage, _short(json.dumps(params, sort_keys=True)), _short(*read) if read else "none")
+
+
+def _declared(root: Path) -> dict[str, dict]:
+    """The stages of dvc.yaml, those that are made for each of several names under their whole names."""
+    stages = {}
+    for name, entry in _read(root / "dvc.yaml").get("stages", {}).items():
+        for key in entry.get("foreach", {"": ""}):
+            stages[f"{name}@{key}" if key else name] = json.loads(json.dumps(entry.get("do", entry)).replace("${key}", key))
+    return stages
 
 
 def _outputs(entry: Mapping) -> set[str]:

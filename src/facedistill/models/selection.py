@@ -5,9 +5,8 @@ from collections.abc import Callable, Hashable, Sequence
 import numpy as np
 
 from facedistill.core.errors import InputError
-from facedistill.core.manifest import Utterance
+from facedistill.core.manifest import SYNTHETIC, Utterance
 from facedistill.core.sections import DataParams
-from facedistill.speech.synthetic import SOURCE
 
 
 def chosen(rows: Sequence[Utterance], data: DataParams, seed: int) -> list[Utterance]:
@@ -18,7 +17,7 @@ def chosen(rows: Sequence[Utterance], data: DataParams, seed: int) -> list[Utter
     Raises:
         InputError: nothing is left.
     """
-    kept = [row for row in rows if data.sources == "all" or (row.source == SOURCE) == (data.sources == "synthetic")]
+    kept = [row for row in rows if data.sources == "all" or (row.source == SYNTHETIC) == (data.sources == "synthetic")]
     kept = _drawn(kept, lambda row: row.language, data.languages, np.random.default_rng([seed, 0]))
     kept = _drawn(kept, lambda row: (row.source, row.speaker), data.voices, np.random.default_rng([seed, 1]))
     kept = _share(kept, data.hours_ratio, np.random.default_rng([seed, 2]))

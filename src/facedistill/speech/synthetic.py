@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from facedistill.core.manifest import Utterance
+from facedistill.core.manifest import SYNTHETIC, Utterance
 from facedistill.core.sections import SyntheticParams
 from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.face.curves import write_shard
@@ -22,7 +22,6 @@ from facedistill.speech.augment import add_noise, add_room, telephone
 from facedistill.speech.espeak import VARIANTS, Voice, synthesize
 from facedistill.speech.sentences import HELD_OUT, SENTENCES, utterance_texts
 
-SOURCE = "espeak-ng"
 SHARD_UTTERANCES = 500
 NOISE_SNR_DB, ROOM_RT60_S, ROOM_WET_DB = 10.0, 0.4, -3.0
 
@@ -129,7 +128,7 @@ def _write_split(folder: Path, plan: Plan, params: SyntheticParams, *, articulat
 
 def _row(split: str, key: str, voice: Voice, text: str, audio: np.ndarray) -> Utterance:
     return Utterance(
-        id=key, source=SOURCE, speaker=voice.variant, language=voice.language, split=split, audio=f"audio/{split}/{key}.flac",
+        id=key, source=SYNTHETIC, speaker=voice.variant, language=voice.language, split=split, audio=f"audio/{split}/{key}.flac",
         duration_s=round(len(audio) / SAMPLE_RATE_HZ, 6), transcript=text, licence="generated",
     )  # fmt: skip
 
