@@ -20,7 +20,7 @@ from facedistill.align import ALIGNED
 from facedistill.core.errors import InputError
 from facedistill.core.files import read_json, write_json, write_text
 from facedistill.core.imports import import_closure, imported
-from facedistill.core.manifest import Utterance, read_manifest, seen_from, select, write_manifest
+from facedistill.core.manifest import SYNTHETIC, Utterance, read_manifest, seen_from, select, write_manifest
 from facedistill.core.params import Params, changed, load_params
 from facedistill.core.paths import DATA, PARAMS, ROOT
 from facedistill.distill import train_student
@@ -44,7 +44,6 @@ from facedistill.real_speech.settings import Settings, load_settings
 from facedistill.real_speech.tables import text
 from facedistill.speech.audio import read_audio
 from facedistill.speech.recordings import HELD_OUT
-from facedistill.speech.synthetic import SOURCE
 from facedistill.teach import train_teacher
 
 STAGE = "what-works"
@@ -98,11 +97,11 @@ def _augment(**values: object) -> dict[str, object]:
 TEN_VOICES = ("Alex", "Annie", "Mario", "Storm", "adam", "f1", "grandma", "klatt3", "m2", "victor")
 CHANGES = {
     "baseline": Change(),
-    "synthetic speech alone": Change(keep=lambda row: row.source == SOURCE),
+    "synthetic speech alone": Change(keep=lambda row: row.source == SYNTHETIC),
     "without aligned recordings": Change(keep=lambda row: row.label_kind != ALIGNED),
-    "without synthetic speech": Change(keep=lambda row: row.source != SOURCE),
-    "three of 19 languages": Change(keep=lambda row: row.source != SOURCE or row.language in ("en-us", "de", "pt-br")),
-    "ten of 60 synthetic voices": Change(keep=lambda row: row.source != SOURCE or row.speaker in TEN_VOICES),
+    "without synthetic speech": Change(keep=lambda row: row.source != SYNTHETIC),
+    "three of 19 languages": Change(keep=lambda row: row.source != SYNTHETIC or row.language in ("en-us", "de", "pt-br")),
+    "ten of 60 synthetic voices": Change(keep=lambda row: row.source != SYNTHETIC or row.speaker in TEN_VOICES),
     "no augmentation": Change(
         _augment(speed=[1.0, 1.0], gain_db=[0.0, 0.0], equalise=0.0, room=0.0, noise=0.0, telephone=0.0, clip=0.0, quiet=0.0)
     ),

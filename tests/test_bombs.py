@@ -223,6 +223,17 @@ def test_an_archive_that_lies_is_not_unpacked_beyond_what_it_says(tmp_path):
     assert peak_bytes(read) < 2**22
 
 
+def test_a_header_of_gigabytes_is_not_unpacked(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("names.npy", b"\x93NUMPY\2\0" + struct.pack("<I", 2**24) + bytes(2**24))
+
+    def read() -> None:
+        with pytest.raises(InputError, match="'names' is no array; expected numbers or texts"):
+            registry.read(tmp_path / "a.npz")
+
+    assert peak_bytes(read) < 2**20
+
+
 @pytest.mark.parametrize("key", ["weights", "times_s"])
 def test_frames_that_have_no_bytes_are_bounded_whatever_the_rate(key, tmp_path):
     packed(tmp_path / "a.npz", **{key: np.zeros((2_100_000, 1), "i1")})

@@ -4,9 +4,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facedistill.face.curves import n_frames
 from facedistill.measure.metrics import jerks
-from facedistill.models.ensemble import DELAY_S, ensemble, smooth
+from facedistill.models.ensemble import DELAY_S, smooth
 from facedistill.models.filterbank import GRID_FPS
 from facedistill.models.student import Student, StudentConfig
 
@@ -30,17 +29,6 @@ def test_each_frame_is_the_weighted_sum_of_three(weights):
         neighbours = [curves[max(t - 1, 0)], curves[t], curves[min(t + 1, 8)]]
         expected = sum(weight * frame for weight, frame in zip(weights, neighbours, strict=True))
         np.testing.assert_allclose(smoothed[t], expected, atol=1e-6)
-
-
-def test_30_fps_is_every_second_frame_from_the_first():
-    curves = noise(9)
-    np.testing.assert_array_equal(ensemble(curves), smooth(curves)[[0, 2, 4, 6, 8]])
-
-
-@given(st.integers(1, 10**7))
-def test_30_fps_has_the_frames_of_the_audio(n_samples):
-    assert len(np.empty(n_frames(n_samples))[::2]) == n_frames(n_samples, 30)
-    assert len(ensemble(np.zeros((n_frames(n_samples % 5000 + 1), 52)))) == n_frames(n_samples % 5000 + 1, 30)
 
 
 def test_a_symmetric_kernel_delays_nothing():

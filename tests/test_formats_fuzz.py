@@ -143,13 +143,13 @@ def test_json_of_odd_parts(kind, files, tmp_path):
     check()
 
 
-def npz(**arrays: bytes | np.ndarray) -> bytes:
+def npz(version: tuple[int, int] | None = None, **arrays: bytes | np.ndarray) -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, array in arrays.items():
             member = io.BytesIO()
             if not isinstance(array, bytes):
-                np.lib.format.write_array(member, array)
+                np.lib.format.write_array(member, array, version)
             archive.writestr(f"{name}.npy", array if isinstance(array, bytes) else member.getvalue())
     return file.getvalue()
 
@@ -157,23 +157,26 @@ def npz(**arrays: bytes | np.ndarray) -> bytes:
 NAMES, WEIGHTS, TIMES = np.array(["jawOpen", "jawLeft"]), np.zeros((2, 2)), np.array([0.0, 0.5])
 
 
-def lying(shape: str, descr: str = "<f8") -> bytes:
-    header = f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}\n".encode()
+def lying(shape: str, descr: str = "'<f8'") -> bytes:
+    header = f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}, }}\n".encode()
     return b"\x93NUMPY\1\0" + struct.pack("<H", len(header)) + header + bytes(32)
 
 
 @pytest.mark.parametrize(
     "weights",
     [
-        lying("(1000000000000, 2)"), lying("(2, 3)"), lying("(-2, 2)"), lying("(2, 2)", "|O"), lying("(2, 2)", "<f3"),
+        lying("(1000000000000, 2)"), lying("(2, 3)"), lying("(-2, 2)"), lying("(2, 2)", "'|O'"), lying("(2, 2)", "'<f3'"),
         lying("((2, 2), 2)"), lying("(99999999999999999999999, 2)"), lying("(0, 99999999999)"), b"", b"\x93NUMPY",
+        lying("(-2, -2)"), lying("(2L, 2L)"), lying("(" * 2000), lying("(2, 2)", "()"), lying("(2, 2)", "[('a', '<f8')]"),
+        lying("(2, 2)", "'1)'"), lying("(1, 1)"), lying("(2, 2)") + b"1", b"\x93NUMPY\3\0" + lying("(2, 2)")[8:],
         np.array([[None, {}], [1, 2]]), np.full((2, 2), np.nan), np.full((2, 2), "x"), np.zeros(2), np.zeros((2, 2), complex),
     ],
 )  # fmt: skip
-def test_archives_that_lie(weights, tmp_path):
+def test_archives_that_lie(weights, tmp_path, recwarn):
     (tmp_path / "a.npz").write_bytes(npz(names=NAMES, weights=weights, times_s=TIMES, fps=np.array(2.0)))
     with pytest.raises(InputError, match="a.npz: not an NPZ"):
         read(tmp_path / "a.npz")
+    assert not recwarn.list
 
 
 @pytest.mark.parametrize(
@@ -182,6 +185,7 @@ def test_archives_that_lie(weights, tmp_path):
         {"weights": np.asfortranarray([[1.0, 2.0], [3.0, 4.0]])},
         {"weights": np.float32([[1, 2], [3, 4]]), "fps": np.array(2)},
         {"weights": np.array([[1, 2], [3, 4]], np.int64), "times_s": np.float32([0, 0.5])},
+        {"names": NAMES.astype(">U9"), "weights": np.array([[1, 2], [3, 4]], ">f8"), "times_s": np.array([0, 0.5], ">f2")},
     ],
 )
 def test_archives_of_others(arrays, tmp_path):
@@ -190,6 +194,12 @@ def test_archives_of_others(arrays, tmp_path):
     found = read(tmp_path / "a.npz")
     assert found.names == ("jawOpen", "jawLeft") and found.fps == 2
     np.testing.assert_array_equal(found.weights, [[1, 2], [3, 4]])
+
+
+def test_an_archive_of_the_second_version_of_headers(tmp_path):
+    given = {"names": NAMES, "weights": np.array([[1.0, 2.0], [3.0, 4.0]]), "times_s": TIMES, "fps": np.array(2.0)}
+    (tmp_path / "a.npz").write_bytes(npz((2, 0), **given))
+    np.testing.assert_array_equal(read(tmp_path / "a.npz").weights, given["weights"])
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from dvc.repo import Repo
 
 from facedistill import verify as module
 from facedistill.core.errors import InputError
 from facedistill.core.files import read_json, write_json
-from facedistill.core.params import load_params
 from facedistill.core.paths import DATA
 from facedistill.durations import record_duration
 
@@ -28,11 +28,36 @@ SPREAD = {
 }
 
 
+PIPELINE = """stages:
+  make:
+    cmd: x
+    outs: [folder, one.txt: {cache: false}]
+"""
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory) -> Path:
+    """A pipeline with two outputs, which git holds as it has run."""
+    folder = tmp_path_factory.mktemp("pipeline")
+    (folder / "dvc.yaml").write_text(PIPELINE)
+    (folder / "params.yaml").write_text("seed: 5\nablate:\n  seeds: [1, 2]\n")
+    (folder / "folder" / "deep").mkdir(parents=True)
+    for name in ("one.txt", "folder/b.txt", "folder/deep/a.txt"):
+        (folder / name).write_text(name)
+    git = ["git", "-c", "user.name=x", "-c", "user.email=x@y"]
+    subprocess.run([*git, "init", "--quiet"], cwd=folder, check=True)
+    Repo.init(str(folder)).commit(force=True)
+    for command in (["add", ".dvc", "dvc.yaml", "dvc.lock"], ["commit", "--quiet", "-m", "x"]):
+        subprocess.run([*git, *command], cwd=folder, check=True)
+    return folder
+
+
 @pytest.fixture
-def run(tmp_path, monkeypatch) -> Path:
-    """A run with two outputs, in a git repository that holds its dvc.lock."""
+def run(pipeline, tmp_path, monkeypatch) -> Path:
+    """A copy of the pipeline, with the numbers that are expected of it."""
+    shutil.copytree(pipeline, tmp_path, dirs_exist_ok=True)
     for name, value in {
-        "ROOT": tmp_path, "EXPECTED": tmp_path / "expected", "MEASURED": tmp_path / "metrics.json", "LOCK": tmp_path / "dvc.lock",
+        "ROOT": tmp_path, "EXPECTED": tmp_path / "expected", "MEASURED": tmp_path / "metrics.json",
         "REPORT": tmp_path / "verify.json",
     }.items():  # fmt: skip
         monkeypatch.setattr(module, name, value)
@@ -40,16 +65,6 @@ def run(tmp_path, monkeypatch) -> Path:
     write_json(tmp_path / "expected" / "metrics.json", NUMBERS)
     write_json(tmp_path / "expected" / "seed_spread.json", SPREAD)
     write_json(tmp_path / "metrics.json", NUMBERS)
-    monkeypatch.setattr(module, "stage_names", lambda: {"make"})
-    (tmp_path / "params.yaml").write_text("seed: 5\nablate:\n  seeds: [1, 2]\n")
-    (tmp_path / "folder" / "deep").mkdir(parents=True)
-    for name in ("one.txt", "folder/b.txt", "folder/deep/a.txt"):
-        (tmp_path / name).write_text(name)
-    outs = [{"path": name, "md5": module.hash_of(tmp_path / name)} for name in ("one.txt", "folder")]
-    (tmp_path / "dvc.lock").write_text(yaml.safe_dump({"stages": {"make": {"cmd": "x", "outs": outs}}}))
-    git = ["git", "-c", "user.name=x", "-c", "user.email=x@y"]
-    for command in (["init", "--quiet"], ["add", "dvc.lock"], ["commit", "--quiet", "-m", "x"]):
-        subprocess.run([*git, *command], cwd=tmp_path, check=True)
     return tmp_path
 
 
@@ -122,31 +137,45 @@ def test_a_clone_that_has_not_run_is_told_what_to_run(run, capsys):
         module.verify()
     assert "\n" not in str(caught.value) and capsys.readouterr().out == ""
     (run / "dvc.lock").unlink()
-    with pytest.raises(InputError, match="0 of 0 outputs are missing, such as .*dvc.lock"):
+    with pytest.raises(InputError, match="0 of 0 outputs are missing, such as dvc.lock;"):
         module.verify()
 
 
 def test_outputs_made_anew_are_told_apart_from_broken_ones(run, capsys):
     (run / "one.txt").write_text("made again")
-    lock = yaml.safe_load((run / "dvc.lock").read_text())
-    lock["stages"]["make"]["outs"][0]["md5"] = module.hash_of(run / "one.txt")
-    (run / "dvc.lock").write_text(yaml.safe_dump(lock))
+    Repo(str(run)).commit(force=True)
     assert module.verify()
     assert "1 outputs were made anew" in capsys.readouterr().out
 
 
 def test_outputs_of_removed_stages_are_not_asked_for(run, capsys):
     lock = yaml.safe_load((run / "dvc.lock").read_text())
-    lock["stages"]["gone"] = {"cmd": "x", "outs": [{"path": "gone.txt", "md5": "00"}]}
+    lock["stages"]["gone"] = json.loads(json.dumps(lock["stages"]["make"]).replace("one.txt", "gone.txt"))
     (run / "dvc.lock").write_text(yaml.safe_dump(lock))
     assert module.verify()
     assert "2 of 2 outputs" in capsys.readouterr().out
 
 
-def test_variants_and_teachers_are_stages():
-    params = load_params()
-    names = {f"ablate@{name}" for name in params.ablate.variants} | {f"teachers@{name}" for name in params.teachers}
-    assert names | {"prepare", "evaluate", "tab4_teachers"} <= module.stage_names()
+@pytest.mark.parametrize("what", [".git", ".dvc"])
+def test_without_a_clone_it_is_one_line(run, what):
+    shutil.rmtree(run / what)
+    with pytest.raises(InputError, match="verify: .*repository.*; expected a clone that DVC can read") as caught:
+        module.verify()
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["dvc.yaml", "dvc.lock"])
+def test_a_pipeline_that_dvc_cannot_read_is_one_line(run, name):
+    (run / name).write_text("stages: [\n")
+    with pytest.raises(InputError, match=f"verify: .*{name}") as caught:
+        module.verify()
+    assert "\n" not in str(caught.value)
+
+
+def test_before_the_first_commit_all_is_as_committed(run, capsys):
+    shutil.rmtree(run / ".git")
+    subprocess.run(["git", "init", "--quiet"], cwd=run, check=True)
+    assert module.verify() and "2 of 2 outputs" in capsys.readouterr().out
 
 
 def test_accepting_makes_the_numbers_the_expected_ones(run):
@@ -165,15 +194,6 @@ def test_what_cannot_be_compared_is_one_line(run, spread):
     (run / "metrics.json").unlink()
     with pytest.raises(InputError, match="metrics.json"):
         module.verify()
-
-
-def test_folders_are_hashed_as_dvc_does(tmp_path):
-    from dvc.repo import Repo
-
-    shutil.copytree(DATA / "sentences", tmp_path / "data")
-    repo = Repo.init(str(tmp_path), no_scm=True)
-    (stage,) = repo.add(str(tmp_path / "data"))
-    assert module.hash_of(tmp_path / "data") == stage.outs[0].hash_info.value
 
 
 def test_readme_tells_how_often_chance_fails_a_number():

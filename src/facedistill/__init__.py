@@ -25,5 +25,3 @@ if "onnxruntime" in sys.modules and os.environ.get(NO_TELEMETRY[0]) != "1":
         NO_TELEMETRY[0],
     )
 os.environ |= dict.fromkeys(NO_TELEMETRY, "1")  # libraries that report home when they are imported, or used, do not
-
-__version__ = "0.1.0"

@@ -17,8 +17,8 @@ from facedistill.speech.audio import AUDIO_SUFFIXES, list_recordings
 
 
 def render_files(
-    sources: Sequence[Path], out: Path, look: Look, *, model: str, compare: bool = False, sound: Path | None = None,
-    phones: Path | None = None, strip: bool = False, workers: int = 2,
+    sources: Sequence[Path], out: Path, look: Look, *, model: str, compare: bool, sound: Path | None,
+    phones: Path | None, strip: bool, workers: int,
 ) -> list[Path]:  # fmt: skip
     """Draws files of curves, or recordings that a model animates first.
 

@@ -1,14 +1,12 @@
 """Whether this run came out as the committed one did: numbers within tolerances, outputs byte for byte."""
 
-import hashlib
 import importlib.metadata
 import json
-import subprocess
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 
 import pandas as pd
-import yaml
+from dvc.exceptions import DvcException
+from dvc.output import Output
 from dvc.repo import Repo
 
 from facedistill.bench import machine
@@ -21,7 +19,6 @@ from facedistill.durations import durations
 EXPECTED = ROOT / "tests" / "expected"
 MEASURED = DATA / "evaluate" / "metrics.json"
 REPORT = WORK / "verify.json"
-LOCK = ROOT / "dvc.lock"
 # Tolerances are so many standard deviations over runs. Two runs differ by 1.4 of them, dozens of numbers are compared, and a
 # deviation over five runs is rough itself: `benchmarks/seed_spread.py` prints how many numbers of a run that was left out fail.
 DEVIATIONS = 5.0
@@ -38,14 +35,18 @@ def verify() -> bool:
     """Prints a table of PASS and FAIL, writes `REPORT` with machine, versions, seeds and durations; True if nothing failed.
 
     Raises:
-        InputError: outputs are missing, so that there is no whole run to verify; or no committed numbers, or other ones.
+        InputError: outputs are missing, so that there is no whole run to verify; or no committed numbers, or other ones; or
+            nothing that DVC can read.
     """
-    stages = stage_names()
-    made = outputs(_stages(LOCK.read_text(encoding="utf-8")), stages) if LOCK.is_file() else {}
-    missing = [path for path in made if not (ROOT / path).exists()]
+    try:
+        repo = Repo(str(ROOT))
+        made = _outputs(repo)
+    except DvcException as error:
+        raise InputError(f"verify: {' '.join(str(error).split())}; expected a clone that DVC can read") from None
+    missing = [path for path, out in made.items() if not out.exists]
     if missing or not made:
         raise InputError(
-            f"verify: {len(missing)} of {len(made)} outputs are missing, such as {missing[0] if missing else LOCK}; "
+            f"verify: {len(missing)} of {len(made)} outputs are missing, such as {missing[0] if missing else 'dvc.lock'}; "
             "hint: `make repro` makes them in about an hour, `make cache-restore` unpacks those of another run"
         )
     expected, spread = read_json(EXPECTED / "metrics.json"), read_json(EXPECTED / "seed_spread.json")
@@ -53,8 +54,8 @@ def verify() -> bool:
         table = compared(read_json(MEASURED), expected, tolerances([expected, *spread.values()]))
     except (AttributeError, KeyError, TypeError) as error:
         raise InputError(f"{EXPECTED}: not what `verify` compares ({error!r}); expected test, system, metric, value") from None
-    wrong = [path for path, told in made.items() if not _is(ROOT / path, told)]
-    anew = sorted(path for path, told in outputs(_committed_lock(), stages).items() if made.get(path) != told)
+    wrong = [path for path, out in made.items() if out.changed_checksum()]
+    anew = sorted(path for path, out in _committed(repo).items() if path not in made or out.hash_info != made[path].hash_info)
     same_numbers = bool((table["verdict"] == "PASS").all())
     passed = same_numbers and not wrong
     print(table.to_markdown(index=False, floatfmt=".4f"))
@@ -104,35 +105,6 @@ def compared(measured: Mapping, expected: Mapping, allowed: Mapping[str, Mapping
     return pd.DataFrame(rows, columns=["test", "system", "metric", "expected", "measured", "tolerance", "verdict"])
 
 
-def stage_names() -> set[str]:
-    """The stages of dvc.yaml; dvc.lock still has those that were removed from it."""
-    stages = Repo(str(ROOT), config={"core": {"no_scm": True}}).index.stages
-    return {stage.name for stage in stages if Path(stage.path) == ROOT / "dvc.yaml"}
-
-
-def outputs(locked: Mapping, stages: Collection[str]) -> dict[str, str]:
-    """{path of an output: its hash} of the stages of a dvc.lock that are among `stages`."""
-    return {out["path"]: out["md5"] for name, entry in locked.items() if name in stages for out in entry.get("outs", [])}
-
-
-def hash_of(path: Path) -> str:
-    """What DVC calls the MD5 of a file, or of a folder: that of the list of its files, sorted by path."""
-    if not path.is_dir():
-        return _md5(path)
-    files = sorted((file.relative_to(path).as_posix(), _md5(file)) for file in path.rglob("*") if file.is_file())
-    listed = [{"md5": md5, "relpath": name} for name, md5 in files]
-    return hashlib.md5(json.dumps(listed, sort_keys=True).encode()).hexdigest() + ".dir"  # noqa: S324
-
-
-def _md5(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "md5").hexdigest()
-
-
-def _is(path: Path, told: str) -> bool:
-    return path.exists() and hash_of(path) == told
-
-
 def _leaves(table: Mapping) -> Iterator[tuple[str, str, str, float | None]]:
     for test, systems in table.items():
         for system, metrics in systems.items():
@@ -140,17 +112,19 @@ def _leaves(table: Mapping) -> Iterator[tuple[str, str, str, float | None]]:
                 yield test, system, metric, value
 
 
-def _stages(text: str) -> dict:
-    return (yaml.safe_load(text) or {}).get("stages", {})
+def _outputs(repo: Repo) -> dict[str, Output]:
+    """{path: output} of what the stages of dvc.yaml make, where dvc.lock tells its hash."""
+    stages = repo.stage.load_all(repo.fs.join(repo.root_dir, "dvc.yaml"))
+    return {out.def_path: out for stage in stages for out in stage.outs if out.hash_info}
 
 
-def _committed_lock() -> dict:
-    """The stages of the dvc.lock in git; none, where there is no git."""
+def _committed(repo: Repo) -> dict[str, Output]:
+    """The outputs of the last commit; none, where DVC finds no commit that has some."""
     try:
-        done = subprocess.run(["git", "show", "HEAD:dvc.lock"], cwd=ROOT, capture_output=True, text=True, check=False)
-    except OSError:
+        with repo.switch("HEAD"):
+            return _outputs(repo)
+    except DvcException:
         return {}
-    return _stages(done.stdout) if done.returncode == 0 else {}
 
 
 def _report(table: pd.DataFrame, wrong: list[str], anew: list[str]) -> dict:

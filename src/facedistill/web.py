@@ -49,7 +49,7 @@ def web(folder: Path = WEB) -> Path:
     return fresh.rename(page)
 
 
-def install(folder: Path = WEB) -> None:
+def install(folder: Path) -> None:
     """Fetches the packages that package-lock.json names, unless they are there.
 
     Raises:

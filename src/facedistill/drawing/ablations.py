@@ -29,6 +29,7 @@ AXES = {
     "languages": ({"distill.data.languages"}, "languages", "Languages", True),
 }
 SHOWN = ("lip_gap_r", "lve_mm", "pbm", "pbm_fixed", "closure_auc", "jitter")
+GAINED, ALONG = ("lip_gap_r", "pbm", "jitter"), ("lip_gap_r", "pbm", "closure_auc")  # metrics of the figures
 # (statement, better variant, worse variant, metric, whether more is better): judged by the interval of the difference
 CLAIMS = (
     ("The feature loss helps", BASELINE, "no-feature-loss", "lip_gap_r", True),
@@ -177,7 +178,7 @@ def caution(seeds: pd.DataFrame) -> str:
     )
 
 
-def gains_figure(table: pd.DataFrame, seeds: pd.DataFrame, metrics: Sequence[str] = ("lip_gap_r", "pbm", "jitter")) -> Figure:
+def gains_figure(table: pd.DataFrame, seeds: pd.DataFrame) -> Figure:
     """Every variant's difference from its reference with its interval, a panel a metric; crosses are single seeds' differences.
 
     Args:
@@ -186,9 +187,9 @@ def gains_figure(table: pd.DataFrame, seeds: pd.DataFrame, metrics: Sequence[str
     """
     rows = table[table["variant"] != BASELINE].reset_index(drop=True)
     fig, axes = plt.subplots(
-        1, len(metrics), figsize=(14, 1.4 + 0.27 * len(rows)), sharey=True, layout="constrained", squeeze=False
+        1, len(GAINED), figsize=(14, 1.4 + 0.27 * len(rows)), sharey=True, layout="constrained", squeeze=False
     )
-    for ax, metric in zip(axes[0], metrics, strict=True):
+    for ax, metric in zip(axes[0], GAINED, strict=True):
         value, low, high = (rows[f"{metric}_gain{end}"].to_numpy(float) for end in ("", "_low", "_high"))
         error = error_bars(value, low, high)
         clear = (low > 0) | (high < 0)
@@ -237,12 +238,7 @@ def axis_points(scores: pd.DataFrame, variants: pd.DataFrame, axis: str) -> pd.D
     return scores.merge(along, on="variant").sort_values(["guided", "x"], kind="stable")
 
 
-def axes_figure(
-    scores: pd.DataFrame,
-    variants: pd.DataFrame,
-    axes: Sequence[str],
-    metrics: Sequence[str] = ("lip_gap_r", "pbm", "closure_auc"),
-) -> Figure:
+def axes_figure(scores: pd.DataFrame, variants: pd.DataFrame, axes: Sequence[str]) -> Figure:
     """Metrics (rows) along some of `AXES` (columns), with and without the feature loss where both were trained.
 
     Args:
@@ -250,15 +246,15 @@ def axes_figure(
         variants: see `read_variants`.
     """
     fig, panels = plt.subplots(
-        len(metrics), len(axes), figsize=(1 + 4.3 * len(axes), 0.8 + 2.6 * len(metrics)), sharex="col", sharey="row",
+        len(ALONG), len(axes), figsize=(1 + 4.3 * len(axes), 0.8 + 2.6 * len(ALONG)), sharex="col", sharey="row",
         squeeze=False, layout="constrained",
     )  # fmt: skip
     for column, axis in enumerate(axes):
         points = axis_points(scores, variants, axis)
-        for row, metric in enumerate(metrics):
+        for row, metric in enumerate(ALONG):
             _along(panels[row, column], points[points["metric"] == metric], logarithmic=AXES[axis][3])
         panels[-1, column].set_xlabel(AXES[axis][2])
-    for row, metric in enumerate(metrics):
+    for row, metric in enumerate(ALONG):
         panels[row, 0].set_ylabel(METRICS[metric][0])
     told = {label: handle for ax in panels[0] for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
     fig.legend(told.values(), told.keys(), loc="outside upper center", ncols=2, frameon=False)

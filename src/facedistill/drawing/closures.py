@@ -24,14 +24,14 @@ MOSTLY = 0.9  # the share of closures that is claimed
 N_BOOT = 1000
 
 
-def closure_traces(gap_mm: np.ndarray, phones: Sequence[Phone], *, fps: float = FPS) -> dict[str, np.ndarray]:
+def closure_traces(gap_mm: np.ndarray, phones: Sequence[Phone]) -> dict[str, np.ndarray]:
     """{p, b, m: (N, W) lip gap in mm at `TIMES_S` around the middle of each}; instances that reach over the ends are left out.
 
     Args:
-        gap_mm: (T,) lip gap at `fps`.
+        gap_mm: (T,) lip gap at `FPS`.
         phones: timed phones (IPA).
     """
-    frames_s = np.arange(len(gap_mm)) / fps
+    frames_s = np.arange(len(gap_mm)) / FPS
     found: dict[str, list[np.ndarray]] = {letter: [] for letter in LIPS}
     for phone in phones:
         letters = [sound.letter for sound in sounds(phone.label)]

@@ -89,18 +89,16 @@ def save_table(
     stem: str,
     *,
     folder: Path = FIGURES,
-    n_digits: int = 3,
     readable: pd.DataFrame | None = None,
     above: str = "",
     below: str = "",
 ) -> Path:
-    """Saves a table as `<stem>.csv` (six significant digits) and `<stem>.md` (for readers); the index is left out.
+    """Saves a table as `<stem>.csv` (six significant digits) and `<stem>.md` (for readers, three decimals), without the index.
 
     Args:
         frame: the table; column names carry their units.
         stem: the name shared by the table, its notebook and its stage.
         folder: where to save.
-        n_digits: decimals of floating-point columns in the Markdown.
         readable: what the Markdown shows instead of `frame`, where readers want it in another form than programs.
         above, below: Markdown around the table.
 
@@ -112,7 +110,7 @@ def save_table(
     shown = frame.copy() if readable is None else readable.copy()
     numeric = [pd.api.types.is_numeric_dtype(shown[name]) for name in shown]
     for name in shown.select_dtypes("floating"):
-        shown[name] = [f"{value:.{n_digits}f}" if pd.notna(value) else "" for value in shown[name]]
+        shown[name] = [f"{value:.3f}" if pd.notna(value) else "" for value in shown[name]]
     align = ["right" if is_numeric else "left" for is_numeric in numeric]
     # Numbers that are text stay as they are: the caller has formatted them.
     text = shown.to_markdown(index=False, disable_numparse=True, colalign=align)

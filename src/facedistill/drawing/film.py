@@ -84,10 +84,10 @@ def rendered(
     out: Path,
     look: Look,
     *,
-    sound: Strip | None = None,
-    strip: bool = False,
+    sound: Strip | None,
+    strip: bool,
     workers: int = 2,
-    quiet: bool = False,
+    quiet: bool,
 ) -> Iterator[BinaryIO]:
     """A clip as an open file without a name, of which nothing stays however this process ends.
 

@@ -16,6 +16,7 @@ CLASS_COLOURS = {"bilabial": "#D55E00", "labiodental": "#009E73", "vowel": "#007
 CLASS_NAMES = {"bilabial": "/p b m/", "labiodental": "/f v/", "vowel": "vowels", "other": "other consonants"}
 SMOOTHED = ("real-time-ensemble", "tiny-real-time-ensemble")
 VARIANTS = ("paired-only", "small-paired-only")
+OF_SIZE, OF_SPLITS = ("lip_gap_r", "pbm"), ("lip_gap_r", "pbm", "closure_auc")  # metrics
 DODGE = 1.13  # systems of equal size are drawn this factor apart
 LONGEST_MS = 200.0
 INTERVALS = "Bars: 95 % bootstrap intervals over the voices of the test; one trained model each"
@@ -100,7 +101,7 @@ def _marker(system: str) -> dict[str, object]:
     return {"color": colour, "markeredgecolor": colour, "markersize": 7, "capsize": 3, "linestyle": "none"} | shape | face
 
 
-def size_figure(scores: pd.DataFrame, systems: pd.DataFrame, metrics: Sequence[str] = ("lip_gap_r", "pbm")) -> Figure:
+def size_figure(scores: pd.DataFrame, systems: pd.DataFrame) -> Figure:
     """Quality against the number of parameters, with 95 % intervals; the amplitude envelope, which has none, is a line.
 
     Args:
@@ -110,10 +111,10 @@ def size_figure(scores: pd.DataFrame, systems: pd.DataFrame, metrics: Sequence[s
     splits = list(dict.fromkeys(scores["split"]))
     places = dodged(systems[(systems["parameters"] > 0) & ~systems["system"].isin(SMOOTHED)])
     fig, axes = plt.subplots(
-        len(metrics), len(splits), figsize=(1.6 + 3.9 * len(splits), 0.8 + 3.0 * len(metrics)), sharex=True, sharey="row",
+        len(OF_SIZE), len(splits), figsize=(1.6 + 3.9 * len(splits), 0.8 + 3.0 * len(OF_SIZE)), sharex=True, sharey="row",
         squeeze=False, layout="constrained",
     )  # fmt: skip
-    for row, metric in zip(axes, metrics, strict=True):
+    for row, metric in zip(axes, OF_SIZE, strict=True):
         for ax, split in zip(row, splits, strict=True):
             shown = scores[(scores["split"] == split) & (scores["metric"] == metric)].set_index("system")
             _against_size(ax, shown, places)
@@ -129,9 +130,7 @@ def size_figure(scores: pd.DataFrame, systems: pd.DataFrame, metrics: Sequence[s
     return fig
 
 
-def splits_figure(
-    scores: pd.DataFrame, systems: Sequence[str], metrics: Sequence[str] = ("lip_gap_r", "pbm", "closure_auc")
-) -> Figure:
+def splits_figure(scores: pd.DataFrame, systems: Sequence[str]) -> Figure:
     """What becomes of some systems from one test to the next: a panel a metric, with 95 % intervals.
 
     Args:
@@ -139,8 +138,8 @@ def splits_figure(
     """
     splits = list(dict.fromkeys(scores["split"]))
     names = [f"{SPLIT_NAMES.get(split, split)}\n{_n(scores, split, 'pbm')} /p b m/" for split in splits]
-    fig, axes = plt.subplots(1, len(metrics), figsize=(5 * len(metrics), 4.6), layout="constrained", squeeze=False)
-    for ax, metric in zip(axes[0], metrics, strict=True):
+    fig, axes = plt.subplots(1, len(OF_SPLITS), figsize=(5 * len(OF_SPLITS), 4.6), layout="constrained", squeeze=False)
+    for ax, metric in zip(axes[0], OF_SPLITS, strict=True):
         for number, system in enumerate(systems):
             rows = scores[(scores["system"] == system) & (scores["metric"] == metric)].set_index("split").reindex(splits)
             value, low, high = (rows[end].to_numpy(float) for end in ("value", "low", "high"))

@@ -13,7 +13,6 @@ from facedistill.drawing.sitters import sitter
 from facedistill.face.arkit import N_CURVES
 from facedistill.face.head_fine import Form, vertex_normals
 
-PIXELS = 320  # default height of a picture
 ASPECT = 194 / 250  # width of a picture over its height
 CAMERA_MM, EYE_LEVEL_MM = 1000.0, 33.0  # distance of the camera from the middle of the head, and its height
 TALL_MM = 250.0  # what a picture's height shows, in the plane of the middle of the head
@@ -27,7 +26,7 @@ def draw_picture(
     *,
     face: Path | None = None,
     turn_deg: float = 0.0,
-    pixels: int = PIXELS,
+    pixels: int,
     aspect: float = ASPECT,
 ) -> np.ndarray:
     """Draws the head.
@@ -53,7 +52,7 @@ def draw_picture(
     return _canvas(face, pixels, round(pixels * aspect)).draw(_clip(turned, aspect), colours)
 
 
-def draw_difference(weights: np.ndarray, reference: np.ndarray, *, limit_mm: float, pixels: int = PIXELS) -> np.ndarray:
+def draw_difference(weights: np.ndarray, reference: np.ndarray, *, limit_mm: float, pixels: int) -> np.ndarray:
     """Draws the built-in head with the distance of every point to where other weights would put it, as heat.
 
     Args:

@@ -1,6 +1,5 @@
 """What `evaluate` measured of the ways to smooth a student, as a table, verdicts and a figure."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -12,6 +11,7 @@ from facedistill.drawing.figures import error_bars
 from facedistill.drawing.results import EVALUATED, INTERVAL, METRICS, interval_text, tidy, verdict_of
 
 SMOOTHER_FACTS = ["kind", "strength", "reference", "lookahead_ms"]
+SHOWN = ("jitter", "lip_gap_r", "pbm")
 ENSEMBLE, LEFT_JITTER = "average-3", 0.5  # the paper's, and what of the jitter it may leave
 SAME_LAG_MS = 4.0  # a quarter of a frame
 BESIDE_MS = 1.5
@@ -68,7 +68,7 @@ def _smoothing_row(claim: str, metric: str, kind: str, ends: pd.Series, holds: b
     }  # fmt: skip
 
 
-def smoothing_figure(smoothing: pd.DataFrame, split: str, metrics: Sequence[str] = ("jitter", "lip_gap_r", "pbm")) -> Figure:
+def smoothing_figure(smoothing: pd.DataFrame, split: str) -> Figure:
     """Jitter and what it costs against the look-ahead of each way to smooth; the line is the front that none beats in both.
 
     Args:
@@ -77,8 +77,8 @@ def smoothing_figure(smoothing: pd.DataFrame, split: str, metrics: Sequence[str]
     shown = smoothing[smoothing["split"] == split]
     ends = {end: shown.pivot(index="smoother", columns="metric", values=end) for end in INTERVAL}
     facts, n = smoothing_table(smoothing, split), int(shown.loc[shown["metric"] == "pbm", "n"].max())
-    fig, axes = plt.subplots(1, len(metrics), figsize=(4.8 * len(metrics), 4.6), layout="constrained", squeeze=False)
-    for ax, metric in zip(axes[0], metrics, strict=True):
+    fig, axes = plt.subplots(1, len(SHOWN), figsize=(4.8 * len(SHOWN), 4.6), layout="constrained", squeeze=False)
+    for ax, metric in zip(axes[0], SHOWN, strict=True):
         for place, (kind, colour) in enumerate(SMOOTHER_COLOURS.items()):
             names = facts.index[facts["kind"] == kind]
             values = [ends[end].loc[names, metric].to_numpy() for end in INTERVAL]

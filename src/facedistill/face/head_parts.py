@@ -11,7 +11,6 @@ PARTS = ("skin", "bag", "eye", "upper_teeth", "lower_teeth", "tongue", "brow", "
 
 MOUTH_Y = -31.0
 CORNER_X = 24.5  # half the width of the slit
-NEUTRAL_GAP_MM = 0.8
 LIP_COLUMNS = 7  # lip columns from the midline to a corner
 EYE = np.array([32.0, 39.0, 43.0])  # centre of the left eyeball
 EYE_RADIUS = 17.0

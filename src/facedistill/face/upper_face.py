@@ -29,10 +29,8 @@ ACCENT_DISTANCE_S = 0.5
 PAUSE_S, PAUSE_PULL_S = 0.15, 0.8  # a blink moves to a pause of this length if one starts this near
 
 
-def upper_face_curves(
-    audio: np.ndarray, phones: list[Phone], n_frames: int, *, rng: np.random.Generator, fps: float = FPS
-) -> np.ndarray:
-    """Makes brow and eye curves; the same generator state gives the same curves.
+def upper_face_curves(audio: np.ndarray, phones: list[Phone], n_frames: int, *, rng: np.random.Generator) -> np.ndarray:
+    """Makes brow and eye curves at `FPS`; the same generator state gives the same curves.
 
     Args:
         audio: (S,) float32 at 16 kHz.
@@ -43,13 +41,13 @@ def upper_face_curves(
     Returns:
         (T, K) float32 in [0, 1]; jaw, mouth, tongue, cheek and nose curves are 0.
     """
-    time_s = np.arange(n_frames) / fps
+    time_s = np.arange(n_frames) / FPS
     curves = np.zeros((n_frames, N_CURVES), np.float32)
     accent_rng, blink_rng, gaze_rng, squint_rng = rng.spawn(4)
     brows = _brows(audio, time_s, accent_rng)
     lids = _blinks(phones, time_s, blink_rng)
     right, up = _gaze(time_s, gaze_rng)
-    squint = _drift(n_frames, squint_rng, fps)
+    squint = _drift(n_frames, squint_rng)
     values = {
         "browInnerUp": 0.9 * brows,
         "browOuterUp": 0.6 * brows,
@@ -159,8 +157,8 @@ def _gaze(time_s: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.
     return np.interp(time_s, knots_s, positions[:, 0]), np.interp(time_s, knots_s, positions[:, 1])
 
 
-def _drift(n_frames: int, rng: np.random.Generator, fps: float) -> np.ndarray:
+def _drift(n_frames: int, rng: np.random.Generator) -> np.ndarray:
     """(T,) slow random motion in [0, 0.2]."""
-    time_s = np.arange(n_frames) / fps
-    knots = rng.uniform(0.0, 0.2, 3 + int(n_frames / fps))  # one a second
-    return gaussian_filter1d(np.interp(time_s, np.arange(len(knots)), knots), 0.3 * fps)
+    time_s = np.arange(n_frames) / FPS
+    knots = rng.uniform(0.0, 0.2, 3 + int(n_frames / FPS))  # one a second
+    return gaussian_filter1d(np.interp(time_s, np.arange(len(knots)), knots), 0.3 * FPS)

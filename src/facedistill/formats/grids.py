@@ -18,6 +18,7 @@ SLACK, SLACK_STEP, ULPS = 1 + 1e-6, 1 + 1e-12, 4  # of floats
 TELLS_GAPS = 0.65  # rounding, in steps, up to which a missing row shows; above, rows count
 SINGLE = 1.75  # usual steps up to which a step is one
 FEW = 0.05  # of the rows; one is always few
+COUNT_ROUNDS, BOUND_ROUNDS = 20, 100  # after which what does not settle is taken as it is, or as no bound
 MAX_WHOLE_FPS, N_SHIFTS = 250, 16  # rates, and starts within a frame, that are tried where neither shows
 
 
@@ -143,10 +144,10 @@ def _counts(times_s: np.ndarray, rounding_s: float) -> Iterator[np.ndarray]:
             yield np.concatenate([[0], np.cumsum(_steps_between(steps_s, step_s))])
 
 
-def _steps_between(steps_s: np.ndarray, step_s: float, n_rounds: int = 20) -> np.ndarray:
+def _steps_between(steps_s: np.ndarray, step_s: float) -> np.ndarray:
     """How many steps there are from row to row, counted again with the step that the count before gives."""
     counted = np.maximum(1, np.rint(steps_s / step_s))
-    for _ in range(n_rounds):
+    for _ in range(COUNT_ROUNDS):
         again = np.maximum(1, np.rint(steps_s * counted.sum() / steps_s.sum()))
         if (again == counted).all():
             break
@@ -162,13 +163,13 @@ def _fit(times_s: np.ndarray, rounding_s: float) -> _Fit | None:
     return None
 
 
-def _bound(times_s: np.ndarray, counts: np.ndarray, rounding_s: float, side: int, n_rounds: int = 100) -> float | None:
+def _bound(times_s: np.ndarray, counts: np.ndarray, rounding_s: float, side: int) -> float | None:
     """The shortest (side -1) or longest (1) step with which times are within the rounding of their counts; None without any.
 
     How far residuals span is a convex function of the step, and made of lines: Newton's method reaches the bound from outside.
     """
     step_s = (times_s[-1] + side * rounding_s) / counts[-1]
-    for _ in range(n_rounds):
+    for _ in range(BOUND_ROUNDS):
         rest_s = times_s - counts * step_s
         highest, lowest = int(np.argmax(rest_s)), int(np.argmin(rest_s))
         span_s, lever = rest_s[highest] - rest_s[lowest], side * (counts[lowest] - counts[highest])

@@ -8,7 +8,6 @@ import numpy as np
 
 from facedistill.face.arkit import CURVES
 
-PORT = 11111  # what Unreal listens to
 VERSION = 6
 N_ROTATIONS = 9  # of the head and both eyes: all 0
 N_VALUES = len(CURVES) + N_ROTATIONS

@@ -1,7 +1,8 @@
 """This project's own files, lossless for whatever an animation holds: CSV, JSON and NPZ."""
 
+import io
 import math
-import re
+import warnings
 import zipfile
 import zlib
 from pathlib import Path
@@ -21,11 +22,8 @@ DEFAULT_FPS = 60.0  # of a CSV with one row
 PACKING = {zipfile.ZIP_STORED: "stored", zipfile.ZIP_DEFLATED: "deflated"}  # NumPy's; others unpack without an end
 MAX_HEADER_BYTES = 4096  # of an array
 NUMBER_BYTES = 8  # of any number, once it is read
-NPY_HEADER = re.compile(
-    rb"\x93NUMPY\x01\x00..\{'descr': '([<|](?:f[248]|[iu][1248]|U\d{1,6}))', "
-    rb"'fortran_order': (False|True), 'shape': \(([\d, ]{0,40})\), \} *\n",
-    re.DOTALL,
-)
+HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+KINDS = "fiuU"  # of arrays: numbers and texts
 
 
 def write_csv(path: Path, animation: Animation) -> None:
@@ -125,35 +123,37 @@ def read_npz(path: Path, fps: float | None = None) -> Animation:
 def _arrays(archive: zipfile.ZipFile, n_bytes: int) -> list[np.ndarray]:
     """Names, weights, times_s and fps of an archive of `n_bytes`; how much they are is known before any is unpacked."""
     sized = {key: _sized(archive, key) for key in ("names", "weights", "times_s", "fps")}
-    n_numbers = sum(math.prod(shape) * max(dtype.itemsize, NUMBER_BYTES) // NUMBER_BYTES for dtype, shape, *_ in sized.values())
-    n_frames = max(math.prod(sized[key][1][:1]) for key in ("weights", "times_s"))
+    n_numbers = sum(math.prod(shape) * max(dtype.itemsize, NUMBER_BYTES) // NUMBER_BYTES for shape, dtype in sized.values())
+    n_frames = max(math.prod(sized[key][0][:1]) for key in ("weights", "times_s"))
     most, most_frames = max(TAKE_NUMBERS, MAX_RATIO * n_bytes // NUMBER_BYTES), max(MAX_FRAMES, n_bytes)
     if n_numbers > most or n_frames > most_frames:
         allowed = f"expected up to {most} and {most_frames} from so few bytes"
         raise ValueError(f"it unpacks to {n_numbers} numbers of {n_frames} frames; {allowed}")
-    return [_array(archive, key, *member) for key, member in sized.items()]
+    return [_array(archive, key) for key in sized]
 
 
-def _sized(archive: zipfile.ZipFile, key: str) -> tuple[np.dtype, list[int], str, int]:
-    """What the header of an array says: type, shape and order; and how long the header is."""
+def _sized(archive: zipfile.ZipFile, key: str) -> tuple[tuple[int, ...], np.dtype]:
+    """Shape and type of an array, as its header says; a ValueError unless it unpacks to as many bytes as they take."""
     if f"{key}.npy" not in archive.namelist():
         raise ValueError(f"{key!r} is missing")
-    packing = archive.getinfo(f"{key}.npy").compress_type
-    if packing not in PACKING:
-        raise ValueError(f"{key!r} is packed by method {packing}; expected it {' or '.join(PACKING.values())}")
-    with archive.open(f"{key}.npy") as member:
-        header = NPY_HEADER.match(member.read(MAX_HEADER_BYTES))
-    if not header:
-        raise ValueError(f"{key!r} is no array of numbers or texts")
-    shape = [int(size) for size in header[3].replace(b",", b" ").split()]
-    return np.dtype(header[1].decode()), shape, "F" if header[2] == b"True" else "C", header.end()
+    info = archive.getinfo(f"{key}.npy")
+    if info.compress_type not in PACKING:
+        raise ValueError(f"{key!r} is packed by method {info.compress_type}; expected it {' or '.join(PACKING.values())}")
+    with archive.open(info) as member:
+        start = io.BytesIO(member.read(MAX_HEADER_BYTES))
+    try:
+        with warnings.catch_warnings(action="error"):  # NumPy would warn of Python 2's headers
+            shape, _, dtype = HEADERS[np.lib.format.read_magic(start)](start)
+        if dtype.kind not in KINDS:
+            raise TypeError(dtype)
+    except Exception:  # whatever a broken header makes of NumPy's parsers: IndexError, SyntaxError, TokenError and others
+        raise ValueError(f"{key!r} is no array; expected numbers or texts") from None
+    n_bytes = start.tell() + math.prod(shape) * dtype.itemsize
+    if info.file_size != n_bytes:
+        raise ValueError(f"{key!r} unpacks to {info.file_size} bytes; expected {n_bytes}, as its header says")
+    return shape, dtype
 
 
-def _array(archive: zipfile.ZipFile, key: str, dtype: np.dtype, shape: list[int], order: str, start: int) -> np.ndarray:
-    """One array, unpacked as far as its header says: bytes that do not fit it are a ValueError."""
-    n_bytes = start + math.prod(shape) * dtype.itemsize
+def _array(archive: zipfile.ZipFile, key: str) -> np.ndarray:
     with archive.open(f"{key}.npy") as member:
-        data = member.read(n_bytes)
-        if member.read(1):
-            raise ValueError(f"{key!r} has more bytes than its header says")
-    return np.frombuffer(data, dtype, offset=start).reshape(shape, order=order)
+        return np.lib.format.read_array(member, allow_pickle=False)

@@ -18,24 +18,22 @@ class Kind:
         suffix: of its files, with the dot.
         read: (path, fps) -> Animation; see `read`.
         write: (path, animation) -> None, and glb's also takes face=.
-        summary: what it is, in one line.
     """
 
     suffix: str
     read: Callable[..., Animation]
     write: Callable[..., None]
-    summary: str
 
 
 KINDS = {
-    "livelink": Kind(".csv", live_link.read, live_link.write, "Live Link Face recording: timecode, 52 curves, 9 rotations"),
-    "a2f": Kind(".json", audio2face.read_json, audio2face.write_json, "Audio2Face export of Omniverse; reads the SDK's too"),
-    "a2f-csv": Kind(".csv", audio2face.read_csv, audio2face.write_csv, "Audio2Face NIM client's animation frames"),
-    "beat": Kind(".json", beat.read, beat.write, "BEAT and LAM-Audio2Expression: names and timed frames"),
-    "csv": Kind(".csv", plain.read_csv, plain.write_csv, "time_s and one column per curve"),
-    "json": Kind(".json", plain.read_json, plain.write_json, "fps, names, times_s and weights"),
-    "npz": Kind(".npz", plain.read_npz, plain.write_npz, "NumPy arrays names, weights, times_s and fps"),
-    "glb": Kind(".glb", gltf.read, gltf.write, "glTF 2.0 morph animation of a face; reads .gltf too"),
+    "livelink": Kind(".csv", live_link.read, live_link.write),
+    "a2f": Kind(".json", audio2face.read_json, audio2face.write_json),
+    "a2f-csv": Kind(".csv", audio2face.read_csv, audio2face.write_csv),
+    "beat": Kind(".json", beat.read, beat.write),
+    "csv": Kind(".csv", plain.read_csv, plain.write_csv),
+    "json": Kind(".json", plain.read_json, plain.write_json),
+    "npz": Kind(".npz", plain.read_npz, plain.write_npz),
+    "glb": Kind(".glb", gltf.read, gltf.write),
 }
 BY_SUFFIX = {".csv": "csv", ".json": "json", ".npz": "npz", ".glb": "glb"}  # what a file is written as, unless told otherwise
 

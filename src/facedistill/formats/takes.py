@@ -18,6 +18,7 @@ from facedistill.speech.audio import list_recordings, read_audio
 VERTICES = ".npy"  # (T, 3V) or (T, V, 3) positions, as VOCASET's and BIWI's models write them
 MESH = ()  # the names of what has no names
 LABEL_SUFFIXES = (*registry.BY_SUFFIX, VERTICES)
+END_FRAMES = math.ceil(FPS / 10)  # in which nobody speaks yet, or any more
 MAX_APART_S = 1.0  # that a label file may be shorter or longer than its recording
 
 
@@ -133,6 +134,8 @@ def _checked(path: Path, frames: np.ndarray) -> np.ndarray:
     return cast
 
 
-def median_ends(frames: list[np.ndarray], n: int = math.ceil(FPS / 10)) -> np.ndarray:
-    """(K,) float32: the medians of the first and last `n` frames of takes, in which nobody speaks yet, or any more."""
-    return np.median(np.concatenate([part for one in frames for part in (one[:n], one[-n:])]), axis=0).astype(np.float32)
+def median_ends(frames: list[np.ndarray]) -> np.ndarray:
+    """(K,) float32: the medians of the first and last `END_FRAMES` of takes."""
+    return np.median(np.concatenate([part for one in frames for part in (one[:END_FRAMES], one[-END_FRAMES:])]), axis=0).astype(
+        np.float32
+    )

@@ -118,17 +118,6 @@ def pbm_at_threshold(
     return _share_under(bilabial_mm, threshold_mm), _share_under(vowel_mm, threshold_mm)
 
 
-def threshold_sweep(
-    bilabial_mm: np.ndarray, vowel_mm: np.ndarray, n_thresholds: int = 101
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(thresholds in mm, PBM, false closures), each (n_thresholds,), from the smallest minimum to the largest."""
-    pooled = np.concatenate([bilabial_mm, vowel_mm])
-    if not pooled.size:
-        return np.empty(0), np.empty(0), np.empty(0)
-    thresholds_mm = np.linspace(pooled.min(), pooled.max(), n_thresholds)
-    return thresholds_mm, *pbm_at_threshold(bilabial_mm, vowel_mm, thresholds_mm)
-
-
 def pbm_at_false_closures(bilabial_mm: np.ndarray, vowel_mm: np.ndarray, rate: float = FALSE_CLOSURE_RATE) -> tuple[float, float]:
     """PBM accuracy at the threshold that is the `rate` quantile of the vowel minima (linear between order statistics).
 

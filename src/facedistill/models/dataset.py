@@ -106,10 +106,10 @@ def at_rest_outside(frames: np.ndarray, times_s: np.ndarray, duration_s: float, 
     return rest + (frames - rest) * np.clip(1 - outside_s / TO_REST_S, 0, 1)[:, None].astype(np.float32)
 
 
-def phones_of(classes: np.ndarray, fps: float = FPS) -> list[Phone]:
-    """The timed phones of (T,) classes frame by frame: a run of one class is one phone."""
+def phones_of(classes: np.ndarray) -> list[Phone]:
+    """The timed phones of (T,) classes frame by frame at `FPS`: a run of one class is one phone."""
     edges = np.concatenate([[0], np.flatnonzero(np.diff(classes)) + 1, [len(classes)]])
-    return [Phone(first / fps, last / fps, LABELS[classes[first]]) for first, last in pairwise(edges.tolist())]
+    return [Phone(first / FPS, last / FPS, LABELS[classes[first]]) for first, last in pairwise(edges.tolist())]
 
 
 def batch(

@@ -19,8 +19,3 @@ def smooth(curves: np.ndarray, weights: Sequence[float] = (1 / 3, 1 / 3, 1 / 3))
     held = np.concatenate([curves[:1], curves, curves[-1:]])
     before, now, after = weights
     return (before * held[:-2] + now * held[1:-1] + after * held[2:]).astype(curves.dtype)
-
-
-def ensemble(curves: np.ndarray, weights: Sequence[float] = (1 / 3, 1 / 3, 1 / 3)) -> np.ndarray:
-    """(T, K) at 60 fps -> (ceil(T / 2), K) at 30 fps, smoothed."""
-    return smooth(curves, weights)[::2]
