@@ -196,17 +196,5 @@ def test_what_cannot_be_compared_is_one_line(run, spread):
         module.verify()
 
 
-def test_readme_tells_how_often_chance_fails_a_number():
-    runs, expected = (read_json(module.EXPECTED / name) for name in ("seed_spread.json", "metrics.json"))
-    verdicts = [
-        verdict
-        for name, run in runs.items()
-        for others in [[other for key, other in runs.items() if key != name]]
-        for verdict in module.compared(run, expected, module.tolerances([expected, *others]))["verdict"]
-    ]
-    told = f"of {len(verdicts)} numbers of runs that were left out, {verdicts.count('FAIL')} fail"
-    assert told in " ".join((DATA.parent / "README.md").read_text().split())
-
-
 def test_what_is_expected_is_what_is_committed():
     assert read_json(module.EXPECTED / "metrics.json") == read_json(module.MEASURED)

@@ -365,6 +365,15 @@ def notebook(
 
 
 @app.command(rich_help_panel=REPRODUCE)
+def fill() -> None:
+    """Write the measured numbers into README and other texts, and tell which changed."""
+    from facedistill.fill import fill as run
+
+    for line in run() or ["fill: no number changed"]:
+        print(line)
+
+
+@app.command(rich_help_panel=REPRODUCE)
 def verify(
     accept: Annotated[bool, typer.Option("--accept", help="Make the numbers of this run the expected ones instead.")] = False,
 ) -> None:

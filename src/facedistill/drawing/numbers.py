@@ -1,5 +1,6 @@
 """Every number that a text of this project quotes, with its unit and where it comes from: figures/numbers.json."""
 
+import math
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -7,7 +8,8 @@ from pathlib import Path
 import pandas as pd
 
 from facedistill.core.files import read_json
-from facedistill.core.paths import FIGURES, ROOT
+from facedistill.core.params import load_params
+from facedistill.core.paths import FIGURES, PARAMS, ROOT
 from facedistill.drawing.results import interval_text
 from facedistill.runtime.released import RELEASED
 
@@ -23,13 +25,13 @@ class Number:
 
     Attributes:
         text: with its interval and without its unit, rounded.
-        value: as it was measured.
+        value: as it was measured; None of a sentence.
         unit: "" for what has none, such as a correlation.
         source: the file that has it, from the project's root.
     """
 
     text: str
-    value: float
+    value: float | None
     unit: str
     source: str
 
@@ -41,8 +43,8 @@ def quoted_numbers() -> dict[str, dict]:
         InputError: a table is missing or broken.
     """
     tables = (
-        _released(), _on_recordings(), _what_works(), _main_results(), _teachers(), _on_device(), _minutes(), _page(), _films(),
-        _throughput(),
+        _released(), _on_recordings(), _what_works(), _settings(), _main_results(), _teachers(), _on_device(), _minutes(),
+        _page(), _films(), _throughput(),
     )  # fmt: skip
     return {name: asdict(number) for table in tables for name, number in table.items()}
 
@@ -78,14 +80,27 @@ def _what_works() -> dict[str, Number]:
     return found
 
 
+def _settings() -> dict[str, Number]:
+    """What the parameters name: languages and voices of the corpus, and variants of a student."""
+    params = load_params()
+    corpus, source = params.prepare.synthetic, _name(PARAMS)
+    counts = {
+        "corpus/languages": (len(corpus.languages) + len(corpus.unseen_languages), "languages"),
+        "corpus/languages-heard": (len(corpus.languages), "languages"),
+        "corpus/voices": (sum(corpus.voices.model_dump().values()), "voices"),
+        "variants": (len(params.ablate.variants), "variants"),
+    }
+    return {name: Number(str(count), count, unit, source) for name, (count, unit) in counts.items()}
+
+
 def _main_results() -> dict[str, Number]:
-    """Table 1 on unseen voices."""
+    """Table 1 on unseen voices, and the sentence above it."""
     path = FIGURES / "tab1_main_results.csv"
-    table = pd.read_csv(path).set_index(["split", "system"])
-    found = {}
+    table, shown = pd.read_csv(path).set_index(["split", "system"]), path.with_suffix(".md")
+    found = {"table-1/summary": Number(shown.read_text(encoding="utf-8").splitlines()[0], None, "", _name(shown))}
     for system, row in table.loc[TESTED].iterrows():
-        for metric in ("lip_gap_r", "pbm", "pbm_fixed"):
-            found[f"table-1/{system}/{metric}"] = Number(f"{row[metric]:.2f}", row[metric], "", _name(path))
+        for metric, unit in (("lip_gap_r", ""), ("pbm", ""), ("pbm_fixed", ""), ("lve_mm", "mm")):
+            found[f"table-1/{system}/{metric}"] = Number(f"{row[metric]:.2f}", row[metric], unit, _name(path))
     return found
 
 
@@ -124,12 +139,13 @@ def _on_device() -> dict[str, Number]:
 
 
 def _minutes() -> dict[str, Number]:
-    """What the stages of the run took whose numbers are the expected ones; its notebooks are one."""
-    stages = pd.Series(read_json(DURATIONS)).groupby(lambda name: name.split()[0]).sum() / 60
+    """What the stages of the run took whose numbers are the expected ones, of which its notebooks are one, and all of them."""
+    stages, source = pd.Series(read_json(DURATIONS)).groupby(lambda name: name.split()[0]).sum() / 60, _name(DURATIONS)
+    hours = stages.sum() / 60
     return {
-        f"minutes/{name}": Number("under 1" if minutes < 1 else f"{minutes:.0f}", minutes, "min", _name(DURATIONS))
+        f"minutes/{name}": Number("under 1" if minutes < 1 else f"{minutes:.0f}", minutes, "min", source)
         for name, minutes in stages.items()
-    }
+    } | {"hours": Number(f"under {math.ceil(hours)}", hours, "h", source)}
 
 
 def _page() -> dict[str, Number]:
