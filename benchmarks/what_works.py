@@ -28,7 +28,6 @@ from facedistill.face.arkit import CURVES
 from facedistill.label import write_labels
 from facedistill.messages import tell_error
 from facedistill.models.encoder import SCRATCH
-from facedistill.models.pretraining import pretrain
 from facedistill.models.student import load_student
 from facedistill.models.teacher import load_teacher
 from facedistill.models.training import forget, work_folder
@@ -50,7 +49,6 @@ STAGE = "what-works"
 TABLE = ROOT / "benchmarks" / "what_works"
 STEPS, TEACHER_STEPS = 2500, 1200
 TEACHER = "teacher"
-PRETRAINED = f"data/{STAGE}/pretrained"
 LABELS = "labels"  # below a teacher's folder; they go when it is trained anew
 CONDITIONS = ("level-30db", "noise-snr10db", "telephone")
 METRICS = {"auc": "AUC", "pbm": "PBM", "r": "r"}
@@ -61,7 +59,7 @@ baseline a row; teachers, {teacher_steps:,} steps each, one change from "a teach
 (`python benchmarks/what_works.py --steps {steps} --teacher-steps {teacher_steps}`, with the parameters of profiles/release.yaml).
 A teacher starts from `data/encoder`, which has learnt from five more hours of synthetic speech, hears whole utterances at one
 loudness, and is augmented as `teach.augment` says: it is to be compared with teachers. Pseudo-labels are a teacher's curves and
-phones of the paired utterances in place of their own. Pre-training hears the unlabelled recordings too, for as many steps again.
+phones of the paired utterances in place of their own.
 Measured on {n} training recordings that were held out, {new} of them by speakers of whom none is trained on; {aligned} are timed
 by this project's own forced alignment. Weighted by their /p b m/, with 95 % intervals. The last two columns are the mean distance
 of the lip gap from rest where nobody speaks.
@@ -123,7 +121,6 @@ CHANGES = {
     "a teacher": Change(network=TEACHER),
     "a self-trained teacher": Change(network=TEACHER, labels="a teacher"),
     "a teacher from random weights": Change({"teach.encoder.source": SCRATCH}, network=TEACHER),
-    "a teacher pre-trained on audio alone": Change({"teach.encoder.source": PRETRAINED}, network=TEACHER),
 }
 
 
@@ -131,8 +128,7 @@ def result_of(name: str, baseline: Params, recordings: list[Recording], settings
     """What the network of a change is worth; trained and measured unless that was done with this package, data and settings."""
     change, folder = CHANGES[name], DATA / "align"
     params, known = changed(baseline, change.set), read_manifest(folder / "manifest.jsonl")
-    starts = change.network == TEACHER and params.teach.encoder.source != PRETRAINED  # from weights that are there already
-    encoder = sorted((ROOT / params.teach.encoder.source).glob("*.safetensors")) if starts else []
+    encoder = sorted((ROOT / params.teach.encoder.source).glob("*.safetensors")) if change.network == TEACHER else []
     rows = [seen_from(row, "../../align") for row in select(known, "paired") if change.keep(row)]
     if not rows:
         raise InputError(f"{name}: nothing to train on; prepare.recordings.path names no transcribed recordings")
@@ -182,10 +178,6 @@ def train(change: Change, params: Params, corpus: Path, out: Path, fps: int) -> 
         forget(train_student(unguided, params.distill.students[change.network], out, folder=corpus, rows=rows))
         student = load_student(out).to(device())
         return lambda audio: student.animate(audio, fps)
-    if params.teach.encoder.source == PRETRAINED:
-        heard = select(read_manifest(DATA / "align" / "manifest.jsonl"), "paired", "unlabelled")
-        untrained = changed(params, {"teach.encoder.source": SCRATCH})
-        pretrain(untrained, DATA / "align", heard, steps=params.teach.steps, out=ROOT / PRETRAINED)
     shutil.rmtree(out / LABELS, ignore_errors=True)
     forget(train_teacher(params, corpus, None, out))
     teacher = load_teacher(out).to(device())

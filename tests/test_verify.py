@@ -12,7 +12,6 @@ from dvc.repo import Repo
 from facedistill import verify as module
 from facedistill.core.errors import InputError
 from facedistill.core.files import read_json, write_json
-from facedistill.core.paths import DATA
 from facedistill.durations import record_duration
 
 NUMBERS = {"test-voices": {"teacher": {"lip_gap_r": 0.9, "lve_mm": None}, "on-device": {"lip_gap_r": 0.8, "lve_mm": 1.0}}}
