@@ -11,10 +11,11 @@ import yaml
 from dvc.repo import Repo
 from exported import export_tree, student
 from real_speech_tree import install_rhubarb, make_folder, make_tree, write_labels_as_curves
-from test_contract import PACKAGE, closure, lookup, subcommand
+from test_contract import lookup, subcommand
 
 from facedistill import cli
 from facedistill.core.errors import InputError
+from facedistill.core.imports import import_closure
 from facedistill.core.paths import ROOT
 from facedistill.deploy.card import real_speech_section
 from facedistill.formats import registry
@@ -214,7 +215,7 @@ def test_each_step_is_a_stage_that_depends_on_what_it_imports():
     for name, stage in found.items():
         assert subcommand(stage) == ["benchmark", name] and stage.desc
         deps = [(FOLDER / dep.def_path).resolve() for dep in stage.deps]
-        needed = closure({PACKAGE / "real_speech" / f"{name}.py"})
+        needed = import_closure(f"facedistill.real_speech.{name}")
         uncovered = [path for path in needed if not any(path.is_relative_to(dep) for dep in deps)]
         assert stage.always_changed or not uncovered
         values = yaml.safe_load((FOLDER / "params.yaml").read_text())
