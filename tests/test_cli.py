@@ -22,7 +22,7 @@ from facedistill.formats.animation import regular
 
 COMMANDS = [
     "animate", "live", "convert", "render", "info", "bench", "prepare", "align", "teach", "label", "distill", "ablate",
-    "teachers", "evaluate", "export", "web", "release", "benchmark", "notebook", "verify", "site",
+    "teachers", "evaluate", "export", "web", "release", "benchmark", "notebook", "verify", "site", "config",
 ]  # fmt: skip
 
 
