@@ -21,7 +21,7 @@ from facedistill.formats import registry
 from facedistill.formats.animation import regular
 
 COMMANDS = [
-    "animate", "live", "convert", "render", "info", "bench", "prepare", "align", "teach", "label", "distill", "ablate",
+    "animate", "live", "convert", "render", "info", "bench", "check", "prepare", "align", "teach", "label", "distill", "ablate",
     "teachers", "evaluate", "export", "web", "release", "benchmark", "notebook", "verify", "site", "config",
 ]  # fmt: skip
 
