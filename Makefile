@@ -47,7 +47,7 @@ verify: env ## compare this run with the committed one: numbers within tolerance
 test: env ## run the whole test suite
 	python -m pytest
 
-smoke: env ## run the whole pipeline on profiles/smoke.yaml in a scratch copy
+smoke: env ## run the whole pipeline on configs/smoke.yaml in a scratch copy
 	python tests/smoke.py
 
 bench: env ## measure time, delay and memory of the models here, then make table 3 and figure 5 anew

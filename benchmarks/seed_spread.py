@@ -7,15 +7,15 @@ run that is killed goes on where it stood. `facedistill verify` allows for what 
 
 import argparse
 import os
-import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-from facedistill.core.files import read_json, write_json
+from facedistill.config import changed_text
+from facedistill.core.files import read_json, write_json, write_text
 from facedistill.core.params import load_params
-from facedistill.core.paths import ROOT, WORK
+from facedistill.core.paths import PARAMS, ROOT, WORK
 from facedistill.verify import EXPECTED, compared, tolerances
 
 COPIED = ("src", "data/sentences", "data/encoder", "params.yaml")
@@ -58,11 +58,7 @@ def metrics_of(seed: int, corpus: Path) -> dict:
     for stage in CORPUS:
         if not (folder / "data" / stage).exists():
             (folder / "data" / stage).symlink_to(corpus / "data" / stage)
-    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
-    text, n_changed = re.subn(r"^seed: \d+$", f"seed: {seed}", text, flags=re.MULTILINE)
-    text, n_lists = re.subn(r"^  seeds: .*$", f"  seeds: [{seed}]", text, flags=re.MULTILINE)
-    assert n_changed == n_lists == 1, "params.yaml has one seed, and one list of seeds"
-    (folder / "params.yaml").write_text(text, encoding="utf-8")
+    write_text(folder / "params.yaml", changed_text(PARAMS, {"seed": seed, "ablate.seeds": [seed]}, PARAMS))
     for stage in ("teach", "label"):
         run_once(folder, stage, "-m", "facedistill", stage)
     for name in params.distill.students:

@@ -56,7 +56,7 @@ ABOUT = """# What works
 
 Students of `on-device`'s size unless a row says otherwise, {steps:,} steps each on paired data alone, one change from the
 baseline a row; teachers, {teacher_steps:,} steps each, one change from "a teacher"
-(`python benchmarks/what_works.py --steps {steps} --teacher-steps {teacher_steps}`, with the parameters of profiles/release.yaml).
+(`python benchmarks/what_works.py --steps {steps} --teacher-steps {teacher_steps}`, with the parameters of configs/release.yaml).
 A teacher starts from `data/encoder`, which has learnt from five more hours of synthetic speech, hears whole utterances at one
 loudness, and is augmented as `teach.augment` says: it is to be compared with teachers. Pseudo-labels are a teacher's curves and
 phones of the paired utterances in place of their own.

@@ -4,11 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
+from configurations import params_of
 
 from facedistill.core.manifest import Utterance, seen_from, write_manifest
 from facedistill.core.params import Params
-from facedistill.core.paths import PROFILES
 from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.face.curves import n_frames, write_shard
 from facedistill.speech.audio import write_flac
@@ -16,7 +15,7 @@ from facedistill.speech.audio import write_flac
 
 @pytest.fixture
 def smoke_params() -> Params:
-    return Params.model_validate(yaml.safe_load((PROFILES / "smoke.yaml").read_text()))
+    return params_of("smoke")
 
 
 @pytest.fixture

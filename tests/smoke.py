@@ -1,4 +1,4 @@
-"""The whole pipeline on `profiles/smoke.yaml`, in a scratch copy of this working tree: `make smoke`, and the test suite."""
+"""The whole pipeline on `configs/smoke.yaml`, in a scratch copy of this working tree: `make smoke`, and the test suite."""
 
 import os
 import shutil
@@ -10,11 +10,13 @@ from pathlib import Path
 
 import yaml
 
+from facedistill.config import config
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
 def copy_tree(scratch: Path) -> None:
-    """Copies tracked files and new ones that git does not ignore, then swaps the smoke profile in."""
+    """Copies tracked files and new ones that git does not ignore, then puts the smoke configuration in their params.yaml."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True, check=True
     )
@@ -22,7 +24,7 @@ def copy_tree(scratch: Path) -> None:
         if (ROOT / name).is_file():  # not deleted since it was tracked
             (scratch / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, scratch / name)
-    shutil.copy2(ROOT / "profiles" / "smoke.yaml", scratch / "params.yaml")
+    (scratch / "params.yaml").write_text(config("smoke"), encoding="utf-8")
     # Without results to compare with, no stage can be skipped.
     (scratch / "dvc.lock").unlink(missing_ok=True)
     subprocess.run(["git", "init", "--quiet"], cwd=scratch, env=environment(scratch), check=True)

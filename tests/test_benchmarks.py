@@ -7,11 +7,12 @@ import sys
 import numpy as np
 import pytest
 import torch
+from configurations import params_of
 from real_speech_tree import make_tree
 
 from facedistill.core.files import read_json
 from facedistill.core.manifest import read_manifest
-from facedistill.core.params import changed, load_params
+from facedistill.core.params import changed
 from facedistill.core.paths import ROOT
 from facedistill.models.student import Student, StudentConfig
 from facedistill.real_speech.recordings import read_recordings
@@ -44,7 +45,7 @@ def test_rendering_is_timed_in_every_way(tmp_path):
 
 @pytest.mark.parametrize("name", what_works.CHANGES)
 def test_a_change_changes_what_it_says_and_nothing_else(name):
-    change, params = what_works.CHANGES[name], load_params(ROOT / "profiles" / "release.yaml")
+    change, params = what_works.CHANGES[name], params_of("release")
     before = params.model_dump()
     differing = set(paths_that_differ(before, changed(params, change.set).model_dump()))
     assert differing == set(change.set)
@@ -53,7 +54,7 @@ def test_a_change_changes_what_it_says_and_nothing_else(name):
 
 
 def test_rows_leave_out_what_they_say():
-    params = load_params(ROOT / "profiles" / "release.yaml")
+    params = params_of("release")
     voices = params.prepare.synthetic.voices.paired
     planned = {
         variant for plan in plans(params.prepare.synthetic, params.seed) if plan.split == "paired" for variant in plan.variants
@@ -89,7 +90,7 @@ def test_without_aligned_recordings_it_is_one_line(tmp_path, monkeypatch, capsys
 
 
 def test_results_of_other_settings_are_not_taken(tmp_path, monkeypatch, corpus_folder):
-    params, trained = load_params(ROOT / "profiles" / "release.yaml"), []
+    params, trained = params_of("release"), []
     monkeypatch.setattr(what_works, "DATA", corpus_folder.parent)
     monkeypatch.setattr("facedistill.models.training.WORK", tmp_path / "work")
     shard = corpus_folder.parent / "align" / "../prepare/curves/s.npz"

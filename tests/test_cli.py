@@ -22,7 +22,7 @@ from facedistill.formats.animation import regular
 
 COMMANDS = [
     "animate", "live", "convert", "render", "info", "bench", "check", "prepare", "align", "teach", "label", "distill", "ablate",
-    "teachers", "evaluate", "export", "web", "release", "benchmark", "notebook", "fill", "verify", "site",
+    "teachers", "evaluate", "export", "web", "release", "benchmark", "notebook", "fill", "verify", "site", "config",
 ]  # fmt: skip
 
 

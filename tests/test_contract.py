@@ -1,6 +1,7 @@
 """What DVC, the notebooks and the README promise is true of the code: dependencies, parameters, names and commands."""
 
 import ast
+import copy
 import re
 import shlex
 import shutil
@@ -11,19 +12,18 @@ import nbformat
 import pytest
 import typer
 import yaml
+from configurations import NAMES, RUNS, params_of, values_of
 from dvc.repo import Repo
 from dvc.utils.hydra import apply_overrides
 
 from facedistill import cli, notebooks
-from facedistill.core.params import changed, load_params
-from facedistill.core.paths import FIGURES, NOTEBOOKS, PARAMS, PROFILES, ROOT
+from facedistill.core.params import LEARNERS, SHARED, changed, load_params, set_keys, whole
+from facedistill.core.paths import CONFIGS, NOTEBOOKS, PARAMS, ROOT
 from facedistill.core.sections import DistillParams, OwnTeacher
 
 PACKAGE = ROOT / "src" / "facedistill"
 COMMAND = ("python", "-m", "facedistill")
 SOURCES = sorted(NOTEBOOKS.glob("*.ipynb"))
-PARAM_FILES = [PARAMS, *sorted(PROFILES.glob("*.yaml"))]
-RUN_FILES = sorted((FIGURES / "release").rglob("params.yaml"))  # of runs whose tables are kept
 MAX_CODE_CELLS = 15
 NAMED = ("ablate.variants.", "teachers.")  # entries of params.yaml that have names of their own
 
@@ -104,7 +104,7 @@ def test_each_stage_says_what_it_does():
 
 
 def test_a_stage_its_module_and_its_section_share_one_name():
-    sections = {name for name, value in read_yaml(PARAMS).items() if isinstance(value, dict)} - {"notebooks"}
+    sections = {name for name, value in read_yaml(PARAMS).items() if isinstance(value, dict)} - {"notebooks", *SHARED}
     pipeline = set()
     for name, stage in stages().items():
         if name == "check":  # it reads them all
@@ -125,24 +125,34 @@ def test_every_notebook_has_a_stage():
     assert {path.stem for path in SOURCES} <= set(map(made_by, stages().values()))
 
 
-@pytest.mark.parametrize("path", PARAM_FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_parameters_of_every_stage_exist(path: Path):
-    values = read_yaml(path)
-    # Variants and teachers are those of params.yaml: a profile may have others.
-    wanted = {key for stage in stages().values() for key in params_keys(stage) if path == PARAMS or not key.startswith(NAMED)}
+@pytest.mark.parametrize("name", NAMES)
+def test_parameters_of_every_stage_exist(name: str):
+    # Variants and teachers are those of params.yaml: a configuration may have others.
+    wanted = {key for stage in stages().values() for key in params_keys(stage) if name == "default" or not key.startswith(NAMED)}
     assert wanted, "no stage reads a parameter"
-    assert sorted(key for key in wanted if not lookup(values, key)) == []
+    assert sorted(key for key in wanted if not lookup(values_of(name), key)) == []
 
 
-@pytest.mark.parametrize("path", PARAM_FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_dependencies_on_other_students_are_those_of_the_parameters(path: Path):
+def test_stages_read_what_they_share_with_others_where_they_read_what_differs():
+    readers = {}
+    for shared in SHARED:
+        for name, stage in stages().items():
+            own = {*LEARNERS, f"distill.{shared}"} - {"distill"}  # of which `evaluate` reads the students
+            assert (shared in params_keys(stage)) == bool(own & params_keys(stage)), name
+            readers.setdefault(shared, set()).update([base(name)] if shared in params_keys(stage) else [])
+    assert readers["augment"] == {"align", "teach", "distill", "ablate", "teachers"}
+    assert readers["optimizer"] == readers["augment"] | {"fig6_data_scaling"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_dependencies_on_other_students_are_those_of_the_parameters(name: str):
     """DVC cannot read a dependency out of params.yaml: dvc.yaml says again which student guides, starts and is varied."""
-    declared, params = read_yaml(ROOT / "dvc.yaml")["stages"], load_params(path)
+    declared, params = read_yaml(ROOT / "dvc.yaml")["stages"], params_of(name)
     students = params.distill.students
     assert set(declared["distill"]["foreach"]) == set(students)
-    for name, item in declared["distill"]["foreach"].items():
-        assert item["guide"] == ("data/label" if name == "small" else "data/distill/small/model.safetensors")
-        start = students[name].start
+    for student, item in declared["distill"]["foreach"].items():
+        assert item["guide"] == ("data/label" if student == "small" else "data/distill/small/model.safetensors")
+        start = students[student].start
         assert item["start"] == "data/label" if start is None else item["start"].startswith(f"data/distill/{start}/")
     for baseline, trained in {"paired-only": students["on-device"], "small-paired-only": students["small"]}.items():
         alike = changed(params, params.ablate.variants[baseline].set).ablate.student
@@ -152,23 +162,34 @@ def test_dependencies_on_other_students_are_those_of_the_parameters(path: Path):
     assert all(key.startswith(("ablate.student.", "distill.")) and not key.startswith("distill.students.") for key in changes)
 
 
-# params.yaml and its profiles ---------------------------------------------------------------------------------------
+# params.yaml and configs ---------------------------------------------------------------------------------------------
 
 
-def test_the_profiles_are_there():
-    assert {"smoke.yaml", "paper.yaml"} <= {path.name for path in PARAM_FILES}
+def test_params_yaml_is_the_default():
+    assert PARAMS.read_bytes() == (CONFIGS / "default.yaml").read_bytes(), "run: facedistill config default > params.yaml"
+    assert {"smoke", "paper", "pretrain", "release"} < set(NAMES) and len(RUNS) == 3
 
 
-@pytest.mark.parametrize("path", [*PARAM_FILES, *RUN_FILES], ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_parameter_files_are_valid_and_complete(path: Path):
-    load_params(path)
-    keys = [{key for key in flat_keys(read_yaml(file)) if not key.startswith(NAMED)} for file in (path, PARAMS)]
+@pytest.mark.parametrize("name", [*NAMES, *RUNS])
+def test_a_configuration_makes_a_valid_and_complete_params_yaml(name: str):
+    assert params_of(name)
+    keys = [{key for key in flat_keys(whole(values_of(each))) if not key.startswith(NAMED)} for each in (name, "default")]
     assert keys[0] == keys[1]
 
 
-@pytest.mark.parametrize("path", PARAM_FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_notebook_parameters_exist_in_their_notebooks(path: Path):
-    for stem, values in load_params(path).notebooks.items():
+@pytest.mark.parametrize("name", sorted({*NAMES, *RUNS} - {"default"}))
+def test_a_configuration_holds_what_differs_and_nothing_else(name: str):
+    path, default = ROOT / name if name in RUNS else CONFIGS / f"{name}.yaml", values_of("default")
+    assert path.read_text(encoding="utf-8").startswith("# "), "says what it is for"
+    for key, value in read_yaml(path).items():
+        values = copy.deepcopy(default)
+        set_keys(values, {key: value}, known=default | whole(default))
+        assert whole(values) != whole(default), key
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_notebook_parameters_exist_in_their_notebooks(name: str):
+    for stem, values in params_of(name).notebooks.items():
         assert set(values) <= set(notebooks.read_defaults(NOTEBOOKS / f"{stem}.ipynb"))
 
 
@@ -245,17 +266,16 @@ def test_readme_maps_every_notebook():
         assert row["command"].split() == ["dvc", "repro", names[stem]]
 
 
-@pytest.mark.parametrize("path", [*PARAM_FILES, *RUN_FILES], ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_every_named_change_of_a_parameter_file_changes_something(path: Path):
-    params = load_params(path)
-    own = {name: choice for name, choice in params.teachers.items() if isinstance(choice, OwnTeacher)}
-    for name, entry in [*params.ablate.variants.items(), *own.items()]:
-        assert not entry.set or changed(params, entry.set) != params, name
+@pytest.mark.parametrize("name", [*NAMES, *RUNS])
+def test_every_named_change_of_a_configuration_changes_something(name: str):
+    params = params_of(name)
+    own = {teacher: choice for teacher, choice in params.teachers.items() if isinstance(choice, OwnTeacher)}
+    for named, entry in [*params.ablate.variants.items(), *own.items()]:
+        assert not entry.set or changed(params, entry.set) != params, named
 
 
 def test_all_variants_of_the_full_grid_were_run():
-    run = [set(load_params(path).ablate.variants) for path in RUN_FILES]
-    assert set().union(*run) == set(load_params(PROFILES / "release.yaml").ablate.variants)
+    assert set().union(*(params_of(name).ablate.variants for name in RUNS)) == set(params_of("release").ablate.variants)
 
 
 def test_readme_commands_exist():

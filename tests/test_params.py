@@ -10,15 +10,10 @@ from hypothesis import strategies as st
 from facedistill.core.config import read_yaml
 from facedistill.core.errors import InputError
 from facedistill.core.params import changed, load_params
-from facedistill.core.paths import PARAMS, PROFILES
+from facedistill.core.paths import PARAMS
 from facedistill.core.sections import N_VARIANTS, WINDOWS_MS, StudentParams
 from facedistill.models.student import StudentConfig
 from facedistill.speech.espeak import VARIANTS
-
-
-@pytest.mark.parametrize("path", [PARAMS, *sorted(PROFILES.glob("*.yaml"))], ids=lambda path: path.stem)
-def test_every_profile_is_valid(path):
-    load_params(path)
 
 
 def test_limits_agree_with_the_code_they_protect():
@@ -44,7 +39,7 @@ def written(tmp_path, key: str, value: object):
 
 
 def test_a_misspelt_key_is_named_before_all_else_with_the_nearest_right_one(tmp_path):
-    text = PARAMS.read_text(encoding="utf-8").replace("seed: 1\n", "seed: -1\n", 1)
+    text = PARAMS.read_text(encoding="utf-8").replace("seed: 1 ", "seed: -1 ", 1)
     (tmp_path / "params.yaml").write_text(text.replace("    velocity: ", "    velocty: ", 1), encoding="utf-8")
     with pytest.raises(
         InputError, match=r"params.yaml: (teach|distill).losses.velocty: no such key; expected velocity \(and 2 more\)$"
@@ -55,7 +50,18 @@ def test_a_misspelt_key_is_named_before_all_else_with_the_nearest_right_one(tmp_
 @pytest.mark.parametrize(
     "key, value, message",
     [
-        ("distill.losses.velocty", 1.0, "distill.losses.velocty: no such key$"),
+        ("distill.losses.velocty", 1.0, "distill.losses.velocty: no such key; expected velocity$"),
+        ("distill.losses.x", 1.0, "distill.losses.x: no such key$"),
+        ("augment.nois", 0.5, "params.yaml: augment.nois: no such key; expected noise$"),
+        ("augment.noise", 1.5, "params.yaml: augment.noise: Input should be less than or equal to 1, got 1.5$"),
+        ("augment.noise", ..., "params.yaml: augment.noise: Field required$"),
+        ("augment", ..., "params.yaml: augment: Field required$"),
+        ("augmnt", {}, "params.yaml: augmnt: no such key; expected augment$"),
+        ("optimizer", None, "params.yaml: optimizer: Input should be an object, got None$"),
+        ("distill.augment.nois", 0.5, "params.yaml: distill.augment.nois: no such key; expected noise$"),
+        ("teach.optimizer.learningrate", 0.5, "teach.optimizer.learningrate: no such key; expected learning_rate$"),
+        ("align.augment", None, "align.augment: Input should be an object, got None$"),
+        ("align", [], "params.yaml: align: Input should be an object, got ..$"),
         ("teach.steps", 0, "teach.steps: Input should be greater than or equal to 1, got 0"),
         ("teach.optimizer.learning_rate", "fast", "teach.optimizer.learning_rate: Input should be a valid number"),
         ("teach.augment.noise", 1.5, "teach.augment.noise: Input should be less than or equal to 1"),
@@ -91,19 +97,21 @@ def test_a_misspelt_key_is_named_before_all_else_with_the_nearest_right_one(tmp_
         (
             "ablate.variants.no-velocity-loss.set",
             {"distill.losses.speed": 0},
-            "no-velocity-loss.set: no key 'distill.losses.speed'",
+            "no-velocity-loss.set: no key 'distill.losses.speed'; expected distill.losses.",
         ),
         (
             "ablate.variants.no-velocity-loss.set",
             {"seed.x": 0},
-            "no-velocity-loss.set: no key 'seed.x'; allowed: keys of",
+            "no-velocity-loss.set: 'seed.x' has no effect here; allowed: ablate.student.* or distill.*",
         ),
         ("ablate.variants.no-velocity-loss.set", {"distill.losses.velocity": -1}, "set: distill.losses.velocity: Input should"),
         ("ablate.variants.no-velocity-loss.set", {"teach.steps": 7}, "'teach.steps' has no effect here; allowed: ablate.student"),
         ("ablate.variants.no-velocity-loss.set", {"distill.students.small.steps": 7}, "steps' has no effect here"),
         ("ablate.seeds", [1, 1], "ablate: .*seeds: .1, 1.; allowed: each once"),
         ("teachers.mfcc.set", {"distill.filters": 8}, "teachers.mfcc.set: 'distill.filters' has no effect here; allowed: teach"),
-        ("teachers.mfcc.set", {"teach.stepz": 8}, "teachers.mfcc.set: no key 'teach.stepz'"),
+        ("teachers.mfcc.set", {"teach.stepz": 8}, "teachers.mfcc.set: no key 'teach.stepz'; expected teach.steps"),
+        ("teachers.mfcc.set", {"augment.noise": 0.5}, "'augment.noise' has no effect here; allowed: teach.*"),
+        ("ablate.variants.no-velocity-loss.set", {"optimizer.batch_size": 1}, "'optimizer.batch_size' has no effect here"),
         ("teachers.mfcc.kind", "theirs", "teachers.mfcc: Input tag 'theirs' found using 'kind' does not match any of"),
         ("teachers.mfcc.components", 0, "teachers.mfcc.ours.components: Input should be greater than or equal to 1"),
         ("ablate.student.start", "small", "ablate: .*student.start: 'small'; allowed: null"),
@@ -134,7 +142,7 @@ def test_what_is_not_a_parameter_file_is_refused(tmp_path, content):
 def test_a_key_that_stands_twice_is_refused_with_its_line(tmp_path, line):
     text = PARAMS.read_text(encoding="utf-8")
     path, key = tmp_path / "params.yaml", line.strip().split(":")[0]
-    path.write_text(text.replace(f"\n{line}\n", f"\n{line}\n{line}\n", 1))
+    path.write_text(text.replace(f"\n{line}", f"\n{line}\n{line}", 1))
     with pytest.raises(InputError, match=rf"params.yaml: cannot be read as YAML \('{key}' stands 2 times.* line \d+"):
         load_params(path)
 
@@ -201,11 +209,11 @@ def test_plain_values_are_read(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("\nseed: 1\n", "\nseed: 2026-13-45\n", "seed: Input should be a valid integer, got '2026-13-45'"),
-        ("\nseed: 1\n", "\nseed: .nan\n", "seed: Input should be"),
-        ("\nseed: 1\n", f"\nseed: {'x' * 5000}\n", "seed: Input should be a valid integer, got 'xxx"),
-        ("\nseed: 1\n", '\nseed: "\\ud800"\n', "Invalid JSON"),
-        ("\nseed: 1\n", '\nseed: 1\n"a\\nb": 1\n', "a b: no such key$"),
+        ("\nseed: 1 ", "\nseed: 2026-13-45 ", "seed: Input should be a valid integer, got '2026-13-45'"),
+        ("\nseed: 1 ", "\nseed: .nan ", "seed: Input should be"),
+        ("\nseed: 1 ", f"\nseed: {'x' * 5000} ", "seed: Input should be a valid integer, got 'xxx"),
+        ("\nseed: 1 ", '\nseed: "\\ud800" ', "Invalid JSON"),
+        ("\nseed: 1 ", '\n"a\\nb": 1\nseed: 1 ', "a b: no such key$"),
         ("\n    small:", "\n    ../small:", r"distill.students.../small.*String should match pattern"),
         ("\n    baseline:", "\n    /baseline:", "ablate.variants./baseline.*String should match pattern"),
         ("\n  mfcc:", "\n  ..:", "teachers.*String should match pattern"),

@@ -1,4 +1,4 @@
-"""The whole pipeline on the smoke profile: killed once, finished, repeated from the cache, and one stage made a second time."""
+"""The whole pipeline on configs/smoke.yaml: killed once, finished, repeated from the cache, and one stage made a second time."""
 
 import os
 import re

@@ -3,17 +3,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
+from configurations import params_of
 
 from facedistill.core.manifest import Utterance, select
-from facedistill.core.params import Params
-from facedistill.core.paths import PROFILES
 from facedistill.face.curves import n_frames, read_curves
 from facedistill.face.phones import read_phones
 from facedistill.speech.audio import read_audio
 from facedistill.speech.synthetic import DEGRADATIONS, synthetic_corpus
 
-SYNTHETIC = Params.model_validate(yaml.safe_load((PROFILES / "smoke.yaml").read_text())).prepare.synthetic
+SYNTHETIC = params_of("smoke").prepare.synthetic
 TESTS = ("test-voices", "test-noisy", "test-languages")
 SPLITS = ("paired", "unlabelled", "validation", *TESTS)
 

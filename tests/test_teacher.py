@@ -46,7 +46,7 @@ def with_source(params, source: str):
 
 
 def test_a_hub_hubert_teaches_and_labels(smoke_params, hub_checkpoint, data):
-    """What profiles/paper.yaml does, on a HuBERT with the hub's layout."""
+    """What configs/paper.yaml does, on a HuBERT with the hub's layout."""
     params = with_source(smoke_params, hub_checkpoint)
     teach(params)
     label(params)

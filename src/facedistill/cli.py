@@ -223,6 +223,16 @@ def bench(
 
 
 @app.command(rich_help_panel=REPRODUCE)
+def config(
+    name: Annotated[str, typer.Argument(metavar="NAME|PATH", help="A file of configs/ by its name, or one that ends in .yaml.")],
+) -> None:
+    """Print a whole params.yaml: the default with what a configuration changes in it."""
+    from facedistill.config import config as run
+
+    print(run(name), end="")
+
+
+@app.command(rich_help_panel=REPRODUCE)
 def check() -> None:
     """Check the parameters and what they name, and write down which code each stage depends on."""
     from facedistill.check import check as run

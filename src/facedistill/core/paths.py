@@ -4,11 +4,11 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1]
 ROOT = PACKAGE.parents[1]
+CONFIGS = ROOT / "configs"
 DATA = ROOT / "data"
 FIGURES = ROOT / "figures"
 NOTEBOOKS = ROOT / "notebooks"
 PARAMS = ROOT / "params.yaml"
-PROFILES = ROOT / "profiles"
 SENTENCES = DATA / "sentences"
 WORK = ROOT / ".work"  # resumable state of unfinished stages, never tracked
 EXECUTED = ROOT / "notebooks" / "executed"

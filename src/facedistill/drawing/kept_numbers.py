@@ -3,11 +3,12 @@
 import math
 
 import pandas as pd
+import yaml
 
+from facedistill.config import config
 from facedistill.core.errors import InputError
 from facedistill.core.files import read_json
-from facedistill.core.params import load_params
-from facedistill.core.paths import FIGURES, PROFILES
+from facedistill.core.paths import FIGURES
 from facedistill.drawing.numbers import BENCHMARKS, TESTED
 from facedistill.drawing.results import interval_text
 from facedistill.real_speech.names import WEIGHTED
@@ -41,8 +42,8 @@ def _grid() -> dict[str, str]:
     A number is also told with its sign (`/signed`), as a loss where it is a gain (`/turned`), and with its interval.
     """
     found = {
-        "release/variants": str(len(load_params(PROFILES / "release.yaml").ablate.variants)),
-        "release/variants-here": str(len(load_params(GRID / "params.yaml").ablate.variants)),
+        "release/variants": _n_variants("release"),
+        "release/variants-here": _n_variants(str(GRID / "config.yaml")),
     }
     for path in sorted(GRID.rglob("tab*.csv")):
         folder, table = path.parent.relative_to(FIGURES).as_posix(), pd.read_csv(path, index_col=0)
@@ -54,6 +55,10 @@ def _grid() -> dict[str, str]:
                 found[f"{name}/turned"] = interval_text(-ends[0], math.nan, math.nan, n_digits=n_digits)
                 found[f"{name}/interval"] = interval_text(*ends, n_digits=n_digits)
     return found
+
+
+def _n_variants(configuration: str) -> str:
+    return str(len(yaml.safe_load(config(configuration))["ablate"]["variants"]))
 
 
 def _chance() -> dict[str, str]:
