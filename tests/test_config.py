@@ -12,7 +12,7 @@ import pytest
 import yaml
 from configurations import params_of, values_of
 from dvc.utils.hydra import apply_overrides
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from facedistill.config import DEFAULT, changed_text, config
@@ -25,6 +25,7 @@ COMMENTS = re.compile(r"#.*")
 SMALL = {"channels": 8, "window_ms": 64, "future_ms": 0, "start": None, "steps": 1}
 CHANGES = {  # each allowed together with all others
     "seed": 7,
+    "notebooks.fig12_shapes.face": "two\nlines\u2028 and a \U0001f600",
     "augment.noise": 0.5,
     "optimizer.precision": "bfloat16",
     "teach.augment.noise": 0.25,
@@ -176,3 +177,34 @@ def test_a_stage_may_leave_its_own_sections_out(tmp_path):
     params = load_params(Path(written(tmp_path, yaml.safe_dump(values))))
     assert params.align.optimizer == params.teach.optimizer == params.distill.optimizer
     assert params.teach.augment.model_dump(mode="json") == values["augment"]
+
+
+def test_every_setting_says_what_it_is():
+    silent = [line for line in TEXT.splitlines() if re.match(r" *(?!why)[\w-]+: [^{#\s]", line) and "  # " not in line]
+    assert silent == []
+
+
+def dotted(values: object, prefix: str = "") -> list[str]:
+    inner = (
+        [key for name, value in values.items() for key in dotted(value, f"{prefix}.{name}")] if isinstance(values, dict) else []
+    )
+    return [prefix[1:], *inner]
+
+
+KEYS = st.sampled_from(dotted(yaml.safe_load(TEXT))) | st.sampled_from(
+    [".", "seed.", "teachers.", "teachers.a.b", "x" * 300, "é"]
+)
+VALUES = st.sampled_from(
+    [None, 0, 1, -1, 0.5, True, "", "a", [], [1], [[]], {}, {"a": {}}, {"set": {"a.b": 1}}, SMALL, "a\nb", "\x00\u2028"]
+)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.dictionaries(KEYS, VALUES, min_size=1, max_size=3))
+def test_any_change_is_a_valid_params_yaml_or_one_line(tmp_path, change):
+    try:
+        text = config(written(tmp_path, yaml.safe_dump(change)))
+    except InputError as error:
+        assert "own.yaml: " in str(error) and "\n" not in str(error)
+    else:
+        load_params(Path(written(tmp_path, text, "params.yaml")))

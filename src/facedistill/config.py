@@ -6,12 +6,22 @@ from pathlib import Path
 
 import yaml
 
-from facedistill.core.config import read_yaml
+from facedistill.core.config import TEXT, read_yaml
 from facedistill.core.errors import InputError
 from facedistill.core.params import checked, set_keys, whole
 from facedistill.core.paths import CONFIGS
 
 DEFAULT = CONFIGS / "default.yaml"
+
+
+class _Dumper(yaml.SafeDumper):
+    """A dumper that escapes line breaks, where YAML's own writes a text on several lines."""
+
+    def represent_text(self, text: str) -> yaml.Node:
+        return self.represent_scalar(TEXT, text, style=None if text.isprintable() else '"')
+
+
+_Dumper.add_representer(str, _Dumper.represent_text)
 
 
 def config(name: str) -> str:
@@ -90,4 +100,5 @@ def _next_line(text: str, node: yaml.Node) -> int:
 
 
 def _on_one_line(value: object) -> str:
-    return yaml.safe_dump(value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=float("inf")).splitlines()[0]
+    text = yaml.dump(value, Dumper=_Dumper, default_flow_style=True, sort_keys=False, allow_unicode=True, width=float("inf"))
+    return text.split("\n")[0]  # "..." may follow
