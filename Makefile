@@ -44,8 +44,9 @@ repro: env ## make everything: every stage, notebook, table and figure
 verify: env ## compare this run with the committed one: numbers within tolerances, outputs byte for byte
 	python -m facedistill verify
 
+# The whole pipeline takes as long as all other tests together: it goes first, to one of two processes.
 test: env ## run the whole test suite
-	python -m pytest
+	python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 smoke: env ## run the whole pipeline on configs/smoke.yaml in a scratch copy
 	python tests/smoke.py

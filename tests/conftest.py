@@ -39,3 +39,8 @@ def corpus_folder(tmp_path: Path) -> Path:
     write_manifest(folder / "manifest.jsonl", rows)
     write_manifest(tmp_path / "data" / "align" / "manifest.jsonl", [seen_from(row, "../prepare") for row in rows])
     return folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest goes first, so that no process waits for another in the end."""
+    items.sort(key=lambda item: item.path.name != "test_smoke.py")
