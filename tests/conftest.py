@@ -43,4 +43,5 @@ def corpus_folder(tmp_path: Path) -> Path:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes longest goes first, so that no process waits for another in the end."""
-    items.sort(key=lambda item: item.path.name != "test_smoke.py")
+    longest = ["test_smoke.py", "test_web.py"]
+    items.sort(key=lambda item: longest.index(item.path.name) if item.path.name in longest else len(longest))

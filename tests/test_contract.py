@@ -5,6 +5,7 @@ import copy
 import re
 import shlex
 import shutil
+import subprocess
 from functools import cache
 from pathlib import Path
 
@@ -80,6 +81,12 @@ def read_yaml(path: Path) -> dict:
 
 def params_keys(stage) -> set[str]:
     return {key for dep in stage.deps if hasattr(dep, "params") for key in dep.params}
+
+
+def test_nothing_is_tracked_that_git_is_told_to_ignore():
+    told = ["git", "ls-files", "--cached", "--ignored", "--exclude-standard"]
+    done = subprocess.run(told, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode != 0 or done.stdout == ""  # a copy without git has nothing to tell
 
 
 # dvc.yaml -----------------------------------------------------------------------------------------------------------
