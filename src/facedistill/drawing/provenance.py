@@ -47,7 +47,8 @@ def _declared(root: Path) -> dict[str, dict]:
     """The stages of dvc.yaml, those that are made for each of several names under their whole names."""
     stages = {}
     for name, entry in _read(root / "dvc.yaml").get("stages", {}).items():
-        for key in entry.get("foreach", {"": ""}):
+        names = entry.get("foreach", [""])
+        for key in () if isinstance(names, str) else names:  # students, variants and teachers of params.yaml, which draw nothing
             stages[f"{name}@{key}" if key else name] = json.loads(json.dumps(entry.get("do", entry)).replace("${key}", key))
     return stages
 
