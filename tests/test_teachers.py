@@ -235,7 +235,7 @@ def test_takes_of_two_rigs_are_told(data, smoke_params, tmp_path):
 
 
 def test_an_unknown_teacher_is_told(smoke_params):
-    with pytest.raises(InputError, match="teachers: no teacher 'x'; allowed: hubert, mesh, mfcc, brief"):
+    with pytest.raises(InputError, match="teachers: no teacher 'x'; allowed: hubert, mesh, mfcc"):
         stage.teachers(smoke_params, "x")
 
 
