@@ -96,6 +96,7 @@ def opened(chromium, site) -> Iterator[Callable]:
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("console", lambda said: re.search(expected, said.text) or complaints.append(said.text))
         page.on("request", lambda request: asked.append(request.url))
+        page.on("websocket", lambda opened: asked.append(opened.url))
         prepare(page)
         page.goto(site)
         return page
