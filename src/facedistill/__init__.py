@@ -13,6 +13,7 @@ import logging
 import os
 import sys
 
+STAGES = ("prepare", "align", "teach", "label", "distill", "ablate", "teachers", "evaluate", "export")  # in their order
 NO_TELEMETRY = (
     "ORT_DISABLE_TELEMETRY",
     "HF_HUB_DISABLE_TELEMETRY",

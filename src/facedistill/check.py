@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from facedistill import STAGES
 from facedistill.core.errors import InputError
 from facedistill.core.files import write_text
 from facedistill.core.imports import digest, import_closure, imported, notebook_code
@@ -12,7 +13,6 @@ from facedistill.core.paths import DATA, NOTEBOOKS, PARAMS, ROOT, SENTENCES
 from facedistill.core.sections import OutsideTeacher, OwnTeacher
 from facedistill.speech.espeak import languages
 
-STAGES = ("prepare", "align", "teach", "label", "distill", "ablate", "teachers", "evaluate", "export", "web")
 CODE = DATA / "code"
 
 
@@ -64,7 +64,7 @@ def _paths(params: Params) -> Iterator[tuple[str, str]]:
 
 def _code() -> dict[str, list[Path]]:
     """{stage or notebook: the files that decide what it makes}."""
-    code = {name: import_closure(f"facedistill.{name}") for name in STAGES}
+    code = {name: import_closure(f"facedistill.{name}") for name in (*STAGES, "web")}
     for path in sorted(NOTEBOOKS.glob("*.ipynb")):
         code[path.stem] = [path, *import_closure("facedistill.notebooks", *imported(notebook_code(path), path))]
     return code

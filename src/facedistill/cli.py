@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 import typer
 import typer.exceptions
 
+from facedistill import STAGES
 from facedistill.core.errors import InputError
 from facedistill.core.processes import end_cleanly
 from facedistill.messages import show_notes, tell_error
@@ -25,7 +26,7 @@ FORMATS = ("livelink", "a2f", "a2f-csv", "beat", "csv", "json", "npz", "glb")
 Format = Literal[FORMATS]
 USE, REPRODUCE = "Use a model", "Make models (stages of the pipeline, in order)"
 EXTRAS = {"render": "film", "study": "study"}  # what commands need beside the core; all others: train
-STAGES = ("prepare", "align", "teach", "label", "distill", "ablate", "teachers", "evaluate", "export", "notebook")
+TIMED = (*STAGES, "notebook")  # commands of whose runs it is noted how long they took
 app = typer.Typer(
     name="facedistill",
     help="Tiny speech-driven facial animation models, distilled from a HuBERT teacher: sound in, ARKit curves out.",
@@ -53,7 +54,7 @@ def main() -> None:
     try:
         start_s = time.monotonic()
         code = app(prog_name="facedistill", standalone_mode=False)
-        if sys.argv[1] in STAGES and "--help" not in sys.argv and not code:
+        if sys.argv[1] in TIMED and "--help" not in sys.argv and not code:
             from facedistill.durations import record_duration
 
             record_duration(" ".join(sys.argv[1:]), time.monotonic() - start_s)
