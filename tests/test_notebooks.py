@@ -2,9 +2,13 @@
 
 import json
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import nbformat
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -160,3 +164,25 @@ def test_normalizing_is_a_fixed_point(cells: list[tuple[bool, str]]):
     make = {True: nbformat.v4.new_code_cell, False: nbformat.v4.new_markdown_cell}
     once = notebooks.serialize(nbformat.v4.new_notebook(cells=[make[is_code](text) for is_code, text in cells]))
     assert notebooks.serialize(nbformat.reads(once, as_version=4)) == once
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_a_kernel_ends_with_the_process_that_began_it(tmp_path: Path):
+    code = "import pathlib, time\npathlib.Path('running').touch()\ntime.sleep(60)"
+    write_notebook(tmp_path / "long.ipynb", code)
+    program = "import sys, pathlib, facedistill.notebooks as n; n.execute(*map(pathlib.Path, sys.argv[1:]), {})"
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    arguments = [sys.executable, "-c", program, "long.ipynb", "executed.ipynb"]
+    parent = subprocess.Popen(arguments, cwd=tmp_path, env={**os.environ, "TMPDIR": str(scratch)})
+    while not (tmp_path / "running").exists():
+        assert parent.poll() is None
+        time.sleep(0.05)
+    children = psutil.Process(parent.pid).children(recursive=True)
+    assert children
+    parent.kill()
+    parent.wait()
+    _, alive = psutil.wait_procs(children, timeout=2)
+    for process in alive:
+        process.kill()
+    assert not alive and not list(scratch.glob("facedistill-*"))

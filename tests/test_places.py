@@ -91,12 +91,36 @@ def test_names_may_look_like_options(folder, tmp_path, name):
     assert digest(tmp_path / "-out.csv") == digest(tmp_path / "-out" / Path(name).with_suffix(".csv"))
 
 
+@pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"])
 @pytest.mark.parametrize("n_channels", [64, 65, 512, 1024])
-def test_a_recording_may_have_many_channels(folder, tmp_path, n_channels):
-    samples, _ = sf.read(folder / "a.wav", dtype="int16")
-    sf.write(tmp_path / "many.wav", np.repeat(samples[:8000, None], n_channels, axis=1), 16_000)
-    if n_channels > 64:
-        with pytest.raises(InputError, match=f"many.wav: {n_channels} channels; expected at most 64"):
-            read_mono(tmp_path / "many.wav")
-        return
-    np.testing.assert_allclose(read_mono(tmp_path / "many.wav")[0], samples[:8000] / 32768, atol=1e-6)
+def test_a_recording_may_have_many_channels(tmp_path, n_channels, subtype):
+    samples = np.random.default_rng(0).uniform(-0.5, 0.5, (1501, n_channels))
+    sf.write(tmp_path / "many.wav", samples, 16_000, subtype)
+    mono, rate_hz = read_mono(tmp_path / "many.wav")
+    assert rate_hz == 16_000
+    np.testing.assert_allclose(mono, sf.read(tmp_path / "many.wav")[0].mean(axis=1), atol=1e-6)
+
+
+def test_many_channels_are_read_to_the_real_end(tmp_path, caplog):
+    samples = np.random.default_rng(0).uniform(-0.5, 0.5, (1501, 65))
+    sf.write(tmp_path / "whole.wav", samples, 16_000)
+    whole = (tmp_path / "whole.wav").read_bytes()
+    expected = sf.read(tmp_path / "whole.wav")[0].mean(axis=1)
+    cases = {
+        "cut": (whole[: -130 * 500 - 7], expected[:1000]),
+        "longer": (whole + whole[-130 * 500 :], np.r_[expected, expected[-500:]]),
+    }
+    cases["joined"] = whole + whole, np.r_[expected, expected]
+    for name, (content, heard) in cases.items():
+        (tmp_path / f"{name}.wav").write_bytes(content)
+        np.testing.assert_allclose(read_mono(tmp_path / f"{name}.wav")[0], heard, atol=1e-6)
+    assert "cut.wav: ends after" in caplog.text and "longer.wav: goes on after" in caplog.text
+
+
+def test_more_channels_than_any_recording_has_are_refused(tmp_path):
+    sf.write(tmp_path / "many.wav", np.zeros((1501, 1024), np.int16), 16_000)
+    content = bytearray((tmp_path / "many.wav").read_bytes())
+    content[22:24] = (1025).to_bytes(2, "little")
+    (tmp_path / "more.wav").write_bytes(content)
+    with pytest.raises(InputError, match="more.wav: 1025 channels; expected at most 1024"):
+        read_mono(tmp_path / "more.wav")

@@ -33,6 +33,17 @@ METADATA = {
 KERNEL_START_S = 300
 # Other users of the machine cannot read along, and the kernel does not warn that they could.
 KERNEL_CONFIG = Config(KernelManager={"transport_encryption": "auto"})
+# Run by each kernel: it ends, and removes its folder, once the process that began it was killed. Its own watch takes seconds.
+FOLLOW = """
+def _follow():
+    import os, shutil, time
+    while os.getppid() == int(os.environ["JPY_PARENT_PID"]):
+        time.sleep(0.2)
+    shutil.rmtree(os.environ["IPYTHONDIR"], ignore_errors=True)
+    os._exit(1)
+__import__("threading").Thread(target=_follow, daemon=True).start()
+del _follow
+"""
 STREAMS = ("stdout", "stderr")
 # What differs between two runs or two machines inside the text of an output.
 UNSTABLE = [
@@ -163,11 +174,11 @@ def _check_values(path: Path, defaults: dict[str, object], values: dict[str, obj
 
 def _run(source: Path, values: dict[str, object]) -> NotebookNode:
     """Runs a notebook in a fresh kernel of this interpreter; returns it with its outputs."""
-    with _kernel_environment(), tempfile.TemporaryDirectory(prefix="facedistill-notebook-") as folder:
+    with _kernel_environment() as folder:
         try:
             notebook = papermill.execute_notebook(
                 str(source.resolve()),
-                str(Path(folder) / "executed.ipynb"),
+                str(folder / "executed.ipynb"),
                 parameters=values,
                 kernel_name="python3",
                 progress_bar=False,
@@ -202,10 +213,13 @@ def _first_line(text: str) -> str:
 
 
 @contextmanager
-def _kernel_environment() -> Iterator[None]:
-    """Sets, for a kernel started within, what makes it silent and repeatable, and Jupyter's folders to a temporary one."""
+def _kernel_environment() -> Iterator[Path]:
+    """Sets, for a kernel started within, what makes it silent and repeatable, and Jupyter's folders to a temporary one, given."""
     before = dict(os.environ)
-    with tempfile.TemporaryDirectory(prefix="facedistill-jupyter-") as folder:
+    with tempfile.TemporaryDirectory(prefix="facedistill-notebook-") as folder:
+        startup = Path(folder) / "profile_default" / "startup"
+        startup.mkdir(parents=True)
+        (startup / "end.py").write_text(FOLLOW)
         os.environ.update(
             SOURCE_DATE_EPOCH="0",
             MPLBACKEND="Agg",
@@ -218,7 +232,7 @@ def _kernel_environment() -> Iterator[None]:
         )
         os.environ.pop("JUPYTER_PATH", None)
         try:
-            yield
+            yield Path(folder)
         finally:
             os.environ.clear()
             os.environ.update(before)

@@ -4,10 +4,10 @@ import os
 import re
 import struct
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, groupby, pairwise
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import av
 import numpy as np
@@ -39,10 +39,36 @@ MAX_BEGINNING = 64  # bytes that tell one of them
 SCANNED_BYTES = (2**10, 2**20)  # of a file that are searched at once, at first and at most
 OGG_PAGE, OGG_HEADER, MAX_OGG_HEADER = re.compile(b"OggS"), 27, 27 + 255  # bytes of a page before its content
 WAV_FORM = struct.Struct("<HHIIHH")  # coding, channels, samples and bytes a second, bytes of a block, bits of a sample
-MAX_CHANNELS = 64  # that FFmpeg's resampler takes
+FFMPEG_CHANNELS, MAX_CHANNELS = 64, 1024  # that FFmpeg's resampler takes, and that uncompressed WAVs may have
 EXTENSIBLE, UNCOMPRESSED = 0xFFFE, {1, 3}  # codings of a WAV: one that stands further on; whole numbers and floats
+RAW = {(1, 8): "u8", (1, 16): "s16le", (1, 24): "s24le", (1, 32): "s32le", (3, 32): "f32le", (3, 64): "f64le"}  # FFmpeg's names
 MIN_REST_BYTES = 2048  # behind the sound that a WAV announces; less is some program's mark
 STREAMED_BYTES = 2**31 - 2**16  # sizes of a WAV from here on mean "unknown"
+
+
+@dataclass(frozen=True)
+class Part:
+    """What FFmpeg opens.
+
+    Attributes:
+        url: of the file, or of a part of it.
+        options: how it is read.
+        raw: the format of samples without a header; None where FFmpeg finds out.
+        n_interleaved: channels that are read as one channel of as many times the rate, since FFmpeg takes fewer.
+    """
+
+    url: str
+    options: dict[str, str] = field(default_factory=dict)
+    raw: str | None = None
+    n_interleaved: int = 1
+
+
+class WavForm(NamedTuple):
+    """What the header of a WAV says; `raw` is FFmpeg's name of its samples, None where they are compressed."""
+
+    n_channels: int
+    rate_hz: int
+    raw: str | None
 
 
 @dataclass
@@ -82,16 +108,17 @@ def decode(path: Path, report: Report, *, max_s: float) -> Iterator[tuple[np.nda
         MemoryError: there is not enough memory, for FFmpeg either.
     """
     try:
-        for part, options in _parts(path, report):
+        for part in _parts(path, report):
             try:
-                container = av.open(part, options=OPTIONS | options, metadata_errors="ignore")
+                container = av.open(part.url, format=part.raw, options=OPTIONS | part.options, metadata_errors="ignore")
             except av.FFmpegError as error:
                 if not report.duration_s or isinstance(error, MemoryError):
                     raise
                 report.n_damaged += 1  # what was joined to a good file
                 continue
             with container:
-                for block, rate_hz in _blocks(_chunks(path, container, report)):
+                blocks = _blocks(_chunks(path, container, report))
+                for block, rate_hz in blocks if part.n_interleaved == 1 else _separated(blocks, part.n_interleaved):
                     report.duration_s += block.shape[1] / rate_hz
                     if report.duration_s > max_s + SUMMED_S:
                         raise InputError(f"{path}: more than {max_s / 3600:g} h of sound; expected at most that")
@@ -102,19 +129,22 @@ def decode(path: Path, report: Report, *, max_s: float) -> Iterator[tuple[np.nda
         raise InputError(f"{path}: not readable as audio ({error.strerror}); expected {' '.join(AUDIO_SUFFIXES)}") from None
 
 
-def _parts(path: Path, report: Report) -> Iterator[tuple[str, dict[str, str]]]:
-    """What FFmpeg opens, and with which options: the file; or each of those that were joined end to end to it."""
-    place = os.path.abspath(path)  # never taken for an address
+def _parts(path: Path, report: Report) -> Iterator[Part]:
+    """The file; or each of those that were joined end to end to it."""
     with path.open("rb") as file:
         beginning = file.read(MAX_BEGINNING)
         pattern = next((pattern for pattern in BEGINNINGS if pattern.match(beginning)), None)
         if pattern is None:
-            yield f"file:{place}", {}
+            yield Part(f"file:{os.path.abspath(path)}")  # never taken for an address
             return
         starts = _ogg_starts(file) if beginning.startswith(b"OggS") else _places(file, pattern)
         for start, end in pairwise(chain(starts, [os.fstat(file.fileno()).st_size])):
-            options = _wav_options(path, file, start, end, report) if pattern.pattern == RIFF else {}
-            yield f"subfile,,start,{start},end,{end},,:{place}", options
+            is_wav = pattern.pattern == RIFF
+            yield _wav_part(path, file, start, end, report) if is_wav else Part(_url(path, start, end))
+
+
+def _url(path: Path, start: int, end: int) -> str:
+    return f"subfile,,start,{start},end,{end},,:{os.path.abspath(path)}"
 
 
 def _read(file: BinaryIO, at: int, n_bytes: int) -> bytes:
@@ -155,29 +185,31 @@ def _ogg_starts(file: BinaryIO) -> Iterator[int]:
         at += OGG_HEADER + n_segments + sum(page[OGG_HEADER : OGG_HEADER + n_segments])
 
 
-def _wav_options(path: Path, file: BinaryIO, start: int, end: int, report: Report) -> dict[str, str]:
-    """How FFmpeg is to read a WAV: to its end, where more sound follows than its header announces.
+def _wav_part(path: Path, file: BinaryIO, start: int, end: int, report: Report) -> Part:
+    """A WAV, which is read to its end where more sound follows than its header announces.
 
     Raises:
-        InputError: more channels than FFmpeg takes, or samples that are not as wide as its header says: they would be noise.
+        InputError: too many channels, or samples that are not as wide as its header says: they would be noise.
     """
-    sound_at, n_sound = end, 0
+    sound_at, n_sound, form = end, 0, None
     for name, at, size in _riff_chunks(file, start + 12, end):
         if name == b"fmt " and at + WAV_FORM.size <= end:
-            form = _read(file, at, WAV_FORM.size + 10)
-            _check_form(path, *WAV_FORM.unpack_from(form), coded=form[24:26])
+            form = _wav_form(path, _read(file, at, WAV_FORM.size + 10))
         elif name == b"data":
             sound_at, n_sound = at, size
     n_bytes = int.from_bytes(_read(file, start + 4, 4), "little")
     report.is_cut |= end - start < 8 + n_bytes < STREAMED_BYTES
     # Some writers leave the pad byte out.
     rest = min(_behind_chunks(file, sound_at + n_sound + pad, end) for pad in {0, n_sound % 2})
-    if n_sound == 0:  # of a recorder that died, unless all that follows are other chunks
-        if sound_at < end and rest == 0:
-            raise InputError(f"{path}: holds no sound; expected a recording")
-        return {}
-    report.is_longer |= rest >= MIN_REST_BYTES
-    return {"ignore_length": "1"} if rest >= MIN_REST_BYTES else {}
+    is_unknown = n_sound == 0  # of a recorder that died, unless all that follows are other chunks
+    if is_unknown and sound_at < end and rest == 0:
+        raise InputError(f"{path}: holds no sound; expected a recording")
+    is_longer = not is_unknown and rest >= MIN_REST_BYTES
+    report.is_longer |= is_longer
+    if form is not None and form.n_channels > FFMPEG_CHANNELS:
+        sound_end = end if is_longer or is_unknown else min(end, sound_at + n_sound)
+        return _interleaved(form, _url(path, sound_at, sound_end))
+    return Part(_url(path, start, end), {"ignore_length": "1"} if is_longer else {})
 
 
 def _behind_chunks(file: BinaryIO, at: int, end: int) -> int:
@@ -199,19 +231,38 @@ def _riff_chunks(file: BinaryIO, at: int, end: int) -> Iterator[tuple[bytes, int
         at += 8 + size + size % 2
 
 
-def _check_form(path: Path, coding: int, n_channels: int, _: int, __: int, block: int, bits: int, *, coded: bytes) -> None:
-    """Whether a block of bytes holds the samples that it should; `coded` is the coding where `coding` is EXTENSIBLE."""
-    _check_channels(path, n_channels)
+def _wav_form(path: Path, content: bytes) -> WavForm:
+    """What a format chunk says, if a block of bytes holds the samples that it should."""
+    coding, n_channels, rate_hz, _, block, bits = WAV_FORM.unpack_from(content)
+    if coding == EXTENSIBLE:
+        coding = int.from_bytes(content[24:26], "little")
+    raw = RAW.get((coding, 8 * -(-bits // 8)))
+    _check_channels(path, n_channels, MAX_CHANNELS if raw else FFMPEG_CHANNELS)
     expected = n_channels * -(-bits // 8)
-    is_plain = (int.from_bytes(coded, "little") if coding == EXTENSIBLE else coding) in UNCOMPRESSED
-    if is_plain and block and expected and block != expected:
+    if coding in UNCOMPRESSED and block and expected and block != expected:
         told = f"{n_channels} samples of {bits} bits in blocks of {block} bytes"
         raise InputError(f"{path}: its header contradicts itself: {told}; expected {expected}")
+    return WavForm(n_channels, rate_hz, raw)
 
 
-def _check_channels(path: Path, n_channels: int) -> None:
-    if n_channels > MAX_CHANNELS:
-        raise InputError(f"{path}: {n_channels} channels; expected at most {MAX_CHANNELS}")
+def _interleaved(form: WavForm, url: str) -> Part:
+    rate = {"sample_rate": str(form.rate_hz * form.n_channels), "ch_layout": "mono"}
+    return Part(url, rate | {"format_whitelist": form.raw}, form.raw, form.n_channels)
+
+
+def _check_channels(path: Path, n_channels: int, most: int) -> None:
+    if n_channels > most:
+        raise InputError(f"{path}: {n_channels} channels; expected at most {most}")
+
+
+def _separated(blocks: Iterable[tuple[np.ndarray, int]], n_channels: int) -> Iterator[tuple[np.ndarray, int]]:
+    """(C, S) of channels that were read as one, (1, C x S), at C times their rate."""
+    held = np.zeros(0, np.float32)
+    for block, rate_hz in blocks:
+        held = np.concatenate([held, block[0]])
+        n_whole = len(held) // n_channels * n_channels
+        yield held[:n_whole].reshape(-1, n_channels).T, rate_hz // n_channels
+        held = held[n_whole:]
 
 
 def _chunks(path: Path, container: av.container.InputContainer, report: Report) -> Iterator[tuple[np.ndarray, int]]:
@@ -227,7 +278,7 @@ def _chunks(path: Path, container: av.container.InputContainer, report: Report) 
         report.announced_s += (container.duration or 0) / av.time_base
     packer, end_s = _Packer(), (container.start_time or 0) / av.time_base  # sound may begin later than pictures
     for frame in _frames(container, stream, report):
-        _check_channels(path, frame.layout.nb_channels)
+        _check_channels(path, frame.layout.nb_channels, FFMPEG_CHANNELS)
         samples, rate_hz = packer.samples(frame), frame.sample_rate
         if kind in TIMED and frame.time is not None:
             gap_s = frame.time - end_s
