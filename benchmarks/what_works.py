@@ -10,10 +10,8 @@ import shutil
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from facedistill.align import ALIGNED
@@ -24,24 +22,18 @@ from facedistill.core.manifest import SYNTHETIC, Utterance, read_manifest, seen_
 from facedistill.core.params import Params, changed, load_params
 from facedistill.core.paths import DATA, PARAMS, ROOT
 from facedistill.distill import train_student
-from facedistill.face.arkit import CURVES
+from facedistill.drawing.recordings import text
 from facedistill.label import write_labels
+from facedistill.measure.bootstrap import MEAN, WEIGHTED, by_source, rounded
+from facedistill.measure.scores import UtteranceScores
+from facedistill.measure.systems import AnimateAll, each
+from facedistill.measure.test_sets import Example, conditions, degraded, load_examples, non_speech, score
 from facedistill.messages import tell_error
 from facedistill.models.encoder import SCRATCH
 from facedistill.models.student import load_student
 from facedistill.models.teacher import load_teacher
 from facedistill.models.training import forget, work_folder
-from facedistill.models.workers import device, workers
-from facedistill.real_speech.conditions import conditions_of, degraded, quiet_sounds
-from facedistill.real_speech.gaps import MM_PER_UNIT, Scores, lip_gap
-from facedistill.real_speech.gaps import score as score_one
-from facedistill.real_speech.names import MEAN, WEIGHTED
-from facedistill.real_speech.pooled import table_of
-from facedistill.real_speech.recordings import Recording, read_recordings
-from facedistill.real_speech.score import rounded
-from facedistill.real_speech.settings import Settings, load_settings
-from facedistill.real_speech.tables import text
-from facedistill.speech.audio import read_audio
+from facedistill.models.workers import device
 from facedistill.speech.recordings import HELD_OUT
 from facedistill.teach import train_teacher
 
@@ -50,8 +42,9 @@ TABLE = ROOT / "benchmarks" / "what_works"
 STEPS, TEACHER_STEPS = 2500, 1200
 TEACHER = "teacher"
 LABELS = "labels"  # below a teacher's folder; they go when it is trained anew
-CONDITIONS = ("level-30db", "noise-snr10db", "telephone")
-METRICS = {"auc": "AUC", "pbm": "PBM", "r": "r"}
+CONDITIONS = conditions([-30.0], [10.0])
+NON_SPEECH_S, NON_SPEECH_DB = 10.0, [-50.0]
+METRICS = {"closure_auc": "AUC", "pbm": "PBM", "pbm_1mm": "PBM at 1 mm", "opening_r": "r"}
 ABOUT = """# What works
 
 Students of `on-device`'s size unless a row says otherwise, {steps:,} steps each on paired data alone, one change from the
@@ -62,10 +55,9 @@ loudness, and is augmented as `teach.augment` says: it is to be compared with te
 phones of the paired utterances in place of their own.
 Measured on {n} training recordings that were held out, {new} of them by speakers of whom none is trained on; {aligned} are timed
 by this project's own forced alignment. Weighted by their /p b m/, with 95 % intervals. The last two columns are the mean distance
-of the lip gap from rest where nobody speaks.
+of the lip gap from rest on non-speech audio.
 
 """
-SOUNDS = ("silence", "room-50dbfs")
 
 
 @dataclass(frozen=True)
@@ -83,9 +75,6 @@ class Change:
     keep: Callable[[Utterance], bool] = lambda row: True
     network: str = "on-device"
     labels: str | None = None
-
-
-Animate = Callable[[np.ndarray], np.ndarray]  # (S,) at 16 kHz -> (T, K) curves at the benchmark's rate
 
 
 def _augment(**values: object) -> dict[str, object]:
@@ -124,7 +113,7 @@ CHANGES = {
 }
 
 
-def result_of(name: str, baseline: Params, recordings: list[Recording], settings: Settings) -> dict:
+def result_of(name: str, baseline: Params, examples: list[Example]) -> dict:
     """What the network of a change is worth; trained and measured unless that was done with this package, data and settings."""
     change, folder = CHANGES[name], DATA / "align"
     params, known = changed(baseline, change.set), read_manifest(folder / "manifest.jsonl")
@@ -136,14 +125,14 @@ def result_of(name: str, baseline: Params, recordings: list[Recording], settings
     work = work_folder(
         f"{STAGE}-scores-{out.name}",
         code=[Path(__file__), *import_closure(*imported(Path(__file__).read_text(encoding="utf-8"), Path(__file__)))],
-        settings=f"{settings_of(name, baseline)}{settings.model_dump_json()}{CONDITIONS}{SOUNDS}{rows}",
+        settings=f"{settings_of(name, baseline)}{baseline.evaluate.bootstrap}{rows}",
         inputs=[folder / "manifest.jsonl", *sorted({folder / row.curves for row in known if row.curves}), *encoder],
     )
     if not ((work / "scores.json").is_file() and (out / "model.safetensors").is_file()):
         write_manifest(out / "manifest.jsonl", rows)
-        corpus = labels_of(change.labels, baseline, recordings, settings) if change.labels else out
-        animate = train(change, params, corpus, out, settings.fps)
-        write_json(work / "scores.json", rounded(measure(animate, recordings, settings)))
+        corpus = labels_of(change.labels, baseline, examples) if change.labels else out
+        animate = train(change, params, corpus, out)
+        write_json(work / "scores.json", rounded(measure(animate, examples, baseline)))
     return read_json(work / "scores.json")
 
 
@@ -161,9 +150,9 @@ def folder_of(name: str) -> Path:
     return DATA / STAGE / name.replace(" ", "-")
 
 
-def labels_of(teacher: str, baseline: Params, recordings: list[Recording], settings: Settings) -> Path:
+def labels_of(teacher: str, baseline: Params, examples: list[Example]) -> Path:
     """A folder with a teacher's pseudo-labels of the paired utterances; the teacher is trained if it is not there."""
-    result_of(teacher, baseline, recordings, settings)
+    result_of(teacher, baseline, examples)
     out = folder_of(teacher) / LABELS
     if not out.is_dir():
         labels = changed(baseline, {"label.keep_paired": False, "label.splits": ["paired"]}).label
@@ -171,53 +160,48 @@ def labels_of(teacher: str, baseline: Params, recordings: list[Recording], setti
     return out
 
 
-def train(change: Change, params: Params, corpus: Path, out: Path, fps: int) -> Animate:
+def train(change: Change, params: Params, corpus: Path, out: Path) -> AnimateAll:
     """Trains the network of a change on a folder with a manifest and curves."""
     if change.network != TEACHER:
         unguided, rows = changed(params, {"distill.losses.feature": 0.0}), read_manifest(corpus / "manifest.jsonl")
         forget(train_student(unguided, params.distill.students[change.network], out, folder=corpus, rows=rows))
-        student = load_student(out).to(device())
-        return lambda audio: student.animate(audio, fps)
+        return each(load_student(out).to(device()).animate)
     shutil.rmtree(out / LABELS, ignore_errors=True)
     forget(train_teacher(params, corpus, None, out))
-    teacher = load_teacher(out).to(device())
-    return lambda audio: teacher.animate(audio, fps)
+    return each(load_teacher(out).to(device()).animate)
 
 
-def measure(animate: Animate, recordings: list[Recording], settings: Settings) -> dict:
-    """What a network is worth: clean, in conditions, and where nobody speaks."""
-    audio = {recording.name: read_audio(recording.audio) for recording in recordings}
-    score = partial(_score, animate, settings.fps)
-    boot = {"seed": settings.seed, "n_boot": settings.bootstrap}
-    conditions = {"clean": lambda sound, rng: sound} | {name: conditions_of(settings)[name] for name in CONDITIONS}
-    found = {}
-    for name, condition in conditions.items():
-        heard = [degraded(audio[one.name], condition, name=one.name, seed=settings.seed) for one in recordings]
-        with workers() as pool:
-            found[name] = table_of(recordings, list(pool.map(score, heard, recordings)), **boot)
-    gaps = {name: lip_gap(CURVES, animate(quiet_sounds(settings)[name])) for name in SOUNDS}
-    return found | {"rest_mm": {name: MM_PER_UNIT * float(np.abs(gap).mean()) for name, gap in gaps.items()}}
+def measure(animate: AnimateAll, examples: list[Example], params: Params) -> dict:
+    """What a network is worth: clean, in conditions, and on non-speech audio."""
+    sources, speakers = ([getattr(example.row, name) for example in examples] for name in ("source", "speaker"))
 
+    def scored(some: list[Example]) -> list[UtteranceScores]:
+        return score(some, animate([example.audio for example in some]))
 
-def _score(animate: Animate, fps: int, audio: np.ndarray, recording: Recording) -> Scores:
-    weights = animate(audio)
-    return score_one(CURVES, weights, np.arange(len(weights)) / fps, recording, fps=fps)
+    tests = {"clean": examples} | {name: degraded(examples, one, seed=params.seed) for name, one in CONDITIONS.items()}
+    found = {
+        name: by_source(scored(some), sources, speakers, seed=params.seed, n_boot=params.evaluate.bootstrap)
+        for name, some in tests.items()
+    }
+    sounds = non_speech(NON_SPEECH_S, NON_SPEECH_DB, seed=params.seed)
+    still = {name: scored(sound)[0].rest_error_mm for name, sound in sounds.items()}
+    return found | {"rest_mm": still}
 
 
 def row_of(name: str, measured: Mapping[str, Mapping]) -> dict[str, str]:
     """One row of the table, to read."""
     clean = measured["clean"]
-    row = {"change": name} | {heading: text(clean, WEIGHTED, metric) for metric, heading in METRICS.items()}
-    row["AUC, mean of sources"] = f"{clean[MEAN]['auc']['value']:.3f}"
-    row |= {f"AUC, {condition}": f"{measured[condition][WEIGHTED]['auc']['value']:.3f}" for condition in CONDITIONS}
+    row = {"change": name} | {heading: text(clean[WEIGHTED], metric) for metric, heading in METRICS.items()}
+    row["AUC, mean of sources"] = f"{clean[MEAN]['closure_auc']['value']:.3f}"
+    row |= {f"AUC, {condition}": f"{measured[condition][WEIGHTED]['closure_auc']['value']:.3f}" for condition in CONDITIONS}
     return row | {f"gap off rest, {sound} (mm)": f"{gap_mm:.2f}" for sound, gap_mm in measured["rest_mm"].items()}
 
 
-def about(recordings: list[Recording], steps: int, teacher_steps: int) -> str:
+def about(recordings: list[Utterance], steps: int, teacher_steps: int) -> str:
     """What the table says above its rows."""
     heard = {(row.source, row.speaker) for row in select(read_manifest(DATA / "align" / "manifest.jsonl"), "paired")}
-    new = sum((recording.row.source, recording.row.speaker) not in heard for recording in recordings)
-    aligned = sum(recording.row.label_kind == ALIGNED for recording in recordings)
+    new = sum((recording.source, recording.speaker) not in heard for recording in recordings)
+    aligned = sum(recording.label_kind == ALIGNED for recording in recordings)
     return ABOUT.format(steps=steps, teacher_steps=teacher_steps, n=len(recordings), new=new, aligned=aligned)
 
 
@@ -249,12 +233,12 @@ def compare(names: list[str], steps: int, teacher_steps: int) -> None:
     if missing:
         raise InputError(f"{PARAMS}: distill.students: no {', '.join(sorted(missing))}, which is to be compared")
     baseline = changed(params, {"teach.steps": teacher_steps} | {f"distill.students.{name}.steps": steps for name in students})
-    recordings, settings = read_recordings(DATA / "align" / "manifest.jsonl", HELD_OUT), load_settings()
+    recordings = [row for row in select(read_manifest(DATA / "align" / "manifest.jsonl"), HELD_OUT) if row.phones]
     if not recordings:
         raise InputError(f"{DATA / 'align'}: nothing held out to measure on; prepare.recordings.held_out names what is")
-    rows = []
+    rows, examples = [], load_examples(DATA / "align", recordings)
     for name in names:
-        rows.append(row_of(name, result_of(name, baseline, recordings, settings)))
+        rows.append(row_of(name, result_of(name, baseline, examples)))
         print(rows[-1], flush=True)
     table = pd.DataFrame(rows)
     write_text(TABLE.with_suffix(".csv"), table.to_csv(index=False))

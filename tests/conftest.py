@@ -13,7 +13,7 @@ from facedistill.face.curves import n_frames, write_shard
 from facedistill.speech.audio import write_flac
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def smoke_params() -> Params:
     return params_of("smoke")
 

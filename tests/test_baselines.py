@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from facedistill.face.arkit import INDEX
 from facedistill.face.curves import n_frames
-from facedistill.measure.baselines import RANGE_DB, WIDEST_JAW, amplitude_envelope
+from facedistill.measure.baselines import RANGE_DB, WIDEST_JAW, amplitude_envelope, band_envelope
 
 JAW = INDEX["jawOpen"]
 
@@ -40,14 +40,23 @@ def test_level_does_not_matter():
     np.testing.assert_allclose(amplitude_envelope(audio * 0.1), amplitude_envelope(audio), atol=1e-4)
 
 
-@given(n_samples=st.integers(1, 3000), fps=st.sampled_from([30, 60]))
-def test_any_length(n_samples, fps):
-    curves = amplitude_envelope(np.full(n_samples, 0.1, np.float32), fps)
-    assert curves.shape == (n_frames(n_samples, fps), 52) and curves.dtype == np.float32
+@pytest.mark.parametrize("envelope", [amplitude_envelope, band_envelope])
+@given(n_samples=st.integers(1, 3000))
+def test_any_length(envelope, n_samples):
+    curves = envelope(np.full(n_samples, 0.1, np.float32))
+    assert curves.shape == (n_frames(n_samples), 52) and curves.dtype == np.float32
     assert 0 <= curves.min() and curves.max() <= WIDEST_JAW
 
 
-@pytest.mark.parametrize("fps", [30, 60])
-def test_frames_stand_at_their_times(fps):
-    curves = amplitude_envelope(steps(-60, 0), fps)[:, JAW]
-    assert curves[int(0.95 * fps)] == 0 and curves[int(1.05 * fps)] > 0.9 * WIDEST_JAW
+def test_frames_stand_at_their_times():
+    curves = amplitude_envelope(steps(-60, 0))[:, JAW]
+    assert curves[57] == 0 and curves[63] > 0.9 * WIDEST_JAW
+
+
+def test_the_band_is_that_of_open_lips():
+    """A hum, which closed lips have too, opens nothing beside a tone within the band."""
+    time_s = np.arange(16_000) / 16_000
+    hum, tone = (np.sin(2 * np.pi * hz * time_s) for hz in (150, 2500))
+    curves = band_envelope(np.concatenate([hum, 0.1 * tone]).astype(np.float32))[:, JAW]
+    assert curves[30] < 0.02 and curves[90] > 0.95 * WIDEST_JAW
+    assert amplitude_envelope(np.concatenate([hum, 0.1 * tone]))[30, JAW] > 0.95 * WIDEST_JAW

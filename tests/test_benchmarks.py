@@ -8,15 +8,14 @@ import numpy as np
 import pytest
 import torch
 from configurations import params_of
-from real_speech_tree import make_tree
+from recorded_tree import make_tree, read_examples
 
 from facedistill.core.files import read_json
 from facedistill.core.manifest import read_manifest
 from facedistill.core.params import changed
 from facedistill.core.paths import ROOT
+from facedistill.measure.systems import each
 from facedistill.models.student import Student, StudentConfig
-from facedistill.real_speech.recordings import read_recordings
-from facedistill.real_speech.settings import load_settings
 from facedistill.speech.synthetic import plans
 
 SPEC = importlib.util.spec_from_file_location("what_works", ROOT / "benchmarks" / "what_works.py")
@@ -71,11 +70,10 @@ def paths_that_differ(one, other, path=""):
 
 
 def test_a_student_is_measured_and_shown(tmp_path):
-    recordings = read_recordings(make_tree(tmp_path), "test")
+    examples = read_examples(make_tree(tmp_path))
     torch.manual_seed(0)
     student = Student(StudentConfig(channels=8, past_ms=256, future_ms=256)).eval()
-    settings = load_settings().model_copy(update={"bootstrap": 5})
-    row = what_works.row_of("x", what_works.measure(lambda audio: student.animate(audio, settings.fps), recordings, settings))
+    row = what_works.row_of("x", what_works.measure(each(student.animate), examples, params_of("smoke")))
     assert row["change"] == "x" and 0 <= float(row["AUC, mean of sources"]) <= 1
     assert all(value not in ("", "nan") for value in row.values())
 
@@ -95,7 +93,7 @@ def test_results_of_other_settings_are_not_taken(tmp_path, monkeypatch, corpus_f
     monkeypatch.setattr("facedistill.models.training.WORK", tmp_path / "work")
     shard = corpus_folder.parent / "align" / "../prepare/curves/s.npz"
 
-    def train(change, params, corpus, out, fps) -> None:
+    def train(change, params, corpus, out) -> None:
         trained.append(out.name)
         (out / "model.safetensors").touch()
 
@@ -106,7 +104,7 @@ def test_results_of_other_settings_are_not_taken(tmp_path, monkeypatch, corpus_f
         baseline = changed(params, {"distill.students.on-device.steps": steps})
         if len(results) == 3:  # aligned anew: other curves under the same names
             shard.write_bytes(shard.read_bytes() + b" ")
-        results.append(what_works.result_of("baseline", baseline, [], load_settings())["trained"])
+        results.append(what_works.result_of("baseline", baseline, [])["trained"])
     assert results == [1, 1, 2, 3]
 
 
@@ -119,13 +117,15 @@ def test_a_row_makes_what_it_needs(tmp_path, monkeypatch, corpus_folder, smoke_p
     monkeypatch.setattr(what_works, "ROOT", data.parent)
     monkeypatch.setattr("facedistill.models.encoder.ROOT", data.parent)
     monkeypatch.setattr("facedistill.teach.ROOT", data.parent)
-    monkeypatch.setattr(what_works, "measure", lambda animate, *rest: seen.append(animate(np.zeros(16_000, np.float32)).shape))
+    monkeypatch.setattr(
+        what_works, "measure", lambda animate, *rest: seen.append(animate([np.zeros(16_000, np.float32)])[0].shape)
+    )
     monkeypatch.setattr(what_works, "rounded", lambda scores: {})
     baseline = changed(smoke_params, {"teach.encoder.source": "scratch"})
-    what_works.result_of(name, baseline, [], load_settings())
-    what_works.result_of(name, baseline, [], load_settings())
+    what_works.result_of(name, baseline, [])
+    what_works.result_of(name, baseline, [])
     labelled = what_works.CHANGES[name].labels is not None
-    assert seen == [(30, 52)] * (1 + labelled), "the teacher, and the row itself; once"
+    assert seen == [(60, 52)] * (1 + labelled), "the teacher, and the row itself; once"
     assert what_works.folder_of(name).joinpath("model.safetensors").is_file()
     labels = read_manifest(what_works.folder_of("a teacher") / "labels" / "manifest.jsonl") if labelled else []
     assert [row.label_kind for row in labels] == ["teacher"] * 3 * labelled

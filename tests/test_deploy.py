@@ -322,8 +322,8 @@ def test_a_card_says_what_could_not_be_measured():
     quality["scores"]["int8"]["pbm"] = {"value": None, "low": None, "high": None, "n": 0}
     quality["scores"]["float16"]["lve_mm"] |= {"low": None, "high": None}
     card = model_card(Model(model_path()).facts, 1, CORPORA, files, quality)
-    assert rows_of(card, "Quality")[2][3] == "not measurable"
-    assert rows_of(card, "Quality")[4][2] == f"{quality['scores']['float16']['lve_mm']['value']:.3f}"
+    assert rows_of(card, "Quality")[4][3] == "not measurable"
+    assert rows_of(card, "Quality")[6][2] == f"{quality['scores']['float16']['lve_mm']['value']:.3f}"
 
 
 def utterance(number: int, **fields) -> Utterance:
@@ -360,16 +360,17 @@ def test_limits_follow_from_the_training_data(corpora, heard, warned):
 
 
 def test_real_speech_is_quoted_or_said_to_be_unmeasured():
+    nothing = {"value": None, "low": None, "high": None, "n": 0}
     results = {
         "tiny": {
-            "emu": {"n": 1234, "auc": 0.95, "pbm": None, "lag_s": 0.1},
-            "mean": {"auc": {"value": 0.9, "low": 0.85, "high": 0.95}},
+            "emu": {"pbm": {"value": 0.95, "low": None, "high": None, "n": 1234}, "pbm_1mm": nothing, "lag_s": 0.1},
+            "mean": {"pbm": {"value": 0.9, "low": 0.85, "high": 0.95, "n": 1234}, "pbm_1mm": nothing},
         },
         "tiny-int8": {"lag_ms": 10, "sha256": None},
     }  # fmt: skip
     header, *rows = rows_of(f"\n{real_speech_section(results)}\n", "Real speech")
     assert header[:3] == ["model", "recordings", "p, b, m"] and len(header) == 5
-    assert rows == [["`tiny`", "emu", "1,234", "0.950", "not measurable"],
-                    ["`tiny`", "mean", "not measurable", "0.900 [0.850, 0.950]", "not measurable"]]  # fmt: skip
+    assert rows == [["`tiny`", "emu", "1,234", "not measurable", "0.950"],
+                    ["`tiny`", "mean", "1,234", "not measurable", "0.900 [0.850, 0.950]"]]  # fmt: skip
     for unknown in ({}, {"tiny-int8": results["tiny-int8"]}):
         assert real_speech_section(unknown) == "## Real speech\n\nNot measured."

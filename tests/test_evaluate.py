@@ -20,11 +20,11 @@ from facedistill.speech.audio import write_flac
 
 SYSTEMS = [
     "teacher", "small", "on-device", "real-time", "tiny-real-time", "real-time-ensemble", "tiny-real-time-ensemble",
-    "paired-only", "small-paired-only", "amplitude-envelope",
+    "paired-only", "small-paired-only", "amplitude-envelope", "amplitude-envelope-whole-band",
 ]  # fmt: skip
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def params(smoke_params):
     return smoke_params.model_copy(update={"evaluate": smoke_params.evaluate.model_copy(update={"max_utterances": 2})})
 
@@ -65,28 +65,34 @@ def save_taught(params, data) -> None:
         write_json(out / "summary.json", {"kind": "ours", "controls": len(controls.names)})
 
 
-@pytest.fixture
-def data(tmp_path, monkeypatch, params):
-    """data/ with untrained models of the right sizes, and a corpus of every kind of split."""
-    monkeypatch.setattr(stage, "DATA", tmp_path)
-    for module in ("measure.systems", "models.teacher"):
-        monkeypatch.setattr(f"facedistill.{module}.DATA", tmp_path)
+@pytest.fixture(scope="module")
+def data(tmp_path_factory, params):
+    """data/ with untrained models of the right sizes, and a corpus of every kind of split; evaluated."""
+    folder = tmp_path_factory.mktemp("data")
+    with pytest.MonkeyPatch.context() as patched:
+        for module in ("evaluate", "measure.systems", "models.teacher"):
+            patched.setattr(f"facedistill.{module}.DATA", folder)
+        make_data(params, folder)
+        stage.evaluate(params)
+        yield folder
+
+
+def make_data(params, folder) -> None:
     torch.manual_seed(0)
-    save_teacher(build_teacher(params.teach), params.teach, tmp_path / "teach")
+    save_teacher(build_teacher(params.teach), params.teach, folder / "teach")
     for name, student in params.distill.students.items():
-        save_student(Student(student_config(params.distill, student)), tmp_path / "distill" / name)
+        save_student(Student(student_config(params.distill, student)), folder / "distill" / name)
     for name, variant in params.ablate.variants.items():
         for seed in params.ablate.seeds:
-            varied, out = changed(params, variant.set), tmp_path / "ablate" / name / f"seed-{seed}"
+            varied, out = changed(params, variant.set), folder / "ablate" / name / f"seed-{seed}"
             save_student(Student(student_config(varied.distill, varied.ablate.student)), out)
             write_json(out / "summary.json", {"parameters": 1000, "hours": 0.5, "voices": 3, "languages": 2})
-    save_taught(params, tmp_path)
-    folder = tmp_path / "prepare"
-    rows = [utterance(folder, number, "test-voices") for number in range(3)]
-    rows += [utterance(folder, 3, "test-recordings", curves=False), utterance(folder, 4, "test-recordings", curves=False)]
-    rows += [utterance(folder, 5, "paired"), utterance(folder, 6, "test-librispeech", phones=False, curves=False)]
-    write_manifest(folder / "manifest.jsonl", rows)
-    return tmp_path
+    save_taught(params, folder)
+    corpus = folder / "prepare"
+    rows = [utterance(corpus, number, "test-voices") for number in range(3)]
+    rows += [utterance(corpus, 3, "test-recordings", curves=False), utterance(corpus, 4, "test-recordings", curves=False)]
+    rows += [utterance(corpus, 5, "paired"), utterance(corpus, 6, "test-librispeech", phones=False, curves=False)]
+    write_manifest(corpus / "manifest.jsonl", rows)
 
 
 def read_strictly(path):
@@ -96,8 +102,7 @@ def read_strictly(path):
     return json.loads(path.read_text(), parse_constant=refuse)
 
 
-def test_every_system_on_every_split(params, data):
-    stage.evaluate(params)
+def test_every_system_on_every_test_set(params, data):
     scores, comparisons, systems, metrics = (
         read_strictly(data / "evaluate" / f"{stem}.json") for stem in ("scores", "comparisons", "systems", "metrics")
     )
@@ -128,13 +133,13 @@ def test_facts_of_the_systems(params, data):
     assert lookahead_ms["amplitude-envelope"] is None
     assert facts["small"].weights_bytes > facts["on-device"].weights_bytes > 4 * facts["on-device"].parameters
     audio = np.random.default_rng(0).standard_normal(9000).astype(np.float32) * 0.1
-    assert {system.animate(audio).shape for system in facts.values()} == {(n_frames(9000), 52)}
+    assert {system.load()([audio])[0].shape for system in facts.values()} == {(n_frames(9000), 52)}
 
 
-def test_splits_are_cut_evenly(params, data):
-    """By module, as pytest would take `test_splits` for a test."""
-    splits = stage.test_splits(params)
-    assert {name: [row.id for row in rows] for name, rows in splits.items()} == {
+def test_sets_are_cut_evenly(params, data):
+    """By module, as pytest would take `test_sets` for a test."""
+    sets = stage.test_sets(params)
+    assert {name: [example.row.id for example in examples] for name, examples in sets.items()} == {
         "test-voices": ["test-voices-0", "test-voices-2"],
         "test-recordings": ["test-recordings-3", "test-recordings-4"],
     }
@@ -142,14 +147,12 @@ def test_splits_are_cut_evenly(params, data):
 
 def test_scoring_repeats(params, data):
     files = ("scores", "comparisons", "ablations", "ablation_differences", "ablation_seeds", "smoothing")
-    stage.evaluate(params)
     first = [(data / "evaluate" / f"{stem}.json").read_bytes() for stem in files]
     stage.evaluate(params)
     assert [(data / "evaluate" / f"{stem}.json").read_bytes() for stem in files] == first
 
 
 def test_variants_are_compared_with_the_baseline_over_all_seeds(params, data):
-    stage.evaluate_variants(params, stage.test_splits(params))
     scores, differences, seeds, facts = (
         read_strictly(data / "evaluate" / f"{stem}.json")
         for stem in ("ablations", "ablation_differences", "ablation_seeds", "variants")
@@ -178,7 +181,6 @@ def test_a_variant_is_compared_with_what_makes_all_its_changes_but_the_last(para
 
 
 def test_teachers_and_students_are_measured_and_compared(params, data):
-    stage.evaluate_teachers(params, stage.test_splits(params))
     taught, agreement, facts = (read_strictly(data / "evaluate" / f"{stem}.json") for stem in ("taught", "agreement", "teachers"))
     assert list(agreement) == list(facts) == list(params.teachers)
     assert facts["mesh"]["controls"] == 4 and facts["hubert"]["controls"] == 52
@@ -192,7 +194,6 @@ def test_teachers_and_students_are_measured_and_compared(params, data):
 
 
 def test_smoothing_costs_delay_and_takes_jitter(params, data):
-    stage.evaluate_smoothing(params, stage.test_splits(params))
     files = ("smoothing", "smoothing_differences", "smoothers")
     scores, differences, facts = (read_strictly(data / "evaluate" / f"{stem}.json") for stem in files)
     jitter = {name: found["jitter"]["value"] for name, found in scores["test-voices"].items()}

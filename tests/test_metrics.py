@@ -13,8 +13,8 @@ from scipy.ndimage import gaussian_filter1d
 from facedistill.face.arkit import INDEX, N_CURVES
 from facedistill.face.phones import Phone
 from facedistill.measure import closures, metrics
+from facedistill.measure.bootstrap import aggregate, aggregate_runs, compare, compare_runs
 from facedistill.measure.scores import Face, Truth, UtteranceScores, score_utterance
-from facedistill.measure.statistics import aggregate, aggregate_runs, compare, compare_runs
 
 FPS = 60
 ROUNDING_S = closures._LABEL_ROUNDING_S
@@ -40,7 +40,11 @@ def toy_head(rng: np.random.Generator) -> SimpleNamespace:
     gap_mm = np.zeros(N_CURVES)
     gap_mm[INDEX["jawOpen"]] = 20.0
     regions = {"lips": np.array([0, 3, 4]), "upper_face": np.array([1, 2, 5, 6])}
-    return SimpleNamespace(basis=rng.normal(size=(N_CURVES, 8, 3)), regions=regions, lip_gap_mm=lambda w: 0.5 + w @ gap_mm)
+    basis, width_mm = rng.normal(size=(N_CURVES, 8, 3)), np.zeros(N_CURVES)
+    width_mm[INDEX["mouthPucker"]] = -10.0
+    return SimpleNamespace(
+        basis=basis, regions=regions, lip_gap_mm=lambda w: 0.5 + w @ gap_mm, mouth_width_mm=lambda w: 50 + w @ width_mm
+    )
 
 
 def toy_scores(rng: np.random.Generator, n: int, **fields: float) -> list[UtteranceScores]:
@@ -78,6 +82,9 @@ def test_errors_equal_loops_over_frames():
     opening = INDEX["jawOpen"]
     assert scores.mod_mm == pytest.approx(20 * np.abs(pred[:, opening] - target[:, opening]).mean())
     assert scores.lip_gap_r == pytest.approx(np.corrcoef(pred[:, opening], target[:, opening])[0, 1])
+    pucker = INDEX["mouthPucker"]
+    assert scores.width_r == pytest.approx(np.corrcoef(pred[:, pucker], target[:, pucker])[0, 1])
+    assert scores.n_silent == 30 and scores.rest_error_mm == pytest.approx(20 * pred[:, opening].mean())
 
 
 def test_dynamics_equal_a_loop_over_vertices_and_chunks_change_nothing(monkeypatch):
@@ -144,16 +151,6 @@ def test_closures_equal_loops_over_frames(seed):
         np.testing.assert_array_equal(one[1], other["a"])
 
 
-def test_a_short_vowel_is_judged_by_its_centre_frame():
-    gap = np.arange(60.0)
-    phones = [Phone(0.48, 0.52, "a"), Phone(0.6, 0.61, "u")]
-    judged = {"fps": FPS, "short_vowels": True}
-    assert closures.closure_minima(gap, phones, **judged)[1].tolist() == [30, 36]
-    assert closures.closure_minima(gap, phones, **judged, open_vowels_only=True)[1].tolist() == [30]
-    assert closures.closure_minima(gap, phones, fps=FPS)[1].size == 0
-    assert closures.closure_minima(gap, phones, **judged, lag_s=-2)[1].size == 0
-
-
 @pytest.mark.parametrize("late_frames", [-3, 0, 4])
 def test_closure_lag_is_when_the_lips_meet(late_frames):
     time_frames = np.arange(120)
@@ -199,31 +196,27 @@ def test_jitter_equals_a_loop_and_silence_takes_only_silent_frames():
 # intervals pooled
 
 
+def pbm_of(bilabials: np.ndarray, vowels: np.ndarray) -> tuple[float, float]:
+    """PBM and the threshold at 5 % false closures, plainly."""
+    if not len(vowels):
+        return NAN, NAN
+    threshold = np.quantile(vowels, 0.05)
+    if sum(vowels <= threshold) > int(0.05 * (len(vowels) - 1)) + 1:  # ties: what is equal is not closed
+        threshold = np.nextafter(threshold, -np.inf)
+    return np.mean(bilabials <= threshold) if len(bilabials) else NAN, threshold
+
+
 @given(GAPS, GAPS)
 @settings(max_examples=40, deadline=None)
-def test_pbm_and_false_closures_grow_with_the_threshold(bilabials, vowels):
-    thresholds = np.linspace(min(*bilabials, *vowels), max(*bilabials, *vowels), 101)
-    pbm, false = closures.pbm_at_threshold(bilabials, vowels, thresholds)
-    assert (np.diff(pbm) >= 0).all() and (np.diff(false) >= 0).all() and pbm[-1] == false[-1] == 1
-    assert pbm[50] == np.mean([gap <= thresholds[50] for gap in bilabials])
-
-
-@given(GAPS, GAPS, st.sampled_from([0.0, 0.05, 0.3]))
-@settings(max_examples=40, deadline=None)
-def test_false_closures_stay_at_their_rate(bilabials, vowels, rate):
-    pbm, threshold = closures.pbm_at_false_closures(bilabials, vowels, rate)
-    found, false = closures.pbm_at_threshold(bilabials, vowels, threshold)
-    assert found == pbm and false <= rate + 1 / len(vowels) + 1e-12
-    quantile = np.quantile(vowels, rate)
+def test_false_closures_stay_at_their_rate(bilabials, vowels):
+    empty = np.empty(0)
+    scores = UtteranceScores(1, 1, 0, bilabials, vowels, empty, empty, empty, opening_r=NAN, jitter=0.0, jitter_silence=NAN)
+    found = {name: row["value"] for name, row in aggregate([scores], rng=np.random.default_rng(0)).items()}
+    assert (found["pbm"], found["pbm_threshold_mm"]) == pytest.approx(pbm_of(bilabials, vowels))
+    assert found["false_closures"] <= 0.05 + 1 / len(vowels) + 1e-12
+    assert found["pbm_1mm"] == np.mean(bilabials <= 1) and found["false_closures_1mm"] == np.mean(vowels <= 1)
     if len(np.unique(vowels)) == len(vowels):
-        assert threshold == quantile
-
-
-def test_a_mouth_that_never_opens_is_not_rewarded():
-    shut = np.zeros(30)
-    assert closures.pbm_at_threshold(shut, shut, 0.1) == (1, 1)
-    assert closures.pbm_at_false_closures(shut, shut)[0] == 0
-    assert closures.closure_auc(shut, shut) == 0.5
+        assert found["pbm_threshold_mm"] == pytest.approx(np.quantile(vowels, 0.05))
 
 
 @given(GAPS, GAPS)
@@ -248,10 +241,10 @@ def test_resamples_equal_scores_of_the_concatenated_utterances():
             drawn = [score for score, count in zip(scores, row, strict=True) for _ in range(count)]
             pool = lambda name, drawn=drawn: np.concatenate([getattr(score, name) for score in drawn])  # noqa: E731
             bilabials, vowels = pool("bilabial_minima_mm"), pool("vowel_minima_mm")
-            pbm, threshold = closures.pbm_at_false_closures(bilabials, vowels)
+            pbm, threshold = pbm_of(bilabials, vowels)
             lags = [score.lag_ms for score in drawn if not np.isnan(score.lag_ms)]
             replicates["pbm"].append(pbm)
-            replicates["false_closures"].append(closures.pbm_at_threshold(bilabials, vowels, threshold)[1])
+            replicates["false_closures"].append(np.mean(vowels <= threshold) if len(vowels) else NAN)
             replicates["closure_auc"].append(closures.closure_auc(pool("bilabial_frames_mm"), pool("vowel_frames_mm")))
             replicates["lag_ms"].append(np.median(lags) if lags else NAN)
             replicates["closure_lag_ms"].append(np.median(pool("closure_lags_ms")) if len(pool("closure_lags_ms")) else NAN)
@@ -269,9 +262,9 @@ def test_fixed_threshold_and_blocks_of_resamples(monkeypatch):
     scores = toy_scores(np.random.default_rng(5), 20)
     table = aggregate(scores, rng=np.random.default_rng(1))
     pool = {name: np.concatenate([getattr(s, name) for s in scores]) for name in ("bilabial_minima_mm", "vowel_minima_mm")}
-    expected = closures.pbm_at_threshold(*pool.values(), closures.CLOSED_GAP_MM)
-    assert (table["pbm_fixed"]["value"], table["false_closures_fixed"]["value"]) == pytest.approx(expected)
-    monkeypatch.setattr("facedistill.measure.statistics._BLOCK_VALUES", 500)
+    expected = [np.mean(gaps <= closures.CLOSED_GAP_MM) for gaps in pool.values()]
+    assert (table["pbm_1mm"]["value"], table["false_closures_1mm"]["value"]) == pytest.approx(expected)
+    monkeypatch.setattr("facedistill.measure.bootstrap._BLOCK_VALUES", 500)
     again = aggregate(scores, rng=np.random.default_rng(1))
     for name, row in table.items():
         assert again[name] == pytest.approx(row, nan_ok=True), name
@@ -354,7 +347,6 @@ def test_degenerate_clips_give_nan_not_errors(n_frames):
 
 def test_empty_intervals_and_unequal_clips():
     some, none = np.ones(3), np.empty(0)
-    assert np.isnan(closures.pbm_at_false_closures(none, some)[0]) and np.isnan(closures.pbm_at_false_closures(some, none)).all()
-    assert np.isnan(closures.closure_auc(none, some)) and np.isnan(closures.pbm_at_threshold(none, none, 1.0)).all()
+    assert np.isnan(closures.closure_auc(none, some)) and np.isnan(closures.closure_auc(some, none))
     with pytest.raises(ValueError, match="differ in shape"):
         metrics.mse(pred=np.zeros((3, 2)), target=np.zeros((2, 2)))

@@ -10,7 +10,6 @@ from facedistill.face.phones import (
     VOWELS,
     Phone,
     classify,
-    is_open_vowel,
     phoneset_of,
     read_phones,
     sounds,
@@ -175,9 +174,19 @@ def test_classes(kind, labels):
     assert {label: classify(label) for label in labels} == dict.fromkeys(labels, kind)
 
 
-def test_open_vowels():
-    assert all(is_open_vowel(label) for label in ("a", "ɑː", "ˈaɪ", "æ", "ɛ", "ɔ", "ɒ", "ʌ", "ʔa"))
-    assert not any(is_open_vowel(label) for label in ("i", "u", "e", "o", "ə", "oʊ", "p", "wa", ""))
+@pytest.mark.parametrize(
+    ("label", "phoneset", "expected"),
+    [
+        ("SIL", "arpabet", "silence"), ("<p:>", "SAMPA", "silence"), ("fp", "arpabet", "silence"), ("P", "cmu-radio", "bilabial"),
+        ("mː", "IPA", "bilabial"), ("F", "arpabet", "labiodental"), ("V", "arpabet", "labiodental"), ("V", "SAMPA", "vowel"),
+        ("AA1", "MFA IPA/arpabet", "vowel"), ("ay", "arpabet", "vowel"), ("aj", "IPA", "vowel"), ("ng", "arpabet", "other"),
+        ("O", "MRPA/SAMPA", "vowel"), ("Om", "MRPA/SAMPA", "bilabial"), ("pt", "SAMPA", "bilabial"), ("db", "SAMPA", "bilabial"),
+        ("Q", "SAMPA", "vowel"), ("@", "SAMPA", "vowel"), ("ˈaɪ", "ipa", "vowel"), ("ˈp", "ipa", "bilabial"),
+        ("a~", "SAMPA", "vowel"), ("pf", "IPA", "bilabial"),
+    ],
+)  # fmt: skip
+def test_labels_of_every_alphabet_have_one_class(label, phoneset, expected):
+    assert classify(to_ipa(label, phoneset_of(phoneset))) == expected
 
 
 def test_letters_belong_to_one_place():

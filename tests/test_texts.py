@@ -17,7 +17,7 @@ from facedistill.core.files import read_json
 from facedistill.core.paths import FIGURES, ROOT
 from facedistill.drawing import kept_numbers as kept
 from facedistill.drawing.numbers import quoted_numbers
-from facedistill.real_speech.names import WEIGHTED
+from facedistill.measure.bootstrap import WEIGHTED
 
 TEXTS = [path for pattern in module.TEXTS for path in sorted(ROOT.glob(pattern))]
 COMMENT = re.compile(r"<!--.*?-->")
@@ -84,16 +84,15 @@ def test_what_is_said_to_be_at_most_so_much_is_just_below_it(known):
     released = {path.stem: systems[path.stem] for path in (ROOT / "models").glob("*/*.onnx") if not path.stem.endswith("-window")}
     assert {"on-device", "on-device-int8", "real-time-float16", "tiny-real-time", "tiny-real-time-int8"} <= set(released)
     kept_auc = [
-        groups[WEIGHTED]["auc"]["value"] / facts["conditions"]["clean"][WEIGHTED]["auc"]["value"]
+        groups[WEIGHTED]["closure_auc"]["value"] / facts["conditions"]["clean"][WEIGHTED]["closure_auc"]["value"]
         for facts in released.values()
         for groups in facts["conditions"].values()
     ]
-    gaps = [quiet["gap_mm"] for facts in released.values() for quiet in facts["quiet"].values()]
+    gaps = [quiet["gap_mm"] for facts in released.values() for quiet in facts["non-speech"].values()]
 
     def jitter(word: str, *sounds: str) -> list[float]:
-        return [
-            100 * facts["quiet"][sound]["jitter_ratio"] for name, facts in released.items() if word in name for sound in sounds
-        ]
+        chosen = [facts["non-speech"] for name, facts in released.items() if word in name]
+        return [100 * facts[sound]["jitter_ratio"] for facts in chosen for sound in sounds]
 
     for name, unit, values in (
         ("auc-lost", 1, [100 * (1 - ratio) for ratio in kept_auc]),

@@ -341,16 +341,16 @@ def release() -> None:
 
 
 @app.command(rich_help_panel=REPRODUCE)
-def benchmark(
-    step: Annotated[
-        Literal["inventory", "animate", "score", "draw"] | None, typer.Argument(metavar="STEP", help="One alone; all, if none.")
-    ] = None,
-) -> None:
-    """Measure every model and every installed peer on recordings with timed phones: benchmarks/real_speech."""
-    from facedistill.real_speech.command import STEPS
-    from facedistill.real_speech.command import benchmark as run
+def benchmark(draw: Annotated[bool, typer.Option("--draw", help="Only draw table 6 and figure 11 anew.")] = False) -> None:
+    """Measure every model and every installed tool on recordings with timed phones and measured lips: benchmarks/real_speech."""
+    from facedistill.core.params import load_params
+    from facedistill.drawing import recordings
 
-    run((step,) if step else STEPS)
+    if not draw:
+        from facedistill.benchmark import benchmark as run
+
+        run(load_params())
+    recordings.draw()
 
 
 @app.command(rich_help_panel=REPRODUCE)

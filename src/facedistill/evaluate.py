@@ -1,11 +1,12 @@
-"""Stage `evaluate`: every system on every test split, with confidence intervals, and the comparisons that are claimed."""
+"""Stage `evaluate`: every system on every test set, with confidence intervals, and the comparisons that are claimed."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from facedistill.core.files import read_json, write_json
-from facedistill.core.manifest import Utterance, read_manifest, select
+from facedistill.core.manifest import read_manifest, select
 from facedistill.core.params import Params, changed
 from facedistill.core.paths import DATA
 from facedistill.core.sections import BASELINE
@@ -13,10 +14,10 @@ from facedistill.face.controls import read_controls
 from facedistill.face.curves import read_curves
 from facedistill.face.mesh_basis import FILE, read_basis
 from facedistill.measure.agreement import agreement
+from facedistill.measure.bootstrap import aggregate, aggregate_runs, compare, compare_runs, rounded
 from facedistill.measure.scores import UtteranceScores
-from facedistill.measure.splits import rounded, score_split
-from facedistill.measure.statistics import aggregate, aggregate_runs, compare, compare_runs
 from facedistill.measure.systems import System, smoothed_systems, systems, taught_systems, variant_systems
+from facedistill.measure.test_sets import Example, evenly_spaced, load_examples, measure
 from facedistill.models.student import load_student
 from facedistill.models.training import prepare_torch
 from facedistill.models.workers import device, workers
@@ -32,10 +33,12 @@ COMPARISONS = {
     "ensemble-against-real-time": ("real-time-ensemble", "real-time"),
 }
 N_TUNING_UTTERANCES = 20
-HEADLINES = ("lip_gap_r", "pbm", "pbm_fixed", "lve_mm")
+HEADLINES = ("lip_gap_r", "pbm", "pbm_1mm", "lve_mm")
 
-Splits = dict[str, list[Utterance]]
-Measured = dict[str, dict[str, list[UtteranceScores]]]  # split -> name -> a score an utterance
+Scores = dict[str, list[UtteranceScores]]  # of every system on one test set, one an utterance
+Given = Callable[[], dict[str, object]]  # how intervals are drawn: by voice, and by the same draws every time
+Tabulate = Callable[[Scores, Given], dict]
+Group = tuple[Iterable[System], dict[str, object], dict[str, Tabulate]]  # systems, facts, and tables of each test set, by file
 
 
 def evaluate(params: Params) -> None:
@@ -47,87 +50,106 @@ def evaluate(params: Params) -> None:
     teachers and their students: taught.json, agreement.json (of students with their teachers) and teachers.json (what they are).
     """
     prepare_torch()
-    splits = test_splits(params)
-    evaluate_systems(params, splits)
-    evaluate_variants(params, splits)
-    evaluate_smoothing(params, splits)
-    evaluate_teachers(params, splits)
+    sets = test_sets(params)
+    tuning = [example.audio for example in next(iter(sets.values()))[:N_TUNING_UTTERANCES]]
+    groups = [_systems(params), _variants(params), _smoothing(params, tuning), _teachers(params)]
+    for members, facts, tables in groups:
+        found = dict(measure(members, sets))
+        for name, content in facts.items():
+            _write(name, content)
+        for name, tabulate in tables.items():
+            table = {
+                one: tabulate({system: scores[one] for system, scores in found.items()}, _given(params, examples))
+                for one, examples in sets.items()
+            }
+            _write(name, rounded(table))
 
 
-def evaluate_systems(params: Params, splits: Splits) -> None:
+def test_sets(params: Params) -> dict[str, list[Example]]:
+    """The test splits of the corpus that have phone labels, each cut to `evaluate.max_utterances`, evenly spread."""
+    root = DATA / "prepare"
+    rows = [row for row in read_manifest(root / "manifest.jsonl") if row.split.startswith("test-") and row.phones]
+    splits = {split: [row for row in rows if row.split == split] for split in dict.fromkeys(row.split for row in rows)}
+    return {
+        split: load_examples(root, evenly_spaced(members, params.evaluate.max_utterances)) for split, members in splits.items()
+    }
+
+
+def _systems(params: Params) -> Group:
     """Teacher, students, ensembles and baselines."""
-    table = systems(params)
-    measured = _measured(splits, {system.name: system for system in table})
-    scores, comparisons = {}, {}
-    for split, found in measured.items():
-        given = _resampling(params, splits[split])
-        scores[split] = {name: aggregate(values, **given()) for name, values in found.items()}
-        comparisons[split] = {
-            question: compare(found[one], found[other], **given())
-            for question, (one, other) in COMPARISONS.items()
-            if one in found and other in found
-        }
-    write_json(DATA / "evaluate" / "scores.json", rounded(scores))
-    write_json(DATA / "evaluate" / "comparisons.json", rounded(comparisons))
-    write_json(DATA / "evaluate" / "systems.json", {system.name: _facts(system) for system in table})
-    write_json(DATA / "evaluate" / "metrics.json", rounded(headlines(scores)))
+    members = systems(params)
+
+    def scored(found: Scores, given: Given) -> dict:
+        return {name: aggregate(scores, **given()) for name, scores in found.items()}
+
+    def compared(found: Scores, given: Given) -> dict:
+        known = {question: pair for question, pair in COMPARISONS.items() if found.keys() >= set(pair)}
+        return {question: compare(found[one], found[other], **given()) for question, (one, other) in known.items()}
+
+    def headlines(found: Scores, given: Given) -> dict:
+        values = {name: _values(scores) for name, scores in found.items()}
+        return {name: {metric: row[metric] for metric in HEADLINES} for name, row in values.items()}
+
+    tables = {"scores": scored, "comparisons": compared, "metrics": headlines}
+    return members, {"systems": {system.name: _facts(system) for system in members}}, tables
 
 
-def evaluate_variants(params: Params, splits: Splits) -> None:
+def _variants(params: Params) -> Group:
     """The ablation: the mean of the seeds of a variant, its difference from its reference, and each seed by itself."""
     table = variant_systems(params)
-    measured = _measured(splits, {f"{name}/{system.name}": system for name, found in table.items() for system in found})
-    scores, differences, seeds = {}, {}, {}
-    for split, found in measured.items():
-        given = _resampling(params, splits[split])
-        runs = {name: {one.name: found[f"{name}/{one.name}"] for one in variants} for name, variants in table.items()}
-        scores[split] = {name: aggregate_runs([*seeded.values()], **given()) for name, seeded in runs.items()}
-        differences[split] = {
-            name: compare_runs([*seeded.values()], [*runs[reference_of(params, name)].values()], **given())
-            for name, seeded in runs.items()
+    members = [replace(system, name=f"{name}/{system.name}") for name, seeds in table.items() for system in seeds]
+    facts = {name: _variant_facts(params, name, seeds[0]) for name, seeds in table.items()}
+
+    def runs(found: Scores, name: str) -> list[list[UtteranceScores]]:
+        return [found[f"{name}/{system.name}"] for system in table[name]]
+
+    def scored(found: Scores, given: Given) -> dict:
+        return {name: aggregate_runs(runs(found, name), **given()) for name in table}
+
+    def differing(found: Scores, given: Given) -> dict:
+        return {name: compare_runs(runs(found, name), runs(found, reference_of(params, name)), **given()) for name in table}
+
+    def seeds(found: Scores, given: Given) -> dict:
+        return {
+            name: {system.name: _values(scores) for system, scores in zip(table[name], runs(found, name), strict=True)}
+            for name in table
         }
-        seeds[split] = {name: {seed: _values(values) for seed, values in seeded.items()} for name, seeded in runs.items()}
-    write_json(DATA / "evaluate" / "ablations.json", rounded(scores))
-    write_json(DATA / "evaluate" / "ablation_differences.json", rounded(differences))
-    write_json(DATA / "evaluate" / "ablation_seeds.json", rounded(seeds))
-    write_json(
-        DATA / "evaluate" / "variants.json", {name: _variant_facts(params, name, found[0]) for name, found in table.items()}
-    )
+
+    return members, {"variants": facts}, {"ablations": scored, "ablation_differences": differing, "ablation_seeds": seeds}
 
 
-def evaluate_smoothing(params: Params, splits: Splits) -> None:
+def _smoothing(params: Params, tuning: Sequence[np.ndarray]) -> Group:
     """One student, smoothed in several ways, and how those of a delay differ from the average of that delay."""
-    heard = [read_audio(DATA / "prepare" / row.audio) for row in next(iter(splits.values()))[:N_TUNING_UTTERANCES]]
-    table = smoothed_systems(params, heard)
+    table = smoothed_systems(params, tuning)
     averages = {one.delay_frames: one.name for one in table if one.kind == "average"}
     references = {one.name: "none" if one.kind in ("none", "average") else averages[one.delay_frames] for one in table}
-    scores, differences = {}, {}
-    for split, found in _measured(splits, {system.name: system for system in table.values()}).items():
-        given = _resampling(params, splits[split])
-        scores[split] = {name: aggregate(values, **given()) for name, values in found.items()}
-        differences[split] = {name: compare(values, found[references[name]], **given()) for name, values in found.items()}
     facts = {
         one.name: _facts(system) | {"kind": one.kind, "strength": one.strength, "reference": references[one.name]}
         for one, system in table.items()
     }
-    write_json(DATA / "evaluate" / "smoothing.json", rounded(scores))
-    write_json(DATA / "evaluate" / "smoothing_differences.json", rounded(differences))
-    write_json(DATA / "evaluate" / "smoothers.json", facts)
+
+    def scored(found: Scores, given: Given) -> dict:
+        return {name: aggregate(scores, **given()) for name, scores in found.items()}
+
+    def differing(found: Scores, given: Given) -> dict:
+        return {name: compare(scores, found[references[name]], **given()) for name, scores in found.items()}
+
+    return table.values(), {"smoothers": facts}, {"smoothing": scored, "smoothing_differences": differing}
 
 
-def evaluate_teachers(params: Params, splits: Splits) -> None:
+def _teachers(params: Params) -> Group:
     """The other teachers: each and its student against the truth, and each student against its teacher."""
-    table = {f"{name}/{role}": system for name, pair in taught_systems(params).items() for role, system in pair.items()}
-    scores: dict = {}
-    for split, found in _measured(splits, table).items():
-        for key, values in found.items():
-            name, _, role = key.partition("/")
-            scored = aggregate(values, **_resampling(params, splits[split])())
-            scores.setdefault(split, {}).setdefault(name, {})[role] = scored
-    write_json(DATA / "evaluate" / "taught.json", rounded(scores))
-    write_json(DATA / "evaluate" / "agreement.json", rounded({name: _agreement(params, name) for name in params.teachers}))
-    facts = {name: read_json(DATA / "teachers" / name / "summary.json") for name in params.teachers}
-    write_json(DATA / "evaluate" / "teachers.json", facts)
+    table = taught_systems(params)
+    members = [replace(system, name=f"{name}/{role}") for name, pair in table.items() for role, system in pair.items()]
+    facts = {
+        "agreement": rounded({name: _agreement(params, name) for name in params.teachers}),
+        "teachers": {name: read_json(DATA / "teachers" / name / "summary.json") for name in params.teachers},
+    }
+
+    def scored(found: Scores, given: Given) -> dict:
+        return {name: {role: aggregate(found[f"{name}/{role}"], **given()) for role in pair} for name, pair in table.items()}
+
+    return members, facts, {"taught": scored}
 
 
 def _agreement(params: Params, name: str) -> dict[str, dict[str, float]]:
@@ -145,33 +167,12 @@ def _agreement(params: Params, name: str) -> dict[str, dict[str, float]]:
     return agreement(pairs, scale, rng=np.random.default_rng(params.seed), n_boot=params.evaluate.bootstrap)
 
 
-def test_splits(params: Params) -> Splits:
-    """The test splits of the corpus that have phone labels, each cut to `evaluate.max_utterances`, evenly spread."""
-    rows = [row for row in read_manifest(DATA / "prepare" / "manifest.jsonl") if row.split.startswith("test-") and row.phones]
-    splits = {}
-    for split in dict.fromkeys(row.split for row in rows):
-        members = [row for row in rows if row.split == split]
-        chosen = np.linspace(0, len(members) - 1, min(len(members), params.evaluate.max_utterances)).round().astype(int)
-        splits[split] = [members[index] for index in chosen]
-    return splits
+def _write(name: str, content: object) -> None:
+    write_json(DATA / "evaluate" / f"{name}.json", content)
 
 
-def headlines(scores: dict) -> dict[str, dict[str, dict[str, float]]]:
-    """{split: {system: {metric: value}}} of the few numbers that sum a system up."""
-    return {
-        split: {name: {metric: values[metric]["value"] for metric in HEADLINES} for name, values in table.items()}
-        for split, table in scores.items()
-    }
-
-
-def _measured(splits: Splits, table: Mapping[str, System]) -> Measured:
-    animate = {name: system.animate for name, system in table.items()}
-    return {split: score_split(DATA / "prepare", rows, animate, split) for split, rows in splits.items()}
-
-
-def _resampling(params: Params, rows: Sequence[Utterance]) -> Callable[[], dict[str, object]]:
-    """How intervals are drawn: by voice, and by the same draws every time."""
-    groups = [(row.source, row.speaker) for row in rows]
+def _given(params: Params, examples: Sequence[Example]) -> Given:
+    groups = [(example.row.source, example.row.speaker) for example in examples]
     return lambda: {"n_boot": params.evaluate.bootstrap, "groups": groups, "rng": np.random.default_rng(params.seed)}
 
 

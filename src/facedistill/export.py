@@ -23,8 +23,9 @@ from facedistill.deploy.memory import working_memory
 from facedistill.deploy.precision import PRECISIONS, calibrate, to_float16, to_int8
 from facedistill.face.arkit import CURVES
 from facedistill.face.curves import FPS
-from facedistill.measure.splits import Animate, rounded, score_split
-from facedistill.measure.statistics import aggregate, compare
+from facedistill.measure.bootstrap import aggregate, compare, rounded
+from facedistill.measure.systems import Animate, exported_system
+from facedistill.measure.test_sets import load_examples, measure
 from facedistill.models.filterbank import HOP_SAMPLES
 from facedistill.models.student import Student, load_student, n_parameters
 from facedistill.models.training import prepare_torch
@@ -60,7 +61,7 @@ def export(params: Params, name: str) -> None:
     tolerances = params.export.tolerances.model_dump()
     differences = check(paths, student, _audio(TEST_SPLIT, N_CHECKED), tolerances)
     quality = {"tolerances": tolerances, "differences": {paths[key].name: value for key, value in differences.items()}}
-    quality |= rounded(measure(params, {precision: Model(paths[precision, STREAMING]) for precision in PRECISIONS}))
+    quality |= rounded(scores(params, {precision: paths[precision, STREAMING] for precision in PRECISIONS}))
     write_json(out / "files.json", files)
     write_json(out / "quality.json", quality)
     origin = {"n_parameters": n_parameters(student), "corpora": list(map(asdict, corpora))}
@@ -124,21 +125,19 @@ def check(
     return {key: float(f"{difference:.2g}") for key, difference in differences.items()}
 
 
-def measure(params: Params, models: dict[str, Model]) -> dict[str, dict]:
+def scores(params: Params, paths: Mapping[str, Path]) -> dict[str, dict]:
     """Every precision's scores on test speech through the streaming engine, and what each loses against float32."""
-    rows = _utterances(TEST_SPLIT, params.export.test_utterances)
-    animators = {precision: _streamed(model) for precision, model in models.items()}
-    measured = score_split(DATA / "prepare", rows, animators, TEST_SPLIT)
-    settings = {"n_boot": params.evaluate.bootstrap, "groups": [(row.source, row.speaker) for row in rows]}
+    examples = load_examples(DATA / "prepare", _utterances(TEST_SPLIT, params.export.test_utterances))
+    systems = [replace(exported_system(path), name=precision) for precision, path in paths.items()]
+    found = {precision: scored[TEST_SPLIT] for precision, scored in measure(systems, {TEST_SPLIT: examples})}
+    groups = [(example.row.source, example.row.speaker) for example in examples]
 
-    def rng() -> np.random.Generator:  # the same resamples for all
-        return np.random.default_rng(params.seed)
+    def given() -> dict[str, object]:  # the same resamples for all
+        return {"n_boot": params.evaluate.bootstrap, "groups": groups, "rng": np.random.default_rng(params.seed)}
 
     return {
-        "scores": {name: aggregate(scores, rng=rng(), **settings) for name, scores in measured.items()},
-        "against-float32": {
-            name: compare(measured[name], measured["float32"], rng=rng(), **settings) for name in PRECISIONS if name != "float32"
-        },
+        "scores": {precision: aggregate(scored, **given()) for precision, scored in found.items()},
+        "against-float32": {name: compare(found[name], found["float32"], **given()) for name in PRECISIONS if name != "float32"},
     }
 
 

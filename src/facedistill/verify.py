@@ -22,7 +22,7 @@ REPORT = WORK / "verify.json"
 # Tolerances are so many standard deviations over runs. Two runs differ by 1.4 of them, dozens of numbers are compared, and a
 # deviation over five runs is rough itself: `benchmarks/seed_spread.py` prints how many numbers of a run that was left out fail.
 DEVIATIONS = 5.0
-ROUNDING = {"lip_gap_r": 0.002, "pbm": 0.01, "pbm_fixed": 0.01, "lve_mm": 0.02}  # that a processor makes, where no seed matters
+ROUNDING = {"lip_gap_r": 0.002, "pbm": 0.01, "pbm_1mm": 0.01, "lve_mm": 0.02}  # that a processor makes, where no seed matters
 MEANING = f"""
 A FAIL is a number further from the committed run than {DEVIATIONS:g} standard deviations of what training seeds make of the same
 system (tests/expected/seed_spread.json, by `python benchmarks/seed_spread.py`). Another processor is like another seed: chance

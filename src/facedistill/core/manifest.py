@@ -29,11 +29,15 @@ class Utterance:
     label_kind: str | None = None  # exact, hand, forced, aligned (by this project), teacher or none
     curves: str | None = None  # npz shard that holds the rig curves under the utterance's id
     licence: str | None = None
+    measured: str | None = None  # npz of lips that a camera measured, see `measure.test_sets`
+    offset_s: float | None = None  # what is measured at t belongs to the sound at t + offset_s
 
 
 SYNTHETIC = "espeak-ng"  # source of all speech that espeak-ng speaks
 OPTIONAL = {field.name for field in fields(Utterance) if field.default is None}
-PATHS = ("audio", "phones", "curves")
+PATHS = ("audio", "phones", "curves", "measured")
+NUMBERS = ("duration_s", "offset_s")
+RARE = ("measured", "offset_s")  # not written where absent
 NO_LETTERS = ("Cc", "Cs")  # categories of Unicode that no file is named with: control characters and halves of letters
 
 
@@ -64,14 +68,16 @@ def read_manifest(path: Path) -> list[Utterance]:
 
 def _check_types(utterance: Utterance) -> None:
     for name, value in asdict(utterance).items():
-        allowed = (int, float) if name == "duration_s" else (str, type(None)) if name in OPTIONAL else (str,)
-        if not isinstance(value, allowed):
+        allowed = (int, float) if name in NUMBERS else (str,)
+        if not isinstance(value, allowed) and not (value is None and name in OPTIONAL):
             raise TypeError(f"{name}: {value!r} is no {allowed[0].__name__}")
 
 
 def _check_values(utterance: Utterance) -> None:
-    if not 0 <= utterance.duration_s < math.inf:
-        raise ValueError(f"duration_s: {utterance.duration_s}; expected seconds")
+    for name, least in (("duration_s", 0.0), ("offset_s", -math.inf)):
+        seconds = getattr(utterance, name) or 0.0
+        if not (math.isfinite(seconds) and seconds >= least):
+            raise ValueError(f"{name}: {seconds}; expected seconds")
     for name in ("id", *PATHS):
         value = getattr(utterance, name) or ""
         if any(unicodedata.category(letter) in NO_LETTERS for letter in value):
@@ -83,7 +89,8 @@ def _check_values(utterance: Utterance) -> None:
 
 def write_manifest(path: Path, utterances: Iterable[Utterance]) -> None:
     """Writes a manifest atomically."""
-    write_jsonl(path, (asdict(utterance) for utterance in utterances))
+    rows = (asdict(utterance).items() for utterance in utterances)
+    write_jsonl(path, ({key: value for key, value in row if value is not None or key not in RARE} for row in rows))
 
 
 def select(utterances: Iterable[Utterance], *splits: str) -> list[Utterance]:

@@ -92,8 +92,8 @@ def checked(values: object, path: Path) -> Params:
         InputError: a key that is unknown, missing, of the wrong type or out of range.
     """
     try:
-        _validated(_Top, values)
-        params = _validated(Params, whole(values))
+        validated(_Top, values)
+        params = validated(Params, whole(values))
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     own = {name: choice for name, choice in params.teachers.items() if isinstance(choice, OwnTeacher)}
@@ -133,7 +133,7 @@ def changed(params: Params, change: Mapping[str, object]) -> Params:
     """
     values = params.model_dump(mode="json")
     set_keys(values, change, known=values)
-    return _validated(Params, values)
+    return validated(Params, values)
 
 
 def set_keys(values: dict, change: Mapping[str, object], *, known: dict) -> None:
@@ -187,7 +187,7 @@ def _dotted(values: dict, prefix: str = "") -> Iterator[str]:
             yield f"{prefix}{name}"
 
 
-def _validated(kind: type[Checked], values: object) -> Checked:
+def validated(kind: type[Checked], values: object) -> Checked:
     """As JSON, strictly: `seed: "1"` and `trainable: "yes"` are wrong types, and a list is a tuple."""
     try:
         return kind.model_validate_json(json.dumps(values), strict=True)

@@ -12,8 +12,8 @@ from facedistill.drawing.figures import MODEL_COLOURS, TRUTH_COLOUR
 from facedistill.drawing.results import interval_text, verdict_of
 from facedistill.face.curves import FPS
 from facedistill.face.phones import Phone, sounds
+from facedistill.measure.bootstrap import CONFIDENCE
 from facedistill.measure.closures import CLOSED_GAP_MM
-from facedistill.measure.statistics import CONFIDENCE
 
 LIPS = ("p", "b", "m")
 REACH_S, STEP_S = 0.2, 0.005

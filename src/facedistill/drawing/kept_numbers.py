@@ -11,7 +11,7 @@ from facedistill.core.files import read_json
 from facedistill.core.paths import FIGURES
 from facedistill.drawing.numbers import BENCHMARKS, TESTED
 from facedistill.drawing.results import interval_text
-from facedistill.real_speech.names import WEIGHTED
+from facedistill.measure.bootstrap import WEIGHTED
 from facedistill.runtime.released import RELEASED
 from facedistill.verify import EXPECTED, compared, tolerances
 
@@ -82,7 +82,7 @@ def _recordings() -> dict[str, str]:
         "benchmark/sources": str(len(counts)),
         "benchmark/recordings": str(sum(counts)),
         "benchmark/recordings-of-one-source": str(max(counts)),
-        "benchmark/bilabials-in-english": str(details["systems"]["on-device"]["languages"]["en"]["n"]),
+        "benchmark/bilabials-in-english": str(details["systems"]["on-device"]["languages"]["en"]["pbm"]["n"]),
     }
 
 
@@ -91,9 +91,9 @@ def _conditions() -> dict[str, str]:
     systems, lost, quiet = read_json(DETAILS)["systems"], [], []
     for name in {path.stem.removesuffix("-window") for path in RELEASED.glob("*/*.onnx")}:
         facts = systems[name]
-        auc = {condition: groups[WEIGHTED]["auc"]["value"] for condition, groups in facts["conditions"].items()}
+        auc = {condition: groups[WEIGHTED]["closure_auc"]["value"] for condition, groups in facts["conditions"].items()}
         lost.append(1 - min(auc.values()) / auc["clean"])
-        quiet += [{"system": name, "sound": sound, **measured} for sound, measured in facts["quiet"].items()]
+        quiet += [{"system": name, "sound": sound, **measured} for sound, measured in facts["non-speech"].items()]
     table = pd.DataFrame(quiet)
     jitter = 100 * table.set_index(["system", "sound"])["jitter_ratio"]
     real_time = jitter.filter(like="real-time").groupby("sound").max()

@@ -63,7 +63,13 @@ def _on_recordings() -> dict[str, Number]:
     path, found = RELEASED / "results.json", {}
     for system, groups in read_json(path).items():
         for group, metrics in groups.items():
-            for metric, scale, digits, unit in (("auc", 1, 3, ""), ("pbm", 100, 0, "%"), ("r", 1, 3, "")):
+            for metric, scale, digits, unit in (
+                ("closure_auc", 1, 3, ""),
+                ("pbm", 100, 0, "%"),
+                ("pbm_1mm", 100, 0, "%"),
+                ("false_closures_1mm", 100, 0, "%"),
+                ("opening_r", 1, 3, ""),
+            ):
                 ends = metrics[metric]
                 text = interval_text(*(scale * ends[end] for end in ("value", "low", "high")), n_digits=digits)
                 found[f"recordings/{system}/{group}-{metric}"] = Number(text, scale * ends["value"], unit, _name(path))
@@ -99,7 +105,7 @@ def _main_results() -> dict[str, Number]:
     table, shown = pd.read_csv(path).set_index(["split", "system"]), path.with_suffix(".md")
     found = {"table-1/summary": Number(shown.read_text(encoding="utf-8").splitlines()[0], None, "", _name(shown))}
     for system, row in table.loc[TESTED].iterrows():
-        for metric, unit in (("lip_gap_r", ""), ("pbm", ""), ("pbm_fixed", ""), ("lve_mm", "mm")):
+        for metric, unit in (("lip_gap_r", ""), ("pbm", ""), ("pbm_1mm", ""), ("lve_mm", "mm")):
             found[f"table-1/{system}/{metric}"] = Number(f"{row[metric]:.2f}", row[metric], unit, _name(path))
     return found
 

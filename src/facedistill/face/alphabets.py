@@ -1,7 +1,8 @@
 """Tables that turn SAMPA, MRPA and ARPAbet phone labels into IPA."""
 
 SILENCES = frozenset(
-    "sil sp spn ssil pau pause epi h# brth br nsn noise laugh <sil> <p> <p:> <usb> <nib> [sil] [noise] # _ - .. ... | +".split()
+    "sil sp spn ssil pau pause epi h# brth br breath nsn noise laugh fp <sil> <p> <p:>"
+    " &p: <usb> <nib> [sil] [noise] # _ - .. ... | +".split()
 ) | {""}
 
 # Wells (1997) SAMPA and Wells (1995) X-SAMPA, the symbols that differ from IPA.

@@ -25,6 +25,7 @@ class Head:
             tongue, skin, upper_face.
         gap_neutral_mm: the lip gap at rest.
         gap_mm: (K,) float32, change of the lip gap per unit of each weight.
+        width_neutral_mm, width_mm: the same of the mouth's width.
     """
 
     neutral: np.ndarray
@@ -35,6 +36,8 @@ class Head:
     regions: dict[str, np.ndarray]
     gap_neutral_mm: float
     gap_mm: np.ndarray
+    width_neutral_mm: float
+    width_mm: np.ndarray
 
     def vertices(self, weights: np.ndarray) -> np.ndarray:
         """Poses the mesh: (..., K) weights -> (..., V, 3) float32 mm."""
@@ -45,6 +48,10 @@ class Head:
     def lip_gap_mm(self, weights: np.ndarray) -> np.ndarray:
         """Height of the mouth opening at mid-lip: (..., K) weights -> (...) float32 mm; negative where the lips press."""
         return self.gap_neutral_mm + np.asarray(weights, np.float32) @ self.gap_mm
+
+    def mouth_width_mm(self, weights: np.ndarray) -> np.ndarray:
+        """Distance of the mouth's corners: (..., K) weights -> (...) float32 mm."""
+        return self.width_neutral_mm + np.asarray(weights, np.float32) @ self.width_mm
 
 
 def _regions(mesh: head_mesh.Mesh, basis: np.ndarray) -> dict[str, np.ndarray]:
@@ -78,6 +85,10 @@ def head() -> Head:
     upper, lower = regions["upper_lip_inner"][0], regions["lower_lip_inner"][0]
     arrays = (neutral, mesh.faces.astype(np.int32), mesh.materials.astype(np.int32), basis, mesh.mirror.astype(np.int32))
     gap_mm = basis[:, upper, 1] - basis[:, lower, 1]
-    for array in (*arrays, gap_mm, *regions.values()):
+    lips = regions["lips"]
+    left, right = lips[neutral[lips, 0].argmax()], lips[neutral[lips, 0].argmin()]
+    width_mm = basis[:, left, 0] - basis[:, right, 0]
+    for array in (*arrays, gap_mm, width_mm, *regions.values()):
         array.flags.writeable = False  # shared by the whole process
-    return Head(*arrays, regions, float(neutral[upper, 1] - neutral[lower, 1]), gap_mm)
+    rest_mm = float(neutral[upper, 1] - neutral[lower, 1]), float(neutral[left, 0] - neutral[right, 0])
+    return Head(*arrays, regions, rest_mm[0], gap_mm, rest_mm[1], width_mm)

@@ -12,7 +12,6 @@ from facedistill.face.alphabets import ARPABET, MRPA, SILENCES, XSAMPA
 
 PHONESETS = ("ipa", "sampa", "mrpa", "arpabet")
 SILENCE, BILABIAL, LABIODENTAL, VOWEL, OTHER = CLASSES = ("silence", "bilabial", "labiodental", "vowel", "other")
-OPEN_VOWEL = 0.6  # openness from which a vowel counts as open: open-mid and lower
 
 # Vowel letter: openness (0 close to 1 open), backness (0 front to 1 back), rounding, after the IPA chart (2020).
 VOWELS = {
@@ -93,6 +92,16 @@ def read_phones(path: Path) -> list[Phone]:
             raise InputError(f"{path}: line {number}: times {start_s} to {end_s} s; allowed: increasing, from {earliest_s} s on")
         phones.append(Phone(start_s, end_s, columns[2].strip()))
     return phones
+
+
+def read_ipa(path: Path, phoneset: str | None) -> list[Phone]:
+    """Reads phones as IPA, whatever alphabet a manifest says that they are in.
+
+    Raises:
+        InputError: see `read_phones`, `phoneset_of` and `to_ipa`.
+    """
+    alphabet = phoneset_of(phoneset)
+    return [Phone(phone.start_s, phone.end_s, to_ipa(phone.label, alphabet)) for phone in read_phones(path)]
 
 
 def write_phones(path: Path, phones: list[Phone]) -> None:
@@ -211,8 +220,3 @@ def classify(ipa: str) -> str:
 def _first_visible(ipa: str) -> Sound:
     found = sounds(ipa)
     return next((sound for sound in found if sound.place != "glottal"), found[0])
-
-
-def is_open_vowel(ipa: str) -> bool:
-    """Whether an IPA label is a vowel that starts open-mid or opener and so must show open lips."""
-    return classify(ipa) == VOWEL and VOWELS[_first_visible(ipa).letter][0] > OPEN_VOWEL

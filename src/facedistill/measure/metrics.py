@@ -38,8 +38,8 @@ def mse(*, pred: np.ndarray, target: np.ndarray) -> float:
     return float(np.mean(difference**2)) if difference.size else float("nan")
 
 
-def lip_gap_correlation(*, pred: np.ndarray, target: np.ndarray) -> float:
-    """Pearson correlation of two gap series (T,) of one utterance; NaN when one is constant or under 6 frames."""
+def correlation(*, pred: np.ndarray, target: np.ndarray) -> float:
+    """Pearson correlation of two series (T,) of one utterance; NaN when one is constant or under 6 frames."""
     pred, target = np.asarray(pred, np.float64), np.asarray(target, np.float64)
     _require_same_shape(pred, target)
     return float(_pearson(pred, target)) if len(pred) >= _MIN_FRAMES else float("nan")
@@ -65,11 +65,11 @@ def lag_ms(*, pred: np.ndarray, target: np.ndarray, fps: float, max_lag_ms: floa
     if reach < 1 or len(pred) - 2 * reach < _MIN_FRAMES:
         return float("nan")
     core = target[reach:-reach]
-    correlation = _pearson(np.lib.stride_tricks.sliding_window_view(pred, len(core)), core)  # (2 reach + 1,)
-    if np.isnan(correlation).all():
+    fits = _pearson(np.lib.stride_tricks.sliding_window_view(pred, len(core)), core)  # (2 reach + 1,)
+    if np.isnan(fits).all():
         return float("nan")
-    best = int(np.nanargmax(correlation))
-    peak = correlation[max(best - 1, 0) : best + 2]
+    best = int(np.nanargmax(fits))
+    peak = fits[max(best - 1, 0) : best + 2]
     refinement = 0.0
     if len(peak) == 3 and 2 * peak[1] > peak[0] + peak[2]:
         refinement = 0.5 * (peak[0] - peak[2]) / (peak[0] - 2 * peak[1] + peak[2])

@@ -1,12 +1,12 @@
-"""The raw statistics of one utterance, from which `statistics` makes tables."""
+"""The raw statistics of one utterance, from which `bootstrap` makes tables."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol, Self
 
 import numpy as np
 
-from facedistill.face.phones import Phone
+from facedistill.face.phones import SILENCE, Phone
 from facedistill.measure import closures, metrics
 from facedistill.measure.metrics import Vertices
 
@@ -20,13 +20,15 @@ class Head(Protocol):
     regions: dict[str, np.ndarray]  # "lips" and "upper_face" are used
 
     def lip_gap_mm(self, weights: np.ndarray) -> np.ndarray: ...
+    def mouth_width_mm(self, weights: np.ndarray) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)
 class Face:
-    """What curves are measured on: (T, K) weights to (T,) lip gap in mm, and the vertices of lips and upper face."""
+    """What curves are measured on: (T, K) weights to (T,) lip gap and mouth width in mm; the vertices of lips and upper face."""
 
     lip_gap_mm: Callable[[np.ndarray], np.ndarray]
+    mouth_width_mm: Callable[[np.ndarray], np.ndarray]
     lips: Vertices
     upper_face: Vertices
 
@@ -34,7 +36,7 @@ class Face:
     def of(cls, head: Head) -> Self:
         """That of a head, for as many utterances as there are."""
         regions = (Vertices.of(head.basis, head.regions[name]) for name in ("lips", "upper_face"))
-        return cls(head.lip_gap_mm, *regions)
+        return cls(head.lip_gap_mm, head.mouth_width_mm, *regions)
 
 
 @dataclass(frozen=True)
@@ -43,18 +45,34 @@ class Truth:
 
     Attributes:
         curves: (T, K) weights.
-        gap_mm: (T,) their lip gap.
+        gap_mm, width_mm: (T,) their lip gap and mouth width.
         upper_face_mm: see `metrics.upper_face_dynamics`.
     """
 
     curves: np.ndarray
     gap_mm: np.ndarray
+    width_mm: np.ndarray
     upper_face_mm: float
 
     @classmethod
     def of(cls, curves: np.ndarray, face: Face) -> Self:
         """That of (T, K) curves on a face, for as many predictions as there are."""
-        return cls(curves, face.lip_gap_mm(curves), metrics.upper_face_dynamics(curves, face.upper_face))
+        upper_face_mm = metrics.upper_face_dynamics(curves, face.upper_face)
+        return cls(curves, face.lip_gap_mm(curves), face.mouth_width_mm(curves), upper_face_mm)
+
+
+@dataclass(frozen=True, eq=False)
+class MeasuredLips:
+    """Lips that a camera measured, in frames of speech.
+
+    Attributes:
+        times_s: (N,) of the sound.
+        gap, width: (N,) of the inner lips and of the mouth, in units of the distance between the outer corners of the eyes.
+    """
+
+    times_s: np.ndarray
+    gap: np.ndarray
+    width: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -69,8 +87,10 @@ class UtteranceScores:
         closure_lags_ms: see `closures.closure_lags_ms`.
         opening_r: see `closures.opening_correlation`.
         jitter, jitter_silence: weight units per s^3.
+        n_silent, rest_error_mm: frames of silence, and how far the lip gap is from that at rest in them, in the mean.
+        measured: (N, 4) where a camera measured the lips: their gap and width, and the gap and width in mm of the curves.
         mse, mse_mouth: squared weights.
-        lip_gap_r, lag_ms, mod_mm: of the lip gap, against the true curves.
+        lip_gap_r, width_r, lag_ms, mod_mm: of the lip gap and the mouth's width, against the true curves.
         lve_mm, lve_mm2: lip vertex error, rooted and squared.
         fdd_mm: signed, true minus predicted dynamics; abs_fdd_mm: without the sign.
     """
@@ -86,9 +106,13 @@ class UtteranceScores:
     opening_r: float
     jitter: float
     jitter_silence: float
+    n_silent: int = 0
+    rest_error_mm: float = _NAN
+    measured: np.ndarray = field(default_factory=lambda: np.empty((0, 4)))
     mse: float = _NAN
     mse_mouth: float = _NAN
     lip_gap_r: float = _NAN
+    width_r: float = _NAN
     lag_ms: float = _NAN
     mod_mm: float = _NAN
     lve_mm: float = _NAN
@@ -99,13 +123,13 @@ class UtteranceScores:
 
 def score_utterance(
     pred: np.ndarray,
-    phones: list[Phone],
+    phones: Sequence[Phone],
     *,
     fps: float,
     face: Face,
     truth: Truth | None = None,
+    lips: MeasuredLips | None = None,
     lag_s: float = 0.0,
-    short_vowels: bool = False,
 ) -> UtteranceScores:
     """Measures one utterance.
 
@@ -115,32 +139,37 @@ def score_utterance(
         fps: frames per second.
         face: what the curves are measured on.
         truth: the true curves at `fps`, where known.
+        lips: as a camera measured them, where it did.
         lag_s: lateness of the prediction that the closure scores compensate.
-        short_vowels: see `closures.closure_minima`.
 
     Raises:
         ValueError: `pred` and the true curves differ in shape.
     """
-    gap_mm = face.lip_gap_mm(pred)
-    timing = {"fps": fps, "lag_s": lag_s}
-    bilabial_minima, vowel_minima = closures.closure_minima(gap_mm, phones, short_vowels=short_vowels, **timing)
-    bilabial_frames, vowel_frames = closures.closure_frames(gap_mm, phones, **timing)
-    jerks = metrics.jerks(pred, fps=fps)
-    silent_jerks = metrics.silent_jerks(pred, closures.frame_classes(phones, len(pred), fps=fps) == "silence", fps=fps)
+    gap_mm, timing = face.lip_gap_mm(pred), {"fps": fps, "lag_s": lag_s}
+    silent = closures.frame_classes(phones, len(pred), fps=fps) == SILENCE
+    jerks, silent_jerks = metrics.jerks(pred, fps=fps), metrics.silent_jerks(pred, silent, fps=fps)
+    rest_mm = face.lip_gap_mm(np.zeros((1, pred.shape[1])))
     return UtteranceScores(
-        n_frames=len(pred),
-        n_jerks=len(jerks),
-        n_silent_jerks=len(silent_jerks),
-        bilabial_minima_mm=bilabial_minima,
-        vowel_minima_mm=vowel_minima,
-        bilabial_frames_mm=bilabial_frames,
-        vowel_frames_mm=vowel_frames,
-        closure_lags_ms=closures.closure_lags_ms(gap_mm, phones, fps=fps),
+        len(pred),
+        len(jerks),
+        len(silent_jerks),
+        *closures.closure_minima(gap_mm, phones, **timing),
+        *closures.closure_frames(gap_mm, phones, **timing),
+        closures.closure_lags_ms(gap_mm, phones, fps=fps),
         opening_r=closures.opening_correlation(gap_mm, phones, **timing),
         jitter=_mean(jerks),
         jitter_silence=_mean(silent_jerks),
+        n_silent=int(silent.sum()),
+        rest_error_mm=_mean(np.abs(gap_mm[silent] - rest_mm)),
+        **({} if lips is None else {"measured": _beside(lips, gap_mm, face.mouth_width_mm(pred), fps=fps)}),
         **({} if truth is None else _against_truth(pred, truth, fps=fps, face=face)),
     )
+
+
+def _beside(lips: MeasuredLips, gap_mm: np.ndarray, width_mm: np.ndarray, *, fps: float) -> np.ndarray:
+    frames_s = np.arange(len(gap_mm)) / fps
+    ours = [np.interp(lips.times_s, frames_s, series) for series in (gap_mm, width_mm)]
+    return np.stack([lips.gap, lips.width, *ours], axis=1)
 
 
 def _against_truth(pred: np.ndarray, truth: Truth, *, fps: float, face: Face) -> dict[str, float]:
@@ -152,7 +181,8 @@ def _against_truth(pred: np.ndarray, truth: Truth, *, fps: float, face: Face) ->
     return {
         "mse": metrics.mse(pred=pred, target=target),
         "mse_mouth": metrics.mse(pred=pred[:, mouth], target=target[:, mouth]),
-        "lip_gap_r": metrics.lip_gap_correlation(**gaps_mm),
+        "lip_gap_r": metrics.correlation(**gaps_mm),
+        "width_r": metrics.correlation(pred=face.mouth_width_mm(pred), target=truth.width_mm),
         "lag_ms": metrics.lag_ms(**gaps_mm, fps=fps),
         "mod_mm": metrics.mod_mm(**gaps_mm),
         "lve_mm": _mean(distances_mm),

@@ -1,6 +1,6 @@
 """All that can be evaluated, by name: audio in, curves at 60 fps out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,47 +14,79 @@ from facedistill.face.arkit import CURVES
 from facedistill.face.controls import read_controls
 from facedistill.face.curves import FPS
 from facedistill.face.mesh_basis import FILE, read_basis
-from facedistill.measure.baselines import amplitude_envelope
+from facedistill.measure.baselines import amplitude_envelope, band_envelope
 from facedistill.measure.smoothers import Smoother, smoothers
-from facedistill.measure.splits import Animate
 from facedistill.models.ensemble import DELAY_S, smooth
 from facedistill.models.filterbank import GRID_FPS
 from facedistill.models.student import load_student, n_parameters
 from facedistill.models.teacher import folder_of, load_teacher
-from facedistill.models.workers import device
+from facedistill.models.workers import device, workers
+from facedistill.runtime.animator import Animator
+from facedistill.runtime.model import Model
 
 TEACHER, STUDENT = "teacher", "student"
 ENSEMBLED = ("real-time", "tiny-real-time")
+ENVELOPES = {"amplitude-envelope": band_envelope, "amplitude-envelope-whole-band": amplitude_envelope}
+
+Animate = Callable[[np.ndarray], np.ndarray]  # (S,) audio at 16 kHz -> (T, K) curves at 60 fps
+AnimateAll = Callable[[Sequence[np.ndarray]], list[np.ndarray]]  # the same of many
 
 
 @dataclass(frozen=True)
 class System:
-    """One row of the tables; `lookahead_ms` is None where the whole utterance is needed.
+    """One row of the tables.
 
-    A student's look-ahead is its window's future plus one 16 ms step of the grid, between whose frames it is interpolated.
+    Attributes:
+        name: unique in its table.
+        load: reads the model, and gives what animates with it.
+        parameters, weights_bytes: its size.
+        lookahead_ms: a student's is its window's future plus one 16 ms step of the grid, between whose frames it is interpolated;
+            None where the whole utterance is needed.
     """
 
     name: str
-    animate: Animate
-    parameters: int
-    weights_bytes: int
-    lookahead_ms: float | None
+    load: Callable[[], AnimateAll]
+    parameters: int = 0
+    weights_bytes: int = 0
+    lookahead_ms: float | None = None
+
+    def then(self, change: Callable[[np.ndarray], np.ndarray]) -> Callable[[], AnimateAll]:
+        """`load` of a system whose (T, K) curves are this one's, changed."""
+
+        def load() -> AnimateAll:
+            animate = self.load()
+            return lambda audios: [change(curves) for curves in animate(audios)]
+
+        return load
+
+
+def each(animate: Animate) -> AnimateAll:
+    """Animates many sounds, some at a time."""
+
+    def animate_all(audios: Sequence[np.ndarray]) -> list[np.ndarray]:
+        with workers() as pool:
+            return list(pool.map(animate, audios))
+
+    return animate_all
 
 
 def systems(params: Params) -> list[System]:
-    """Teacher, students, ensembles, the variants that serve as baselines (in their first seed) and the amplitude envelope."""
-    teacher = _teacher_system(DATA / "teach", params.label.chunk_s)
-    students = [_student_system(DATA / "distill" / name, name) for name in params.distill.students]
+    """Teacher, students, ensembles, the variants that serve as baselines (in their first seed) and the amplitude envelopes."""
+    students = [student_system(DATA / "distill" / name, name) for name in params.distill.students]
     ensembles = [_ensemble_system(system, params.evaluate.ensemble) for system in students if system.name in ENSEMBLED]
-    baselines = [_student_system(_folders(params, name)[0], name) for name in params.evaluate.baselines]
-    envelope = System("amplitude-envelope", amplitude_envelope, 0, 0, None)  # it must know the loudest moment
-    return [teacher, *students, *ensembles, *baselines, envelope]
+    baselines = [student_system(_folders(params, name)[0], name) for name in params.evaluate.baselines]
+    return [teacher_system(DATA / "teach", params.label.chunk_s), *students, *ensembles, *baselines, *envelopes()]
+
+
+def envelopes() -> list[System]:
+    """The baselines that need no learning; they must know the loudest moment."""
+    return [System(name, lambda animate=animate: each(animate)) for name, animate in ENVELOPES.items()]
 
 
 def variant_systems(params: Params) -> dict[str, list[System]]:
     """The other ablation variants: one system a seed, by the name of the variant."""
     names = [name for name in params.ablate.variants if name not in params.evaluate.baselines]
-    return {name: [_student_system(folder, folder.name) for folder in _folders(params, name)] for name in names}
+    return {name: [student_system(folder, folder.name) for folder in _folders(params, name)] for name in names}
 
 
 def taught_systems(params: Params) -> dict[str, dict[str, System]]:
@@ -64,25 +96,58 @@ def taught_systems(params: Params) -> dict[str, dict[str, System]]:
         if isinstance(choice, OwnTeacher):
             folder = DATA / "teachers" / name
             taught = folder_of(choice, name)
-            student = _student_system(folder / STUDENT, STUDENT, read_controls(folder / "label").names)
+            student = student_system(folder / STUDENT, STUDENT, read_controls(folder / "label").names)
             if choice.components is not None:
                 student = _on_rig(student, folder, taught)
-            table[name] = {TEACHER: _teacher_system(taught, params.label.chunk_s), STUDENT: student}
+            table[name] = {TEACHER: teacher_system(taught, params.label.chunk_s), STUDENT: student}
     return table
+
+
+def smoothed_systems(params: Params, audios: Sequence[np.ndarray]) -> dict[Smoother, System]:
+    """`evaluate.smoothed` in every way to smooth it; `audios` are those on which delays are made equal."""
+    name = params.evaluate.smoothed
+    system = student_system(DATA / "distill" / name, name)
+    return {smoother: _smoothed_system(system, smoother) for smoother in smoothers(system.load()(audios))}
+
+
+def teacher_system(folder: Path, chunk_s: float) -> System:
+    """The teacher of a folder, which animates long audio `chunk_s` at a time."""
+
+    def load() -> AnimateAll:
+        return each(partial(load_teacher(folder).to(device()).animate, chunk_s=chunk_s))
+
+    return System(TEACHER, load, n_parameters(load_teacher(folder)), _weights(folder))
+
+
+def student_system(folder: Path, name: str, curves: tuple[str, ...] = CURVES) -> System:
+    """The student of a folder."""
+
+    def load() -> AnimateAll:
+        return each(load_student(folder, curves).to(device()).animate)
+
+    student = load_student(folder, curves)
+    future_ms = 1000 * (student.config.window_samples - student.config.past_samples) / 16_000
+    return System(name, load, n_parameters(student), _weights(folder), future_ms + 1000 / GRID_FPS)
+
+
+def exported_system(path: Path) -> System:
+    """A streaming model through the engine that games use."""
+
+    def load() -> AnimateAll:
+        model = Model(path)
+        return each(lambda audio: Animator(model, fps=FPS).animate(audio).weights)
+
+    return System(path.stem, load, weights_bytes=path.stat().st_size)
 
 
 def _on_rig(student: System, folder: Path, teacher_folder: Path) -> System:
     """A student of meshes whose meshes become curves as its teacher's do."""
-    basis, teacher = read_basis(folder / FILE), load_teacher(teacher_folder).to(device())
-    return replace(student, animate=lambda audio: teacher.rig(basis.decode(student.animate(audio))))
 
+    def load() -> AnimateAll:
+        basis, teacher, animate = read_basis(folder / FILE), load_teacher(teacher_folder).to(device()), student.load()
+        return lambda audios: [teacher.rig(basis.decode(coefficients)) for coefficients in animate(audios)]
 
-def smoothed_systems(params: Params, heard: Sequence[np.ndarray]) -> dict[Smoother, System]:
-    """`evaluate.smoothed` in every way to smooth it; `heard` is audio on which delays are made equal."""
-    name = params.evaluate.smoothed
-    system = _student_system(DATA / "distill" / name, name)
-    table = smoothers([system.animate(audio) for audio in heard])
-    return {smoother: _smoothed_system(system, smoother) for smoother in table}
+    return replace(student, load=load)
 
 
 def _folders(params: Params, variant: str) -> list[Path]:
@@ -91,31 +156,14 @@ def _folders(params: Params, variant: str) -> list[Path]:
 
 
 def _smoothed_system(system: System, smoother: Smoother) -> System:
-    return replace(
-        system, name=smoother.name, animate=lambda audio: smoother.smooth(system.animate(audio)),
-        lookahead_ms=system.lookahead_ms + 1000 * smoother.delay_frames / FPS,
-    )  # fmt: skip
+    lookahead_ms = system.lookahead_ms + 1000 * smoother.delay_frames / FPS
+    return replace(system, name=smoother.name, load=system.then(smoother.smooth), lookahead_ms=lookahead_ms)
+
+
+def _ensemble_system(system: System, weights: tuple[float, float, float]) -> System:
+    load, lookahead_ms = system.then(lambda curves: smooth(curves, weights)), system.lookahead_ms + 1000 * DELAY_S
+    return replace(system, name=f"{system.name}-ensemble", load=load, lookahead_ms=lookahead_ms)
 
 
 def _weights(folder: Path) -> int:
     return (folder / "model.safetensors").stat().st_size
-
-
-def _teacher_system(folder: Path, chunk_s: float) -> System:
-    teacher = load_teacher(folder).to(device())
-    animate = partial(teacher.animate, chunk_s=chunk_s)
-    return System(TEACHER, animate, n_parameters(teacher), _weights(folder), None)
-
-
-def _student_system(folder: Path, name: str, curves: tuple[str, ...] = CURVES) -> System:
-    student = load_student(folder, curves).to(device())
-    config = student.config
-    future_ms = 1000 * (config.window_samples - config.past_samples) / 16_000
-    return System(name, student.animate, n_parameters(student), _weights(folder), future_ms + 1000 / GRID_FPS)
-
-
-def _ensemble_system(system: System, weights: tuple[float, float, float]) -> System:
-    return System(
-        f"{system.name}-ensemble", lambda audio: smooth(system.animate(audio), weights), system.parameters, system.weights_bytes,
-        system.lookahead_ms + 1000 * DELAY_S,
-    )  # fmt: skip

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from facedistill.core.errors import InputError
 from facedistill.core.manifest import Utterance, read_manifest
 from facedistill.core.sound import SAMPLE_RATE_HZ
-from facedistill.face.phones import Phone, phoneset_of, read_phones, to_ipa, write_phones
+from facedistill.face.phones import read_ipa, write_phones
 from facedistill.speech.audio import AUDIO_SUFFIXES, list_recordings, read_audio, write_flac
 
 SPLITS = {"train": "unlabelled", "unlabelled": "unlabelled", "test": "test-recordings", "test-recordings": "test-recordings"}
@@ -71,8 +71,6 @@ def _import_one(folder: Path, root: Path, row: Utterance) -> Utterance:
     changes = {"id": key, "audio": f"audio/{row.split}/{key}.flac", "duration_s": len(audio) / SAMPLE_RATE_HZ, "curves": None}
     write_flac(folder / changes["audio"], audio)
     if row.phones is not None:
-        alphabet = phoneset_of(row.phoneset)
-        labels = [Phone(phone.start_s, phone.end_s, to_ipa(phone.label, alphabet)) for phone in read_phones(root / row.phones)]
         changes |= {"phones": f"phones/{row.split}/{key}.tsv", "phoneset": "ipa"}
-        write_phones(folder / changes["phones"], labels)
+        write_phones(folder / changes["phones"], read_ipa(root / row.phones, row.phoneset))
     return replace(row, **changes)

@@ -1,13 +1,14 @@
 """Other people's lip-sync tools, if they are installed: a command, or packages for browsers that `peers.mjs` runs in node.
 
-They are used as they come. A recording goes in at the rate that browsers play at, and shapes come out, which `visemes` turns
+They are used as they come. A recording goes in at the rate that browsers play at, and shapes come out, which `peer_shapes` turns
 into ARKit curves.
 """
 
 import json
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,11 +20,9 @@ import soundfile as sf
 from facedistill.core.errors import InputError
 from facedistill.core.files import read_json, write_json
 from facedistill.core.sound import SAMPLE_RATE_HZ
-from facedistill.face.curves import n_frames
-from facedistill.face.phones import VOWELS, phoneset_of, sounds, to_ipa
-from facedistill.real_speech import visemes
-from facedistill.real_speech.recordings import SILENCE, Recording, phone_class
-from facedistill.speech.audio import read_audio
+from facedistill.face.curves import FPS, n_frames
+from facedistill.face.phones import VOWELS, Phone, sounds
+from facedistill.measure import peer_shapes
 
 PLAYED_RATE_HZ = 48_000
 ADAPTER = "peers.mjs"
@@ -39,7 +38,7 @@ class Peer:
 
     Attributes:
         package: of npm; empty for a command.
-        shapes: its vocabulary, see `visemes`.
+        shapes: its vocabulary, see `peer_shapes`.
         calibrated: whether it must hear vowels first.
     """
 
@@ -49,10 +48,10 @@ class Peer:
 
 
 PEERS = {
-    "headaudio": Peer("@met4citizen/headaudio", visemes.OCULUS),
-    "rhubarb": Peer("", visemes.RHUBARB),
-    "wawa-lipsync": Peer("wawa-lipsync", visemes.OCULUS),
-    "wlipsync": Peer("wlipsync", visemes.VOWELS, calibrated=True),
+    "headaudio": Peer("@met4citizen/headaudio", peer_shapes.OCULUS),
+    "rhubarb": Peer("", peer_shapes.RHUBARB),
+    "wawa-lipsync": Peer("wawa-lipsync", peer_shapes.OCULUS),
+    "wlipsync": Peer("wlipsync", peer_shapes.VOWELS, calibrated=True),
 }
 
 
@@ -80,19 +79,18 @@ def version(name: str, folder: Path) -> str:
 
 
 def animate(
-    name: str, audios: Sequence[np.ndarray], *, fps: int, folder: Path, calibration: Sequence[Recording] = ()
+    name: str, audios: Sequence[np.ndarray], *, folder: Path, calibration: Sequence[tuple[np.ndarray, Sequence[Phone]]] = ()
 ) -> list[np.ndarray]:
     """The curves of recordings.
 
     Args:
         name: of `PEERS`.
         audios: (S,) each, at 16 kHz.
-        fps: frames per second.
         folder: holds the adapter and node_modules.
-        calibration: labelled recordings, never those that are tested on, for a peer that must be calibrated.
+        calibration: labelled recordings, never those that are tested on, for a peer that must be calibrated: (S,) and phones.
 
     Returns:
-        (T, 52) float64 each, T = n_frames(S, fps).
+        (T, 52) float64 each, at 60 fps.
 
     Raises:
         InputError: the tool failed, gave something else, or has nothing to be calibrated on.
@@ -101,33 +99,26 @@ def animate(
     with TemporaryDirectory(prefix="facedistill-peers-") as scratch:
         try:
             if peer.package:
-                shares = _run_package(name, audios, fps, Path(scratch), folder, calibration)
+                shares = _run_package(name, audios, Path(scratch), folder, calibration)
             else:
-                shares = [_run_rhubarb(audio, fps, Path(scratch) / "speech.wav") for audio in audios]
-            found = [visemes.curves_of(one, peer.shapes) for one in shares]
+                shares = [_run_rhubarb(audio, Path(scratch) / "speech.wav") for audio in audios]
+            found = [peer_shapes.curves_of(one, peer.shapes) for one in shares]
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{name}: gave no shapes that are known ({error!r})") from None
-    return [_of_length(curves, n_frames(len(audio), fps)) for curves, audio in zip(found, audios, strict=True)]
+    return [_of_length(curves, n_frames(len(audio))) for curves, audio in zip(found, audios, strict=True)]
 
 
-def calibration_points(recording: Recording) -> list[tuple[float, str]]:
+def calibration_points(phones: Sequence[Phone]) -> list[tuple[float, str]]:
     """(time in s, one of A E I O U or "-") of the clear vowels and the silences of a recording, in order of time."""
-    points = []
-    phoneset = phoneset_of(recording.row.phoneset)
-    for start_s, end_s, label in zip(recording.starts_s, recording.ends_s, recording.labels, strict=True):
-        if end_s - start_s >= MIN_VOWEL_S and (name := _cardinal(label, phoneset, recording.row.phoneset or "")):
-            points.append((float(start_s + end_s) / 2, name))
-    return points
+    clear = [phone for phone in phones if phone.end_s - phone.start_s >= MIN_VOWEL_S]
+    return [((phone.start_s + phone.end_s) / 2, name) for phone in clear if (name := _cardinal(phone.label))]
 
 
-def _cardinal(label: str, phoneset: str, described: str) -> str | None:
-    """The nearest of five vowels."""
-    if phone_class(label, described) == SILENCE:
+def _cardinal(ipa: str) -> str | None:
+    """The nearest of five vowels, "-" for silence."""
+    heard = sounds(ipa)
+    if not heard:
         return "-"
-    try:
-        heard = sounds(to_ipa(label, phoneset))
-    except InputError:  # labels of an alphabet that is not known calibrate nothing
-        return None
     if len(heard) != 1 or heard[0].letter not in VOWELS:
         return None
     openness, back, _ = VOWELS[heard[0].letter]
@@ -139,7 +130,7 @@ def _cardinal(label: str, phoneset: str, described: str) -> str | None:
 
 
 def _run_package(
-    name: str, audios: Sequence[np.ndarray], fps: int, scratch: Path, folder: Path, calibration: Sequence[Recording]
+    name: str, audios: Sequence[np.ndarray], scratch: Path, folder: Path, calibration: Sequence
 ) -> list[dict[str, np.ndarray]]:
     def played(audio: np.ndarray, stem: str) -> str:
         path = scratch / f"{stem}.f32"
@@ -151,7 +142,7 @@ def _run_package(
         heard = _calibration(calibration[:CALIBRATION_RECORDINGS], played)
         if not heard:
             raise InputError(f"{name}: no labelled recordings to calibrate on")
-    job = {"rate_hz": PLAYED_RATE_HZ, "fps": fps, "calibration": heard, "out": str(scratch / "shapes.json")}
+    job = {"rate_hz": PLAYED_RATE_HZ, "fps": FPS, "calibration": heard, "out": str(scratch / "shapes.json")}
     write_json(scratch / "job.json", job | {"recordings": [played(audio, f"{index}") for index, audio in enumerate(audios)]})
     _run(["node", str(folder / ADAPTER), name, str(scratch / "job.json")])
     return [
@@ -160,27 +151,29 @@ def _run_package(
     ]
 
 
-def _calibration(recordings: Sequence[Recording], played) -> list[dict]:
+def _calibration(
+    recordings: Sequence[tuple[np.ndarray, Sequence[Phone]]], played: Callable[[np.ndarray, str], str]
+) -> list[dict]:
     """At most `CALIBRATION_POINTS` of each vowel, from as few recordings as it takes."""
-    taken: dict[str, int] = {}
+    taken: Counter[str] = Counter()
     jobs = []
-    for number, recording in enumerate(recordings):
+    for number, (audio, phones) in enumerate(recordings):
         points = []
-        for time_s, name in calibration_points(recording):
-            if taken.get(name, 0) < CALIBRATION_POINTS:
-                taken[name] = taken.get(name, 0) + 1
+        for time_s, name in calibration_points(phones):
+            if taken[name] < CALIBRATION_POINTS:
+                taken[name] += 1
                 points.append([time_s, name])
         if points:
-            jobs.append({"recording": played(read_audio(recording.audio), f"calibration-{number}"), "points": points})
+            jobs.append({"recording": played(audio, f"calibration-{number}"), "points": points})
     return jobs
 
 
-def _run_rhubarb(audio: np.ndarray, fps: int, path: Path) -> dict[str, np.ndarray]:
+def _run_rhubarb(audio: np.ndarray, path: Path) -> dict[str, np.ndarray]:
     """The cues of Rhubarb's recogniser of sounds, which needs no language, held until the next."""
     sf.write(path, np.clip(audio, -1, 1), SAMPLE_RATE_HZ, subtype="PCM_16")
     cues = json.loads(_run(["rhubarb", "--quiet", "--exportFormat", "json", "--recognizer", "phonetic", str(path)]))["mouthCues"]
-    times_s = np.arange(n_frames(len(audio), fps)) / fps
-    shares = {shape: np.zeros(len(times_s)) for shape in visemes.RHUBARB}
+    times_s = np.arange(n_frames(len(audio))) / FPS
+    shares = {shape: np.zeros(len(times_s)) for shape in peer_shapes.RHUBARB}
     for cue in cues:
         shares[cue["value"]][(times_s >= cue["start"]) & (times_s < cue["end"])] = 1
     return shares

@@ -1,8 +1,7 @@
-"""A small tree of labelled recordings, false peers, and the measures of the benchmark once more, as plainly as can be."""
+"""A small tree of recordings with phones and measured lips, false peers, and the closure scores once more, in plain loops."""
 
 import json
 import os
-import re
 import shutil
 import sys
 from collections.abc import Sequence
@@ -12,21 +11,19 @@ import numpy as np
 import pytest
 import yaml
 
+from facedistill.benchmark import FOLDER
+from facedistill.core.manifest import read_manifest
 from facedistill.core.sound import SAMPLE_RATE_HZ
-from facedistill.face.arkit import CURVES
-from facedistill.formats import registry
-from facedistill.formats.animation import regular
-from facedistill.real_speech import peers
-from facedistill.real_speech.gaps import GAP, classes_at
-from facedistill.real_speech.recordings import OPENING, Recording
-from facedistill.real_speech.settings import FOLDER
+from facedistill.face.arkit import INDEX, N_CURVES
+from facedistill.face.curves import FPS, n_frames
+from facedistill.measure import peers
+from facedistill.measure.test_sets import Example, load_examples
 from facedistill.speech.audio import write_flac
 
-FPS = 30
 ALPHABETS = {
     "lab": ("SAMPA-like", ["#", "p", "a", "m", "O", "t", "b", "E", "f", "s", "i"]),
     "studio": ("arpabet (lower case)", ["sil", "p", "aa1", "m", "ow", "t", "b", "eh", "v", "s", "iy0"]),
-    "field": ("IPA", ["", "pʰ", "ɐ", "mː", "ɔː", "t", "b", "ɛ", "f", "Q", "i"]),
+    "field": ("IPA", ["", "pʰ", "ɐ", "mː", "ɔː", "t", "b", "ɛ", "f", "k", "i"]),
 }
 
 
@@ -41,7 +38,7 @@ def make_tree(root: Path, *, n_test: int = 3, n_train: int = 2, seed: int = 0) -
         for split, count in (("test", 1 if source == "field" else n_test), ("train", n_train if source == "lab" else 0)):
             for number in range(count):
                 key = f"{source}-{split}-{number}"
-                times = np.concatenate([[0], np.cumsum(rng.choice([0.04, 0.1, 0.15, 1 / 15], 18))]).round(6)
+                times = np.concatenate([[0], np.cumsum(rng.uniform(0.04, 0.16, 18))]).round(6)
                 chosen = [labels[index] for index in rng.permutation(len(labels)).tolist() * 2][: len(times) - 1]
                 phones = "".join(
                     f"{start:.6f}\t{end:.6f}\t{label}\n" for start, end, label in zip(times, times[1:], chosen, strict=False)
@@ -61,35 +58,66 @@ def make_tree(root: Path, *, n_test: int = 3, n_train: int = 2, seed: int = 0) -
     return path
 
 
+def make_lips(root: Path, *, seed: int = 0) -> Path:
+    """Writes a manifest of recordings with measured lips: three of one talker in "test", one each of two in "test-talkers".
+
+    Returns:
+        The manifest.
+    """
+    rng, rows = np.random.default_rng(seed), []
+    for split, speaker in (("test", "s1"), ("test", "s1"), ("test", "s1"), ("test-talkers", "s2"), ("test-talkers", "s3")):
+        key = f"{speaker}-{len(rows)}"
+        times_s = np.arange(50) / 25
+        series = {name: np.cumsum(rng.normal(size=50)) * 0.01 for name in ("inner_gap", "width")}
+        (root / "measured").mkdir(parents=True, exist_ok=True)
+        np.savez(root / f"measured/{key}.npz", times_s=times_s, valid=rng.uniform(size=50) < 0.9, **series)
+        write_flac(root / f"audio/{key}.flac", (0.1 * rng.standard_normal(2 * SAMPLE_RATE_HZ)).astype(np.float32))
+        rows.append({
+            "id": key, "source": "film", "speaker": speaker, "language": "en-GB", "split": split, "audio": f"audio/{key}.flac",
+            "duration_s": 2.0, "measured": f"measured/{key}.npz", "offset_s": 0.0167,
+        })  # fmt: skip
+    path = root / "manifest.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
 def make_folder(root: Path, manifest: Path, **changes) -> Path:
     """The benchmark's folder with its own parameters, made small; `changes` replace values."""
     values = yaml.safe_load((FOLDER / "params.yaml").read_text())
-    values |= {"manifest": f"../{manifest.relative_to(root)}", "bootstrap": 20, "peers": [], "variants": []}
+    values |= {"manifest": f"../{manifest.relative_to(root)}", "peers": [], "variants": []}
+    values["lips"] |= {"manifest": "../lips/manifest.jsonl"}
     values["conditions"] |= {"max_recordings": 1, "levels_db": [-20.0], "snr_db": [10.0]}
-    values["quiet"] |= {"duration_s": 1.0, "levels_db": [-50.0]}
-    values["lag"] |= {"step_ms": 50}
+    values["non_speech"] |= {"duration_s": 1.0, "levels_db": [-50.0]}
     folder = root / "bench"
     folder.mkdir()
     (folder / "params.yaml").write_text(yaml.safe_dump(values | changes))
     return folder
 
 
-def write_random_curves(manifest: Path, out: Path, *, seed: int = 0, levels: int | None = None) -> None:
-    """Curves of every recording; of few `levels`, so that gaps tie, if given."""
-    rng = np.random.default_rng(seed)
-    for row in map(json.loads, manifest.read_text().splitlines()):
-        weights = rng.uniform(0, 1, (int(np.ceil(row["duration_s"] * FPS)), len(CURVES))) ** 3
+def read_examples(manifest: Path, split: str = "test") -> list[Example]:
+    return load_examples(manifest.parent, [row for row in read_manifest(manifest) if row.split == split])
+
+
+def random_curves(examples: Sequence[Example], *, seed: int = 0, levels: int | None = None) -> list[np.ndarray]:
+    """Curves of every example; of few `levels`, so that gaps tie, if given."""
+    rng, found = np.random.default_rng(seed), []
+    for example in examples:
+        curves = rng.uniform(0, 1, (n_frames(len(example.audio)), N_CURVES)) ** 3
         if levels:
-            weights[:] = (rng.integers(0, levels, len(weights)) / levels)[:, None]
-        registry.write(out / f"{row['id'].split('/')[-1]}.csv", regular(CURVES, weights.round(6), FPS), kind="csv")
+            curves[:] = (rng.integers(0, levels, len(curves)) / levels)[:, None]
+        found.append(curves.round(6))
+    return found
 
 
-def write_labels_as_curves(recordings: Sequence[Recording], out: Path, *, late_s: float) -> None:
+def opened_by_labels(examples: Sequence[Example], *, late_s: float) -> list[np.ndarray]:
     """Jaws that open as far as `OPENING` of the phones says, and as late as asked."""
-    for recording in recordings:
-        times_s = np.arange(int(np.ceil(recording.row.duration_s * FPS))) / FPS
-        opening = OPENING[classes_at(recording, times_s - late_s)]
-        registry.write(out / f"{recording.name}.csv", regular(("jawOpen",), opening[:, None], FPS), kind="csv")
+    found = []
+    for example in examples:
+        times_s = np.arange(n_frames(len(example.audio))) / FPS - late_s
+        curves = np.zeros((len(times_s), N_CURVES))
+        curves[:, INDEX["jawOpen"]] = [OPENING[_kind_at(example, time_s)] for time_s in times_s]
+        found.append(curves)
+    return found
 
 
 RHUBARB = """#!{python}
@@ -131,43 +159,34 @@ def install_package(folder: Path, name: str, code: str) -> None:
     (package / "index.cjs").write_text(code)
 
 
-def naive_scores(manifest: Path, curves: Path, *, lag_s: float = 0.0) -> dict[str, dict[str, float]]:
-    """{source: AUC, r, PBM and n of its test recordings}, by loops over frames and pairs."""
+OPENING = {"S": 0.05, "B": 0.0, "L": 0.15, "O": 0.3, "V": 0.8}
+KINDS = {"": "S"} | dict.fromkeys(["p", "b", "m", "pʰ", "mː"], "B") | dict.fromkeys("fv", "L") | dict.fromkeys("tsk", "O")
+
+
+def _kind_at(example: Example, time_s: float) -> str:
+    return next((KINDS.get(one.label, "V") for one in example.phones if one.start_s <= time_s < one.end_s), "S")
+
+
+def naive_scores(
+    examples: Sequence[Example], gaps_mm: Sequence[np.ndarray], *, lag_s: float = 0.0
+) -> dict[str, dict[str, float]]:
+    """{source: scores of its recordings}, by loops over frames and pairs."""
     found: dict[str, dict[str, list]] = {}
-    for row in map(json.loads, manifest.read_text().splitlines()):
-        if row["split"] != "test":
-            continue
-        animation = registry.read(curves / f"{row['id'].split('/')[-1]}.csv")
-        gap = [sum(GAP[n] * w for n, w in zip(animation.names, frame, strict=True) if n in GAP) for frame in animation.weights]
-        times = [t - lag_s for t in animation.times_s]
-        lines = (manifest.parent / row["phones"]).read_text(encoding="utf-8").splitlines()
-        phones = [(float(a), float(b), naive_class(p)) for a, b, p in (line.split("\t") for line in lines)]
-        lists = found.setdefault(row["source"], {"B": [], "V": [], "r": [], "hit": [], "interior": []})
-        opening = []
-        for time, value in zip(times, gap, strict=True):
-            kind = next((k for a, b, k in phones if a <= time < b), "S")
-            opening.append({"S": 0.05, "B": 0.0, "L": 0.15, "O": 0.3, "V": 0.8}[kind])
+    for example, gap_mm in zip(examples, gaps_mm, strict=True):
+        times = [frame / FPS - lag_s for frame in range(len(gap_mm))]
+        lists = found.setdefault(example.row.source, {"B": [], "V": [], "r": [], "hit": [], "interior": []})
+        kinds = [_kind_at(example, time) for time in times]
+        for kind, value in zip(kinds, gap_mm, strict=True):
             if kind in "BV":
                 lists[kind].append(value)
-        lists["r"].append(np.corrcoef(opening, gap)[0, 1])
-        for start, end, kind in phones:
-            low, high = (start - 0.02, end + 0.02) if kind == "B" else (start + 0.03, end - 0.03)
-            inside = [value for time, value in zip(times, gap, strict=True) if low <= time <= high]
+        lists["r"].append(np.corrcoef([OPENING[kind] for kind in kinds], gap_mm)[0, 1])
+        for phone in example.phones:
+            kind = KINDS.get(phone.label, "V")
+            pad_s = 0.02 if kind == "B" else -0.03
+            inside = [v for time, v in zip(times, gap_mm, strict=True) if phone.start_s - pad_s <= time <= phone.end_s + pad_s]
             if inside and kind in "BV":
                 lists["hit" if kind == "B" else "interior"].append(min(inside))
     return {source: _summed_up(lists) for source, lists in found.items()}
-
-
-def naive_class(label: str) -> str:
-    """Of the labels of `ALPHABETS`; "Q" is a vowel in SAMPA, and not in IPA, where it is."""
-    bare = re.sub(r"[0-9]$", "", label)
-    if bare in ("#", "sil", ""):
-        return "S"
-    if bare in ("p", "b", "m", "pʰ", "mː"):
-        return "B"
-    if bare in ("f", "v"):
-        return "L"
-    return "O" if bare in ("t", "s", "Q") else "V"
 
 
 def _summed_up(lists: dict[str, list]) -> dict[str, float]:
@@ -176,9 +195,13 @@ def _summed_up(lists: dict[str, list]) -> dict[str, float]:
     place = 0.05 * (len(ascending) - 1)
     below, part = int(place), place - int(place)
     threshold = ascending[below] + part * (ascending[min(below + 1, len(ascending) - 1)] - ascending[below])
+    if sum(gap <= threshold for gap in ascending) > below + 1:  # tied: what is equal is not closed
+        threshold -= 1e-9
     return {
-        "auc": sum(wins) / len(wins),
-        "r": float(np.mean(lists["r"])),
+        "closure_auc": sum(wins) / len(wins),
+        "opening_r": float(np.mean(lists["r"])),
         "pbm": sum(hit <= threshold for hit in lists["hit"]) / len(lists["hit"]),
+        "pbm_1mm": sum(hit <= 1.0 for hit in lists["hit"]) / len(lists["hit"]),
+        "false_closures_1mm": sum(gap <= 1.0 for gap in ascending) / len(ascending),
         "n": len(lists["hit"]),
     }

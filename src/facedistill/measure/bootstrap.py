@@ -1,19 +1,27 @@
-"""What the scores of utterances say of a set of them: pooled values with bootstrap confidence intervals."""
+"""What the scores of utterances say of a set of them: pooled values with cluster-bootstrap confidence intervals."""
 
-from collections.abc import Callable, Hashable, Sequence
+import math
+from collections.abc import Callable, Hashable, Mapping, Sequence
 
 import numpy as np
 
-from facedistill.measure.closures import CLOSED_GAP_MM, FALSE_CLOSURE_RATE
+from facedistill.measure.closures import CLOSED_GAP_MM, FALSE_CLOSURE_RATE, closure_auc, vowels_above
+from facedistill.measure.metrics import correlation
 from facedistill.measure.scores import UtteranceScores
 
 CONFIDENCE = 0.95
+DIGITS = 5  # of numbers in files
+MEAN, WEIGHTED = "mean", "weighted"  # of several sources: each alike, or by their /p b m/
+EYES_MM = 88.0  # between the outer corners of a grown-up's eyes, the unit of measured lips
+MEASURED_CLOSED, MEASURED_OPEN = 0.15, 0.35  # of the range of a talker's measured gap: at most, at least
+MEASURED_RANGE = (2, 95)  # percentiles that bound it
 
 # metric -> the field that weighs utterances: pooled over all frames where that is a count, None where utterances count alike
 MEANS = {
     "mse": "n_frames",
     "mse_mouth": "n_frames",
     "lip_gap_r": None,
+    "width_r": None,
     "opening_r": None,
     "mod_mm": "n_frames",
     "lve_mm": "n_frames",
@@ -22,6 +30,7 @@ MEANS = {
     "abs_fdd_mm": None,
     "jitter": "n_jerks",
     "jitter_silence": "n_silent_jerks",
+    "rest_error_mm": "n_silent",
 }
 
 _BLOCK_VALUES = 4_000_000  # resampled values held at once
@@ -40,8 +49,11 @@ def aggregate(
 
     Errors, LVE and jitter are pooled over frames; correlations and FDD are means, lag a median over utterances; closure lag is a
     median over bilabials; PBM, its threshold (`pbm_threshold_mm`) and AUC pool all intervals and frames. The threshold is
-    refitted to 5 % false closures in every resample, so the interval of PBM holds the doubt about it too; `pbm_fixed` and
-    `false_closures_fixed` are at a gap of `closures.CLOSED_GAP_MM`. Memory grows with N^2 (AUC): 54 MB at 2600 utterances.
+    refitted to 5 % false closures in every resample, so the interval of PBM holds the doubt about it too; `pbm_1mm` and
+    `false_closures_1mm` are at a gap of `closures.CLOSED_GAP_MM`. Memory grows with N^2 (AUC): 54 MB at 2600 utterances.
+    Where a camera measured the lips: `measured_gap_r`, `measured_width_r`, `measured_auc` (its closed lips against its open ones)
+    and `measured_spread` (the deviation of the gap over that of the measured one) pool the frames of a talker, each group being
+    one, and are means over talkers.
 
     Args:
         scores: N utterances.
@@ -73,10 +85,48 @@ def aggregate_runs(
         As `aggregate`; n is that of one model.
     """
     counts = _resamples(len(runs[0]), rng=rng, n_boot=n_boot, groups=groups)
-    return {
-        name: _summary(replicates, resampled=len(counts) > 1) | {"n": n}
-        for name, (replicates, n) in _mean_replicates(runs, counts).items()
-    }
+    return _summaries(_mean_replicates(runs, counts, groups=groups))
+
+
+def by_source(
+    scores: Sequence[UtteranceScores], sources: Sequence[str], speakers: Sequence[str], *, seed: int, n_boot: int
+) -> dict[str, dict[str, dict[str, float]]]:
+    """`aggregate` of every source by itself, and their mean.
+
+    Resampled are the speakers of a source, or its utterances where it has one speaker; a source of one utterance counts as it is.
+
+    Args:
+        scores: N utterances.
+        sources, speakers: (N,) of each.
+        seed: of the resamples, which are the same for every system.
+        n_boot: resamples.
+
+    Returns:
+        {source, "mean" (each source alike) or "weighted" (by /p b m/): {metric: {"value", "low", "high", "n"}}}.
+    """
+    rng, parts, table = np.random.default_rng(seed), {}, {}
+    for source in sorted(set(sources)):
+        members = [index for index, name in enumerate(sources) if name == source]
+        voices = [speakers[index] for index in members]
+        groups = voices if len(set(voices)) > 1 else None
+        chosen = [scores[index] for index in members]
+        counts = _resamples(len(members), rng=rng, n_boot=n_boot, groups=groups)
+        parts[source] = _mean_replicates([chosen], counts, groups=voices)
+        table[source] = _summaries(parts[source])
+    for name in (MEAN, WEIGHTED):
+        weights = [1.0 if name == MEAN else float(part["pbm"][1]) for part in parts.values()]
+        table[name] = _summaries(
+            {metric: _combined([part[metric] for part in parts.values()], weights) for metric in next(iter(parts.values()), {})}
+        )
+    return table
+
+
+def _combined(parts: Sequence[tuple[np.ndarray, int]], weights: Sequence[float]) -> tuple[np.ndarray, int]:
+    """The weighted mean of several sources, resample by resample, and all of n; what a source could not measure is left out."""
+    size = max(len(replicates) for replicates, _ in parts)
+    values = np.array([np.broadcast_to(replicates, size) for replicates, _ in parts])
+    shares = np.where(np.isnan(values), 0.0, np.array(weights)[:, None])
+    return _divide((np.nan_to_num(values) * shares).sum(axis=0), shares.sum(axis=0)), sum(n for _, n in parts)
 
 
 def compare(
@@ -120,19 +170,38 @@ def compare_runs(
     if len(lengths) > 1:
         raise ValueError(f"{lengths[0]} and {lengths[-1]} utterances cannot be paired")
     counts = _resamples(lengths[0], rng=rng, n_boot=n_boot, groups=groups)
-    theirs, table = _mean_replicates(references, counts), {}
-    for name, (a, _) in _mean_replicates(runs, counts).items():
+    theirs, table = _mean_replicates(references, counts, groups=groups), {}
+    for name, (a, _) in _mean_replicates(runs, counts, groups=groups).items():
         b = theirs[name][0]
-        ratios = np.divide(a, b, out=np.full_like(a, np.nan), where=b != 0)
-        table[name] = {
-            kind: _summary(values, resampled=len(counts) > 1) for kind, values in (("difference", a - b), ("ratio", ratios))
-        }
+        table[name] = {"difference": summary(a - b), "ratio": summary(_divide(a, b))}
     return table
 
 
-def _mean_replicates(runs: Sequence[Sequence[UtteranceScores]], counts: np.ndarray) -> dict[str, tuple[np.ndarray, int]]:
+def summary(replicates: np.ndarray) -> dict[str, float]:
+    """{"value", "low", "high"} of (1 + R,) values, of everyone first and then of every resample: a 95 % percentile interval."""
+    valid, tail = replicates[1:][~np.isnan(replicates[1:])], (1 - CONFIDENCE) / 2
+    low, high = np.quantile(valid, [tail, 1 - tail]) if valid.size else (np.nan, np.nan)
+    return {"value": float(replicates[0]), "low": float(low), "high": float(high)}
+
+
+def rounded(value: object) -> object:
+    """Rounds every float, and turns NaN (not measurable) into null: JSON has no NaN."""
+    if isinstance(value, dict):
+        return {key: rounded(item) for key, item in value.items()}
+    if isinstance(value, float):
+        return None if math.isnan(value) else round(value, DIGITS)
+    return value
+
+
+def _summaries(replicates: Mapping[str, tuple[np.ndarray, int]]) -> dict[str, dict[str, float]]:
+    return {name: summary(values) | {"n": n} for name, (values, n) in replicates.items()}
+
+
+def _mean_replicates(
+    runs: Sequence[Sequence[UtteranceScores]], counts: np.ndarray, *, groups: Sequence[Hashable] | None
+) -> dict[str, tuple[np.ndarray, int]]:
     """{metric: ((R,) mean over the runs of what each resample gives, n of one run)}."""
-    tables = [_statistics(scores) for scores in runs]
+    tables = [_statistics(scores, groups) for scores in runs]
     return {
         name: (np.mean([_evaluate(table[name][0], counts, table[name][1]) for table in tables], axis=0), n)
         for name, (_, _, n) in tables[0].items()
@@ -161,15 +230,7 @@ def _evaluate(statistic: Statistic, counts: np.ndarray, width: int) -> np.ndarra
     return np.concatenate([statistic(counts[first : first + step]) for first in range(0, len(counts), step)])
 
 
-def _summary(replicates: np.ndarray, *, resampled: bool) -> dict[str, float]:
-    """{"value", "low", "high"} of a statistic on everyone (the first) and on resamples (the others)."""
-    valid = replicates[1:][~np.isnan(replicates[1:])]
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(valid, [tail, 1 - tail]) if resampled and valid.size else (np.nan, np.nan)
-    return {"value": float(replicates[0]), "low": float(low), "high": float(high)}
-
-
-def _statistics(scores: Sequence[UtteranceScores]) -> dict[str, tuple[Statistic, int, int]]:
+def _statistics(scores: Sequence[UtteranceScores], groups: Sequence[Hashable] | None) -> dict[str, tuple[Statistic, int, int]]:
     """{metric: (statistic, values it holds per resample, n)}."""
     table = {}
     for name, weight in MEANS.items():
@@ -188,10 +249,15 @@ def _statistics(scores: Sequence[UtteranceScores]) -> dict[str, tuple[Statistic,
     table["pbm"] = (lambda counts: _share_under(bilabials, counts, threshold(counts))), width, n
     table["false_closures"] = (lambda counts: _share_under(vowels, counts, threshold(counts))), width, len(vowels[0])
     table["pbm_threshold_mm"] = threshold, width, len(vowels[0])
-    for name, pooled in (("pbm_fixed", bilabials), ("false_closures_fixed", vowels)):
+    for name, pooled in (("pbm_1mm", bilabials), ("false_closures_1mm", vowels)):
         table[name] = _fixed_statistic(pooled, CLOSED_GAP_MM), width, len(pooled[0])
     n_frames = sum(len(score.bilabial_frames_mm) for score in scores)
     table["closure_auc"] = _auc_statistic(scores), len(scores), n_frames
+    if any(len(score.measured) for score in scores):
+        n_frames = sum(len(score.measured) for score in scores)
+        talkers = _talkers(scores, groups)
+        for number, name in enumerate(("measured_gap_r", "measured_width_r", "measured_auc", "measured_spread")):
+            table[name] = _talker_statistic(talkers, number), len(scores), n_frames
     return table
 
 
@@ -243,12 +309,9 @@ def _fixed_statistic(pooled: Pooled, threshold: float) -> Statistic:
 def _auc_statistic(scores: Sequence[UtteranceScores]) -> Statistic:
     """`closures.closure_auc` over the frames of each resample, from how often the bilabials of i lie under the vowels of j."""
     gaps, owner = _pool([score.bilabial_frames_mm for score in scores])
-    n = len(scores)
-    pairs = np.zeros((n, n))
+    n, pairs = len(scores), np.zeros((len(scores), len(scores)))
     for j, score in enumerate(scores):
-        vowels = np.sort(score.vowel_frames_mm)
-        over = 2 * len(vowels) - np.searchsorted(vowels, gaps, side="left") - np.searchsorted(vowels, gaps, side="right")
-        pairs[:, j] = np.bincount(owner, weights=over, minlength=n) / 2
+        pairs[:, j] = np.bincount(owner, weights=vowels_above(gaps, score.vowel_frames_mm), minlength=n)
     n_bilabial = np.array([len(score.bilabial_frames_mm) for score in scores], np.float64)
     n_vowel = np.array([len(score.vowel_frames_mm) for score in scores], np.float64)
 
@@ -256,6 +319,55 @@ def _auc_statistic(scores: Sequence[UtteranceScores]) -> Statistic:
         return _divide(((counts @ pairs) * counts).sum(axis=1), (counts @ n_bilabial) * (counts @ n_vowel))
 
     return statistic
+
+
+def _talkers(scores: Sequence[UtteranceScores], groups: Sequence[Hashable] | None) -> list[tuple[np.ndarray, list[np.ndarray]]]:
+    """(utterances, what was measured in each) of every talker; all are one talker where no groups are given."""
+    code = np.zeros(len(scores), int) if groups is None else _codes(groups)
+    members = [np.flatnonzero(code == talker) for talker in range(code.max() + 1)]
+    return [(indices, [scores[index].measured for index in indices]) for indices in members]
+
+
+def _talker_statistic(talkers: list[tuple[np.ndarray, list[np.ndarray]]], number: int) -> Statistic:
+    """The mean over the talkers of each resample of one of four measures, see `aggregate`.
+
+    A talker's frames are pooled over utterances as often as they were drawn, so talkers drawn whole are the same every time.
+    """
+
+    def statistic(counts: np.ndarray) -> np.ndarray:
+        drawn = np.stack([counts[:, indices].sum(axis=1) / len(indices) for indices, _ in talkers])  # (talkers, R)
+        values = np.stack([_of_talker(frames, counts[:, indices], number) for indices, frames in talkers])
+        drawn = np.where(np.isnan(values), 0, drawn)
+        return _divide((np.nan_to_num(values) * drawn).sum(axis=0), drawn.sum(axis=0))
+
+    return statistic
+
+
+def _of_talker(frames: list[np.ndarray], counts: np.ndarray, number: int) -> np.ndarray:
+    """(R,) of one talker's utterances, which were drawn `counts` (R, N) times; all alike is computed once."""
+    found, values = {}, []
+    for row in counts:
+        key = (row // max(np.gcd.reduce(row), 1)).tobytes()
+        if key not in found:
+            drawn = [frames[index] for index in np.repeat(np.arange(len(row)), row)]
+            found[key] = _of_frames(np.concatenate([np.empty((0, 4)), *drawn]), number)
+        values.append(found[key])
+    return np.array(values)
+
+
+def _of_frames(frames: np.ndarray, number: int) -> float:
+    gap, width, gap_mm, width_mm = frames.T
+    if len(frames) < 2:
+        return float("nan")
+    if number == 0:
+        return correlation(pred=gap_mm, target=gap)
+    if number == 1:
+        return correlation(pred=width_mm, target=width)
+    if number == 3:
+        return float(gap_mm.std() / (EYES_MM * gap.std())) if gap.std() > 0 else float("nan")
+    low, high = np.percentile(gap, MEASURED_RANGE)
+    share = (gap - low) / (high - low)
+    return closure_auc(gap_mm[share < MEASURED_CLOSED], gap_mm[share > MEASURED_OPEN])
 
 
 def _quantile(pooled: Pooled, counts: np.ndarray, q: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
