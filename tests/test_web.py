@@ -1,4 +1,4 @@
-"""The page, in a Chromium without a window: its numbers, what it asks of the network, and a sentence for each failure."""
+"""The web demo in headless Chromium: its curves, its network requests and a message for each failure."""
 
 import functools
 import re
@@ -43,19 +43,19 @@ VIEWPORT = {"width": 480, "height": 640}  # small, since the processor draws it
 
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory) -> Path:
-    """The page's sources and npm's packages, away from the working tree."""
+    """A copy of the web demo's sources with npm packages, outside the working tree."""
     return page_sources(tmp_path_factory.mktemp("web") / "web")
 
 
 @pytest.fixture(scope="module")
 def site(sources) -> Iterator[str]:
-    """The address of the page, served as any web server would."""
+    """The address of the web demo on a plain web server."""
 
-    class Quiet(SimpleHTTPRequestHandler):
+    class QuietHandler(SimpleHTTPRequestHandler):
         def log_message(self, *_) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=module.web(sources)))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(QuietHandler, directory=module.web(sources)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://localhost:{server.server_port}/"
     server.shutdown()
@@ -63,19 +63,19 @@ def site(sources) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def recordings(tmp_path_factory) -> Path:
-    """A folder with speech as plain.wav (16 kHz) and as stereo.wav (48 kHz, unequal channels)."""
+    """A folder with the same speech in plain.wav (16 kHz) and stereo.wav (48 kHz, unequal channels)."""
     folder = tmp_path_factory.mktemp("recordings")
     speech, _ = synthesize(TEXT, Voice("en-us", "m1"))
     fine = resample_poly(speech, 3, 1)
     sf.write(folder / "plain.wav", speech, 16_000)
-    noise = 0.01 * np.random.default_rng(0).standard_normal(len(fine))  # up to 24 kHz, which resampling has to take away
+    noise = 0.01 * np.random.default_rng(0).standard_normal(len(fine))  # up to 24 kHz: resampling must remove it
     sf.write(folder / "stereo.wav", np.stack([fine + noise, 0.6 * np.roll(fine, 30)], axis=1), 48_000)
     return folder
 
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Callable]:
-    """Starts browsers, one for each set of flags."""
+    """Starts one browser for each set of flags."""
     with playwright.sync_playwright() as driver:
 
         @functools.cache
@@ -87,16 +87,16 @@ def chromium() -> Iterator[Callable]:
 
 @pytest.fixture
 def opened(chromium, site) -> Iterator[Callable]:
-    """Opens the page; in the end it must have complained of nothing, and asked nothing of anyone else."""
-    contexts, complaints, asked = [], [], []
+    """Opens the web demo. At the end it must have logged no error and sent no request to another host."""
+    contexts, console_errors, requests = [], [], []
 
     def start(*flags: str, expected: str = "GPU stall", prepare: Callable = lambda page: None, **options):
         contexts.append(chromium(*flags).new_context(viewport=VIEWPORT, **options))
         page = contexts[-1].new_page()
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("console", lambda said: re.search(expected, said.text) or complaints.append(said.text))
-        page.on("request", lambda request: asked.append(request.url))
-        page.on("websocket", lambda opened: asked.append(opened.url))
+        page.on("pageerror", lambda error: console_errors.append(str(error)))
+        page.on("console", lambda message: re.search(expected, message.text) or console_errors.append(message.text))
+        page.on("request", lambda request: requests.append(request.url))
+        page.on("websocket", lambda socket: requests.append(socket.url))
         prepare(page)
         page.goto(site)
         return page
@@ -104,17 +104,17 @@ def opened(chromium, site) -> Iterator[Callable]:
     yield start
     for context in contexts:
         context.close()
-    assert not complaints
-    assert asked and all(url.startswith((site, "blob:", "data:")) for url in asked)
+    assert not console_errors
+    assert requests and all(url.startswith((site, "blob:", "data:")) for url in requests)
 
 
-def hear(page, recording: Path, told: str = "") -> None:
-    """Opens a recording, and waits for its curves and what is told of it."""
+def open_recording(page, recording: Path, note: str = "") -> None:
+    """Opens a recording and waits for its curves and its note."""
     page.set_input_files("#file:enabled", recording)
     page.wait_for_function(
-        "([name, told]) => source.textContent.startsWith(name) && said.textContent === told", arg=[recording.name, told]
+        "([name, note]) => source.textContent.startsWith(name) && message.textContent === note", arg=[recording.name, note]
     )
-    assert not page.evaluate("() => said.classList.contains('trouble')")
+    assert not page.evaluate("() => message.classList.contains('error')")
 
 
 def save(page, button: str, folder: Path) -> Path:
@@ -125,8 +125,8 @@ def save(page, button: str, folder: Path) -> Path:
     return path
 
 
-def saved(page, folder: Path) -> np.ndarray:
-    """(T, 52) of the CSV that the page gives."""
+def saved_curves(page, folder: Path) -> np.ndarray:
+    """(T, 52) of the CSV that the web demo saves."""
     animation = registry.read(save(page, "#csv", folder))
     assert animation.fps == 60
     return animation.select(CURVES)
@@ -138,34 +138,34 @@ def expected(recording: Path, model: str = "tiny-real-time", *, ensemble: bool =
 
 
 def animated(samples: np.ndarray, rate_hz: int, model: str = "tiny-real-time", *, ensemble: bool = False) -> np.ndarray:
-    """(T, 52) of the Python runtime, of samples that any reader has read."""
+    """(T, 52) of the Python runtime, from samples."""
     path = find_model(model)
     return animate_samples(samples, rate_hz, Model(path), Settings(path, fps=60, ensemble=ensemble)).select(CURVES)
 
 
-def says(page, sentence: str) -> None:
-    """Waits for a sentence of trouble."""
-    page.wait_for_selector("#said.trouble")
-    assert re.fullmatch(sentence, page.inner_text("#said"))
+def expect_error(page, pattern: str) -> None:
+    """Waits for an error message and compares it."""
+    page.wait_for_selector("#message.error")
+    assert re.fullmatch(pattern, page.inner_text("#message"))
 
 
 # The build ------------------------------------------------------------------------------------------------------------
 
 
-def test_the_page_is_whole_and_the_same_bytes_every_time(sources, site, monkeypatch):
+def test_build_is_complete_and_reproducible(sources, site, monkeypatch):
     first = tree(sources / "dist")
     names = [path.name for path in RELEASED.glob("*/*.onnx") if not path.stem.endswith("-window")]
     assert {f"models/{name}" for name in names} < first.keys()
     assert [first[name] for name in ("head.glb", "head-light.glb")] == [head_glb.build(n).to_bytes() for n in (1, 0)]
-    monkeypatch.setattr(module, "npm", None)  # the packages are there: no second build asks for them
+    monkeypatch.setattr(module, "npm", None)  # a second build does not install the packages again
     assert module.web(sources) == sources / "dist" and tree(sources / "dist") == first
 
 
-def test_a_build_that_fails_leaves_the_page_before_it(sources, site, tmp_path):
+def test_failed_build_keeps_the_previous_one(sources, site, tmp_path):
     folder = tmp_path / "web"
     shutil.copytree(sources, folder, ignore=shutil.ignore_patterns("node_modules"))
     (folder / "node_modules").symlink_to(sources / "node_modules")
-    (folder / "src" / "names.ts").write_text("export const lettersOf: number = 'no';")
+    (folder / "src" / "names.ts").write_text("export const canonicalName: number = 'no';")
     with pytest.raises(InputError, match=r"^web: node node_modules/typescript/bin/tsc failed: .*TS2322.*$"):
         module.web(folder)
     assert tree(folder / "dist") == tree(sources / "dist")
@@ -183,40 +183,40 @@ def test_a_build_that_fails_leaves_the_page_before_it(sources, site, tmp_path):
         ("on-device", "stereo", False),
     ],
 )
-def test_the_curves_are_the_python_runtimes(opened, recordings, tmp_path, model, name, ensemble):
+def test_curves_equal_the_python_runtime(opened, recordings, tmp_path, model, name, ensemble):
     page, recording = opened(), recordings / f"{name}.wav"
     page.wait_for_selector("#model:enabled")
     page.select_option("#model", model)
     page.set_checked("#ensemble", ensemble)
-    hear(page, recording)
-    found = saved(page, tmp_path)
-    assert found.std(axis=0).max() > 0.05, "the curves move"
+    open_recording(page, recording)
+    found = saved_curves(page, tmp_path)
+    assert found.std(axis=0).max() > 0.05, "the curves do not move"
     np.testing.assert_allclose(found, expected(recording, model, ensemble=ensemble), atol=ROUNDING)
     size_mb = find_model(model).stat().st_size / 1e6
     assert page.inner_text("#bytes") == f"{model}, float32, {size_mb:.2f} MB"
-    assert re.fullmatch(r"\d+ ms, if it were live", page.inner_text("#late"))
-    assert re.fullmatch(r"[\d.]+ ms a second of sound", page.inner_text("#cost"))
+    assert re.fullmatch(r"\d+ ms, algorithmic", page.inner_text("#late"))
+    assert re.fullmatch(r"[\d.]+ ms per second of audio", page.inner_text("#cost"))
 
 
 def test_every_curve_is_in_its_own_column(opened, recordings, tmp_path):
-    """With a student whose curves all move, left and right differently, which the released ones do little."""
+    """With a student whose curves all vary and differ between left and right; those of released models vary little."""
     path = model_path()
 
     def serve(page) -> None:
-        page.route("**/models/index.json", lambda route: route.fulfill(json=[module.facts_of(path)]))
+        page.route("**/models/index.json", lambda route: route.fulfill(json=[module.model_metadata(path)]))
         page.route(f"**/models/{path.name}", lambda route: route.fulfill(path=path))
 
     page = opened(prepare=serve)
-    hear(page, recordings / "plain.wav")
-    found = saved(page, tmp_path)
+    open_recording(page, recordings / "plain.wav")
+    found = saved_curves(page, tmp_path)
     assert found.std(axis=0).min() > 5 * ROUNDING
     np.testing.assert_allclose(found, expected(recordings / "plain.wav", str(path)), atol=ROUNDING)
 
 
-def test_another_model_and_smoothing_animate_the_same_sound_again(opened, recordings, tmp_path):
+def test_model_and_smoothing_change_animates_the_audio_again(opened, recordings, tmp_path):
     page, recording = opened(), recordings / "plain.wav"
-    hear(page, recording)
-    for control, value, told, options in (
+    open_recording(page, recording)
+    for control, value, description, options in (
         ("#precision", "int8", "tiny-real-time, int8", {"model": "tiny-real-time-int8"}),
         ("#model", "real-time", "real-time, float16", {"model": "real-time"}),
         ("#ensemble", True, "real-time, float16", {"model": "real-time", "ensemble": True}),
@@ -224,16 +224,16 @@ def test_another_model_and_smoothing_animate_the_same_sound_again(opened, record
         late = page.inner_text("#late")
         page.set_checked(control, value) if value is True else page.select_option(control, value)
         page.wait_for_function(
-            "([told, late]) => bytes.textContent.startsWith(told) && (!late || late !== window.late.textContent)",
-            arg=[told, late if value is True else ""],
+            "([description, late]) => bytes.textContent.startsWith(description) && (!late || late !== window.late.textContent)",
+            arg=[description, late if value is True else ""],
         )
-        # int8: a last bit of difference may tip a number over to the next of its 256 steps
+        # int8: a difference in the last bit may round a value to the next of 256 steps
         np.testing.assert_allclose(
-            saved(page, tmp_path), expected(recording, **options), atol=0.01 if value == "int8" else ROUNDING
+            saved_curves(page, tmp_path), expected(recording, **options), atol=0.01 if value == "int8" else ROUNDING
         )
 
 
-def test_the_last_of_two_files_is_the_one_that_is_heard(opened, recordings, tmp_path):
+def test_last_of_two_files_is_animated(opened, recordings, tmp_path):
     page = opened()
     page.evaluate(
         """() => {
@@ -246,11 +246,11 @@ def test_the_last_of_two_files_is_the_one_that_is_heard(opened, recordings, tmp_
         }"""
     )
     page.set_input_files("#file:enabled", recordings / "stereo.wav")
-    hear(page, recordings / "plain.wav")
+    open_recording(page, recordings / "plain.wav")
     page.evaluate("() => goOn()")
     page.wait_for_timeout(1500)
     assert page.inner_text("#source").startswith("plain.wav")
-    np.testing.assert_allclose(saved(page, tmp_path), expected(recordings / "plain.wav"), atol=ROUNDING)
+    np.testing.assert_allclose(saved_curves(page, tmp_path), expected(recordings / "plain.wav"), atol=ROUNDING)
 
 
 def test_any_kind_of_recording(opened, recordings, tmp_path):
@@ -262,17 +262,17 @@ def test_any_kind_of_recording(opened, recordings, tmp_path):
     ):
         recording = tmp_path / f"{number}.{suffix}"
         sf.write(recording, samples[: 2 * rate_hz], rate_hz, **options)
-        hear(page, recording)
+        open_recording(page, recording)
         page.wait_for_function("() => Math.abs(player.duration - 2) < 0.1 && player.currentTime > 0")
-        found, wanted = saved(page, tmp_path), expected(recording)
+        found, wanted = saved_curves(page, tmp_path), expected(recording)
         if suffix in ("wav", "flac"):
             np.testing.assert_allclose(found, wanted, atol=ROUNDING, err_msg=str(options))
         else:  # decoded by the browser, at another rate
             assert abs(len(found) - len(wanted)) < 6 and found.std(axis=0).max() > 0.05, suffix
-        assert page.inner_text("#said") == "", "and it is played"
+        assert page.inner_text("#message") == "", "it does not play"
 
 
-# Recordings that are not what they say ----------------------------------------------------------------------------------
+# Recordings with wrong headers or unusual channels ----------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -298,18 +298,18 @@ def test_channels_are_averaged_unless_they_cancel(opened, speech, tmp_path, suff
     recording = tmp_path / f"voice.{suffix}"
     sf.write(recording, speech[:, None] * gains, 16_000, subtype="PCM_24")
     page = opened()
-    told = f"voice.{suffix}: its {len(gains)} channels cancel each other; channel {used}, the loudest, is used."
-    hear(page, recording, told if used else "")
+    note = f"voice.{suffix}: its {len(gains)} channels cancel each other; channel {used}, the loudest, is used."
+    open_recording(page, recording, note if used else "")
     gain = gains[used - 1] if used else np.mean(gains)
-    np.testing.assert_allclose(saved(page, tmp_path), animated((speech * gain).astype(np.float32), 16_000), atol=ROUNDING)
+    np.testing.assert_allclose(saved_curves(page, tmp_path), animated((speech * gain).astype(np.float32), 16_000), atol=ROUNDING)
     if used:
         page.set_checked("#ensemble", True)
-        page.wait_for_function("told => said.textContent === told", arg=told)
+        page.wait_for_function("note => message.textContent === note", arg=note)
 
 
-def test_silence_in_all_channels_is_no_cancelling(opened, tmp_path):
+def test_silent_channels_do_not_cancel(opened, tmp_path):
     sf.write(tmp_path / "rest.wav", np.zeros((16_000, 2)), 16_000)
-    hear(opened(), tmp_path / "rest.wav")
+    open_recording(opened(), tmp_path / "rest.wav")
 
 
 def chunk(name: bytes, content: bytes, size: int | None = None) -> bytes:
@@ -317,7 +317,7 @@ def chunk(name: bytes, content: bytes, size: int | None = None) -> bytes:
 
 
 def wav(data: bytes, *more: bytes, form: bytes = b"RIFF", block_bytes: int = 2) -> bytes:
-    """A WAV file of 16 bits at 16 kHz out of a data chunk and others, those named ds64 before it."""
+    """A WAV file of 16 bits at 16 kHz with a data chunk and others; ds64 chunks come first."""
     first, rest = [part for part in more if part[:4] == b"ds64"], [part for part in more if part[:4] != b"ds64"]
     layout = chunk(b"fmt ", struct.pack("<HHIIHH", 1, 1, 16_000, 32_000, block_bytes, 16))
     return chunk(form, b"WAVE" + b"".join([*first, layout, data, *rest]))
@@ -328,14 +328,14 @@ def ds64(data_bytes: int) -> bytes:
 
 
 LIST = chunk(b"LIST", b"INFO" + chunk(b"ISFT", b"notes"))
-TAG = chunk(b"id3 ", b"a picture" * 201)  # as long as a sound, and odd
+TAG = chunk(b"id3 ", b"a picture" * 201)  # as long as audio, with an odd size
 UNKNOWN = 2**32 - 1
 LONGER = "voice.wav goes on after the end that its header announces; all of it is read."
 CUT = "voice.wav ends after 2.0 s; its header announces 3.0 s."
 
 
 @pytest.mark.parametrize(
-    ("built", "told"),
+    ("built", "note"),
     [
         (lambda pcm: wav(chunk(b"data", pcm), LIST), ""),
         (lambda pcm: wav(chunk(b"data", pcm, 0)), ""),
@@ -356,48 +356,50 @@ CUT = "voice.wav ends after 2.0 s; its header announces 3.0 s."
         (lambda pcm: wav(chunk(b"data", pcm, UNKNOWN), form=b"RF64"), ""),
     ],
 )
-def test_the_content_of_a_wav_counts_and_not_its_header(opened, speech, tmp_path, built, told):
+def test_wav_with_a_wrong_header_is_read_whole(opened, speech, tmp_path, built, note):
     samples = np.round(speech * 2**15).astype("<i2")
     (tmp_path / "voice.wav").write_bytes(built(samples.tobytes()))
     page = opened()
-    hear(page, tmp_path / "voice.wav", told)
-    found, wanted = saved(page, tmp_path), animated((samples / 2**15).astype(np.float32), 16_000)
+    open_recording(page, tmp_path / "voice.wav", note)
+    found, wanted = saved_curves(page, tmp_path), animated((samples / 2**15).astype(np.float32), 16_000)
     np.testing.assert_allclose(found, wanted, atol=ROUNDING)
     page.wait_for_function("() => Math.abs(player.duration - 2) < 0.1 && player.currentTime > 0")
 
 
-def test_a_flac_that_was_cut(opened, speech, tmp_path):
+def test_truncated_flac(opened, speech, tmp_path):
     sf.write(tmp_path / "voice.flac", np.tile(speech, 2), 16_000)
     whole = (tmp_path / "voice.flac").read_bytes()
     (tmp_path / "voice.flac").write_bytes(whole[: len(whole) * 6 // 10])
     decoded, _ = ffmpeg_decodes(tmp_path / "voice.flac")
     page = opened()
-    hear(page, tmp_path / "voice.flac", f"voice.flac ends after {len(decoded) / 48_000:.1f} s; its header announces 4.0 s.")
-    assert len(saved(page, tmp_path)) == pytest.approx(60 * len(decoded) / 48_000, abs=1)
+    open_recording(
+        page, tmp_path / "voice.flac", f"voice.flac ends after {len(decoded) / 48_000:.1f} s; its header announces 4.0 s."
+    )
+    assert len(saved_curves(page, tmp_path)) == pytest.approx(60 * len(decoded) / 48_000, abs=1)
 
 
 @pytest.mark.parametrize(
-    ("built", "sentence"),
+    ("built", "message"),
     [
-        (lambda pcm: wav(chunk(b"data", b"")), "has no sound in it"),
-        (lambda pcm: wav(chunk(b"data", b""), LIST, TAG), "has no sound in it"),
-        (lambda pcm: wav(chunk(b"data", b""), LIST, TAG)[:-1], "has no sound in it"),
-        (lambda pcm: wav(chunk(b"data", b"", UNKNOWN), ds64(0), form=b"RF64"), "has no sound in it"),
+        (lambda pcm: wav(chunk(b"data", b"")), "contains no audio"),
+        (lambda pcm: wav(chunk(b"data", b""), LIST, TAG), "contains no audio"),
+        (lambda pcm: wav(chunk(b"data", b""), LIST, TAG)[:-1], "contains no audio"),
+        (lambda pcm: wav(chunk(b"data", b"", UNKNOWN), ds64(0), form=b"RF64"), "contains no audio"),
         (
             lambda pcm: wav(chunk(b"data", pcm), block_bytes=4),
-            "keeps samples in blocks of 4 bytes; expected 2, 1 of 16 bits",
+            r"has a block size of 4 bytes; expected 2 \(channels: 1, bits: 16\)",
         ),
         (
             lambda pcm: wav(chunk(b"data", pcm)) + wav(chunk(b"data", pcm)).replace(struct.pack("<I", 16_000), b"\0\xfa\0\0"),
-            "joins recordings at 16000 and 64000 Hz; expected one rate",
+            "contains recordings at 16000 and 64000 Hz; expected one sample rate",
         ),
     ],
 )
-def test_wavs_without_sound_or_sense(opened, speech, tmp_path, built, sentence):
+def test_unusable_wavs(opened, speech, tmp_path, built, message):
     (tmp_path / "voice.wav").write_bytes(built(np.round(speech * 2**15).astype("<i2").tobytes()))
     page = opened()
     page.set_input_files("#file:enabled", tmp_path / "voice.wav")
-    says(page, rf"voice\.wav {sentence}\.")
+    expect_error(page, rf"voice\.wav {message}\.")
 
 
 @pytest.mark.parametrize(("scale", "peak"), [(2**15, "32767"), (6, None)])
@@ -405,10 +407,10 @@ def test_floats_far_beyond_full_scale(opened, speech, tmp_path, scale, peak):
     samples = speech / np.abs(speech).max() * scale * (1 - 2**-15)
     sf.write(tmp_path / "loud.wav", np.stack([samples, samples], axis=1), 16_000, subtype="FLOAT")
     page = opened()
-    if peak is None:  # loud it is, and yet a recording
-        return hear(page, tmp_path / "loud.wav")
+    if peak is None:  # loud but valid
+        return open_recording(page, tmp_path / "loud.wav")
     page.set_input_files("#file:enabled", tmp_path / "loud.wav")
-    says(page, rf"loud\.wav: samples of up to {peak}; expected floats within \+-1\.")
+    expect_error(page, rf"loud\.wav: samples of up to {peak}; expected floats within \+-1\.")
 
 
 # Compressed recordings --------------------------------------------------------------------------------------------------
@@ -434,9 +436,9 @@ def encoded(folder: Path, name: str, samples: np.ndarray, *options, rate_hz: int
     return folder / name
 
 
-def agrees(page, folder: Path, samples: np.ndarray, frame_s: float) -> None:
-    """The page's curves are those of samples at 48 kHz, but for `frame_s` seconds at the end."""
-    found, wanted = saved(page, folder), animated(samples, 48_000)
+def assert_same_curves(page, folder: Path, samples: np.ndarray, frame_s: float) -> None:
+    """The curves of the web demo equal those of samples at 48 kHz, except for `frame_s` seconds at the end."""
+    found, wanted = saved_curves(page, folder), animated(samples, 48_000)
     assert len(found) == pytest.approx(len(wanted), abs=60 * frame_s + 1)
     kept = min(len(found), len(wanted)) - 12
     assert np.abs(found[:kept] - wanted[:kept]).mean() < 0.004 < wanted.std(axis=0).max() / 5
@@ -459,13 +461,13 @@ def agrees(page, folder: Path, samples: np.ndarray, frame_s: float) -> None:
         ("opus.ogg", OPUS, 1, 0.02),
     ],
 )
-def test_all_of_a_compressed_recording_is_animated(opened, speech, tmp_path, name, options, kept, frame_s):
+def test_compressed_recording_is_animated_whole(opened, speech, tmp_path, name, options, kept, frame_s):
     recording = encoded(tmp_path, name, speech, *options)
     whole = recording.read_bytes()
     recording.write_bytes(whole[: int(kept * len(whole))])
     page = opened()
-    hear(page, recording)
-    agrees(page, tmp_path, ffmpeg_decodes(recording)[0], frame_s)
+    open_recording(page, recording)
+    assert_same_curves(page, tmp_path, ffmpeg_decodes(recording)[0], frame_s)
 
 
 @pytest.mark.parametrize(
@@ -486,40 +488,40 @@ def test_all_of_a_compressed_recording_is_animated(opened, speech, tmp_path, nam
         ("wav", ("-c:a", "libmp3lame"), ("-c:a", "libmp3lame"), 48_000),
     ],
 )
-def test_recordings_joined_end_to_end(opened, speech, tmp_path, suffix, first, second, rate_hz):
+def test_concatenated_recordings(opened, speech, tmp_path, suffix, first, second, rate_hz):
     parts = [
         encoded(tmp_path, f"first.{suffix}", speech, *first),
         encoded(tmp_path, f"second.{suffix}", speech[:24_000], *second, rate_hz=rate_hz),
     ]
     (tmp_path / f"joined.{suffix}").write_bytes(b"".join(part.read_bytes() for part in parts))
     page = opened()
-    hear(page, tmp_path / f"joined.{suffix}")
-    agrees(page, tmp_path, np.concatenate([ffmpeg_decodes(part)[0] for part in parts]), 0.036)
+    open_recording(page, tmp_path / f"joined.{suffix}")
+    assert_same_curves(page, tmp_path, np.concatenate([ffmpeg_decodes(part)[0] for part in parts]), 0.036)
 
 
-def test_mp3s_of_one_kind_joined_end_to_end(opened, speech, tmp_path):
-    """They are decoded in one piece: the header of the second becomes a frame of sound, as it does for ffmpeg."""
+def test_concatenated_mp3s_of_one_format(opened, speech, tmp_path):
+    """They are decoded together: the header of the second becomes an audio frame, as with ffmpeg."""
     part = encoded(tmp_path, "part.mp3", speech).read_bytes()
-    tag = b"ID3\x03\0\0\0\0\x0f\x7f" + np.random.default_rng(0).bytes(15 * 128 + 127)  # a picture, say
+    tag = b"ID3\x03\0\0\0\0\x0f\x7f" + np.random.default_rng(0).bytes(15 * 128 + 127)  # such as a picture
     (tmp_path / "joined.mp3").write_bytes(part + tag + part)
     page = opened()
-    hear(page, tmp_path / "joined.mp3")
-    agrees(page, tmp_path, ffmpeg_decodes(tmp_path / "joined.mp3")[0], 0.036)
+    open_recording(page, tmp_path / "joined.mp3")
+    assert_same_curves(page, tmp_path, ffmpeg_decodes(tmp_path / "joined.mp3")[0], 0.036)
 
 
-def test_an_announced_length_refuses_nothing(opened, speech, tmp_path):
-    """An MP3 whose header counts a thousand times the frames that are there: one that was cut out of hours of sound."""
+def test_stated_duration_is_not_a_reason_to_refuse(opened, speech, tmp_path):
+    """The header counts a thousand times the frames of this MP3, like a part of a recording of several hours."""
     recording = encoded(tmp_path, "long.mp3", speech)
     samples, whole = ffmpeg_decodes(recording)[0], bytearray(recording.read_bytes())
     at = re.search(b"Xing|Info", whole).end() + 4
     whole[at : at + 4] = struct.pack(">I", 1000 * struct.unpack(">I", whole[at : at + 4])[0])
     recording.write_bytes(whole)
     page = opened()
-    hear(page, recording)
-    agrees(page, tmp_path, samples, 0.036)
+    open_recording(page, recording)
+    assert_same_curves(page, tmp_path, samples, 0.036)
 
 
-MOST_DECODED = """
+RECORD_MOST_DECODED = """
   const { decodeAudioData } = BaseAudioContext.prototype;
   window.mostBytes = 0;
   BaseAudioContext.prototype.decodeAudioData = function (bytes) {
@@ -533,28 +535,28 @@ MOST_DECODED = """
     ("name", "options"),
     [
         ("hours.mp3", ("-b:a", "8k")),
-        ("hours.m4a", (*AAC, "-b:a", "16k")),  # what announces its length stands at its end
+        ("hours.m4a", (*AAC, "-b:a", "16k")),  # its header is at the end
     ],
 )
-def test_hours_of_sound_are_not_all_decoded(opened, tmp_path, name, options):
+def test_too_long_recording_is_not_decoded_whole(opened, tmp_path, name, options):
     ffmpeg("-f", "lavfi", "-i", "sine=r=16000:d=1800", *options, tmp_path / name)
-    page = opened(prepare=lambda page: page.add_init_script(MOST_DECODED))
+    page = opened(prepare=lambda page: page.add_init_script(RECORD_MOST_DECODED))
     page.set_input_files("#file:enabled", tmp_path / name)
-    says(page, rf"{re.escape(name)} is longer than 20 minutes, the most that the page takes\.")
+    expect_error(page, rf"{re.escape(name)} is too long; expected at most 20 minutes\.")
     assert 0 < page.evaluate("() => mostBytes") < (tmp_path / name).stat().st_size
 
 
 # The face -------------------------------------------------------------------------------------------------------------
 
 
-def test_the_face_moves_with_the_sound_and_rests_before(opened, recordings):
+def test_face_rests_and_then_moves_with_the_audio(opened, recordings):
     page = opened()
     picture = page.locator("#stage")
-    page.wait_for_function("() => document.querySelector('#stage').width !== 300")  # a canvas that nothing has drawn on
+    page.wait_for_function("() => document.querySelector('#stage').width !== 300")  # the default width of a canvas
     page.wait_for_timeout(500)
     rest = picture.screenshot()
     assert picture.screenshot() == rest
-    hear(page, recordings / "plain.wav")
+    open_recording(page, recordings / "plain.wav")
     page.evaluate(
         "seconds => { player.pause(); player.currentTime = seconds; }",
         expected(recordings / "plain.wav")[:, CURVES.index("jawOpen")].argmax() / 60,
@@ -563,9 +565,9 @@ def test_the_face_moves_with_the_sound_and_rests_before(opened, recordings):
     assert picture.screenshot() != rest
 
 
-def test_the_glb_is_the_head_with_the_curves(opened, recordings, tmp_path):
+def test_saved_glb_is_the_head_with_the_curves(opened, recordings, tmp_path):
     page = opened()
-    hear(page, recordings / "plain.wav")
+    open_recording(page, recordings / "plain.wav")
     path = save(page, "#glb", tmp_path)
     found = registry.read(path)
     assert path.name == "plain.glb" and found.names == CURVES and found.fps == 60
@@ -574,7 +576,7 @@ def test_the_glb_is_the_head_with_the_curves(opened, recordings, tmp_path):
     assert path.stat().st_size == pytest.approx((tmp_path / "python.glb").stat().st_size, rel=0.01)
 
 
-def test_another_face_keeps_all_else_that_is_in_it(opened, recordings, tmp_path):
+def test_saved_glb_keeps_the_rest_of_the_face_file(opened, recordings, tmp_path):
     face = head_glb.build()
     face.content["extensionsUsed"], face.content["extensions"] = ["VRM"], {"VRM": {"exporterVersion": "1"}}
     names = face.content["meshes"][0]["extras"]["targetNames"]
@@ -582,14 +584,14 @@ def test_another_face_keeps_all_else_that_is_in_it(opened, recordings, tmp_path)
     (tmp_path / "mine.vrm").write_bytes(face.to_bytes())
     page = opened()
     page.set_input_files("#face", tmp_path / "mine.vrm")
-    hear(page, recordings / "plain.wav")
+    open_recording(page, recordings / "plain.wav")
     path = save(page, "#glb", tmp_path)
     assert glb.load(path).content["extensions"] == {"VRM": {"exporterVersion": "1"}}
     np.testing.assert_allclose(registry.read(path).select(CURVES), expected(recordings / "plain.wav"), atol=ROUNDING)
 
 
-def test_a_shape_without_a_curve_stays_as_the_file_has_it(opened, tmp_path):
-    """A default weight of a shape that ARKit does not know is part of the face."""
+def test_morph_target_without_a_curve_keeps_its_default_weight(opened, tmp_path):
+    """The default weight of a morph target without an ARKit name is part of the face."""
     pictures = []
     for weight in (0, 1):
         face = head_glb.build()
@@ -605,169 +607,171 @@ def test_a_shape_without_a_curve_stays_as_the_file_has_it(opened, tmp_path):
     assert pictures[0] != pictures[1]
 
 
-A_CARD = """
-  const told = WebGL2RenderingContext.prototype.getParameter;
-  WebGL2RenderingContext.prototype.getParameter = function (name) { return name === 0x9246 ? "A card" : told.call(this, name); };
+GRAPHICS_CARD = """
+  const { getParameter } = WebGL2RenderingContext.prototype;
+  WebGL2RenderingContext.prototype.getParameter = function (name) {
+    return name === 0x9246 ? "Graphics card" : getParameter.call(this, name);
+  };
 """
 
 
 @pytest.mark.parametrize("card", [False, True])
-def test_a_machine_without_a_graphics_card_draws_less(opened, card):
-    asked = []
+def test_software_rendering_uses_the_light_head_and_fewer_pixels(opened, card):
+    requests = []
 
     def prepare(page) -> None:
-        page.on("request", lambda request: asked.append(request.url.rsplit("/", 1)[1]))
+        page.on("request", lambda request: requests.append(request.url.rsplit("/", 1)[1]))
         if card:
-            page.add_init_script(A_CARD)
+            page.add_init_script(GRAPHICS_CARD)
 
     page = opened(prepare=prepare)
-    page.wait_for_function("() => stage.width !== 300")  # what a canvas has that nothing has been drawn on
+    page.wait_for_function("() => stage.width !== 300")  # the default width of a canvas
     page.wait_for_load_state("networkidle")
-    assert [name for name in asked if name.endswith(".glb")] == ["head.glb" if card else "head-light.glb"]
+    assert [name for name in requests if name.endswith(".glb")] == ["head.glb" if card else "head-light.glb"]
     assert page.evaluate("() => stage.classList.contains('light')") != card
     n_pixels = page.evaluate("() => stage.width * stage.height")
     assert n_pixels == pytest.approx(480 * 268, rel=0.02) if card else n_pixels <= 80_000
 
 
-def test_light_at_the_vertices_is_that_of_a_graphics_card(opened, tmp_path):
-    """Forehead, cheeks, chin and neck: the lamps are the same, what is left is the shine of the skin."""
+def test_vertex_shading_equals_pixel_shading(opened, tmp_path):
+    """Compares forehead, cheeks, chin and neck; only specular reflection differs."""
     colours = []
     for card in (False, True):
-        page = opened(prepare=lambda page, card=card: card and page.add_init_script(A_CARD))
+        page = opened(prepare=lambda page, card=card: card and page.add_init_script(GRAPHICS_CARD))
         page.wait_for_function("() => stage.width !== 300")
         page.wait_for_load_state("networkidle")
         page.wait_for_timeout(500)
         page.locator("#stage").screenshot(path=tmp_path / "face.png")
         picture = plt.imread(tmp_path / "face.png")[..., :3]
         height, width = picture.shape[:2]
-        places = [(0, -0.12), (-0.12, 0.12), (0.12, 0.12), (0, 0.33), (0.06, 0.42)]  # from the middle, in heights of the picture
+        places = [(0, -0.12), (-0.12, 0.12), (0.12, 0.12), (0, 0.33), (0.06, 0.42)]  # from the centre, relative to the height
         spots = [(round(height * (0.5 + y)), round(width / 2 + height * x)) for x, y in places]
         colours.append([picture[row - 2 : row + 3, column - 2 : column + 3].mean(axis=(0, 1)) for row, column in spots])
     np.testing.assert_allclose(*colours, atol=0.05)
 
 
-def test_a_fine_head_that_is_not_served_cannot_be_saved(opened, recordings):
+def test_glb_cannot_be_saved_without_the_full_head(opened, recordings):
     page = opened(
         expected="GPU stall|404", prepare=lambda page: page.route("**/head.glb", lambda route: route.fulfill(status=404))
     )
-    hear(page, recordings / "plain.wav")
+    open_recording(page, recordings / "plain.wav")
     page.click("#glb:enabled")
-    says(page, r"head\.glb is not beside this page \(the server said 404\): build the page .*\.")
+    expect_error(page, r"head\.glb cannot be loaded \(HTTP 404\): build the web demo .*\.")
 
 
 # The microphone -------------------------------------------------------------------------------------------------------
 
 
-def test_the_microphone_moves_the_curves_until_it_is_stopped(opened, recordings, tmp_path):
+def test_microphone_moves_the_curves_until_it_is_stopped(opened, recordings, tmp_path):
     page = opened(FAKE_MICROPHONE, f"--use-file-for-fake-audio-capture={recordings / 'plain.wav'}", permissions=["microphone"])
     page.click("#microphone:enabled")
     page.wait_for_function("() => / ms, measured$/.test(late.textContent)")
     page.wait_for_timeout(1500)
-    page.select_option("#model", "on-device")  # while it listens
+    page.select_option("#model", "on-device")  # while it is on
     page.wait_for_function("() => bytes.textContent.startsWith('on-device')")
     page.wait_for_timeout(1500)
-    found = saved(page, tmp_path)
+    found = saved_curves(page, tmp_path)
     assert len(found) > 30 and found.std(axis=0).max() > 0.02
-    assert page.inner_text("#microphone") == "Stop listening"
+    assert page.inner_text("#microphone") == "Stop the microphone"
     page.click("#microphone")
-    assert page.inner_text("#microphone") == "Use the microphone" and page.inner_text("#said") == ""
-    stopped = saved(page, tmp_path)
+    assert page.inner_text("#microphone") == "Use the microphone" and page.inner_text("#message") == ""
+    stopped = saved_curves(page, tmp_path)
     page.wait_for_timeout(500)
-    np.testing.assert_array_equal(saved(page, tmp_path), stopped)
+    np.testing.assert_array_equal(saved_curves(page, tmp_path), stopped)
 
 
 @pytest.mark.parametrize(("gains", "cancels"), [((0.8, -1), True), ((0, 1), False)])
-def test_all_channels_of_the_microphone_are_heard(opened, speech, tmp_path, gains, cancels):
+def test_all_channels_of_the_microphone_are_used(opened, speech, tmp_path, gains, cancels):
     sf.write(tmp_path / "voice.wav", speech[:, None] * gains, 16_000)
     page = opened(FAKE_MICROPHONE, f"--use-file-for-fake-audio-capture={tmp_path / 'voice.wav'}", permissions=["microphone"])
     page.click("#microphone:enabled")
     page.wait_for_function("() => / ms, measured$/.test(late.textContent)")
     page.wait_for_timeout(2500)
-    told = "The microphone: its 2 channels cancel each other; channel 2, the loudest, is used."
-    assert page.inner_text("#said") == (told if cancels else "")
-    assert saved(page, tmp_path).std(axis=0).max() > 0.02
+    note = "The microphone: its 2 channels cancel each other; channel 2, the loudest, is used."
+    assert page.inner_text("#message") == (note if cancels else "")
+    assert saved_curves(page, tmp_path).std(axis=0).max() > 0.02
 
 
-def test_a_microphone_that_is_refused(opened):
+def test_microphone_access_is_denied(opened):
     page = opened(FAKE_MICROPHONE)
     page.click("#microphone:enabled")
-    says(page, r"The microphone was not allowed\. Allow it beside the address, and try again\.")
+    expect_error(page, r"Microphone access was denied: allow it next to the address of this page and try again\.")
     assert page.inner_text("#microphone") == "Use the microphone"
 
 
-LISTENED = """
+KEEP_STREAM = """
   const open = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
-  navigator.mediaDevices.getUserMedia = async (wanted) => (window.heard = await open(wanted));
+  navigator.mediaDevices.getUserMedia = async (constraints) => (window.stream = await open(constraints));
 """
-LATE = """
+TEN_SECONDS_LATE = """
   const { get } = Object.getOwnPropertyDescriptor(BaseAudioContext.prototype, "currentTime");
   Object.defineProperty(BaseAudioContext.prototype, "currentTime", { get() { return get.call(this) + 10; } });
 """
 
 
-def test_a_microphone_that_goes_away(opened):
-    page = opened(FAKE_MICROPHONE, permissions=["microphone"], prepare=lambda page: page.add_init_script(LISTENED))
+def test_microphone_is_disconnected(opened):
+    page = opened(FAKE_MICROPHONE, permissions=["microphone"], prepare=lambda page: page.add_init_script(KEEP_STREAM))
     page.click("#microphone:enabled")
     page.wait_for_function("() => late.textContent.endsWith('measured')")
-    page.evaluate("() => heard.getAudioTracks()[0].dispatchEvent(new Event('ended'))")
-    says(page, r"The microphone went away\.")
+    page.evaluate("() => stream.getAudioTracks()[0].dispatchEvent(new Event('ended'))")
+    expect_error(page, r"The microphone was disconnected\.")
     assert page.inner_text("#microphone") == "Use the microphone"
 
 
-def test_a_machine_that_falls_behind_the_microphone(opened):
-    page = opened(FAKE_MICROPHONE, permissions=["microphone"], prepare=lambda page: page.add_init_script(LATE))
+def test_machine_is_too_slow_for_the_microphone(opened):
+    page = opened(FAKE_MICROPHONE, permissions=["microphone"], prepare=lambda page: page.add_init_script(TEN_SECONDS_LATE))
     page.click("#microphone:enabled")
-    says(page, r"This machine is too slow for this model: choose a smaller one\.")
+    expect_error(page, r"This machine is too slow for this model: choose a smaller one\.")
     assert page.inner_text("#microphone") == "Use the microphone"
 
 
-def test_a_graphics_card_that_drops_the_face(opened):
+def test_webgl_context_is_lost(opened):
     page = opened(expected="GPU stall|CONTEXT_LOST|Context Lost")
     page.wait_for_selector("#file:enabled")
     page.evaluate("() => stage.getContext('webgl2').getExtension('WEBGL_lose_context').loseContext()")
-    says(page, r"The graphics card dropped the face: reload the page\.")
+    expect_error(page, r"The WebGL context was lost: reload the page\.")
 
 
 def test_no_microphone(opened):
     page = opened("--disable-audio-input", permissions=["microphone"])
     page.click("#microphone:enabled")
-    says(page, r"No microphone was found\.")
+    expect_error(page, r"No microphone was found\.")
 
 
 # Other failures -------------------------------------------------------------------------------------------------------
 
 
-def test_without_webgl_there_are_curves_and_downloads(opened, recordings, tmp_path):
+def test_curves_and_downloads_work_without_webgl(opened, recordings, tmp_path):
     page = opened("--disable-3d-apis")
-    says(page, r"This browser shows no 3D \(WebGL is off\): curves and downloads work, the face cannot be seen\.")
-    hear(page, recordings / "plain.wav")
+    expect_error(page, r"WebGL is not available: curves and downloads work, but the face cannot be shown\.")
+    open_recording(page, recordings / "plain.wav")
     for button in ("#csv", "#glb"):
         found = registry.read(save(page, button, tmp_path)).select(CURVES)
         np.testing.assert_allclose(found, expected(recordings / "plain.wav"), atol=ROUNDING)
 
 
-def test_recordings_that_cannot_be_used(opened, recordings, tmp_path):
+def test_unusable_recordings(opened, recordings, tmp_path):
     (tmp_path / "empty.wav").touch()
-    (tmp_path / "notes.wav").write_text("no sound at all, but long enough to have a header")
+    (tmp_path / "notes.wav").write_text("not audio, but long enough to have a header")
     sf.write(tmp_path / "silent.wav", np.zeros(0), 16_000)
     sf.write(tmp_path / "nan.wav", np.full(16_000, np.nan, np.float32), 16_000, subtype="FLOAT")
     sf.write(tmp_path / "hours.wav", np.zeros(21 * 60 * 8000), 8000, subtype="PCM_U8")
     page = opened()
-    hear(page, recordings / "plain.wav")
-    for name, sentence in {
+    open_recording(page, recordings / "plain.wav")
+    for name, message in {
         "empty": "is empty",
-        "notes": "is no sound that this browser can read: WAV, FLAC, OGG and MP3 are",
-        "silent": "has no sound in it",
-        "nan": "holds samples that are not finite numbers",
-        "hours": "is longer than 20 minutes, the most that the page takes",
+        "notes": "cannot be decoded by this browser; expected WAV, FLAC, OGG or MP3",
+        "silent": "contains no audio",
+        "nan": "contains NaN or infinite samples; expected finite samples",
+        "hours": "is too long; expected at most 20 minutes",
     }.items():
         page.set_input_files("#file", tmp_path / f"{name}.wav")
-        says(page, rf"{name}\.wav {sentence}\.")
-        assert saved(page, tmp_path).any(), "the recording before it is still there, and the sentence gone"
-        assert page.inner_text("#said") == ""
+        expect_error(page, rf"{name}\.wav {message}\.")
+        assert saved_curves(page, tmp_path).any(), "the previous recording is lost"
+        assert page.inner_text("#message") == ""
 
 
-def test_faces_that_cannot_be_used(opened, tmp_path):
+def test_unusable_faces(opened, tmp_path):
     face = head_glb.build()
     face.content["meshes"][0]["extras"]["targetNames"] = [f"shape{number}" for number in range(52)]
     (tmp_path / "unnamed.glb").write_bytes(face.to_bytes())
@@ -776,52 +780,52 @@ def test_faces_that_cannot_be_used(opened, tmp_path):
     face.content["extensionsUsed"] = face.content["extensionsRequired"] = ["VRM", "KHR_mesh_quantization", "KHR_folded"]
     (tmp_path / "folded.glb").write_bytes(face.to_bytes())
     page = opened(expected="GPU stall|THREE")
-    for name, sentence in {
-        "broken": "is not a GLB file that this page can read; compressed meshes are not",
-        "unnamed": "has no morph target named jawOpen: the names of ARKit are needed",
-        "folded": "needs the extension KHR_folded, which this page does not know: export it without",
+    for name, message in {
+        "broken": "cannot be read; expected a GLB file without compressed meshes",
+        "unnamed": "has no morph target jawOpen; expected ARKit names",
+        "folded": "requires the extension KHR_folded, which is not supported: export it without",
     }.items():
         page.set_input_files("#face", tmp_path / f"{name}.glb")
-        says(page, rf"{name}\.glb {sentence}\.")
+        expect_error(page, rf"{name}\.glb {message}\.")
 
 
 @pytest.mark.parametrize("missing", ["models/index.json", "head-light.glb", "models/tiny-real-time.onnx"])
-def test_a_file_that_was_not_served(opened, recordings, missing):
+def test_missing_file(opened, recordings, missing):
     page = opened(
         expected="GPU stall|404", prepare=lambda page: page.route(f"**/{missing}", lambda route: route.fulfill(status=404))
     )
     if missing.endswith("onnx"):
         page.set_input_files("#file:enabled", recordings / "plain.wav")
-    says(page, rf"{re.escape(missing)} is not beside this page \(the server said 404\): build the page .*\.")
+    expect_error(page, rf"{re.escape(missing)} cannot be loaded \(HTTP 404\): build the web demo .*\.")
 
 
-def test_a_page_that_cannot_start_says_so(opened):
+def test_message_without_javascript(opened):
     page = opened(java_script_enabled=False)
-    assert page.inner_text("#said").startswith("This page has not started. It needs JavaScript and a web server")
+    assert page.inner_text("#message").startswith("This page has not started. It needs JavaScript and a web server")
 
 
 @pytest.mark.parametrize(
     ("frame_ms", "expected"),
     [
-        ("Math.max(16.7, 8 + 24 * ratio ** 2)", 0.7 * 0.85),  # a processor, which draws pixel by pixel
-        ("33.3", 0.7),  # a slow screen, or a slow processor that something else keeps busy
+        ("Math.max(16.7, 8 + 24 * ratio ** 2)", 0.7 * 0.85),  # software rendering: the time depends on the pixels
+        ("33.3", 0.7),  # a slow display or a busy processor
         ("16.7", 0.7),
-        ("8 + 200 * ratio ** 2", 0.7 * 0.85**4),  # too slow at any fineness
-        ("frame < 30 ? 100 : 16.7", 0.7),  # while everything starts
+        ("8 + 200 * ratio ** 2", 0.7 * 0.85**4),  # too slow at any resolution
+        ("frame < 30 ? 100 : 16.7", 0.7),  # slow at the start
         ("frame % 30 ? 16.7 : 33.3", 0.7),  # one in thirty is late
-        ("frame % (ratio < 0.7 ? 30 : 10) ? 16.7 : 33.3", 0.7 * 0.85),  # one in ten, until the picture is coarser
+        ("frame % (ratio < 0.7 ? 30 : 10) ? 16.7 : 33.3", 0.7 * 0.85),  # one in ten, until the resolution is lower
     ],
 )
-def test_the_picture_is_as_coarse_as_frames_in_time_need(frame_ms, expected):
+def test_adaptive_resolution(frame_ms, expected):
     script = f"""
-        import {{ Fineness }} from "{(module.WEB / "src" / "fineness.ts").as_uri()}";
-        const fineness = new Fineness(0.7);
+        import {{ AdaptiveResolution }} from "{(module.WEB / "src" / "adaptiveResolution.ts").as_uri()}";
+        const resolution = new AdaptiveResolution(0.7);
         for (let frame = 0, nowMs = 0; frame < 1000; frame++) {{
-            const {{ ratio }} = fineness;
+            const ratio = resolution.pixelRatio;
             nowMs += {frame_ms} + (frame === 500 ? 5000 : 0);  // a pause is not a late frame
-            fineness.drawn(nowMs);
+            resolution.countFrame(nowMs);
         }}
-        console.log(fineness.ratio);
+        console.log(resolution.pixelRatio);
     """
     done = module.node(["--input-type=module", "-e", script], return_completed_process=True, capture_output=True, text=True)
     assert float(done.stdout) == pytest.approx(expected), done.stderr

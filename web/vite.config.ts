@@ -1,4 +1,4 @@
-// How the page is bundled: for any folder of any web server.
+// Bundles the web demo so that it works in any folder of any web server.
 import { defineConfig } from "vite";
 
 export default defineConfig({

@@ -1,128 +1,113 @@
-/** The streaming engine, the same as `facedistill.runtime.animator`: chunks of sound in, frames of curves out. */
+/** The streaming animator, equivalent to `facedistill.runtime.animator`: chunks of audio in, animation frames out. */
 
-import { Model, Steps } from "./model";
+import { type Model, StreamingSession } from "./model";
 import { Resampler } from "./resample";
 
-export const FPS = 60; // of all frames on this page; the ensemble averages a frame with its neighbours
+export const FPS = 60; // of all animations; the ensemble averages each frame with its neighbours
 
-/** A frame of animation: seconds from the first sample, and a weight from 0 to 1 for each curve. */
+/** An animation frame: seconds from the first sample, and a weight from 0 to 1 for each curve. */
 export interface Frame {
   timeS: number;
   weights: Float32Array;
 }
 
-/** What is shown, plotted and downloaded: frames in a row, and the names of their curves. */
-export interface Take {
+/** An animation: consecutive frames and the names of their curves. */
+export interface Clip {
   name: string;
   curves: readonly string[];
   frames: readonly Frame[];
 }
 
-/** One stream of sound through one model. Calls must not overlap: wait for one before the next. */
+/** Animates one audio stream. Calls must not overlap: wait for one before the next. */
 export class Animator {
-  private readonly step: number; // time is counted in whole numbers, of which a second has FPS * sampleRateHz
-  private readonly period: number;
-  private readonly offsets: number[];
+  private readonly step: number; // of the grid; integer time, of which a second has FPS * sampleRateHz units
+  private readonly period: number; // of the frames
+  private readonly offsets: number[]; // of the predictions that are averaged
+  private readonly futureSamples: number;
   private readonly resampler: Resampler | null;
-  private readonly steps: Steps;
-  private grid: Float32Array[] = []; // computed frames that frames to come may need, the last of `nGrid`
+  private readonly session: StreamingSession;
+  private grid: Float32Array[] = []; // predictions that later frames may need, the last of `nGrid`
   private nGrid: number;
   private nSamples = 0; // at the model's rate
   private nFrames = 0;
-  private primed = false;
 
   constructor(
     readonly model: Model,
     readonly rateHz: number,
     ensemble: boolean,
   ) {
-    const { hopSamples, sampleRateHz, windowSamples } = model.facts;
+    const { hopSamples, sampleRateHz, windowSamples, pastSamples } = model.metadata;
     this.step = FPS * hopSamples;
     this.period = sampleRateHz;
     this.offsets = ensemble ? [-sampleRateHz, 0, sampleRateHz] : [0];
+    this.futureSamples = windowSamples - pastSamples;
     this.resampler = rateHz === sampleRateHz ? null : new Resampler(rateHz, sampleRateHz);
-    this.steps = new Steps(model);
-    this.nGrid = 2 - windowSamples / hopSamples; // the first frames see too little: they are not kept
+    this.session = new StreamingSession(model);
+    this.nGrid = 2 - windowSamples / hopSamples; // the first predictions lack past audio and are dropped
   }
 
-  /** How much later than its own time a frame may still depend on the sound: the whole algorithmic delay. */
-  get lookaheadS(): number {
+  /** The algorithmic latency: how far beyond its own time a frame depends on the audio, at most. */
+  get latencyS(): number {
     let most = 0;
-    for (let frame = 0; frame < this.step; frame++) { // by then every rate has begun anew
-      most = Math.max(most, this.heardSamples(frame) / this.rateHz - frame / FPS);
+    for (let frame = 0; frame < this.step; frame++) { // after `step` frames the pattern repeats
+      const gridFrame = Math.ceil(this.time(frame, this.offsets.at(-1)!) / this.step);
+      const last = gridFrame * this.model.metadata.hopSamples + this.futureSamples - 1;
+      most = Math.max(most, ((this.resampler?.lastInput(last) ?? last) + 1) / this.rateHz - frame / FPS);
     }
     return most;
   }
 
-  /** How many samples of the stream decide a frame. */
-  heardSamples(frame: number): number {
-    const { hopSamples, windowSamples, pastSamples } = this.model.facts;
-    const time = this.time(frame, this.offsets[this.offsets.length - 1]);
-    const last = Math.ceil(time / this.step) * hopSamples + windowSamples - pastSamples - 1;
-    return (this.resampler ? this.resampler.lastInput(last) : last) + 1;
-  }
-
-  /** Hears more sound: the frames that are known now and were not before. */
+  /** Consumes audio and returns the frames that it completes. */
   async push(samples: Float32Array): Promise<Frame[]> {
-    await this.hear(this.resampler ? this.resampler.push(samples) : samples);
-    return this.frames(Math.min(this.nReady(), this.nInside()));
+    await this.process(this.resampler?.push(samples) ?? samples);
+    const nReady = Math.floor(((this.nGrid - 1) * this.step - this.offsets.at(-1)!) / this.period) + 1;
+    return this.framesUntil(Math.min(nReady, this.nInside()));
   }
 
-  /** Ends the stream, as if silence followed: the frames that are left. */
+  /** Ends the stream with silence and returns the remaining frames. */
   async flush(): Promise<Frame[]> {
-    const { hopSamples, windowSamples, pastSamples } = this.model.facts;
-    if (this.resampler) await this.hear(this.resampler.flush());
-    const nGrid = Math.ceil(this.nSamples / hopSamples) + 1; // up to the end of the sound
-    const missing = (nGrid - 1) * hopSamples + windowSamples - pastSamples - this.nSamples;
-    await this.compute(new Float32Array(Math.max(0, missing)));
-    return this.frames(this.nInside());
+    if (this.resampler) await this.process(this.resampler.flush());
+    const { hopSamples } = this.model.metadata;
+    const end = Math.ceil(this.nSamples / hopSamples) * hopSamples + this.futureSamples; // what the last grid frame sees
+    await this.predict(new Float32Array(Math.max(0, end - this.nSamples)));
+    return this.framesUntil(this.nInside());
   }
 
-  private async hear(samples: Float32Array): Promise<void> {
-    if (!this.primed) {
-      this.primed = true;
-      await this.compute(new Float32Array(this.model.facts.pastSamples)); // before the first sample there is silence
-    }
+  private async process(samples: Float32Array): Promise<void> {
     this.nSamples += samples.length;
-    await this.compute(samples);
+    await this.predict(samples);
   }
 
-  private async compute(samples: Float32Array): Promise<void> {
-    const rows = await this.steps.push(samples);
+  private async predict(samples: Float32Array): Promise<void> {
+    const rows = await this.session.push(samples);
     this.grid.push(...rows.slice(Math.max(0, -this.nGrid)));
     this.nGrid += rows.length;
   }
 
-  /** When a prediction stands of which a frame is averaged; nothing stands before the start. */
+  /** The time of a prediction that is averaged in a frame, which is never before the start. */
   private time(frame: number, offset: number): number {
     return Math.max(0, frame * this.period + offset);
   }
 
-  /** Frames from the start to the end of the sound. */
+  /** The number of frames from the start to the end of the audio. */
   private nInside(): number {
-    return Math.ceil((this.nSamples * FPS) / this.model.facts.sampleRateHz);
+    return Math.ceil((this.nSamples * FPS) / this.model.metadata.sampleRateHz);
   }
 
-  /** Frames, counted from the start, whose grid frames are all known. */
-  private nReady(): number {
-    const last = this.offsets[this.offsets.length - 1];
-    return Math.floor(((this.nGrid - 1) * this.step - last) / this.period) + 1;
-  }
-
-  private frames(end: number): Frame[] {
-    const known: Frame[] = [];
+  private framesUntil(end: number): Frame[] {
+    const frames: Frame[] = [];
     for (; this.nFrames < end; this.nFrames++) {
-      const predictions = this.offsets.map((offset) => this.prediction(this.time(this.nFrames, offset)));
+      const predictions = this.offsets.map((offset) => this.interpolate(this.time(this.nFrames, offset)));
       const weights = predictions[0].map((_, k) => predictions.reduce((sum, row) => sum + row[k], 0) / predictions.length);
-      known.push({ timeS: this.nFrames / FPS, weights });
+      frames.push({ timeS: this.nFrames / FPS, weights });
     }
     const needed = Math.floor(this.time(this.nFrames, this.offsets[0]) / this.step) - (this.nGrid - this.grid.length);
     this.grid.splice(0, Math.max(0, Math.min(needed, this.grid.length - 1)));
-    return known;
+    return frames;
   }
 
-  /** Between the grid frames before and after a moment; after the last, that is held. */
-  private prediction(time: number): Float32Array {
+  /** Interpolates the grid linearly, and holds its last row. */
+  private interpolate(time: number): Float32Array {
     const part = (time % this.step) / this.step;
     const low = Math.floor(time / this.step) - (this.nGrid - this.grid.length);
     const before = this.grid[Math.min(low, this.grid.length - 1)];

@@ -1,69 +1,69 @@
-/** A face: any GLB whose meshes have morph targets with ARKit's names. */
+/** Faces: any GLB whose meshes have morph targets with ARKit names. */
 
 import { BufferAttribute, type BufferGeometry, Mesh, type Object3D, Texture } from "three";
 import { GLTFLoader } from "three/addons/loaders/GLTFLoader.js";
-import { Trouble } from "./beside";
-import { lettersOf } from "./names";
+import { UserError } from "./errors";
+import { canonicalName } from "./names";
 
-const VRM = /^VRM/; // extensions that say how an avatar is used: its meshes are drawn as any
+const VRM = /^VRM/; // extensions that describe the use of an avatar; its meshes are ordinary
 
-/** What one shape moves of the positions or the normals of a mesh: the numbers that are not 0. */
-interface Move {
-  letters: string;
-  restWeight: number; // where no curve moves it
-  places: Uint32Array;
+/** The nonzero deltas of a morph target, for positions or normals. */
+interface MorphTarget {
+  name: string; // canonical
+  restWeight: number; // used if no curve drives it
+  indices: Uint32Array;
   deltas: Float32Array;
 }
 
-/** Positions or normals: x, y and z of each vertex. */
-interface Part {
-  now: BufferAttribute;
+/** The positions or normals of a mesh: x, y and z of each vertex. */
+interface MorphedAttribute {
+  attribute: BufferAttribute;
   rest: Float32Array;
-  moves: Move[];
+  targets: MorphTarget[];
 }
 
 export class Face {
   private constructor(
     readonly scene: Object3D,
-    private readonly parts: Part[],
+    private readonly attributes: MorphedAttribute[],
   ) {}
 
   static async read(name: string, bytes: ArrayBuffer): Promise<Face> {
     const gltf = await new GLTFLoader().parseAsync(bytes, "").catch(() => {
-      throw new Trouble(`${name} is not a GLB file that this page can read; compressed meshes are not.`);
+      throw new UserError(`${name} cannot be read; expected a GLB file without compressed meshes.`);
     });
     const { json, extensions, plugins } = gltf.parser;
     const required: string[] = json.extensionsRequired ?? [];
     const unknown = required.find((extension) => !(extension in extensions || extension in plugins || VRM.test(extension)));
-    if (unknown) throw new Trouble(`${name} needs the extension ${unknown}, which this page does not know: export it without.`);
-    const parts: Part[] = [];
+    if (unknown) throw new UserError(`${name} requires the extension ${unknown}, which is not supported: export it without.`);
+    const attributes: MorphedAttribute[] = [];
     gltf.scene.traverse((node) => {
       if (!(node instanceof Mesh)) return;
       node.frustumCulled = false;
-      parts.push(...partsOf(node));
+      attributes.push(...extractMorphTargets(node));
     });
-    if (!parts.some((part) => part.moves.some((move) => move.letters === "jawopen"))) {
-      throw new Trouble(`${name} has no morph target named jawOpen: the names of ARKit are needed.`);
+    if (!attributes.some(({ targets }) => targets.some((target) => target.name === "jawopen"))) {
+      throw new UserError(`${name} has no morph target jawOpen; expected ARKit names.`);
     }
-    return new Face(gltf.scene, parts);
+    return new Face(gltf.scene, attributes);
   }
 
-  /** Moves the face; curves that it has no shape for are left out. */
-  show(curves: readonly string[], weights: ArrayLike<number>): void {
-    const byLetters = new Map(curves.map((name, k) => [lettersOf(name), weights[k]]));
-    for (const { now, rest, moves } of this.parts) {
-      const values = now.array;
+  /** Applies the weights of curves. Curves without a morph target are ignored. */
+  setWeights(curves: readonly string[], weights: ArrayLike<number>): void {
+    const byName = new Map(curves.map((name, k) => [canonicalName(name), weights[k]]));
+    for (const { attribute, rest, targets } of this.attributes) {
+      const values = attribute.array;
       values.set(rest);
-      for (const { letters, restWeight, places, deltas } of moves) {
-        const weight = byLetters.get(letters) ?? restWeight;
+      for (const { name, restWeight, indices, deltas } of targets) {
+        const weight = byName.get(name) ?? restWeight;
         if (weight === 0) continue;
-        for (let index = 0; index < places.length; index++) values[places[index]] += weight * deltas[index];
+        for (let i = 0; i < indices.length; i++) values[indices[i]] += weight * deltas[i];
       }
-      now.needsUpdate = true;
+      attribute.needsUpdate = true;
     }
   }
 
-  /** Frees what the graphics card holds of the face. */
+  /** Frees the face's GPU memory. */
   dispose(): void {
     this.scene.traverse((node) => {
       if (!(node instanceof Mesh)) return;
@@ -77,34 +77,35 @@ export class Face {
 }
 
 /**
- * What moves in a mesh. It is moved here and not by three, whose shader looks at every shape for every vertex: shapes are sparse,
- * so this takes a fraction of a millisecond, and a machine without a graphics card draws much faster.
+ * Takes the morph targets out of a mesh. They are applied here and not by three, whose shader reads every target for each vertex:
+ * targets are sparse, so this takes a fraction of a millisecond, and software rendering is much faster.
  */
-function partsOf(mesh: Mesh): Part[] {
+function extractMorphTargets(mesh: Mesh): MorphedAttribute[] {
   const names = Object.entries(mesh.morphTargetDictionary ?? {});
   const restWeights = mesh.morphTargetInfluences ?? [];
   const geometry: BufferGeometry = mesh.geometry;
-  const parts = (["position", "normal"] as const).flatMap((kind) => {
-    const targets = geometry.morphAttributes[kind];
-    if (!targets || !geometry.hasAttribute(kind)) return [];
-    const rest = numbersOf(geometry.getAttribute(kind) as BufferAttribute);
-    const now = new BufferAttribute(rest.slice(), 3);
-    geometry.setAttribute(kind, now);
-    const moves = names.map(([name, index]) => moveOf(name, restWeights[index], numbersOf(targets[index] as BufferAttribute)));
-    return [{ now, rest, moves }];
+  const attributes = (["position", "normal"] as const).flatMap((kind) => {
+    const morphs = geometry.morphAttributes[kind];
+    if (!morphs || !geometry.hasAttribute(kind)) return [];
+    const rest = toFloats(geometry.getAttribute(kind) as BufferAttribute);
+    const attribute = new BufferAttribute(rest.slice(), 3);
+    geometry.setAttribute(kind, attribute);
+    const targets = names.map(([name, index]) => sparseTarget(name, restWeights[index], morphs[index] as BufferAttribute));
+    return [{ attribute, rest, targets }];
   });
   geometry.morphAttributes = {};
   mesh.updateMorphTargets();
-  return parts;
+  return attributes;
 }
 
-function moveOf(name: string, restWeight: number, dense: Float32Array): Move {
-  const places = Uint32Array.from(dense.keys()).filter((place) => dense[place] !== 0);
-  return { letters: lettersOf(name), restWeight, places, deltas: Float32Array.from(places, (place) => dense[place]) };
+function sparseTarget(name: string, restWeight: number, attribute: BufferAttribute): MorphTarget {
+  const dense = toFloats(attribute);
+  const indices = Uint32Array.from(dense.keys()).filter((index) => dense[index] !== 0);
+  return { name: canonicalName(name), restWeight, indices, deltas: Float32Array.from(indices, (index) => dense[index]) };
 }
 
-/** (V, 3) as floats, however the file stores them. */
-function numbersOf(attribute: BufferAttribute): Float32Array {
+/** Reads an attribute (V, 3) of any component type. */
+function toFloats(attribute: BufferAttribute): Float32Array {
   const length = 3 * attribute.count;
-  return Float32Array.from({ length }, (_, place) => attribute.getComponent(Math.floor(place / 3), place % 3));
+  return Float32Array.from({ length }, (_, index) => attribute.getComponent(Math.floor(index / 3), index % 3));
 }

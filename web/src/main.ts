@@ -1,96 +1,94 @@
-/** The page: a recording or the microphone in, a face that speaks out. Nothing leaves the machine. */
+/** The web demo: a recording or the microphone animates a face. All computation is local. */
 
 import "./style.css";
-import { Animator, FPS, type Take } from "./animator";
-import { beside, Trouble } from "./beside";
+import { Animator, type Clip, FPS } from "./animator";
+import { fetchAsset } from "./assets";
+import { UserError } from "./errors";
 import { Face } from "./face";
 import { animatedGlb } from "./glb";
-import { KEPT_S, Live } from "./live";
+import { LiveClip, MAX_CLIP_S } from "./live";
 import { liveLinkCsv } from "./livelink";
 import { Microphone } from "./microphone";
-import { type Facts, Model } from "./model";
-import { type Lane, liveliest, Plot } from "./plot";
-import { animated, readRecording, type Recording } from "./recording";
+import { Model, type ModelMetadata } from "./model";
+import { Plot } from "./plot";
+import { animateRecording, readRecording, type Recording } from "./recording";
 import { Stage } from "./stage";
-import { attempt, download, fail, onFile, say, ui } from "./ui";
+import { download, onFile, run, showError, showMessage, ui } from "./ui";
 
 const DEFAULT_MODEL = "tiny-real-time";
-const CHOSEN_S = 10; // of the microphone, after which the lanes are chosen
-const SLACK = 1; // frames that the face may be early or late, and that wait of the microphone, whose frames come several at once
-const TOLD_MS = 500; // between two updates of the numbers and lanes of the microphone
-const PLOTTED = 3; // frames a drawing of the curves, where the processor draws: all between them and the face is drawn with them
+const PLOT_SELECTION_S = 10; // of live frames, by which the plotted curves are selected
+const MAX_DRIFT_FRAMES = 1; // of the face from the audio; also the live buffer, since microphone frames arrive several at once
+const LIVE_UPDATE_MS = 500; // between updates of the live statistics
+const SOFTWARE_PLOT_FRAMES = 3; // per drawing of the plot with software rendering
 
 const plot = new Plot(ui.plot);
 const models = new Map<string, Promise<Model>>();
-let released: Facts[] = [];
+let released: ModelMetadata[] = [];
 let stage: Stage | null = null;
 let face: Face | null = null;
-let faceFile: (() => Promise<ArrayBuffer>) | null = null; // what is animated and saved: the fine head where a light one is shown
+let readFaceFile: (() => Promise<ArrayBuffer>) | null = null; // for the GLB; the full head where the light one is shown
 let recording: Recording | null = null;
-let live: Live | null = null;
-let take: Take | null = null;
-let lanes: { lanes: Lane[]; top: number } = { lanes: [], top: 1 };
-let wishes = 0; // what the person asks for is numbered: what an older wish brings is dropped
-let drawn = "";
-let plotted = "";
-let ticks = 0;
-let shown = 0;
-let toldMs = 0;
+let live: LiveClip | null = null;
+let clip: Clip | null = null;
+let nRequests = 0;
+let drawnState = "";
+let plottedState = "";
+let nPlotTicks = 0;
+let shownFrame = 0;
+let liveUpdateMs = 0;
 
-/** A new wish; tells whether it is still the last one. */
-function wish(): () => boolean {
-  const own = ++wishes;
-  return () => own === wishes;
+/** Starts a request. The returned function checks that no newer one has started: older results are dropped. */
+function startRequest(): () => boolean {
+  const request = ++nRequests;
+  return () => request === nRequests;
 }
 
-async function chosenModel(): Promise<Model> {
-  const named = released.filter((facts) => facts.name === ui.model.value);
-  const facts = named.find(({ precision }) => precision === ui.precision.value);
-  if (!facts) throw new Trouble("There are no models: reload the page.");
-  let model = models.get(facts.file);
+async function loadSelectedModel(): Promise<Model> {
+  const metadata = released.find(({ name, precision }) => name === ui.model.value && precision === ui.precision.value);
+  if (!metadata) throw new UserError("There are no models: reload the page.");
+  let model = models.get(metadata.file);
   if (!model) {
-    model = Model.load(facts);
-    models.set(facts.file, model);
-    model.catch(() => models.delete(facts.file));
+    model = Model.load(metadata);
+    models.set(metadata.file, model);
+    model.catch(() => models.delete(metadata.file));
   }
   return model;
 }
 
-function offerPrecisions(): void {
-  const wanted = ui.precision.value;
-  const precisions = released.filter((facts) => facts.name === ui.model.value).map((facts) => facts.precision);
+function listPrecisions(): void {
+  const selected = ui.precision.value;
+  const precisions = released.filter(({ name }) => name === ui.model.value).map(({ precision }) => precision);
   ui.precision.replaceChildren(...precisions.map((precision) => new Option(precision)));
-  if (precisions.includes(wanted)) ui.precision.value = wanted;
+  if (precisions.includes(selected)) ui.precision.value = selected;
 }
 
-async function hearFile(file: File): Promise<void> {
-  const wanted = wish();
+async function openRecording(file: File): Promise<void> {
+  const isCurrent = startRequest();
   stopMicrophone();
   ui.player.pause();
-  say(`Reading ${file.name} …`);
+  showMessage(`Reading ${file.name} …`);
   const read = await readRecording(file);
-  if (!wanted()) return;
+  if (!isCurrent()) return;
   recording = read;
-  await animateRecording();
+  await showRecording();
 }
 
-/** Computes all frames of the recording with the chosen model, and plays it if it is a new one. */
-async function animateRecording(): Promise<void> {
+/** Animates the recording with the selected model, and plays it if it is new. */
+async function showRecording(): Promise<void> {
   if (!recording) return;
-  const wanted = wish();
+  const isCurrent = startRequest();
   const { name, url, samples, rateHz, notes } = recording;
-  const model = await chosenModel();
+  const model = await loadSelectedModel();
   const animator = new Animator(model, rateHz, ui.ensemble.checked);
-  const done = await animated(recording, animator, (ratio) => {
-    if (wanted()) say(`Animating ${name}: ${10 * Math.floor(10 * ratio)} %`);
-    return wanted();
+  const result = await animateRecording(recording, animator, (ratio) => {
+    if (isCurrent()) showMessage(`Animating ${name}: ${10 * Math.floor(10 * ratio)} %`);
+    return isCurrent();
   });
-  if (!done || !wanted()) return;
-  say(notes.join(" "));
-  shows({ name, curves: model.facts.curves, frames: done.frames });
+  if (!result || !isCurrent()) return;
+  showMessage(notes.join(" "));
+  setClip({ name, curves: model.metadata.curves, frames: result.frames });
   ui.source.textContent = `${name}, ${(samples.length / rateHz).toFixed(1)} s at ${rateHz.toLocaleString("en")} Hz`;
-  ui.late.textContent = `${Math.round(1000 * animator.lookaheadS)} ms, if it were live`;
-  tellCost(model, done.msPerS);
+  showStatistics(model, result.msPerS, `${Math.round(1000 * animator.latencyS)} ms, algorithmic`);
   if (ui.player.src !== url) await play(recording);
 }
 
@@ -99,38 +97,33 @@ async function play({ name, url, notes }: Recording): Promise<void> {
   ui.player.src = url;
   ui.player.hidden = false;
   await ui.player.play().catch((error: DOMException) => {
-    if (error.name === "NotAllowedError") say([...notes, "Ready: press play."].join(" "));
-    else if (error.name !== "AbortError") throw new Trouble(`This browser cannot play ${name}; its curves can be saved.`);
+    if (error.name === "NotAllowedError") showMessage([...notes, "Ready: press play."].join(" "));
+    else if (error.name !== "AbortError") throw new UserError(`This browser cannot play ${name}; its curves can be saved.`);
   });
 }
 
 async function toggleMicrophone(): Promise<void> {
-  const wanted = wish();
+  const isCurrent = startRequest();
   if (live) return stopMicrophone();
   ui.player.pause();
-  const model = await chosenModel();
-  const lost = () => attempt(() => {
-    stopMicrophone();
-    throw new Trouble("The microphone went away.");
-  });
-  const microphone = await Microphone.open(lost, say);
-  if (!wanted()) return microphone.stop();
+  const model = await loadSelectedModel();
+  const onEnded = () => failMicrophone(new UserError("The microphone was disconnected."));
+  const microphone = await Microphone.open(onEnded, showMessage);
+  if (!isCurrent()) return microphone.stop();
   recording = null;
   ui.player.hidden = true;
-  ui.microphone.textContent = "Stop listening";
-  ui.source.textContent = `the microphone at ${microphone.rateHz.toLocaleString("en")} Hz; the last ${KEPT_S} s are kept`;
-  follow(microphone, model);
+  ui.microphone.textContent = "Stop the microphone";
+  ui.source.textContent = `microphone at ${microphone.rateHz.toLocaleString("en")} Hz; the last ${MAX_CLIP_S} s are kept`;
+  startLive(microphone, model);
 }
 
-/** Animates what the microphone hears from now on. */
-function follow(microphone: Microphone, model: Model): void {
-  const own = new Live(new Animator(model, microphone.rateHz, ui.ensemble.checked), microphone, (error) => {
-    if (live !== own) return;
-    stopMicrophone();
-    fail(error);
+/** Animates the microphone from now on. */
+function startLive(microphone: Microphone, model: Model): void {
+  const started = new LiveClip(new Animator(model, microphone.rateHz, ui.ensemble.checked), microphone, (error) => {
+    if (live === started) failMicrophone(error);
   });
-  live = own;
-  shows(live);
+  live = started;
+  setClip(live);
 }
 
 function stopMicrophone(): void {
@@ -139,152 +132,144 @@ function stopMicrophone(): void {
   ui.microphone.textContent = "Use the microphone";
 }
 
-/** Another model or smoothing: the same sound once more. */
-async function changed(): Promise<void> {
-  if (!live) return animateRecording();
-  const wanted = wish();
-  const model = await chosenModel();
-  if (wanted() && live) follow(live.microphone, model);
+function failMicrophone(error: unknown): void {
+  stopMicrophone();
+  showError(error);
 }
 
-function shows(other: Take): void {
-  take = other;
-  drawn = plotted = "";
-  ui.csv.disabled = ui.glb.disabled = take.frames.length === 0;
-  if (take.frames.length > 0) choose(take);
+/** Animates the same audio with another model or smoothing. */
+async function restart(): Promise<void> {
+  if (!live) return showRecording();
+  const isCurrent = startRequest();
+  const model = await loadSelectedModel();
+  if (isCurrent() && live) startLive(live.microphone, model);
 }
 
-/** Chooses the lanes of the plot. */
-function choose(seen: Take): void {
-  lanes = liveliest(seen);
-  ui.top.textContent = lanes.top.toFixed(2);
+function setClip(other: Clip): void {
+  clip = other;
+  drawnState = plottedState = "";
+  showClip(clip);
 }
 
-function tellCost(model: Model, msPerS: number): void {
-  ui.cost.textContent = `${msPerS.toFixed(1)} ms a second of sound`;
-  ui.bytes.textContent = `${model.facts.name}, ${model.facts.precision}, ${(model.facts.bytes / 1e6).toFixed(2)} MB`;
+/** Updates the downloads and the selection of the plot. */
+function showClip({ curves, frames }: Clip): void {
+  ui.csv.disabled = ui.glb.disabled = frames.length === 0;
+  if (frames.length > 0) ui.top.textContent = plot.selectCurves(curves, frames).toFixed(2);
 }
 
-/** Now and then, while the microphone is heard. */
-function tellLive(nowMs: number): void {
-  if (!live || live.frames.length === 0 || nowMs - toldMs < TOLD_MS) return;
-  toldMs = nowMs;
-  ui.csv.disabled = ui.glb.disabled = false;
-  choose({ ...live, frames: live.frames.slice(-CHOSEN_S * FPS) });
-  ui.late.textContent = `${Math.round(live.lateMs)} ms, measured`;
-  tellCost(live.animator.model, live.msPerS);
+function showStatistics({ metadata }: Model, msPerS: number, latency: string): void {
+  ui.late.textContent = latency;
+  ui.cost.textContent = `${msPerS.toFixed(1)} ms per second of audio`;
+  ui.bytes.textContent = `${metadata.name}, ${metadata.precision}, ${(metadata.bytes / 1e6).toFixed(2)} MB`;
+}
+
+function updateLive(nowMs: number): void {
+  if (!live || live.frames.length === 0 || nowMs - liveUpdateMs < LIVE_UPDATE_MS) return;
+  liveUpdateMs = nowMs;
+  showClip({ ...live, frames: live.frames.slice(-PLOT_SELECTION_S * FPS) });
+  showStatistics(live.animator.model, live.msPerS, `${Math.round(live.latencyMs)} ms, measured`);
 }
 
 /**
- * The number of the frame that belongs to this moment; -1 where the face rests. One after the other, as long as that is within
- * `SLACK` of what is due: the screen's clock and the sound's do not beat together, and frames would be shown twice or not at all.
+ * Returns the index of the frame to show now, or -1 for the face at rest. Frames are shown in sequence while they are within
+ * `MAX_DRIFT_FRAMES` of the audio: the clocks of display and audio differ, which would repeat or skip frames.
  */
-function current(): number {
-  if (!take || (!live && !recording)) return -1;
-  const last = take.frames.length - 1;
-  const due = live ? last - SLACK : Math.floor(ui.player.currentTime * FPS);
-  const still = !live && ui.player.paused;
-  shown = still ? due : Math.min(Math.max(shown + 1, due - SLACK), due + SLACK);
-  return Math.min(shown, last);
+function currentFrame(): number {
+  if (!clip || (!live && !recording)) return -1;
+  const last = clip.frames.length - 1;
+  const due = live ? last - MAX_DRIFT_FRAMES : Math.floor(ui.player.currentTime * FPS);
+  const isPaused = !live && ui.player.paused;
+  shownFrame = isPaused ? due : Math.min(Math.max(shownFrame + 1, due - MAX_DRIFT_FRAMES), due + MAX_DRIFT_FRAMES);
+  return Math.min(shownFrame, last);
 }
 
 function draw(nowMs: number): void {
   requestAnimationFrame(draw);
-  tellLive(nowMs);
-  const number = current();
-  const frame = take?.frames[number];
+  updateLive(nowMs);
+  const index = currentFrame();
+  const frame = clip?.frames[index];
   const state = `${frame?.timeS} ${ui.plot.width} ${ui.plot.height}`;
-  const moved = state !== drawn;
-  drawn = state;
-  if (moved) face?.show(take?.curves ?? [], frame?.weights ?? []);
-  if (state !== plotted && take?.frames.length && ticks++ % (stage?.light ? PLOTTED : 1) === 0) {
-    plotted = state;
-    plot.draw(take.frames, frame ? number : take.frames.length - 1, lanes.lanes, lanes.top);
+  const hasMoved = state !== drawnState;
+  drawnState = state;
+  if (hasMoved) face?.setWeights(clip?.curves ?? [], frame?.weights ?? []);
+  if (state !== plottedState && clip?.frames.length && nPlotTicks++ % (stage?.isSoftware ? SOFTWARE_PLOT_FRAMES : 1) === 0) {
+    plottedState = state;
+    plot.draw(clip, frame ? index : clip.frames.length - 1);
   }
-  stage?.draw(moved, nowMs);
+  stage?.render(hasMoved, nowMs);
 }
 
-/** What there is to save now, with frames from the first on: the microphone's oldest are gone. */
-function taken(): Take {
-  const { name, curves, frames } = take!;
-  return { name, curves, frames: frames.map(({ weights }, index) => ({ timeS: index / FPS, weights })) };
+/** Saves the current clip from time 0: live clips have dropped their oldest frames. */
+async function save(suffix: string, format: (saved: Clip) => Blob | Promise<Blob>): Promise<void> {
+  const { name, curves, frames } = clip!;
+  const saved = { name, curves, frames: frames.map(({ weights }, index) => ({ timeS: index / FPS, weights })) };
+  download(name.replace(/\.[^.]*$/, "") + suffix, await format(saved));
 }
 
-function save({ name }: Take, suffix: string, written: Blob): void {
-  download(name.replace(/\.[^.]*$/, "") + suffix, written);
+async function formatGlb(saved: Clip): Promise<Blob> {
+  if (!readFaceFile) throw new UserError("There is no face to animate: open a GLB file.");
+  return animatedGlb(await readFaceFile(), saved);
 }
 
-function saveCsv(): void {
-  const saved = taken();
-  save(saved, ".csv", new Blob([liveLinkCsv(saved)], { type: "text/csv" }));
+async function openDropped(file: File | undefined): Promise<void> {
+  if (!file) throw new UserError("Drop a recording or a GLB file.");
+  await (/\.(glb|vrm)$/i.test(file.name) ? openFace(file) : openRecording(file));
 }
 
-async function saveGlb(): Promise<void> {
-  if (!faceFile) throw new Trouble("There is no face to animate: use your own.");
-  const saved = taken(); // before the wait, in which another may begin
-  save(saved, ".glb", animatedGlb(await faceFile(), saved, FPS));
-}
-
-async function hearDropped(file: File | undefined): Promise<void> {
-  if (!file) throw new Trouble("Drop a recording, or a GLB file.");
-  if (/\.(glb|vrm)$/i.test(file.name)) await wearFile(file);
-  else await hearFile(file);
-}
-
-async function wearFile(file: File): Promise<void> {
+async function openFace(file: File): Promise<void> {
   const bytes = await file.arrayBuffer();
-  wear(await Face.read(file.name, bytes), async () => bytes);
+  setFace(await Face.read(file.name, bytes), async () => bytes);
 }
 
-function wear(other: Face, file: () => Promise<ArrayBuffer>): void {
+function setFace(other: Face, readFile: () => Promise<ArrayBuffer>): void {
   face = other;
-  faceFile = file;
-  drawn = "";
-  stage?.put(face);
+  readFaceFile = readFile;
+  drawnState = "";
+  stage?.setFace(face);
 }
 
-function wire(): void {
-  onFile(ui.file, hearFile);
-  onFile(ui.face, wearFile);
-  ui.microphone.onclick = () => attempt(toggleMicrophone);
+function bindControls(): void {
+  onFile(ui.file, openRecording);
+  onFile(ui.face, openFace);
+  ui.microphone.onclick = () => run(toggleMicrophone);
   ui.model.onchange = () => {
-    offerPrecisions();
-    attempt(changed);
+    listPrecisions();
+    run(restart);
   };
-  ui.precision.onchange = ui.ensemble.onchange = () => attempt(changed);
-  ui.csv.onclick = () => attempt(saveCsv);
-  ui.glb.onclick = () => attempt(saveGlb);
-  ui.stage.addEventListener("webglcontextlost", () => fail(new Trouble("The graphics card dropped the face: reload the page.")));
+  ui.precision.onchange = ui.ensemble.onchange = () => run(restart);
+  ui.csv.onclick = () => run(() => save(".csv", liveLinkCsv));
+  ui.glb.onclick = () => run(() => save(".glb", formatGlb));
+  ui.stage.addEventListener("webglcontextlost", () => showError(new UserError("The WebGL context was lost: reload the page.")));
   document.ondragover = document.ondragleave = document.ondrop = (event: DragEvent) => {
     event.preventDefault();
     const file = event.dataTransfer?.files[0];
-    const inside = event.type === "dragleave" && event.relatedTarget !== null;
-    document.body.classList.toggle("dropping", event.type === "dragover" || inside);
-    if (event.type === "drop") attempt(() => hearDropped(file));
+    const isInside = event.type === "dragleave" && event.relatedTarget !== null;
+    document.body.classList.toggle("dropping", event.type === "dragover" || isInside);
+    if (event.type === "drop") run(() => openDropped(file));
   };
 }
 
 async function startModels(): Promise<void> {
-  released = (await (await beside("models/index.json")).json()) as Facts[];
-  ui.model.replaceChildren(...[...new Set(released.map((facts) => facts.name))].map((name) => new Option(name)));
-  ui.model.value = released.some((facts) => facts.name === DEFAULT_MODEL) ? DEFAULT_MODEL : released[0].name;
-  offerPrecisions();
+  released = (await (await fetchAsset("models/index.json")).json()) as ModelMetadata[];
+  const names = [...new Set(released.map(({ name }) => name))];
+  ui.model.replaceChildren(...names.map((name) => new Option(name)));
+  if (names.includes(DEFAULT_MODEL)) ui.model.value = DEFAULT_MODEL;
+  listPrecisions();
   for (const input of [ui.file, ui.microphone, ui.model, ui.precision, ui.ensemble]) input.disabled = false;
 }
 
 async function startFace(): Promise<void> {
-  const served = async (name: string) => (await beside(name)).arrayBuffer();
-  const name = stage?.light ? "head-light.glb" : "head.glb";
-  const bytes = await served(name);
-  const read = await Face.read(name, bytes);
-  if (face) return; // the person's own has come first
-  wear(read, async () => (stage?.light ? served("head.glb") : bytes));
+  const read = async (name: string) => (await fetchAsset(name)).arrayBuffer();
+  const name = stage?.isSoftware ? "head-light.glb" : "head.glb";
+  const bytes = await read(name);
+  const head = await Face.read(name, bytes);
+  if (!face) setFace(head, async () => (stage?.isSoftware ? read("head.glb") : bytes)); // else the user was faster
 }
 
-wire();
-attempt(() => {
-  stage = new Stage(ui.stage); // first: it knows which head it can draw
+bindControls();
+run(() => {
+  stage = new Stage(ui.stage); // first: it determines which head is loaded
 });
-attempt(startModels);
-attempt(startFace);
+run(startModels);
+run(startFace);
 requestAnimationFrame(draw);

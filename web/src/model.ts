@@ -1,15 +1,16 @@
-/** Released students, run by onnxruntime in WebAssembly, one step of 16 ms after another. */
+/** Released models, run by onnxruntime in WebAssembly in steps of 16 ms. */
 
 import * as ort from "onnxruntime-web/wasm";
 import wasmUrl from "onnxruntime-web/ort-wasm-simd-threaded.wasm?url";
-import { beside, Trouble } from "./beside";
-import { joined } from "./resample";
+import { fetchAsset } from "./assets";
+import { UserError } from "./errors";
+import { concat } from "./resample";
 
-ort.env.wasm.numThreads = 1; // a page of any server: more threads need headers that few servers send
+ort.env.wasm.numThreads = 1; // more threads need HTTP headers that few servers send
 ort.env.wasm.wasmPaths = { wasm: wasmUrl };
 
-/** What `models/index.json` says of a model; samples are counted at `sampleRateHz`. */
-export interface Facts {
+/** A model's entry in `models/index.json`; numbers of samples are at `sampleRateHz`. */
+export interface ModelMetadata {
   file: string;
   name: string;
   precision: string;
@@ -19,72 +20,57 @@ export interface Facts {
   pastSamples: number;
   hopSamples: number;
   curves: string[];
-  histories: Record<string, { type: "float32" | "uint8"; shape: [number, number] }>;
+  states: { input: string; output: string; type: "float32" | "uint8"; shape: [number, number] }[];
 }
 
-type Histories = Record<string, ort.Tensor>;
-
-/** A loaded model; any number of streams may share it. */
+/** A loaded model. Any number of streams may share it. */
 export class Model {
   private constructor(
-    readonly facts: Facts,
-    private readonly session: ort.InferenceSession,
+    readonly metadata: ModelMetadata,
+    readonly session: ort.InferenceSession,
   ) {}
 
-  static async load(facts: Facts): Promise<Model> {
-    const bytes = new Uint8Array(await (await beside(`models/${facts.file}`)).arrayBuffer());
+  static async load(metadata: ModelMetadata): Promise<Model> {
+    const bytes = new Uint8Array(await (await fetchAsset(`models/${metadata.file}`)).arrayBuffer());
     const session = await ort.InferenceSession.create(bytes, { executionProviders: ["wasm"] }).catch((error: unknown) => {
-      throw new Trouble(`This browser cannot run the model ${facts.file}: ${error instanceof Error ? error.message : error}`);
+      throw new UserError(`This browser cannot run ${metadata.file}: ${error instanceof Error ? error.message : error}`);
     });
-    return new Model(facts, session);
-  }
-
-  /** Histories of zeros: what a stream starts with. */
-  noHistory(): Histories {
-    const entries = Object.entries(this.facts.histories).map(([name, { type, shape }]) => {
-      const size = shape[0] * shape[1];
-      return [name, new ort.Tensor(type, type === "float32" ? new Float32Array(size) : new Uint8Array(size), shape)];
-    });
-    return Object.fromEntries(entries);
-  }
-
-  /** (L, 512) frames and the histories before them -> (L, K) curves, row by row, and the histories after. */
-  async run(frames: Float32Array, histories: Histories): Promise<[Float32Array[], Histories]> {
-    const width = 2 * this.facts.hopSamples;
-    const input = new ort.Tensor("float32", frames, [frames.length / width, width]);
-    const outputs = await this.session.run({ frames: input, ...histories });
-    const after = Object.entries(histories).map(([name, before]) => {
-      const heard = outputs[name.replace("history", "heard")];
-      const size = before.data.length;
-      const data = (heard.data as Float32Array).slice(heard.data.length - size);
-      return [name, new ort.Tensor(before.type as "float32", data, before.dims)];
-    });
-    const curves = outputs.curves.data as Float32Array;
-    const k = this.facts.curves.length;
-    const rows = Array.from({ length: curves.length / k }, (_, row) => curves.slice(row * k, (row + 1) * k));
-    return [rows, Object.fromEntries(after)];
+    return new Model(metadata, session);
   }
 }
 
-/** The recurrence of a streaming graph: samples in, the frames of the grid that they complete out. */
-export class Steps {
-  private heard: Float32Array = new Float32Array(0);
-  private histories: Histories;
+/** A stream through a model, which keeps the model's state between calls. */
+export class StreamingSession {
+  private samples: Float32Array; // not yet consumed; the stream begins after silence
+  private readonly states: Record<string, ort.Tensor> = {};
 
   constructor(private readonly model: Model) {
-    this.histories = model.noHistory();
+    this.samples = new Float32Array(model.metadata.pastSamples);
+    for (const { input, type, shape } of model.metadata.states) {
+      const zeros = new (type === "float32" ? Float32Array : Uint8Array)(shape[0] * shape[1]);
+      this.states[input] = new ort.Tensor(type as "float32", zeros as Float32Array, shape);
+    }
   }
 
+  /** Consumes samples and returns the grid frames that they complete, each an array of K curves. */
   async push(samples: Float32Array): Promise<Float32Array[]> {
-    const hop = this.model.facts.hopSamples;
-    this.heard = joined(this.heard, samples);
-    const nRows = Math.floor(this.heard.length / hop) - 1;
+    const { hopSamples, curves, states } = this.model.metadata;
+    this.samples = concat(this.samples, samples);
+    const nRows = Math.floor(this.samples.length / hopSamples) - 1;
     if (nRows < 1) return [];
-    const frames = new Float32Array(nRows * 2 * hop);
-    for (let row = 0; row < nRows; row++) frames.set(this.heard.subarray(row * hop, (row + 2) * hop), row * 2 * hop);
-    const [rows, histories] = await this.model.run(frames, this.histories);
-    this.histories = histories;
-    this.heard = this.heard.slice(nRows * hop);
-    return rows;
+    const width = 2 * hopSamples;
+    const frames = new Float32Array(nRows * width); // (L, 512): each row overlaps the next by half
+    for (let row = 0; row < nRows; row++) {
+      frames.set(this.samples.subarray(row * hopSamples, row * hopSamples + width), row * width);
+    }
+    this.samples = this.samples.slice(nRows * hopSamples);
+    const feeds = { frames: new ort.Tensor("float32", frames, [nRows, width]), ...this.states };
+    const outputs = await this.model.session.run(feeds);
+    for (const { input, output, type, shape } of states) {
+      const newest = (outputs[output].data as Float32Array).slice(-shape[0] * shape[1]); // or Uint8Array
+      this.states[input] = new ort.Tensor(type as "float32", newest, shape);
+    }
+    const values = outputs.curves.data as Float32Array;
+    return Array.from({ length: nRows }, (_, row) => values.slice(row * curves.length, (row + 1) * curves.length));
   }
 }

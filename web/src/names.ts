@@ -1,7 +1,7 @@
-/** Names of shapes, whatever their spelling; see `canonical` in `facedistill.formats.animation`. */
+/** Names of curves and morph targets in any spelling; see `canonical` in `facedistill.formats.animation`. */
 
-/** The same text for `jawOpen`, `JawOpen`, `jaw_open` and `blendShapes.jawOpen`, and for `eyeBlink_L` and `eyeBlinkLeft`. */
-export function lettersOf(name: string): string {
+/** Maps `jawOpen`, `JawOpen`, `jaw_open` and `blendShapes.jawOpen` to one name, also `eyeBlink_L` and `eyeBlinkLeft`. */
+export function canonicalName(name: string): string {
   const bare = name.trim().toLowerCase().split(".").pop()!;
   return bare.replace(/_l$/, "left").replace(/_r$/, "right").replaceAll("_", "");
 }

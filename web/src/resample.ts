@@ -1,16 +1,16 @@
-/** Sample rate conversion in a stream, the same as `facedistill.runtime.resample`. */
+/** Streaming sample rate conversion, equivalent to `facedistill.runtime.resample`. */
 
-const ZERO_CROSSINGS = 10; // of the low-pass filter to either side
+const ZERO_CROSSINGS = 10; // of the low-pass filter on each side
 const KAISER_BETA = 5;
 
-/** A polyphase low-pass filter without delay: output sample m stands at m / toHz. */
+/** A polyphase low-pass filter without delay: output sample m is at time m / toHz. */
 export class Resampler {
   private readonly up: number;
   private readonly down: number;
   private readonly half: number;
   private readonly taps: number;
-  private readonly phases: Float32Array[]; // (up, taps), the oldest sample first
-  private heard: Float32Array;
+  private readonly phases: Float32Array[]; // (up, taps), oldest sample first
+  private buffer: Float32Array;
   private nIn = 0;
   private nOut = 0;
 
@@ -23,54 +23,54 @@ export class Resampler {
     const kernel = lowPass(this.half, widest);
     const sum = kernel.reduce((total, value) => total + value, 0);
     this.taps = Math.ceil(kernel.length / this.up);
-    const weight = (place: number) => ((kernel[place] ?? 0) * this.up) / sum;
+    const weight = (index: number) => ((kernel[index] ?? 0) * this.up) / sum;
     this.phases = Array.from({ length: this.up }, (_, phase) =>
       Float32Array.from({ length: this.taps }, (_, tap) => weight((this.taps - 1 - tap) * this.up + phase)),
     );
-    this.heard = new Float32Array(this.taps);
+    this.buffer = new Float32Array(this.taps);
   }
 
-  /** Index of the last input sample that an output sample hears. */
+  /** Returns the index of the last input sample that an output sample depends on. */
   lastInput(sample: number): number {
     return Math.floor((sample * this.down + this.half) / this.up);
   }
 
-  /** Samples at the old rate in, those at the new rate that can be known by now out. */
+  /** Consumes input samples and returns the output samples that they complete. */
   push(samples: Float32Array): Float32Array {
-    const heard = joined(this.heard, samples);
-    const first = this.nIn - this.heard.length; // index of heard[0]
+    const input = concat(this.buffer, samples);
+    const first = this.nIn - this.buffer.length; // index of input[0]
     this.nIn += samples.length;
-    const end = Math.floor((this.nIn * this.up - this.half - 1) / this.down) + 1; // of the outputs whose last input is there
+    const end = Math.floor((this.nIn * this.up - this.half - 1) / this.down) + 1; // of the outputs with all inputs known
     const out = new Float32Array(Math.max(0, end - this.nOut));
-    for (let number = 0; number < out.length; number++) {
-      const place = (this.nOut + number) * this.down + this.half;
-      const phase = this.phases[place % this.up];
-      const oldest = Math.floor(place / this.up) - this.taps + 1 - first;
+    for (let index = 0; index < out.length; index++) {
+      const position = (this.nOut + index) * this.down + this.half;
+      const phase = this.phases[position % this.up];
+      const oldest = Math.floor(position / this.up) - this.taps + 1 - first;
       let sum = 0;
-      for (let tap = 0; tap < this.taps; tap++) sum += heard[oldest + tap] * phase[tap];
-      out[number] = sum;
+      for (let tap = 0; tap < this.taps; tap++) sum += input[oldest + tap] * phase[tap];
+      out[index] = sum;
     }
     this.nOut += out.length;
     const needed = this.lastInput(this.nOut) - this.taps + 1;
-    this.heard = heard.slice(Math.max(0, needed - first));
+    this.buffer = input.slice(Math.max(0, needed - first));
     return out;
   }
 
-  /** The rest: after the last sample there is silence. */
+  /** Ends the stream with silence and returns the remaining output samples. */
   flush(): Float32Array {
     const rest = Math.ceil((this.nIn * this.up) / this.down) - this.nOut;
     return this.push(new Float32Array(Math.floor(this.half / this.up) + this.down)).slice(0, rest);
   }
 }
 
-/** Two arrays, one behind the other. */
-export function joined(first: Float32Array, second: Float32Array): Float32Array<ArrayBuffer> {
+export function concat(first: Float32Array, second: Float32Array): Float32Array<ArrayBuffer> {
   const both = new Float32Array(first.length + second.length);
   both.set(first);
   both.set(second, first.length);
   return both;
 }
 
+/** A sinc filter with a Kaiser window. */
 function lowPass(half: number, widest: number): Float64Array {
   return Float64Array.from({ length: 2 * half + 1 }, (_, index) => {
     const offset = index - half;

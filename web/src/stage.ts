@@ -1,49 +1,50 @@
-/** Where the face is seen: light, a camera that can be dragged around it, and a new picture only when there is something new. */
+/** The 3D view of the face. It renders only when something has changed. */
 
 import { Box3, PerspectiveCamera, Scene, Vector3, WebGLRenderer } from "three";
 import { OrbitControls } from "three/addons/controls/OrbitControls.js";
-import { Trouble } from "./beside";
+import { AdaptiveResolution } from "./adaptiveResolution";
+import { UserError } from "./errors";
 import type { Face } from "./face";
-import { Fineness } from "./fineness";
-import { lamps, lightVertices } from "./light";
+import { createLights, shadeVertices } from "./lighting";
 
-const NO_3D = "This browser shows no 3D (WebGL is off): curves and downloads work, the face cannot be seen.";
-const FINEST = 2; // pixels of the picture a pixel of the page
-const LIGHT_PIXELS = 80_000; // of the picture at first, where the processor has to draw it
+const MAX_PIXEL_RATIO = 2;
+const SOFTWARE_PIXELS = 80_000; // at first, with software rendering
 
 export class Stage {
-  /** Whether the processor draws: the picture is smaller then, its background plain and its light simple. */
-  readonly light: boolean;
+  /** Whether WebGL renders in software: then the picture is smaller and its background and shading are simpler. */
+  readonly isSoftware = usesSoftwareRendering();
   private readonly renderer: WebGLRenderer;
   private readonly scene = new Scene();
   private readonly camera = new PerspectiveCamera(24, 1, 0.01, 100);
   private readonly controls: OrbitControls;
   private face: Face | null = null;
-  private fineness = new Fineness(FINEST);
-  private stale = true;
+  private resolution = new AdaptiveResolution(MAX_PIXEL_RATIO);
+  private needsRender = true;
 
   constructor(private readonly canvas: HTMLCanvasElement) {
-    this.light = drawnByProcessor();
-    const context = canvas.getContext("webgl2", { antialias: !this.light, alpha: !this.light });
-    if (!context) throw new Trouble(NO_3D);
-    canvas.classList.toggle("light", this.light);
+    const context = canvas.getContext("webgl2", { antialias: !this.isSoftware, alpha: !this.isSoftware });
+    if (!context) throw new UserError("WebGL is not available: curves and downloads work, but the face cannot be shown.");
+    canvas.classList.toggle("light", this.isSoftware);
     this.renderer = new WebGLRenderer({ canvas, context });
-    if (this.light) this.renderer.setClearColor(getComputedStyle(canvas).backgroundColor);
-    else this.renderer.setClearAlpha(0);
-    if (!this.light) this.scene.add(...lamps());
+    if (this.isSoftware) {
+      this.renderer.setClearColor(getComputedStyle(canvas).backgroundColor);
+    } else {
+      this.renderer.setClearAlpha(0);
+      this.scene.add(...createLights());
+    }
     this.controls = new OrbitControls(this.camera, canvas);
     this.controls.enablePan = false;
-    this.controls.addEventListener("change", () => (this.stale = true));
-    canvas.style.touchAction = "pan-y"; // a finger turns the head sideways and scrolls the page up and down
+    this.controls.addEventListener("change", () => (this.needsRender = true));
+    canvas.style.touchAction = "pan-y"; // a finger turns the head sideways and scrolls the page vertically
     new ResizeObserver(() => this.resize()).observe(canvas);
   }
 
-  /** Puts a face in the place of the one before. */
-  put(face: Face): void {
+  /** Replaces the face. */
+  setFace(face: Face): void {
     if (this.face) this.scene.remove(this.face.scene);
     this.face?.dispose();
     this.face = face;
-    if (this.light) lightVertices(face.scene);
+    if (this.isSoftware) shadeVertices(face.scene);
     this.scene.add(face.scene);
     const box = new Box3().setFromObject(face.scene);
     const size = box.getSize(new Vector3());
@@ -57,37 +58,37 @@ export class Stage {
     this.resize();
   }
 
-  /** Draws the picture, if the face has moved or the view has changed. */
-  draw(moved: boolean, nowMs: number): void {
-    if (!moved && !this.stale) return;
-    if (this.fineness.drawn(nowMs)) this.fit();
-    this.stale = false;
+  /** Renders the picture if the face has moved or the view has changed. */
+  render(hasMoved: boolean, nowMs: number): void {
+    if (!hasMoved && !this.needsRender) return;
+    if (this.resolution.countFrame(nowMs)) this.updateSize();
+    this.needsRender = false;
     this.renderer.render(this.scene, this.camera);
   }
 
   private resize(): void {
     const { clientWidth, clientHeight } = this.canvas;
-    const finest = this.light ? Math.sqrt(LIGHT_PIXELS / (clientWidth * clientHeight)) : FINEST;
-    this.fineness = new Fineness(Math.min(devicePixelRatio, finest));
-    this.fit();
+    const maxRatio = this.isSoftware ? Math.sqrt(SOFTWARE_PIXELS / (clientWidth * clientHeight)) : MAX_PIXEL_RATIO;
+    this.resolution = new AdaptiveResolution(Math.min(devicePixelRatio, maxRatio));
+    this.updateSize();
   }
 
-  private fit(): void {
+  private updateSize(): void {
     const { clientWidth, clientHeight } = this.canvas;
     if (!clientWidth || !clientHeight) return;
-    this.renderer.setPixelRatio(this.fineness.ratio);
+    this.renderer.setPixelRatio(this.resolution.pixelRatio);
     this.renderer.setSize(clientWidth, clientHeight, false);
     this.camera.aspect = clientWidth / clientHeight;
     this.camera.updateProjectionMatrix();
-    this.stale = true;
+    this.needsRender = true;
   }
 }
 
-/** Whether there is no graphics card behind WebGL; browsers say so only in the name. */
-function drawnByProcessor(): boolean {
+/** Returns whether WebGL renders in software, which only the name of the renderer shows. */
+function usesSoftwareRendering(): boolean {
   const context = new OffscreenCanvas(1, 1).getContext("webgl2");
-  const names = context?.getExtension("WEBGL_debug_renderer_info");
-  const name = context && names ? String(context.getParameter(names.UNMASKED_RENDERER_WEBGL)) : "";
+  const info = context?.getExtension("WEBGL_debug_renderer_info");
+  const name = context && info ? String(context.getParameter(info.UNMASKED_RENDERER_WEBGL)) : "";
   context?.getExtension("WEBGL_lose_context")?.loseContext();
   return /swiftshader|llvmpipe|software|basic render/i.test(name);
 }

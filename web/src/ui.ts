@@ -1,43 +1,43 @@
-/** The controls of the page, and what it says. */
+/** The controls of the page and its message line. */
 
-import { sentenceOf } from "./beside";
+import { UserError } from "./errors";
 
-const at = <T extends HTMLElement>(id: string) => document.getElementById(id) as T;
+const byId = <T extends HTMLElement>(id: string) => document.getElementById(id) as T;
 export const ui = {
-  file: at<HTMLInputElement>("file"), microphone: at<HTMLButtonElement>("microphone"),
-  player: at<HTMLAudioElement>("player"),
-  model: at<HTMLSelectElement>("model"), precision: at<HTMLSelectElement>("precision"),
-  ensemble: at<HTMLInputElement>("ensemble"),
-  face: at<HTMLInputElement>("face"), csv: at<HTMLButtonElement>("csv"), glb: at<HTMLButtonElement>("glb"),
-  stage: at<HTMLCanvasElement>("stage"), plot: at<HTMLCanvasElement>("plot"), said: at("said"),
-  source: at("source"), top: at("top"), late: at("late"), cost: at("cost"), bytes: at("bytes"),
+  file: byId<HTMLInputElement>("file"), microphone: byId<HTMLButtonElement>("microphone"),
+  player: byId<HTMLAudioElement>("player"),
+  model: byId<HTMLSelectElement>("model"), precision: byId<HTMLSelectElement>("precision"),
+  ensemble: byId<HTMLInputElement>("ensemble"),
+  face: byId<HTMLInputElement>("face"), csv: byId<HTMLButtonElement>("csv"), glb: byId<HTMLButtonElement>("glb"),
+  stage: byId<HTMLCanvasElement>("stage"), plot: byId<HTMLCanvasElement>("plot"), message: byId("message"),
+  source: byId("source"), top: byId("top"), late: byId("late"), cost: byId("cost"), bytes: byId("bytes"),
 };
 
-/** Runs something that the person asked for, and shows its sentence if it fails. */
-export function attempt(action: () => Promise<void> | void): void {
-  say("");
-  Promise.resolve().then(action).catch(fail);
+/** Runs an action of the user and shows its error if it fails. */
+export function run(action: () => Promise<void> | void): void {
+  showMessage("");
+  Promise.resolve().then(action).catch(showError);
 }
 
-export function say(sentence: string, trouble = false): void {
-  if (ui.said.textContent !== sentence) ui.said.textContent = sentence; // what stays the same is not read out again
-  ui.said.classList.toggle("trouble", trouble);
+export function showMessage(message: string, isError = false): void {
+  if (ui.message.textContent !== message) ui.message.textContent = message; // a screen reader does not repeat an equal message
+  ui.message.classList.toggle("error", isError);
 }
 
-export function fail(error: unknown): void {
-  say(sentenceOf(error), true);
+export function showError(error: unknown): void {
+  const text = error instanceof Error ? error.message : String(error);
+  showMessage(error instanceof UserError ? text : `Unexpected error: ${text}`, true);
 }
 
-/** Calls `action` with the file that was chosen; the same one may be chosen again. */
+/** Calls `action` with each selected file. The same file can be selected again. */
 export function onFile(input: HTMLInputElement, action: (file: File) => Promise<void>): void {
   input.onchange = () => {
     const file = input.files?.[0];
     input.value = "";
-    if (file) attempt(() => action(file));
+    if (file) run(() => action(file));
   };
 }
 
-/** Lets the person save a file. */
 export function download(name: string, content: Blob): void {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(content);
