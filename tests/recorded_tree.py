@@ -195,12 +195,13 @@ def _summed_up(lists: dict[str, list]) -> dict[str, float]:
     place = 0.05 * (len(ascending) - 1)
     below, part = int(place), place - int(place)
     threshold = ascending[below] + part * (ascending[min(below + 1, len(ascending) - 1)] - ascending[below])
-    if sum(gap <= threshold for gap in ascending) > below + 1:  # tied: what is equal is not closed
-        threshold -= 1e-9
+    under, equal = sum(gap < threshold for gap in ascending), sum(gap == threshold for gap in ascending)
+    part = (below + 1 - under) / equal if under + equal > below + 1 else 1.0  # of equal gaps, those that may close
+    closed = [1.0 if hit < threshold else part if hit == threshold else 0.0 for hit in lists["hit"]]
     return {
         "closure_auc": sum(wins) / len(wins),
         "opening_r": float(np.mean(lists["r"])),
-        "pbm": sum(hit <= threshold for hit in lists["hit"]) / len(lists["hit"]),
+        "pbm": sum(closed) / len(closed),
         "pbm_1mm": sum(hit <= 1.0 for hit in lists["hit"]) / len(lists["hit"]),
         "false_closures_1mm": sum(gap <= 1.0 for gap in ascending) / len(ascending),
         "n": len(lists["hit"]),

@@ -196,14 +196,15 @@ def test_jitter_equals_a_loop_and_silence_takes_only_silent_frames():
 # intervals pooled
 
 
-def pbm_of(bilabials: np.ndarray, vowels: np.ndarray) -> tuple[float, float]:
-    """PBM and the threshold at 5 % false closures, plainly."""
+def pbm_of(bilabials: np.ndarray, vowels: np.ndarray) -> tuple[float, float, float]:
+    """PBM, false closures and the threshold, plainly: of gaps that are equal to it as many close as 5 % of vowels allow."""
     if not len(vowels):
-        return NAN, NAN
-    threshold = np.quantile(vowels, 0.05)
-    if sum(vowels <= threshold) > int(0.05 * (len(vowels) - 1)) + 1:  # ties: what is equal is not closed
-        threshold = np.nextafter(threshold, -np.inf)
-    return np.mean(bilabials <= threshold) if len(bilabials) else NAN, threshold
+        return NAN, NAN, NAN
+    threshold, allowed = np.quantile(vowels, 0.05), int(0.05 * (len(vowels) - 1)) + 1
+    below, equal = sum(vowels < threshold), sum(vowels == threshold)
+    part = (allowed - below) / equal if below + equal > allowed else 1.0
+    pbm, false = (np.mean((gaps < threshold) + part * (gaps == threshold)) if len(gaps) else NAN for gaps in (bilabials, vowels))
+    return pbm, false, threshold
 
 
 @given(GAPS, GAPS)
@@ -212,7 +213,7 @@ def test_false_closures_stay_at_their_rate(bilabials, vowels):
     empty = np.empty(0)
     scores = UtteranceScores(1, 1, 0, bilabials, vowels, empty, empty, empty, opening_r=NAN, jitter=0.0, jitter_silence=NAN)
     found = {name: row["value"] for name, row in aggregate([scores], rng=np.random.default_rng(0)).items()}
-    assert (found["pbm"], found["pbm_threshold_mm"]) == pytest.approx(pbm_of(bilabials, vowels))
+    assert [found[name] for name in ("pbm", "false_closures", "pbm_threshold_mm")] == pytest.approx(pbm_of(bilabials, vowels))
     assert found["false_closures"] <= 0.05 + 1 / len(vowels) + 1e-12
     assert found["pbm_1mm"] == np.mean(bilabials <= 1) and found["false_closures_1mm"] == np.mean(vowels <= 1)
     if len(np.unique(vowels)) == len(vowels):
@@ -241,10 +242,10 @@ def test_resamples_equal_scores_of_the_concatenated_utterances():
             drawn = [score for score, count in zip(scores, row, strict=True) for _ in range(count)]
             pool = lambda name, drawn=drawn: np.concatenate([getattr(score, name) for score in drawn])  # noqa: E731
             bilabials, vowels = pool("bilabial_minima_mm"), pool("vowel_minima_mm")
-            pbm, threshold = pbm_of(bilabials, vowels)
+            pbm, false, _ = pbm_of(bilabials, vowels)
             lags = [score.lag_ms for score in drawn if not np.isnan(score.lag_ms)]
             replicates["pbm"].append(pbm)
-            replicates["false_closures"].append(np.mean(vowels <= threshold) if len(vowels) else NAN)
+            replicates["false_closures"].append(false)
             replicates["closure_auc"].append(closures.closure_auc(pool("bilabial_frames_mm"), pool("vowel_frames_mm")))
             replicates["lag_ms"].append(np.median(lags) if lags else NAN)
             replicates["closure_lag_ms"].append(np.median(pool("closure_lags_ms")) if len(pool("closure_lags_ms")) else NAN)

@@ -244,13 +244,12 @@ def _statistics(scores: Sequence[UtteranceScores], groups: Sequence[Hashable] | 
         table[name] = _quantile_statistic(pooled, 0.5), len(pooled[0]), len(pooled[0])
     bilabials = _pool([score.bilabial_minima_mm for score in scores])
     vowels = _pool([score.vowel_minima_mm for score in scores])
-    threshold, n = _threshold_statistic(vowels), len(bilabials[0])
-    width = max(n, len(vowels[0]))
-    table["pbm"] = (lambda counts: _share_under(bilabials, counts, threshold(counts))), width, n
-    table["false_closures"] = (lambda counts: _share_under(vowels, counts, threshold(counts))), width, len(vowels[0])
-    table["pbm_threshold_mm"] = threshold, width, len(vowels[0])
+    n, width = len(bilabials[0]), max(len(bilabials[0]), len(vowels[0]))
+    table["pbm"] = (lambda counts: _share_closed(bilabials, counts, *_threshold(vowels, counts))), width, n
+    table["false_closures"] = (lambda counts: _share_closed(vowels, counts, *_threshold(vowels, counts))), width, len(vowels[0])
+    table["pbm_threshold_mm"] = (lambda counts: _threshold(vowels, counts)[0]), width, len(vowels[0])
     for name, pooled in (("pbm_1mm", bilabials), ("false_closures_1mm", vowels)):
-        table[name] = _fixed_statistic(pooled, CLOSED_GAP_MM), width, len(pooled[0])
+        table[name] = _closed_statistic(pooled), width, len(pooled[0])
     n_frames = sum(len(score.bilabial_frames_mm) for score in scores)
     table["closure_auc"] = _auc_statistic(scores), len(scores), n_frames
     if any(len(score.measured) for score in scores):
@@ -288,22 +287,19 @@ def _quantile_statistic(pooled: Pooled, q: float) -> Statistic:
     return statistic
 
 
-def _threshold_statistic(vowels: Pooled) -> Statistic:
-    """The threshold of `closures.pbm_at_false_closures` of each resample."""
+def _threshold(vowels: Pooled, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """((R,) the gap under which 5 % of vowels lie, linear between order statistics; (R,) the share of equal gaps that closes).
 
-    def statistic(counts: np.ndarray) -> np.ndarray:
-        threshold, cumulative, allowed = _quantile(vowels, counts, FALSE_CLOSURE_RATE)
-        tied = _under(vowels, cumulative, threshold) > allowed
-        return np.where(tied, np.nextafter(threshold, -np.inf), threshold)
+    All equal gaps close, unless more than 5 % of vowels would: then as many of them as are allowed. So a mouth that never moves
+    has as many closures as false ones.
+    """
+    threshold, cumulative, allowed = _quantile(vowels, counts, FALSE_CLOSURE_RATE)
+    below, at_most = (_under(vowels, cumulative, threshold, side) for side in ("left", "right"))
+    return threshold, np.where(at_most > allowed, _divide(allowed - below, at_most - below), 1.0)
 
-    return statistic
 
-
-def _fixed_statistic(pooled: Pooled, threshold: float) -> Statistic:
-    def statistic(counts: np.ndarray) -> np.ndarray:
-        return _share_under(pooled, counts, np.full(len(counts), threshold))
-
-    return statistic
+def _closed_statistic(pooled: Pooled) -> Statistic:
+    return lambda counts: _share_closed(pooled, counts, np.full(len(counts), CLOSED_GAP_MM), np.ones(len(counts)))
 
 
 def _auc_statistic(scores: Sequence[UtteranceScores]) -> Statistic:
@@ -384,20 +380,21 @@ def _quantile(pooled: Pooled, counts: np.ndarray, q: float) -> tuple[np.ndarray,
     return np.where(cumulative[:, -1] > 0, quantile, np.nan), cumulative, below + 1
 
 
-def _under(pooled: Pooled, cumulative: np.ndarray, threshold: np.ndarray) -> np.ndarray:
-    """How many resampled values lie at or under each resample's threshold: (R,)."""
+def _under(pooled: Pooled, cumulative: np.ndarray, threshold: np.ndarray, side: str) -> np.ndarray:
+    """(R,) how many resampled values lie under each resample's threshold ("left"), or at or under it ("right")."""
     if not len(pooled[0]):
         return np.zeros(len(cumulative), int)
-    index = np.searchsorted(pooled[0], threshold, side="right")
+    index = np.searchsorted(pooled[0], threshold, side=side)
     return np.where(index > 0, np.take_along_axis(cumulative, np.maximum(index - 1, 0)[:, None], axis=1)[:, 0], 0)
 
 
-def _share_under(pooled: Pooled, counts: np.ndarray, threshold: np.ndarray) -> np.ndarray:
+def _share_closed(pooled: Pooled, counts: np.ndarray, threshold: np.ndarray, of_equal: np.ndarray) -> np.ndarray:
+    """(R,) the share of values under a threshold, with the share `of_equal` of those at it."""
     if not len(pooled[0]):
         return np.full(len(counts), np.nan)
     cumulative = np.cumsum(counts[:, pooled[1]], axis=1, dtype=np.int32)
-    share = _divide(_under(pooled, cumulative, threshold), cumulative[:, -1])
-    return np.where(np.isnan(threshold), np.nan, share)
+    below, at_most = (_under(pooled, cumulative, threshold, side) for side in ("left", "right"))
+    return np.where(np.isnan(threshold), np.nan, _divide(below + of_equal * (at_most - below), cumulative[:, -1]))
 
 
 def _divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
