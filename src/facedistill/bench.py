@@ -121,10 +121,10 @@ def measure_model(path: Path, seconds: float) -> Result:
 
 def measure_envelope(seconds: float) -> Result:
     """The baseline that needs no learning."""
-    from facedistill.measure.baselines import amplitude_envelope
+    from facedistill.measure.baselines import band_envelope
 
     sound = _sound(seconds)
-    return {"weights_bytes": 0, **_spread(_timed({"offline": lambda: amplitude_envelope(sound)}, seconds))}
+    return {"weights_bytes": 0, **_spread(_timed({"offline": lambda: band_envelope(sound)}, seconds))}
 
 
 def measure_teacher() -> Result:

@@ -86,7 +86,7 @@ def tolerances(runs: Sequence[Mapping]) -> dict[str, dict[str, float]]:
     deviations = table.groupby(["system", "metric", "test"])["value"].std().groupby(["system", "metric"]).max()
     found: dict[str, dict[str, float]] = {}
     for (system, metric), deviation in deviations.items():
-        found.setdefault(system, {})[metric] = max(DEVIATIONS * deviation, ROUNDING[metric])
+        found.setdefault(system, {})[metric] = max(ROUNDING[metric], DEVIATIONS * deviation)  # NaN of a single run goes
     return found
 
 

@@ -32,7 +32,8 @@ MODEL_COLOURS = {
     "tiny-real-time-ensemble": "#A86F00",
     "paired-only": "#888888",
     "small-paired-only": "#A3B8AC",
-    "amplitude-envelope": "#BBBBBB",
+    "amplitude-envelope": "#777777",
+    "amplitude-envelope-whole-band": "#BBBBBB",
 }
 
 
