@@ -134,7 +134,7 @@ def _verdict(sign: str, ends: Interval, bound: Interval, *, whole: bool) -> str:
 
 
 def format_claims(verdicts: pd.DataFrame) -> str:
-    """The table of `judge` as lines to print, and `summary` as the last."""
+    """The table of `judge` as lines to print; the last is `summary`."""
     lines = [
         f"{row.Verdict:12} {row.Claim} ({'; '.join(filter(None, (row.Test, row.Measure)))}): {row.Measured}, needed {row.Needed}"
         for row in verdicts.itertuples()
@@ -143,10 +143,8 @@ def format_claims(verdicts: pd.DataFrame) -> str:
 
 
 def summary(verdicts: pd.DataFrame) -> str:
-    """How the table of `judge` came out: "3 of 5 claims hold. Not: ..."."""
-    holds = verdicts["Verdict"] == "holds"
-    others = [f"{row.Claim} ({row.Measure}: {row.Verdict})" for row in verdicts[~holds].itertuples()]
-    return f"{holds.sum()} of {len(verdicts)} claims hold." + (f" Not: {'; '.join(others)}." if others else "")
+    """How the table of `judge` came out: "3 of 5 claims hold."."""
+    return f"{(verdicts['Verdict'] == 'holds').sum()} of {len(verdicts)} claims hold."
 
 
 def judge_results(scores: pd.DataFrame, comparisons: pd.DataFrame) -> pd.DataFrame:
