@@ -149,6 +149,8 @@ def test_claims_along_an_axis_are_about_changes_along_it(evaluated):
     differences, variants = read_evaluated("ablation_differences", evaluated), ablations.read_variants(evaluated)
     along = ablations.judge_ablations(differences, variants, SPLIT, ["future", "width"])
     assert set(along["Claim"]) == {"No future is worse than 256 ms", "Fewer channels hurt"}
+    voices = ablations.judge_ablations(differences, variants, SPLIT, ["voices"])
+    assert list(voices["Claim"]) == ["Five voices are too few"], "made without the feature loss, which is no axis"
     assert (
         format_claims(along)
         .splitlines()[0]

@@ -147,8 +147,8 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
         "Weights (MB)": value_texts(table["weights_mb"], 2),
         "Working memory (MB)": value_texts(table["working_mb"], 3),
         "Activations: counted / seen (MB)": [
-            "–" if np.isnan(counted) else f"{counted:.3f} / {seen:.3f}"
-            for counted, seen in table[["activations_mb", "measured_mb"]].to_numpy()
+            "–" if np.isnan(counted) else f"{counted:.3f} / {seen}"
+            for counted, seen in zip(table["activations_mb"], value_texts(table["measured_mb"], 3), strict=True)
         ],
         "Process: libraries + model (MB)": [
             "–" if np.isnan(process) else f"{process:.0f} + {model:.0f}"
