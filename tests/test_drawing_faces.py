@@ -13,7 +13,7 @@ from PIL import Image
 
 from facedistill.core.errors import InputError
 from facedistill.core.paths import ROOT
-from facedistill.drawing.faces import VISEMES, lips_table, lips_verdicts, longest_instances, shapes_figure, sounds_figure
+from facedistill.drawing.faces import VISEMES, judge_lips, lips_table, longest_instances, shapes_figure, sounds_figure
 from facedistill.drawing.portrait import draw_difference, draw_picture
 from facedistill.drawing.scene import Canvas
 from facedistill.drawing.sentence import pose_at
@@ -315,10 +315,13 @@ def test_sounds_have_a_row_a_system_and_one_of_heat():
     table = lips_table(poses).set_index(["system", "sound"])
     assert table.loc[("truth", "p")].tolist() == [pytest.approx(float(head().lip_gap_mm(poses["truth"]["p"]))), 0.0]
     assert table.loc[("small", "a"), "error_mm"] > 2 > 1 > table.loc[("truth", "p"), "gap_mm"]
-    verdict = lips_verdicts(lips_table(poses))
-    assert verdict["Measured"].tolist() == [f"at most {table.loc[('small', 'p'), 'gap_mm']:.1f} mm",
-                                            f"at most {table.loc['small', 'error_mm'].max():.1f} mm"]  # fmt: skip
-    assert verdict["Verdict"].tolist() == ["holds", "FAILS"] and verdict["Sounds"].tolist() == ["/p/", "/p a/"]
+    verdict = judge_lips(lips_table(poses), "test-voices")
+    assert verdict["Measured"].tolist() == [
+        f"{table.loc[('small', 'p'), 'gap_mm']:.3f}",
+        f"{table.loc['small', 'error_mm'].max():.3f}",
+    ]
+    assert verdict["Verdict"].tolist() == ["holds", "FAILS"]
+    assert verdict["Measure"].tolist() == ["Largest lip gap on /p/ (mm)", "Largest error of a point on /p a/ (mm)"]
     fig = sounds_figure(poses)
     assert sum(bool(ax.images) for ax in fig.axes) == 6
     assert [ax.get_title() for ax in fig.axes[:2]] == ["/p/", "/a/"]

@@ -4,15 +4,18 @@ import json
 
 import numpy as np
 import pytest
+from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from facedistill.core.errors import InputError
 from facedistill.drawing.on_device import (
+    BUDGETS,
+    JUDGED,
     WAYS,
-    budgets,
     cost_table,
+    judge_budgets,
+    judge_latency,
     latency_figure,
-    latency_verdicts,
     machine,
     read_measurements,
     read_quality,
@@ -102,24 +105,26 @@ def test_readers_see_every_system_and_dashes_where_nothing_was_measured(found):
 
 
 def test_budgets_are_judged_both_ways(found):
-    verdicts = budgets(cost_table(*found[:2]), "tiny").set_index("Budget")["Verdict"]
-    assert verdicts["int8: weights and working memory (MB)"] == "holds"
-    assert verdicts["float32: stream, all at once, against window by window"] == "holds"
-    assert verdicts["float32: stream, 60 chunks a second, against window by window"] == "FAILS"
-    assert verdicts["int8: lip-gap correlation against float32"] == "holds"
-    assert verdicts["int8: PBM accuracy minus float32's"] == "FAILS"
+    judged = judge_budgets(cost_table(*found[:2]), "tiny")
+    assert len(judged) == len(BUDGETS)
+    verdicts = judged.set_index("Measure")["Verdict"]
+    assert verdicts[JUDGED["total_mb"]] == "holds" and verdicts[JUDGED["pushes_60_ms_per_s"]].tolist() == ["holds", "holds"]
+    assert verdicts[JUDGED["offline_ratio"]] == "holds"  # 1 of 20 ms
+    assert verdicts[JUDGED["pushes_60_ratio"]] == "FAILS"  # 4 of 20 ms
+    assert verdicts[JUDGED["r_ratio"]] == "holds" and verdicts[JUDGED["pbm_difference"]] == "FAILS"
+    assert judged.loc[0, ["Measured", "Needed"]].tolist() == ["0.443", "≤ 1"]
     with pytest.raises(InputError, match="wide: not measured in int8"):
-        budgets(cost_table(*found[:2]), "wide")
+        judge_budgets(cost_table(*found[:2]), "wide")
 
 
-def test_ways_are_judged_by_their_runs_and_the_delay_by_its_parts(found):
-    told = latency_verdicts(found[0], "tiny")
-    verdicts = dict(zip(told["Claim"], told["Verdict"], strict=True))
-    assert (
-        verdicts["stream, 60 chunks a second: cheaper than window by window, 60 a second"] == "holds"
-    )  # 3.2 to 6 against 16 to 30 ms
+def test_ways_are_judged_by_their_runs_and_the_latency_by_its_parts(found):
+    verdicts = judge_latency(found[0], "tiny").set_index("Claim")["Verdict"]
+    streamed = "stream, 60 chunks a second: cheaper than window by window, 60 a second"
+    assert verdicts[streamed] == "holds"  # 3.2 to 6 against 16 to 30 ms
     assert verdicts["stream, all at once: cheaper than stream, 10 chunks a second"] == "FAILS"  # 1.5 against 0.53
-    assert verdicts["most of the delay is the window's future"] == "holds"
+    assert verdicts["Most of the latency is the window's future"] == "holds"  # 64 of 96 ms
+    verdicts = judge_latency(found[0].assign(future_ms=40.0), "tiny").set_index("Claim")["Verdict"]
+    assert verdicts["Most of the latency is the window's future"] == "FAILS"
 
 
 def test_models_that_were_not_measured_are_named(found):
@@ -136,6 +141,7 @@ def test_the_figure_shows_every_student_in_every_way(found):
     assert {label.get_text() for label in right.get_yticklabels()} == {"tiny", "wide"}
     assert len(left.containers) == 3 * len(WAYS)
     assert sorted(text.get_text() for text in right.texts if text.get_text() == "96 ms") == ["96 ms"] * 2
+    plt.close(fig)
 
 
 @pytest.mark.parametrize("content", ["{}", '{"systems": {"a": {}}}', '{"systems": [1]}', "[", "3"])

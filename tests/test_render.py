@@ -19,7 +19,7 @@ from facedistill.core.errors import InputError
 from facedistill.drawing import film, scene
 from facedistill.drawing.clip import Look, Panel, Strip, draw_frame
 from facedistill.drawing.film import ROW_PICTURES, render
-from facedistill.drawing.spoken import Spoken, show_clip
+from facedistill.drawing.spoken import Example, show_clip
 from facedistill.face.arkit import CURVES, INDEX, N_CURVES
 from facedistill.face.phones import Phone
 from facedistill.formats import registry
@@ -266,8 +266,8 @@ def test_gif_and_row_of_pictures(tmp_path):
 
 
 def test_a_clip_in_a_notebook_brings_its_sound():
-    heard = Spoken(None, np.zeros(5000, np.float32), [Phone(0.0, 0.1, "a")], talking(20))
-    shown = show_clip({"truth": heard.truth, "small": talking(20, 1)}, heard)
+    example = Example(None, np.zeros(5000, np.float32), [Phone(0.0, 0.1, "a")], talking(20))
+    shown = show_clip({"truth": example.truth, "small": talking(20, 1)}, example)
     assert shown.data.startswith('<video controls width="640" src="data:video/mp4;base64,')
 
 

@@ -1,4 +1,4 @@
-"""What `evaluate` measured of the ablation's variants, as tables and figures."""
+"""What `evaluate` measured of the ablation's variants, as tables, verdicts and figures."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,13 +10,21 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from facedistill.core.errors import InputError
-from facedistill.core.files import read_json
 from facedistill.core.sections import BASELINE
+from facedistill.drawing.claims import better, judge, pairs_of
 from facedistill.drawing.figures import error_bars
-from facedistill.drawing.results import EVALUATED, INTERVAL, METRICS, SPLIT_NAMES, interval_text, tidy, verdict_of
+from facedistill.drawing.results import (
+    ENDS,
+    EVALUATED,
+    INTERVAL,
+    METRICS,
+    SPLIT_NAMES,
+    add_interval,
+    interval_texts,
+    read_evaluated,
+    value_texts,
+)
 
-SCORES, DIFFERENCES, SEEDS = "ablations.json", "ablation_differences.json", "ablation_seeds.json"
 FEATURE, FUTURE, WINDOW = "distill.losses.feature", "ablate.student.future_ms", "ablate.student.window_ms"
 GUIDED = {True: ("with the feature loss", "#D55E00", "o"), False: ("without the feature loss", "#555555", "s")}
 # how the axis of one kind of change is told: {name: (keys that change, column of the facts, label, logarithmic)}
@@ -30,68 +38,35 @@ AXES = {
 }
 SHOWN = ("lip_gap_r", "lve_mm", "pbm", "pbm_1mm", "closure_auc", "jitter")
 GAINED, ALONG = ("lip_gap_r", "pbm", "jitter"), ("lip_gap_r", "pbm", "closure_auc")  # metrics of the figures
-# (statement, better variant, worse variant, metric, whether more is better): judged by the interval of the difference
 CLAIMS = (
-    ("The feature loss helps", BASELINE, "no-feature-loss", "lip_gap_r", True),
-    ("The feature loss helps", BASELINE, "no-feature-loss", "pbm", True),
-    ("The velocity loss calms the face", BASELINE, "no-velocity-loss", "jitter", False),
-    ("The loss of the points of the lips brings them nearer the truth", BASELINE, "no-lips-loss", "lve_mm", False),
-    ("More channels help", "channels-512", BASELINE, "lip_gap_r", True),
-    ("Fewer channels hurt", BASELINE, "channels-64", "lip_gap_r", True),
-    ("64 ms of future are worse than 256", BASELINE, "future-64ms", "lip_gap_r", True),
-    ("No future is worse than 256 ms", BASELINE, "future-0ms", "lip_gap_r", True),
-    ("No future is worse than 256 ms", BASELINE, "future-0ms", "pbm", True),
-    ("A window of 128 ms is too short", "future-64ms", "window-128ms", "lip_gap_r", True),
-    ("A hundredth of the pseudo-labels is too little", "no-feature-loss", "labels-1pct", "lip_gap_r", True),
-    ("Five voices are too few", "no-feature-loss", "voices-5", "lip_gap_r", True),
-    ("One language is too few", "no-feature-loss", "languages-1", "lip_gap_r", True),
-    ("Weighted frames of closed lips close them more often", "closed-frames-x4", BASELINE, "pbm", True),
-    ("Weighted frames of closed lips close them more often", "closed-frames-x4", BASELINE, "pbm_1mm", True),
-    ("Weighted frames of closed lips tell them better", "closed-frames-x4", BASELINE, "closure_auc", True),
-    ("Pseudo-labels of more audio beat the paired data's own labels", "no-feature-loss", "paired-labels", "lip_gap_r", True),
+    *better("The feature loss helps", (BASELINE, "no-feature-loss"), "lip_gap_r", "pbm"),
+    *better("The velocity loss calms the face", (BASELINE, "no-velocity-loss"), "jitter", sign="<"),
+    *better("The lip-vertex loss brings the lips nearer the truth", (BASELINE, "no-lips-loss"), "lve_mm", sign="<"),
+    *better("More channels help", ("channels-512", BASELINE), "lip_gap_r"),
+    *better("Fewer channels hurt", (BASELINE, "channels-64"), "lip_gap_r"),
+    *better("64 ms of future are worse than 256", (BASELINE, "future-64ms"), "lip_gap_r"),
+    *better("No future is worse than 256 ms", (BASELINE, "future-0ms"), "lip_gap_r", "pbm"),
+    *better("A window of 128 ms is too short", ("future-64ms", "window-128ms"), "lip_gap_r"),
+    *better("A hundredth of the pseudo-labels is too little", ("no-feature-loss", "labels-1pct"), "lip_gap_r"),
+    *better("Five voices are too few", ("no-feature-loss", "voices-5"), "lip_gap_r"),
+    *better("One language is too few", ("no-feature-loss", "languages-1"), "lip_gap_r"),
+    *better("Weighted frames of closed lips close them more often", ("closed-frames-x4", BASELINE), "pbm_1mm"),
+    *better("Weighted frames of closed lips tell them better", ("closed-frames-x4", BASELINE), "pbm", "closure_auc"),
+    *better("Pseudo-labels of more audio beat the paired data's own labels", ("no-feature-loss", "paired-labels"), "lip_gap_r"),
 )
 
 
 def read_variants(folder: Path = EVALUATED) -> pd.DataFrame:
-    """Reads variants.json: a row a variant, with columns variant, keys (set of the changed keys), change (text) and its facts.
-
-    Raises:
-        InputError: missing, not JSON, or of another form; so do the other readers.
-    """
-    facts = read_json(folder / "variants.json")
-    try:
-        rows = [
-            {"variant": name, "keys": frozenset(values["set"]), "change": _text_of(values["set"])} | values
-            for name, values in facts.items()
-        ]
-        return pd.DataFrame(rows).drop(columns="set")
-    except (AttributeError, KeyError, TypeError) as error:
-        raise InputError(f"{folder / 'variants.json'}: not what the evaluate stage writes ({error!r})") from None
-
-
-def read_ablations(folder: Path = EVALUATED) -> pd.DataFrame:
-    """Reads ablations.json: columns split, variant, metric, value, low, high, n."""
-    return tidy(folder / SCORES, ["split", "variant", "metric"], [*INTERVAL, "n"])
-
-
-def read_differences(folder: Path = EVALUATED) -> pd.DataFrame:
-    """Reads ablation_differences.json, of all variants from their references: split, variant, metric, kind, value, low, high."""
-    return tidy(folder / DIFFERENCES, ["split", "variant", "metric", "kind"], [*INTERVAL])
+    """Reads variants.json; instead of set, columns keys (set of the changed keys) and change (text). See `results.FILES`."""
+    table = read_evaluated("variants", folder)
+    changes = table.pop("set")
+    texts = [", ".join(f"{key} = {'null' if value is None else value}" for key, value in change.items()) for change in changes]
+    return table.assign(keys=changes.map(frozenset), change=[text or "nothing" for text in texts])
 
 
 def read_seeds(folder: Path = EVALUATED) -> pd.DataFrame:
     """Reads ablation_seeds.json: columns split, variant, seed, metric, value."""
-    found = read_json(folder / SEEDS)
-    rows = [
-        (split, variant, seed, metric, np.nan if value is None else value)
-        for split, variants in found.items() for variant, seeds in variants.items()
-        for seed, metrics in seeds.items() for metric, value in metrics.items()
-    ]  # fmt: skip
-    return pd.DataFrame(rows, columns=["split", "variant", "seed", "metric", "value"])
-
-
-def _text_of(change: dict) -> str:
-    return ", ".join(f"{key} = {'null' if value is None else value}" for key, value in change.items()) or "nothing"
+    return read_evaluated("ablation_seeds", folder).melt(["split", "variant", "seed"], var_name="metric")
 
 
 def ablation_table(scores: pd.DataFrame, differences: pd.DataFrame, variants: pd.DataFrame, split: str) -> pd.DataFrame:
@@ -100,66 +75,39 @@ def ablation_table(scores: pd.DataFrame, differences: pd.DataFrame, variants: pd
     gained = differences[differences["kind"] == "difference"]
     for metric in SHOWN:
         for frame, suffix in ((scores, ""), (gained, "_gain")):
-            found = frame[(frame["split"] == split) & (frame["metric"] == metric)].set_index("variant")
-            for end in INTERVAL:
-                table[metric + suffix + ("" if end == "value" else f"_{end}")] = found[end].reindex(table["variant"]).to_numpy()
+            found = frame[(frame["split"] == split) & (frame["metric"] == metric)]
+            add_interval(table, metric + suffix, found, ["variant"])
     return table
 
 
 def readable_ablations(table: pd.DataFrame) -> pd.DataFrame:
     """`ablation_table` for readers: a value, and its difference from the reference as "value [low, high]"."""
+    is_baseline = table["variant"] == BASELINE
     shown = pd.DataFrame({"Variant": table["variant"], "Change": table["change"].str.replace(", ", "<br>")})
-    shown["Against"] = table["reference"].where(table["variant"] != BASELINE, "")
+    shown["Against"] = table["reference"].mask(is_baseline, "")
     shown["Parameters"] = [f"{count:,}" for count in table["parameters"]]
     shown["Hours"] = [f"{hours:.2f}" for hours in table["hours"]]
     for metric in SHOWN:
         heading, n_digits = METRICS[metric]
-        shown[heading] = [interval_text(value, np.nan, np.nan, n_digits=n_digits) for value in table[metric]]
-        ends = table[[f"{metric}_gain", f"{metric}_gain_low", f"{metric}_gain_high"]].to_numpy(float)
-        shown[f"{heading}: gain"] = [
-            "" if name == BASELINE else interval_text(*row, n_digits=n_digits)
-            for name, row in zip(table["variant"], ends, strict=True)
-        ]
+        shown[heading] = value_texts(table[metric], n_digits)
+        shown[f"{heading}: gain"] = interval_texts(table, f"{metric}_gain", n_digits)
+        shown.loc[is_baseline, f"{heading}: gain"] = ""
     return shown
 
 
-def ablation_verdicts(differences: pd.DataFrame, variants: pd.DataFrame, split: str) -> pd.DataFrame:
-    """Whether each of `CLAIMS` holds: columns Claim, Better, Worse, Measure, Difference (95 % interval), Verdict.
+def judge_ablations(differences: pd.DataFrame, variants: pd.DataFrame, split: str, axes: Sequence[str] = ()) -> pd.DataFrame:
+    """Judges `CLAIMS` by the intervals of differences on a test; see `claims.judge`.
 
-    A difference is from a variant's reference; where that is the better one, its sign is turned.
+    Args:
+        differences: ablation_differences of `results.FILES`.
+        variants: see `read_variants`.
+        axes: only claims about changes along these of `AXES`; none: all claims.
     """
-    reference = dict(zip(variants["variant"], variants["reference"], strict=True))
-    keys = ["split", "variant", "metric", "kind"]
-    found = differences.set_index(keys)[[*INTERVAL]]
-    rows = []
-    for text, better, worse, metric, more in CLAIMS:
-        turned = reference.get(worse) == better
-        key = (split, worse if turned else better, metric, "difference")
-        known = key in found.index and (turned or reference[better] == worse)
-        value, low, high = found.loc[key] if known else (np.nan,) * 3
-        if turned:
-            value, low, high = -value, -high, -low
-        holds, judged = (low > 0, low) if more else (high < 0, high)
-        rows.append({
-            "Claim": text, "Better": better, "Worse": worse, "Measure": METRICS[metric][0],
-            "Difference": interval_text(value, low, high, n_digits=METRICS[metric][1]), "Verdict": verdict_of(holds, judged),
-        })  # fmt: skip
-    return pd.DataFrame(rows)
-
-
-def verdicts_along(verdict: pd.DataFrame, variants: pd.DataFrame, axes: Sequence[str]) -> pd.DataFrame:
-    """Those of `ablation_verdicts` that are about changes along some of `AXES`."""
-    changed = variants["keys"].map(lambda keys: keys - {FEATURE} in [AXES[axis][0] for axis in axes])
-    names = set(variants.loc[changed, "variant"])
-    return verdict[verdict["Better"].isin(names) | verdict["Worse"].isin(names)]
-
-
-def told(verdict: pd.DataFrame) -> str:
-    """`ablation_verdicts` as lines to print."""
-    return "\n".join(
-        f"{row.Verdict:12} {row.Claim} ({row.Better} against {row.Worse}; {row.Measure}): {row.Difference}"
-        for row in verdict.itertuples()
-    )
+    changes = {name: keys - {FEATURE} for name, keys in zip(variants["variant"], variants["keys"], strict=True)}
+    asked = [AXES[axis][0] for axis in axes]
+    claims = [claim for claim in CLAIMS if not axes or any(changes.get(name) in asked for name in claim.subject)]
+    references = dict(zip(variants["variant"], variants["reference"], strict=True))
+    return judge(claims, pairs_of(differences, "variant", references), split)
 
 
 def sample(scores: pd.DataFrame, split: str) -> str:
@@ -190,7 +138,7 @@ def gains_figure(table: pd.DataFrame, seeds: pd.DataFrame) -> Figure:
         1, len(GAINED), figsize=(14, 1.4 + 0.27 * len(rows)), sharey=True, layout="constrained", squeeze=False
     )
     for ax, metric in zip(axes[0], GAINED, strict=True):
-        value, low, high = (rows[f"{metric}_gain{end}"].to_numpy(float) for end in ("", "_low", "_high"))
+        value, low, high = (rows[f"{metric}_gain{end}"].to_numpy(float) for end in ENDS)
         error = error_bars(value, low, high)
         clear = (low > 0) | (high < 0)
         for chosen, colour in ((clear, "#0072B2"), (~clear, "#999999")):
@@ -242,7 +190,7 @@ def axes_figure(scores: pd.DataFrame, variants: pd.DataFrame, axes: Sequence[str
     """Metrics (rows) along some of `AXES` (columns), with and without the feature loss where both were trained.
 
     Args:
-        scores: see `read_ablations`, of one split.
+        scores: ablations of `results.FILES`, of one split.
         variants: see `read_variants`.
     """
     fig, panels = plt.subplots(

@@ -8,8 +8,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from facedistill.drawing.claims import Claim, judge
 from facedistill.drawing.figures import MODEL_COLOURS, TRUTH_COLOUR
-from facedistill.drawing.results import interval_text, verdict_of
 from facedistill.face.curves import FPS
 from facedistill.face.phones import Phone, sounds
 from facedistill.measure.bootstrap import CONFIDENCE
@@ -24,90 +24,76 @@ MOSTLY = 0.9  # the share of closures that is claimed
 N_BOOT = 1000
 
 
-def closure_traces(gap_mm: np.ndarray, phones: Sequence[Phone]) -> dict[str, np.ndarray]:
-    """{p, b, m: (N, W) lip gap in mm at `TIMES_S` around the middle of each}; instances that reach over the ends are left out.
+def closure_traces(gap_mm: np.ndarray, phones: Sequence[Phone], voice: str) -> pd.DataFrame:
+    """(N, W) lip gap in mm at `TIMES_S` around the middle of each p, b and m, with an index of letter and voice.
+
+    Instances that reach over the ends are left out.
 
     Args:
         gap_mm: (T,) lip gap at `FPS`.
         phones: timed phones (IPA).
+        voice: who speaks.
     """
-    frames_s = np.arange(len(gap_mm)) / FPS
-    found: dict[str, list[np.ndarray]] = {letter: [] for letter in LIPS}
+    frames_s, letters, traces = np.arange(len(gap_mm)) / FPS, [], []
     for phone in phones:
-        letters = [sound.letter for sound in sounds(phone.label)]
+        found = [sound.letter for sound in sounds(phone.label)]
         middle_s = (phone.start_s + phone.end_s) / 2
-        if len(letters) == 1 and letters[0] in LIPS and middle_s >= REACH_S and middle_s + REACH_S <= frames_s[-1]:
-            found[letters[0]].append(np.interp(middle_s + TIMES_S, frames_s, gap_mm))
-    return {letter: np.array(traces).reshape(-1, len(TIMES_S)) for letter, traces in found.items()}
+        if len(found) == 1 and found[0] in LIPS and middle_s >= REACH_S and middle_s + REACH_S <= frames_s[-1]:
+            letters += found
+            traces.append(np.interp(middle_s + TIMES_S, frames_s, gap_mm))
+    index = pd.MultiIndex.from_arrays([letters, [voice] * len(letters)], names=["letter", "voice"])
+    return pd.DataFrame(np.array(traces).reshape(-1, len(TIMES_S)), index, TIMES_S)
 
 
-def pooled_traces(traces: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """The traces of many utterances as one: {p, b, m: (N, W)}."""
-    return {letter: np.concatenate([one[letter] for one in traces]) for letter in LIPS}
-
-
-def closed_shares(
-    traces: Sequence[Mapping[str, np.ndarray]], voices: Sequence[str], rng: np.random.Generator
-) -> dict[str, tuple[float, float, float, int]]:
-    """How often the lips close: {p, b, m: (share, low, high, n)} with 95 % bootstrap intervals over voices.
+def closed_shares(traces: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+    """How often the lips close: a row for each of `LIPS`, value, low and high of a 95 % bootstrap interval over voices, n.
 
     Args:
-        traces: see `closure_traces`, of N utterances.
-        voices: (N,) who speaks each.
+        traces: see `closure_traces`, of many utterances.
         rng: draws the resamples.
     """
-    near = np.abs(TIMES_S) <= NEAR_S
-    speakers = np.unique(voices, return_inverse=True)[1]
-    drawn = rng.multinomial(speakers.max() + 1, np.full(speakers.max() + 1, 1 / (speakers.max() + 1)), size=N_BOOT)
-    shares = {}
-    for letter in LIPS:
-        closed = np.array([(one[letter][:, near].min(axis=1) <= CLOSED_GAP_MM).sum() for one in traces])
-        known = np.array([len(one[letter]) for one in traces])
-        by_voice = [np.bincount(speakers, weights) for weights in (closed, known)]
-        with np.errstate(invalid="ignore"):  # a resample without the sound
-            resampled = np.divide(*(drawn @ counts for counts in by_voice))
-            value = np.divide(closed.sum(), known.sum())
-        low, high = np.nanquantile(resampled, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]) if known.any() else (np.nan, np.nan)
-        shares[letter] = float(value), float(low), float(high), int(known.sum())
-    return shares
+    closed = traces.loc[:, np.abs(TIMES_S) <= NEAR_S].min(axis=1) <= CLOSED_GAP_MM
+    counts = closed.groupby(level=["letter", "voice"]).agg(["sum", "size"]).unstack("voice", fill_value=0)
+    counts = counts.reindex(LIPS, fill_value=0).rename_axis("letter")
+    n_voices = counts["size"].shape[1]
+    drawn = rng.multinomial(n_voices, np.full(n_voices, 1 / n_voices), size=N_BOOT)
+    shares = pd.DataFrame(counts["sum"].to_numpy() @ drawn.T, LIPS) / (counts["size"].to_numpy() @ drawn.T)
+    n = counts["size"].sum(axis=1)
+    tail = (1 - CONFIDENCE) / 2
+    ends = {"low": shares.quantile(tail, axis=1), "high": shares.quantile(1 - tail, axis=1)}
+    return pd.DataFrame({"value": counts["sum"].sum(axis=1) / n, **ends, "n": n})
 
 
-def closure_verdicts(shares: Mapping[str, Mapping[str, tuple[float, float, float, int]]]) -> pd.DataFrame:
-    """Whether each system's lips close in `MOSTLY` all of a sound: columns System, Sound, n, Share closed, Needed, Verdict.
+def judge_closures(shares: Mapping[str, pd.DataFrame], split: str) -> pd.DataFrame:
+    """Judges whether each system's lips close in `MOSTLY` all of a sound, by the whole interval; see `claims.judge`.
 
     Args:
-        shares: {system: see `closed_shares`}. Judged by the lower end of the interval.
+        shares: {system: see `closed_shares`}.
     """
-    return pd.DataFrame([
-        {
-            "System": system, "Sound": f"/{letter}/", "n": n, "Share closed": interval_text(value, low, high, n_digits=2),
-            "Needed": f"interval from {MOSTLY} on", "Verdict": verdict_of(low >= MOSTLY, low),
-        }
-        for system, found in shares.items() for letter, (value, low, high, n) in found.items()
-    ])  # fmt: skip
+    claims, measured = [], {}
+    for system, found in shares.items():
+        for letter, *ends, n in found.itertuples():
+            measure = f"Share closed of {n} /{letter}/"
+            claims.append(Claim(f"{system} closes its lips on /{letter}/", system, measure, "≥", MOSTLY, whole=True))
+            measured[split, system, measure, "value"] = tuple(ends)
+    return judge(claims, measured, split)
 
 
-def closures_figure(traces: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
+def closures_figure(traces: Mapping[str, pd.DataFrame]) -> Figure:
     """Every instance as a thin line, the median and the middle half of them: a row a system, a column a sound.
 
     Args:
-        traces: {system: see `pooled_traces`}; "truth" is drawn black.
+        traces: {system: see `closure_traces`}; "truth" is drawn black.
     """
-    fig, axes = plt.subplots(
-        len(traces),
-        len(LIPS),
-        figsize=(11, 0.8 + 1.9 * len(traces)),
-        sharex=True,
-        sharey=True,
-        squeeze=False,
-        layout="constrained",
-    )
+    size = (11, 0.8 + 1.9 * len(traces))
+    fig, axes = plt.subplots(len(traces), len(LIPS), figsize=size, sharex=True, sharey=True, squeeze=False, layout="constrained")
     for row, (system, found) in zip(axes, traces.items(), strict=True):
         for ax, letter in zip(row, LIPS, strict=True):
-            _overlay(ax, found[letter], MODEL_COLOURS.get(system, TRUTH_COLOUR))
+            instances = found[found.index.get_level_values("letter") == letter].to_numpy()
+            _overlay(ax, instances, MODEL_COLOURS.get(system, TRUTH_COLOUR))
+            if ax in axes[0]:
+                ax.set_title(f"/{letter}/, n = {len(instances)}")
         row[0].set_ylabel(f"{system}\nlip gap (mm)")
-    for ax, letter in zip(axes[0], LIPS, strict=True):
-        ax.set_title(f"/{letter}/, n = {len(next(iter(traces.values()))[letter])}")
     for ax in axes[-1]:
         ax.set_xlabel("Time from the middle of the sound (ms)")
     fig.supxlabel("Line: median; band: middle half of the instances; dashed: lips that look closed", fontsize=10)

@@ -11,10 +11,9 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from facedistill.drawing.figures import MODEL_COLOURS, TRUTH_COLOUR
+from facedistill.drawing.claims import Claim, judge
 from facedistill.drawing.portrait import HEAT, draw_difference, draw_picture, hang
-from facedistill.drawing.results import verdict_of
-from facedistill.drawing.sentence import TRUTH
+from facedistill.drawing.sentence import TRUTH, label_row
 from facedistill.face.arkit import CURVES, N_CURVES
 from facedistill.face.head import head
 from facedistill.face.phones import Phone, classify, sounds
@@ -29,6 +28,7 @@ SHEET_COLUMNS, SHEET_PIXELS = 10, 260
 FACE_PIXELS, LOWER_FACE = 420, slice(165, 415)  # and the rows of a picture that hold nose, mouth and chin
 LIMIT_MM = 6.0  # of the heat
 CLOSED_MM, NEAR_MM = 1.0, 3.0  # what counts as closed lips, and as near to the truth
+LARGEST = {"gap_mm": "Largest lip gap", "error_mm": "Largest error of a point"}
 
 
 def shapes_figure(face: Path | None = None) -> Figure:
@@ -84,25 +84,23 @@ def lips_table(poses: Mapping[str, Mapping[str, np.ndarray]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["system", "sound", "gap_mm", "error_mm"])
 
 
-def lips_verdicts(table: pd.DataFrame) -> pd.DataFrame:
-    """Whether each model closes its lips and has them where the truth has: columns Claim, Sounds, Measured, Needed, Verdict.
+def judge_lips(table: pd.DataFrame, split: str) -> pd.DataFrame:
+    """Judges whether each model closes its lips and has them where the truth has; see `claims.judge`.
 
     Args:
         table: see `lips_table`.
     """
-    rows = []
+    claims, measured = [], {}
     for system, found in table[table["system"] != TRUTH].groupby("system", sort=False):
         closing = found[found["sound"].map(classify) == "bilabial"]
-        for claim, seen, column, limit_mm in (
-            (f"The lips of `{system}` close", closing, "gap_mm", CLOSED_MM),
-            (f"Every point of the lips of `{system}` is near", found, "error_mm", NEAR_MM),
+        for text, column, seen, limit_mm in (
+            (f"The lips of `{system}` close", "gap_mm", closing, CLOSED_MM),
+            (f"Every point of the lips of `{system}` is near", "error_mm", found, NEAR_MM),
         ):
-            worst = seen[column].max()
-            rows.append((
-                claim, "/" + " ".join(seen["sound"]) + "/", f"at most {worst:.1f} mm", f"≤ {limit_mm:g} mm",
-                verdict_of(worst <= limit_mm, worst),
-            ))  # fmt: skip
-    return pd.DataFrame(rows, columns=["Claim", "Sounds", "Measured", "Needed", "Verdict"])
+            measure = f"{LARGEST[column]} on /{' '.join(seen['sound'])}/ (mm)"
+            claims.append(Claim(text, system, measure, "≤", limit_mm))
+            measured[split, system, measure, "value"] = seen[column].max(), np.nan, np.nan
+    return judge(claims, measured, split)
 
 
 def sounds_figure(poses: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
@@ -119,9 +117,7 @@ def sounds_figure(poses: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
     for row, (name, is_heat) in zip(axes, rows, strict=True):
         for ax, letter in zip(row, letters, strict=True):
             hang(ax, _lower_face(poses[name][letter], poses[TRUTH][letter] if is_heat else None))
-        label = f"{name}\nerror" if is_heat else name
-        row[0].text(-0.05, 0.5, label, transform=row[0].transAxes, rotation=90, va="center", ha="right", fontsize=10,
-                    color=TRUTH_COLOUR if name == TRUTH else MODEL_COLOURS.get(name, TRUTH_COLOUR))  # fmt: skip
+        label_row(row[0], f"{name}\nerror" if is_heat else name, name, x=-0.05, fontsize=10)
     for ax, letter in zip(axes[0], letters, strict=True):
         ax.set_title(f"/{letter}/")
     scale = ScalarMappable(Normalize(0, LIMIT_MM), colormaps[HEAT])

@@ -12,8 +12,9 @@ from matplotlib.lines import Line2D
 from facedistill.core.errors import InputError
 from facedistill.core.files import read_json
 from facedistill.core.paths import DATA, ROOT
+from facedistill.drawing.claims import Claim, judge
 from facedistill.drawing.figures import MODEL_COLOURS
-from facedistill.drawing.results import apart, interval_text, verdict_of
+from facedistill.drawing.results import value_texts
 
 MEASUREMENTS = ROOT / "benchmarks" / "on_device.json"
 EXPORTED = DATA / "export"
@@ -26,29 +27,73 @@ WAYS = {  # how sound comes in -> heading
     "pushes_10": "stream, 10 chunks a second",
     "offline": "stream, all at once",
 }
-ENDS = ("", "_least", "_most")
+ENDS = {"": "median", "_least": "least", "_most": "most"}  # of some runs
+# column -> where `bench` has it: memory in bytes, and delays added up, which `read_measurements` takes apart
+PLACES = {
+    "system": "system", "student": "system", "precision": "precision", "weights_mb": "weights_bytes",
+    **{f"{part}_mb": f"memory_bytes.{part}" for part in ("activations", "state", "expanded")},
+    "working_mb": "memory_bytes.measured", "measured_mb": "memory_bytes.activations_measured",
+    "process_mb": "process_bytes.interpreter_and_libraries", "model_mb": "process_bytes.model",
+    **{
+        column: place for way in WAYS for column, place in (
+            *((f"{way}_ms_per_s{end}", f"{way}_ms_per_s.{run}") for end, run in ENDS.items()),
+            (f"{way}_ratio", f"of_windows.{way}"),
+        )
+    },
+    **{f"{name}_ms": f"push_ms.{name}" for name in ("median", "p99", "worst")},
+    "future_ms": "future_ms", "step_ms": "delay_ms", "ensemble_ms": "delay_ensemble_ms", "delay_ms": "delay_ensemble_ms",
+    "sha256": "sha256",
+}  # fmt: skip
 PAPER_DELAY_MS = 81.0
 STEP_COLOURS = {"future of the window": "#0072B2", "to the next step": "#56B4E9", "ensemble": "#E69F00"}
-BUDGET_MB, BUDGET_MS_PER_S, BUDGET_CACHED, BUDGET_R, BUDGET_PBM = 1.0, 10.0, 1 / 8, 0.99, -0.01
+BUDGET_MS_PER_S = 10.0
+JUDGED = {  # column of `cost_table` -> measure
+    "total_mb": "Weights and working memory (MB)",
+    "pushes_60_ms_per_s": "Stream, 60 chunks a second (ms/s)",
+    **{f"{way}_ratio": f"{heading}, over window by window" for way, heading in WAYS.items()},
+    "r_ratio": "Lip-gap correlation, over float32",
+    "pbm_difference": "PBM accuracy, minus float32",
+}
+BUDGETS = (
+    Claim("int8 fits in memory", "int8", JUDGED["total_mb"], "≤", 1.0),
+    *(
+        Claim(f"{precision} fits in the time", precision, JUDGED["pushes_60_ms_per_s"], "≤", BUDGET_MS_PER_S)
+        for precision in ("float32", "int8")
+    ),
+    *(
+        Claim("float32 streams at an eighth of the cost", "float32", JUDGED[f"{way}_ratio"], "≤", 1 / 8)
+        for way in ("offline", "pushes_10", "pushes_30", "pushes_60")
+    ),
+    Claim("int8 keeps the correlation", "int8", JUDGED["r_ratio"], "≥", 0.99),
+    Claim("int8 keeps the closures", "int8", JUDGED["pbm_difference"], "≥", -0.01),
+)
 
 
 def read_measurements(path: Path = MEASUREMENTS) -> pd.DataFrame:
-    """Reads what `facedistill bench --out` wrote: one row a system.
+    """Reads what `facedistill bench --out` wrote: one row a system, columns as in `PLACES`; NaN where nothing was measured.
 
-    Columns: system, student, precision, weights_mb, activations_mb, state_mb, expanded_mb, working_mb (the three together,
-    activations as they were seen where that is more; for the teacher measured), measured_mb (activations as they were seen),
-    process_mb, model_mb, each of `WAYS` with _ms_per_s (the median of some runs), _ms_per_s_least and _ms_per_s_most, and
-    _ratio (the median of what it costs against window by window, run by run),
-    median_ms, p99_ms, worst_ms, future_ms, step_ms, ensemble_ms, delay_ms, sha256. NaN where nothing was measured.
+    working_mb is activations, state and expanded weights together (activations as they were seen where that is more; for the
+    teacher measured), measured_mb activations as they were seen. Costs of `WAYS` are the median, the least and the most of some
+    runs; a ratio is the median of what a way costs against window by window, run by run.
 
     Raises:
         InputError: missing, not JSON, or of another form.
     """
     content = read_json(path)
     try:
-        return pd.DataFrame([_row(name, result) for name, result in content["systems"].items()])
+        found = pd.json_normalize([{"system": name, **result} for name, result in content["systems"].items()])
+        table = found.astype({"weights_bytes": float}).reindex(columns=PLACES.values()).set_axis(PLACES, axis=1)
     except (AttributeError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not what `facedistill bench --out` writes ({error!r})") from None
+    table = table.fillna({"precision": "float32", "sha256": ""})
+    table[[column for column in table if column.endswith("_mb")]] /= 1e6
+    computed = np.fmax(table["activations_mb"], table["measured_mb"]) + table["state_mb"] + table["expanded_mb"]
+    return table.assign(
+        student=[row.system.removesuffix(f"-{row.precision}") for row in table.itertuples()],
+        working_mb=computed.fillna(table["working_mb"]),
+        step_ms=table["step_ms"] - table["future_ms"],
+        ensemble_ms=table["ensemble_ms"] - table["step_ms"],
+    )
 
 
 def machine(path: Path = MEASUREMENTS) -> str:
@@ -57,43 +102,6 @@ def machine(path: Path = MEASUREMENTS) -> str:
     told = content["machine"]
     where = f"one core of {told['processor']} ({told['system']}), Python {told['python']}, onnxruntime {told['onnxruntime']}"
     return f"{where}, the median of {content['repeats']} runs"
-
-
-def _row(name: str, result: dict) -> dict[str, object]:
-    precision = result.get("precision", "float32")
-    memory, process, push = (result.get(key, {}) for key in ("memory_bytes", "process_bytes", "push_ms"))
-    activations = np.fmax(_mb(memory.get("activations")), _mb(memory.get("activations_measured")))  # whichever is more
-    computed = activations + _mb(memory.get("state")) + _mb(memory.get("expanded"))
-    row = {
-        "system": name,
-        "student": name.removesuffix(f"-{precision}"),
-        "precision": precision,
-        "weights_mb": _mb(result["weights_bytes"]),
-        "activations_mb": _mb(memory.get("activations")),
-        "state_mb": _mb(memory.get("state")),
-        "expanded_mb": _mb(memory.get("expanded")),
-        "working_mb": _mb(memory.get("measured")) if np.isnan(computed) else computed,
-        "measured_mb": _mb(memory.get("activations_measured")),
-        "process_mb": _mb(process.get("interpreter_and_libraries")),
-        "model_mb": _mb(process.get("model")),
-    }
-    for way in WAYS:
-        cost = result.get(f"{way}_ms_per_s", {})
-        row |= {f"{way}_ms_per_s{end}": cost.get(end[1:] or "median", np.nan) for end in ENDS}
-        row[f"{way}_ratio"] = result.get("of_windows", {}).get(way, np.nan)
-    delay, future, smooth = (result.get(key, np.nan) for key in ("delay_ms", "future_ms", "delay_ensemble_ms"))
-    return row | {
-        **{f"{key}_ms": push.get(key, np.nan) for key in ("median", "p99", "worst")},
-        "future_ms": future,
-        "step_ms": delay - future,
-        "ensemble_ms": smooth - delay,
-        "delay_ms": smooth,
-        "sha256": result.get("sha256", ""),
-    }
-
-
-def _mb(count: float | None) -> float:
-    return np.nan if count is None else count / 1e6
 
 
 def read_quality(folder: Path = EXPORTED) -> pd.DataFrame:
@@ -136,75 +144,59 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
     """`cost_table` for readers."""
     columns = {
         "System": table["system"],
-        "Weights (MB)": _text(table["weights_mb"], 2),
-        "Working memory (MB)": _text(table["working_mb"], 3),
+        "Weights (MB)": value_texts(table["weights_mb"], 2),
+        "Working memory (MB)": value_texts(table["working_mb"], 3),
         "Activations: counted / seen (MB)": [
-            "–" if np.isnan(counted) else f"{counted:.3f} / {interval_text(seen, np.nan, np.nan, n_digits=3)}"
-            for counted, seen in table[["activations_mb", "measured_mb"]].to_numpy()
+            "–" if np.isnan(counted) else f"{counted:.3f} / {seen}"
+            for counted, seen in zip(table["activations_mb"], value_texts(table["measured_mb"], 3), strict=True)
         ],
         "Process: libraries + model (MB)": [
             "–" if np.isnan(process) else f"{process:.0f} + {model:.0f}"
             for process, model in zip(table["process_mb"], table["model_mb"], strict=True)
         ],
-        **{f"{heading} (ms/s)": _text(table[f"{way}_ms_per_s"], 2) for way, heading in WAYS.items()},
-        "Worst chunk (ms)": _text(table["worst_ms"], 2),
+        **{f"{heading} (ms/s)": value_texts(table[f"{way}_ms_per_s"], 2) for way, heading in WAYS.items()},
+        "Worst chunk (ms)": value_texts(table["worst_ms"], 2),
         "Delay: window + step + ensemble (ms)": [
             "–" if np.isnan(whole) else f"{future:.0f} + {step:.0f} + {ensemble:.0f} = {whole:.0f}"
             for future, step, ensemble, whole in table[["future_ms", "step_ms", "ensemble_ms", "delay_ms"]].to_numpy()
         ],
-        "Lip-gap r": _text(table["lip_gap_r"], 3),
-        "PBM": _text(table["pbm"], 3),
+        "Lip-gap r": value_texts(table["lip_gap_r"], 3),
+        "PBM": value_texts(table["pbm"], 3),
     }
     return pd.DataFrame(columns)
 
 
-def _text(values: pd.Series, n_digits: int) -> list[str]:
-    return [interval_text(value, np.nan, np.nan, n_digits=n_digits) for value in values]
+def judge_budgets(table: pd.DataFrame, student: str) -> pd.DataFrame:
+    """Judges `BUDGETS` of a student; see `claims.judge`.
 
+    Args:
+        table: see `cost_table`.
 
-def budgets(table: pd.DataFrame, student: str) -> pd.DataFrame:
-    """Whether a student keeps within its budgets: columns Budget, Measured, Needed, Verdict."""
-    rows = {precision: table[(table["student"] == student) & (table["precision"] == precision)] for precision in PRECISIONS}
-    small, whole = (rows[precision].iloc[0] if len(rows[precision]) else None for precision in ("int8", "float32"))
-    if small is None or whole is None:
-        raise InputError(f"{student}: not measured in int8 and float32; run `make bench`")
-    judged = [
-        ("int8: weights and working memory (MB)", small["total_mb"], "≤", BUDGET_MB),
-        *(
-            (f"{row['precision']}: stream, 60 chunks a second (ms per s)", row["pushes_60_ms_per_s"], "≤", BUDGET_MS_PER_S)
-            for row in (whole, small)
-        ),
-        *(
-            (f"float32: {WAYS[way]}, against window by window", whole[f"{way}_ratio"], "≤", BUDGET_CACHED)
-            for way in ("offline", "pushes_10", "pushes_30", "pushes_60")
-        ),
-        ("int8: lip-gap correlation against float32", small["r_ratio"], "≥", BUDGET_R),
-        ("int8: PBM accuracy minus float32's", small["pbm_difference"], "≥", BUDGET_PBM),
-    ]
-    return pd.DataFrame([
-        {
-            "Budget": text, "Measured": f"{value:.3f}", "Needed": f"{sign} {bound:g}",
-            "Verdict": verdict_of(value <= bound if sign == "≤" else value >= bound, value),
-        }
-        for text, value, sign, bound in judged
-    ])  # fmt: skip
-
-
-def latency_verdicts(measurements: pd.DataFrame, student: str) -> pd.DataFrame:
-    """Whether larger chunks are cheaper, and most of the delay is the window's future: columns Claim, Measured, Verdict.
-
-    One way is cheaper than another where its dearest run is cheaper than the other's cheapest: see `results.apart`.
+    Raises:
+        InputError: it was not measured in int8 and float32.
     """
-    row, rows = measurements.set_index("system").loc[student], []
-    for dear, cheap in pairwise(WAYS):
-        costs = ([row[f"{way}_ms_per_s{end}"] for end in ENDS] for way in (cheap, dear))
-        found = apart(*costs, n_digits=2, more=False)
-        found["Measured"] += " ms per s"
-        rows.append({"Claim": f"{WAYS[cheap]}: cheaper than {WAYS[dear]}"} | found)
-    future, rest = row["future_ms"], row["step_ms"] + row["ensemble_ms"]
-    told = f"{row['future_ms']:.1f} + {row['step_ms']:.1f} + {row['ensemble_ms']:.1f} = {row['delay_ms']:.1f} ms"
-    verdict = verdict_of(future > rest, future - rest)
-    return pd.DataFrame([*rows, {"Claim": "most of the delay is the window's future", "Measured": told, "Verdict": verdict}])
+    rows = table[table["student"] == student].set_index("precision")
+    if not {"int8", "float32"} <= set(rows.index):
+        raise InputError(f"{student}: not measured in int8 and float32; run `make bench`")
+    return judge(
+        BUDGETS,
+        {
+            ("", precision, measure, "value"): (rows.loc[precision, column], np.nan, np.nan)
+            for precision in rows.index for column, measure in JUDGED.items()
+        },
+    )  # fmt: skip
+
+
+def judge_latency(measurements: pd.DataFrame, student: str) -> pd.DataFrame:
+    """Judges whether larger chunks are cheaper, and most of the latency is the window's future; see `claims.judge`.
+
+    One way is cheaper than another where its dearest run is cheaper than the other's cheapest.
+    """
+    row, cost, share = measurements.set_index("system").loc[student], "Cost (ms/s)", "Share of the latency"
+    measured = {("", way, cost, "value"): tuple(row[f"{way}_ms_per_s{end}"] for end in ENDS) for way in WAYS}
+    measured["", "future", share, "value"] = row["future_ms"] / row["delay_ms"], np.nan, np.nan
+    claims = [Claim(f"{WAYS[cheap]}: cheaper than {WAYS[dear]}", cheap, cost, "<", dear) for dear, cheap in pairwise(WAYS)]
+    return judge([*claims, Claim("Most of the latency is the window's future", "future", share, ">", 0.5)], measured)
 
 
 def stale(measurements: pd.DataFrame, quality: pd.DataFrame) -> list[str]:
@@ -214,7 +206,7 @@ def stale(measurements: pd.DataFrame, quality: pd.DataFrame) -> list[str]:
 
 
 def latency_figure(measurements: pd.DataFrame) -> Figure:
-    """Left, what a second of sound costs in every way it may come; right, how late a frame is and why."""
+    """Left, what a second of sound costs in every way it may come; right, the latency of a frame and its parts."""
     students = measurements[measurements["sha256"] != ""]
     names = list(dict.fromkeys(students.sort_values("delay_ms")["student"]))
     fig, (cost, delay) = plt.subplots(1, 2, figsize=(13, 5), width_ratios=[3, 2], layout="constrained")
@@ -256,6 +248,6 @@ def _delays(ax: plt.Axes, students: pd.DataFrame, names: list[str]) -> None:
     ax.axvline(PAPER_DELAY_MS, color="black", linestyle="--", linewidth=1)
     ax.text(PAPER_DELAY_MS, -0.62, " 81 ms: the paper's real-time model", fontsize=8, va="center")
     ax.invert_yaxis()
-    ax.set(xlabel="Delay of a frame (ms)", xlim=(0, left.max() * 1.2), ylim=(len(names) - 0.5, -0.8), title="How late it is")
+    ax.set(xlabel="Latency of a frame (ms)", xlim=(0, left.max() * 1.2), ylim=(len(names) - 0.5, -0.8), title="Latency")
     ax.grid(axis="y", visible=False)
     ax.legend(fontsize=8, loc="upper right", bbox_to_anchor=(1, 0.9))

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, PercentFormatter
 
 from facedistill.drawing.figures import MODEL_COLOURS, error_bars
-from facedistill.drawing.results import LOUDNESS, METRICS, SPLIT_NAMES
+from facedistill.drawing.results import ENVELOPE, METRICS, SPLIT_NAMES
 
 CLASS_COLOURS = {"bilabial": "#D55E00", "labiodental": "#009E73", "vowel": "#0072B2", "other": "#BBBBBB"}
 CLASS_NAMES = {"bilabial": "/p b m/", "labiodental": "/f v/", "vowel": "vowels", "other": "other consonants"}
@@ -62,7 +62,7 @@ def intervals_figure(scores: pd.DataFrame, metrics: Sequence[str] = ("lip_gap_r"
     """Every system's value with its 95 % interval: a column of panels for each split, a row for each metric.
 
     Args:
-        scores: see `results.read_scores`.
+        scores: see scores of `results.FILES`.
     """
     splits, systems = list(dict.fromkeys(scores["split"])), list(dict.fromkeys(scores["system"]))
     size = (2.2 + 3.4 * len(splits), 0.6 + 0.28 * len(systems) * len(metrics) + 0.5 * len(metrics))
@@ -105,8 +105,8 @@ def size_figure(scores: pd.DataFrame, systems: pd.DataFrame) -> Figure:
     """Quality against the number of parameters, with 95 % intervals; the amplitude envelope, which has none, is a line.
 
     Args:
-        scores: see `results.read_scores`.
-        systems: see `results.read_systems`.
+        scores: see scores of `results.FILES`.
+        systems: see systems of `results.FILES`.
     """
     splits = list(dict.fromkeys(scores["split"]))
     places = dodged(systems[(systems["parameters"] > 0) & ~systems["system"].isin(SMOOTHED)])
@@ -134,7 +134,7 @@ def splits_figure(scores: pd.DataFrame, systems: Sequence[str]) -> Figure:
     """What becomes of some systems from one test to the next: a panel a metric, with 95 % intervals.
 
     Args:
-        scores: see `results.read_scores`.
+        scores: see scores of `results.FILES`.
     """
     splits = list(dict.fromkeys(scores["split"]))
     names = [f"{SPLIT_NAMES.get(split, split)}\n{_n(scores, split, 'pbm')} /p b m/" for split in splits]
@@ -169,9 +169,9 @@ def _against_size(ax: Axes, shown: pd.DataFrame, places: dict[str, float]) -> No
     for system, place in places.items():
         value, low, high = shown.loc[system, ["value", "low", "high"]].astype(float)
         ax.errorbar(place, value, yerr=error_bars(value, low, high), label=system, **_marker(system))
-    value, low, high = shown.loc[LOUDNESS, ["value", "low", "high"]].astype(float)
-    ax.axhline(value, color=MODEL_COLOURS[LOUDNESS], linestyle="--", label=LOUDNESS)
-    ax.axhspan(low, high, color=MODEL_COLOURS[LOUDNESS], alpha=0.3, linewidth=0)
+    value, low, high = shown.loc[ENVELOPE, ["value", "low", "high"]].astype(float)
+    ax.axhline(value, color=MODEL_COLOURS[ENVELOPE], linestyle="--", label=ENVELOPE)
+    ax.axhspan(low, high, color=MODEL_COLOURS[ENVELOPE], alpha=0.3, linewidth=0)
     ax.set_xscale("log")
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.xaxis.set_major_formatter(EngFormatter(sep=""))

@@ -33,6 +33,7 @@ from facedistill.core.errors import InputError
 from facedistill.core.files import read_json
 from facedistill.drawing.figures import MODEL_COLOURS, save_figure, save_table, set_style
 from facedistill.drawing.results import INTERVAL, interval_text
+from facedistill.drawing.results import METRICS as RESULT_METRICS
 from facedistill.measure.bootstrap import MEAN, WEIGHTED
 
 TABLE, FIGURE = "tab6_real_speech", "fig11_real_speech"
@@ -55,15 +56,10 @@ NOTES = {
     "wlipsync": "wlipsync comes uncalibrated: it was given vowels and silences of the labelled training recordings.",
 }
 # metric -> (heading with its unit, decimals)
-HEADINGS = {
-    "pbm_1mm": ("PBM at 1 mm", 3),
-    "false_closures_1mm": ("False closures at 1 mm", 3),
-    "pbm": ("PBM at 5 % false closures", 3),
-    "false_closures": ("False closures", 3),
+HEADINGS = RESULT_METRICS | {
     "closure_auc": ("AUC of closed lips", 3),
     "opening_r": ("Correlation of opening", 3),
     "closure_lag_ms": ("Closures late by (ms)", 0),
-    "jitter": ("Jitter (1/s³)", 0),
     "jitter_silence": ("Jitter in silence (1/s³)", 0),
     "measured_gap_r": ("Gap correlation", 3),
     "measured_width_r": ("Width correlation", 3),

@@ -1,7 +1,6 @@
-"""What `evaluate` measured, as tidy tables, and whether it bears out what is claimed."""
+"""What `evaluate` measured, as tidy tables for programs and for readers."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -13,18 +12,40 @@ from facedistill.core.paths import DATA
 
 EVALUATED = DATA / "evaluate"
 INTERVAL = ("value", "low", "high")
+ENDS = ("", "_low", "_high")  # what columns of one number end on, in that order
 # metric -> (heading with its unit, decimals), in the order of the tables
 METRICS = {
     "lip_gap_r": ("Lip-gap correlation", 3),
+    "width_r": ("Mouth-width correlation", 3),
     "lag_ms": ("Lag (ms)", 1),
-    "pbm": ("PBM accuracy", 3),
+    "pbm_1mm": ("PBM at 1 mm", 3),
+    "false_closures_1mm": ("False closures at 1 mm", 3),
+    "pbm": ("PBM at 5 % false closures", 3),
     "false_closures": ("False closures", 3),
-    "pbm_1mm": ("PBM, gap ≤ 1 mm", 3),
-    "false_closures_1mm": ("False closures, gap ≤ 1 mm", 3),
     "closure_auc": ("Closure AUC", 3),
     "lve_mm": ("LVE (mm)", 2),
     "mse": ("MSE", 4),
     "jitter": ("Jitter (1/s³)", 0),
+}
+SCORED = (*INTERVAL, "n")
+# file of `evaluate` -> (its levels, columns of its leaves); kind: difference or ratio
+FILES = {
+    "scores": (("split", "system", "metric"), SCORED),
+    "comparisons": (("split", "question", "metric", "kind"), INTERVAL),
+    "systems": (("system",), ("parameters", "weights_bytes", "lookahead_ms")),  # look-ahead NaN: needs the whole utterance
+    "ablations": (("split", "variant", "metric"), SCORED),
+    "ablation_differences": (("split", "variant", "metric", "kind"), INTERVAL),  # from the variant's reference
+    "ablation_seeds": (("split", "variant", "seed"), tuple(METRICS)),
+    "variants": (
+        ("variant",),
+        ("set", "why", "reference", "guided", "channels", "window_ms", "future_ms", "parameters", "hours", "voices", "languages"),
+    ),
+    "taught": (("split", "teacher", "role", "metric"), SCORED),  # role: teacher or student
+    "agreement": (("teacher", "metric"), SCORED),  # n: blocks of 10 s
+    "teachers": (("teacher",), ("kind", "parameters", "controls", "variance_kept", "hours", "held_out_hours")),
+    "smoothing": (("split", "smoother", "metric"), SCORED),
+    "smoothing_differences": (("split", "smoother", "metric", "kind"), INTERVAL),  # from the smoother's reference
+    "smoothers": (("smoother",), ("kind", "strength", "reference", "lookahead_ms")),
 }
 SPLIT_NAMES = {
     "test-voices": "unseen voices",
@@ -32,95 +53,61 @@ SPLIT_NAMES = {
     "test-noisy": "noise, room, telephone",
     "test-recordings": "recordings",
 }
+ENVELOPE = "amplitude-envelope"  # the baseline that needs no learning
 
 
-@dataclass(frozen=True)
-class Claim:
-    """A statement about one number of `comparisons.json` or `scores.json`.
+def read_evaluated(stem: str, folder: Path = EVALUATED) -> pd.DataFrame:
+    """Reads one of the files of `evaluate`, nested JSON objects, as a table with a row for each leaf; NaN for null.
 
-    Attributes:
-        subject: a question of the comparisons, or a system of the scores.
-        kind: "value" of a score, or "difference" or "ratio" of a comparison.
-        judged: the end of the interval that must meet the bound: "value" for targets; "low" for the claim that one system is
-            better than another, which doubt about the measurement must not decide.
-    """
-
-    text: str
-    split: str
-    subject: str
-    metric: str
-    kind: str
-    bound: float
-    at_least: bool = True
-    judged: str = "value"
-
-
-def _better(text: str, subject: str, *splits: str) -> list[Claim]:
-    return [Claim(text, split, subject, metric, "difference", 0.0, judged="low") for split in splits for metric in QUALITY]
-
-
-LOUDNESS = "amplitude-envelope"
-QUALITY = ("lip_gap_r", "pbm")
-BOTH = ("test-voices", "test-noisy")
-CLAIMS = (
-    Claim("The teacher follows the lips", "test-voices", "teacher", "lip_gap_r", "value", 0.85),
-    Claim("The teacher closes them on p, b, m", "test-voices", "teacher", "pbm", "value", 0.85),
-    *_better("The teacher beats `small` on the paired data", "teacher-against-small-on-paired-data", *BOTH),
-    *_better("The teacher beats `on-device` on the paired data", "teacher-against-on-device-on-paired-data", *BOTH),
-    Claim("`on-device` keeps the teacher's correlation", "test-voices", "on-device-against-teacher", "lip_gap_r", "ratio", 0.95),
-    Claim("`on-device` keeps the teacher's closures", "test-voices", "on-device-against-teacher", "pbm", "ratio", 0.92),
-    *_better("Distillation beats the paired data alone", "distilled-against-paired-only", *BOTH),
-    Claim("The ensemble halves the jitter", "test-voices", "ensemble-against-real-time", "jitter", "ratio", 0.5, at_least=False),
-)  # fmt: skip
-
-
-def read_scores(folder: Path = EVALUATED) -> pd.DataFrame:
-    """Reads scores.json: columns split, system, metric, value, low, high, n; NaN where nothing could be measured.
-
-    Raises:
-        InputError: missing, not JSON, or of another form; so do the other readers.
-    """
-    return tidy(folder / "scores.json", ["split", "system", "metric"], [*INTERVAL, "n"])
-
-
-def read_comparisons(folder: Path = EVALUATED) -> pd.DataFrame:
-    """Reads comparisons.json: columns split, question, metric, kind (difference or ratio), value, low, high."""
-    return tidy(folder / "comparisons.json", ["split", "question", "metric", "kind"], [*INTERVAL])
-
-
-def read_systems(folder: Path = EVALUATED) -> pd.DataFrame:
-    """Reads systems.json: columns system, parameters, weights_bytes, lookahead_ms (NaN: needs the whole utterance)."""
-    return tidy(folder / "systems.json", ["system"], ["parameters", "weights_bytes", "lookahead_ms"])
-
-
-def tidy(path: Path, keys: list[str], columns: list[str]) -> pd.DataFrame:
-    """Reads nested JSON objects as a table: one row for each leaf, `keys` naming the levels; NaN for null.
+    Args:
+        stem: one of `FILES`, which names the columns.
 
     Raises:
         InputError: missing, not JSON, or of another form.
     """
+    path, (levels, columns) = folder / f"{stem}.json", FILES[stem]
     rows = [((), read_json(path))]
     try:
-        for _ in keys:
+        for _ in levels:
             rows = [((*names, name), value) for names, values in rows for name, value in values.items()]
         leaves = [(*names, *(np.nan if value[name] is None else value[name] for name in columns)) for names, value in rows]
     except (AttributeError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not what the evaluate stage writes ({error!r})") from None
-    return pd.DataFrame(leaves, columns=[*keys, *columns])
+    return pd.DataFrame(leaves, columns=[*levels, *columns])
 
 
 def results_table(scores: pd.DataFrame, systems: pd.DataFrame) -> pd.DataFrame:
     """The numbers of the main table: one row for each split and system, three columns (value, low, high) for each metric."""
-    wide = scores[scores["metric"].isin(METRICS)].pivot(index=["split", "system"], columns="metric", values=[*INTERVAL])
-    table = scores[["split", "system"]].drop_duplicates().merge(systems, on="system", validate="many_to_one")
-    rows = pd.MultiIndex.from_frame(table[["split", "system"]])
+    keys = ["split", "system"]
+    table = scores[keys].drop_duplicates().merge(systems, on="system", validate="many_to_one")
     for metric, word in (("pbm", "bilabials"), ("lip_gap_r", "utterances")):
-        counts = scores[scores["metric"] == metric].set_index(["split", "system"])["n"]
-        table[f"n_{word}"] = counts.reindex(rows).to_numpy()
+        counts = scores.loc[scores["metric"] == metric, [*keys, "n"]]
+        table = table.merge(counts.rename(columns={"n": f"n_{word}"}), on=keys, how="left")
     for metric in METRICS:
-        for end in INTERVAL:
-            table[metric if end == "value" else f"{metric}_{end}"] = wide[(end, metric)].reindex(rows).to_numpy()
+        add_interval(table, metric, scores[scores["metric"] == metric], keys)
     return table
+
+
+def add_interval(table: pd.DataFrame, column: str, found: pd.DataFrame, keys: list[str]) -> None:
+    """Adds columns <column>, <column>_low and <column>_high to a table: value, low and high of `found`, NaN where it has none.
+
+    Args:
+        keys: columns that both tables have, and that name what the rows are of.
+    """
+    ends = table[keys].merge(found[[*keys, *INTERVAL]], on=keys, how="left")
+    for end, suffix in zip(INTERVAL, ENDS, strict=True):
+        table[column + suffix] = ends[end].to_numpy()
+
+
+def interval_texts(table: pd.DataFrame, column: str, n_digits: int) -> list[str]:
+    """What `add_interval` added, for readers: see `interval_text`."""
+    ends = table[[column + suffix for suffix in ENDS]].to_numpy(float)
+    return [interval_text(*row, n_digits=n_digits) for row in ends]
+
+
+def value_texts(values: Iterable[float], n_digits: int) -> list[str]:
+    """Numbers without intervals for readers, a dash where there is none."""
+    return [interval_text(value, np.nan, np.nan, n_digits=n_digits) for value in values]
 
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:
@@ -131,8 +118,7 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
     shown["Look-ahead (ms)"] = ["all" if np.isnan(ms) else f"{ms:.0f}" for ms in table["lookahead_ms"]]
     shown["n /p b m/"] = [str(count) for count in table["n_bilabials"]]
     for metric, (heading, n_digits) in METRICS.items():
-        ends = table[[metric, f"{metric}_low", f"{metric}_high"]].to_numpy(float)
-        shown[heading] = [interval_text(*row, n_digits=n_digits) for row in ends]
+        shown[heading] = interval_texts(table, metric, n_digits)
     return shown
 
 
@@ -166,96 +152,3 @@ def headline(scores: pd.DataFrame, comparisons: pd.DataFrame, systems: pd.DataFr
         f"A student of {parameters:,.0f} parameters follows a HuBERT teacher on voices that neither has heard: "
         f"it keeps {kept[0]} and {kept[1]}."
     )
-
-
-def verdict_of(holds: bool, judged: float) -> str:
-    """ "holds", "FAILS" or, where this run could not measure it, "not measured"."""
-    return "not measured" if np.isnan(judged) else "holds" if holds else "FAILS"
-
-
-def apart(better: Sequence[float], worse: Sequence[float], *, n_digits: int, more: bool = True) -> dict[str, str]:
-    """Whether one is better than another, which it is where their intervals do not overlap.
-
-    Args:
-        better, worse: value, low and high of each.
-        n_digits: of the numbers told.
-        more: whether more is better.
-
-    Returns:
-        Measured, both in words, and Verdict.
-    """
-    distance = better[1] - worse[2] if more else worse[1] - better[2]
-    told = " against ".join(interval_text(*ends, n_digits=n_digits) for ends in (better, worse))
-    return {"Measured": told, "Verdict": verdict_of(distance > 0, distance)}
-
-
-def tally(verdict: pd.DataFrame, what: str = "Claim") -> str:
-    """How a table of verdicts came out, in a sentence for readers: "3 of 5 verdicts hold. Not: ...".
-
-    Args:
-        verdict: with a column Verdict.
-        what: the column that tells what is judged; by which measure, where there is a column Measure, stands behind it.
-    """
-    holds = verdict["Verdict"] == "holds"
-    others = [
-        f"{row[what]} ({row['Measure']}: {row['Verdict']})" if "Measure" in row else f"{row[what]} ({row['Verdict']})"
-        for _, row in verdict[~holds].iterrows()
-    ]
-    return f"{holds.sum()} of {len(verdict)} verdicts hold" + (f". Not: {'; '.join(others)}." if others else ".")
-
-
-def verdicts(scores: pd.DataFrame, comparisons: pd.DataFrame) -> pd.DataFrame:
-    """Whether each of `CLAIMS` holds: columns Claim, Test, Measure, Measured (95 % interval), Needed, Verdict.
-
-    The verdict is "holds", "FAILS" or, where this run could not measure it, "not measured".
-    """
-    keys = ["split", "subject", "metric", "kind"]
-    found = pd.concat(
-        [scores.assign(kind="value").rename(columns={"system": "subject"}), comparisons.rename(columns={"question": "subject"})]
-    ).set_index(keys)[[*INTERVAL]]
-    rows = []
-    for claim in CLAIMS:
-        key = (claim.split, claim.subject, claim.metric, claim.kind)
-        ends = found.loc[key] if key in found.index else pd.Series(np.nan, INTERVAL)
-        judged = ends[claim.judged]
-        sign, holds = ("≥", judged >= claim.bound) if claim.at_least else ("≤", judged <= claim.bound)
-        needed = f"{sign} {claim.bound}"
-        if claim.judged == "low":
-            needed, holds = "interval above 0", judged > claim.bound
-        rows.append({
-            "Claim": claim.text, "Test": SPLIT_NAMES[claim.split], "Measure": f"{METRICS[claim.metric][0]}, {claim.kind}",
-            "Measured": interval_text(*ends, n_digits=3), "Needed": needed,
-            "Verdict": verdict_of(holds, judged),
-        })  # fmt: skip
-    return pd.DataFrame(rows)
-
-
-def loudness_verdicts(scores: pd.DataFrame, systems: Sequence[str], split: str) -> pd.DataFrame:
-    """Whether systems follow the lips better than loudness does: columns Claim, Measured, Verdict; see `apart`."""
-    shown = scores[(scores["split"] == split) & (scores["metric"] == "lip_gap_r")].set_index("system")
-    ends = {name: shown.loc[name, [*INTERVAL]].to_list() for name in (*systems, LOUDNESS)}
-    return pd.DataFrame([
-        {"Claim": f"{name} follows the lips better than loudness does"} | apart(ends[name], ends[LOUDNESS], n_digits=3)
-        for name in systems
-    ])  # fmt: skip
-
-
-def inheritance_verdicts(comparisons: pd.DataFrame, first_split: str, *, margin: float) -> pd.DataFrame:
-    """Whether `on-device` keeps as much of its teacher's lip-gap correlation on other tests as on the first.
-
-    What it keeps is the ratio of the two on the same speech; its whole interval must lie above the first test's less `margin`.
-
-    Returns:
-        Columns Claim, Measured, Verdict.
-    """
-    chosen = (comparisons["question"] == "on-device-against-teacher") & (comparisons["metric"] == "lip_gap_r")
-    ratios = comparisons[chosen & (comparisons["kind"] == "ratio")].set_index("split")[[*INTERVAL]]
-    bound, rows = ratios.loc[first_split, "value"] - margin, []
-    for split in ratios.index.drop(first_split):
-        ends = ratios.loc[split]
-        rows.append({
-            "Claim": f"on-device keeps its share of the teacher's correlation ({SPLIT_NAMES.get(split, split)})",
-            "Measured": f"{interval_text(*ends, n_digits=3)}, needed at least {bound:.3f}",
-            "Verdict": verdict_of(ends["low"] >= bound, ends["low"]),
-        })  # fmt: skip
-    return pd.DataFrame(rows)

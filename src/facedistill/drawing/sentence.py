@@ -81,17 +81,22 @@ def _faces(fig: SubFigure, curves: Mapping[str, np.ndarray], moments: Sequence[P
     for row, (name, frames) in zip(axes, curves.items(), strict=True):
         for ax, phone in zip(row, moments, strict=True):
             hang(ax, draw_picture(pose_at(frames, phone), pixels=FACE_PIXELS))
-        # The axes of a face have no frame and so no label of their own.
-        row[0].text(-0.12, 0.5, name, transform=row[0].transAxes, rotation=90, va="center", ha="right", color=_colour(name))
+        label_row(row[0], name, name, x=-0.12)
     for ax, phone in zip(axes[0], moments, strict=True):
         ax.set_title(f"/{phone.label}/ {(phone.start_s + phone.end_s) / 2:.2f} s", fontsize=10)
+
+
+def label_row(ax: Axes, text: str, system: str, *, x: float, **style: object) -> None:
+    """Writes a name beside a face in the colour of its system: the axes of a face have no frame and so no label of their own."""
+    colour = MODEL_COLOURS.get(system, TRUTH_COLOUR)
+    ax.text(x, 0.5, text, transform=ax.transAxes, rotation=90, va="center", ha="right", color=colour, **style)
 
 
 def _panel(ax: Axes, panel: str, curves: Mapping[str, np.ndarray]) -> None:
     for name, frames in curves.items():
         values = head().lip_gap_mm(frames) if panel == "lip gap" else frames[:, INDEX[panel]]
         thick = 2.4 if name == TRUTH else 1.4
-        ax.plot(np.arange(len(values)) / FPS, values, color=_colour(name), linewidth=thick, label=name)
+        ax.plot(np.arange(len(values)) / FPS, values, color=MODEL_COLOURS.get(name, TRUTH_COLOUR), linewidth=thick, label=name)
     if panel == "lip gap":
         ax.axhline(head().gap_neutral_mm, color="black", linewidth=0.8, linestyle=":", label="at rest")
     ax.set_ylabel(PANEL_LABELS.get(panel, panel))
@@ -114,7 +119,3 @@ def _label_phones(ax: Axes, phones: Sequence[Phone], moments: Sequence[Phone]) -
             (phone.start_s + phone.end_s) / 2, 1.02 + 0.09 * (number % 2), phone.label, transform=ax.get_xaxis_transform(),
             ha="center", va="bottom", fontsize=9, fontweight="bold" if phone in moments else "normal", clip_on=False,
         )  # fmt: skip
-
-
-def _colour(system: str) -> str:
-    return TRUTH_COLOUR if system == TRUTH else MODEL_COLOURS.get(system, "#000000")

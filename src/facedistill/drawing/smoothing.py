@@ -7,65 +7,48 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from facedistill.drawing.claims import Claim, better, judge, pairs_of
 from facedistill.drawing.figures import error_bars
-from facedistill.drawing.results import EVALUATED, INTERVAL, METRICS, interval_text, tidy, verdict_of
+from facedistill.drawing.results import EVALUATED, FILES, INTERVAL, METRICS, read_evaluated
 
-SMOOTHER_FACTS = ["kind", "strength", "reference", "lookahead_ms"]
 SHOWN = ("jitter", "lip_gap_r", "pbm")
 ENSEMBLE, LEFT_JITTER = "average-3", 0.5  # the paper's, and what of the jitter it may leave
-SAME_LAG_MS = 4.0  # a quarter of a frame
+LAGS, SAME_LAG_MS = "Spread of lags (ms)", 4.0  # a quarter of a frame
 BESIDE_MS = 1.5
 SMOOTHER_COLOURS = {"none": "#000000", "average": "#0072B2", "Savitzky-Golay": "#D55E00", "One-Euro": "#009E73"}
 
 
 def read_smoothing(folder: Path = EVALUATED) -> pd.DataFrame:
-    """Reads smoothing.json and smoothers.json: columns split, smoother, metric, value, low, high, n and `SMOOTHER_FACTS`."""
-    scores = tidy(folder / "smoothing.json", ["split", "smoother", "metric"], [*INTERVAL, "n"])
-    return scores.merge(tidy(folder / "smoothers.json", ["smoother"], SMOOTHER_FACTS), on="smoother")
-
-
-def read_smoothing_differences(folder: Path = EVALUATED) -> pd.DataFrame:
-    """Reads smoothing_differences.json, of all from their references: split, smoother, metric, kind, value, low, high."""
-    return tidy(folder / "smoothing_differences.json", ["split", "smoother", "metric", "kind"], [*INTERVAL])
+    """Reads smoothing.json and smoothers.json as one table; see `results.FILES`."""
+    return read_evaluated("smoothing", folder).merge(read_evaluated("smoothers", folder), on="smoother")
 
 
 def smoothing_table(smoothing: pd.DataFrame, split: str) -> pd.DataFrame:
     """A row a way to smooth: what it is, how late it is, what jitter it leaves and what that costs."""
     wide = smoothing[smoothing["split"] == split].pivot(index="smoother", columns="metric", values="value")
-    facts = smoothing.drop_duplicates("smoother").set_index("smoother")[SMOOTHER_FACTS]
+    facts = smoothing.drop_duplicates("smoother").set_index("smoother")[[*FILES["smoothers"][1]]]
     return facts.join(wide[["lag_ms", "jitter", "lip_gap_r", "pbm", "closure_auc"]])
 
 
-def smoothing_verdicts(table: pd.DataFrame, differences: pd.DataFrame, split: str) -> pd.DataFrame:
-    """Whether the ensemble is the best smoothing for its delay, and other averages for theirs: Claim, Measure, Measured, Verdict.
+def judge_smoothing(table: pd.DataFrame, differences: pd.DataFrame, split: str) -> pd.DataFrame:
+    """Judges whether the ensemble is the best smoothing for its delay, and other averages for theirs; see `claims.judge`.
 
     Args:
         table: see `smoothing_table`.
-        differences: see `read_smoothing_differences`; they are judged by their intervals.
+        differences: smoothing_differences of `results.FILES`.
     """
-    found = differences[differences["split"] == split].set_index(["smoother", "metric", "kind"])[[*INTERVAL]]
-    left = found.loc[ENSEMBLE, "jitter", "ratio"]
-    rows = [_smoothing_row(f"{ENSEMBLE} halves the jitter", "jitter", "ratio", left, left["high"] <= LEFT_JITTER)]
-    for name, facts in table[table["reference"] != "none"].iterrows():
-        for text, metric, judge in (("shakes less than", "jitter", "low"), ("follows the lips better than", "lip_gap_r", "high")):
-            ends = found.loc[name, metric, "difference"]
-            holds = ends["low"] > 0 if judge == "low" else ends["high"] < 0
-            claim = f"{facts['reference']} {text} {name}, which is as late"
-            rows.append(_smoothing_row(claim, metric, f"of {name} minus it", ends, holds))
-    spread_ms = table["lag_ms"].max() - table["lag_ms"].min()
-    rows.append({
-        "Claim": "All are as late as their look-ahead says", "Measure": f"spread of lags ≤ {SAME_LAG_MS:g} ms",
-        "Measured": f"{spread_ms:.1f} ms", "Verdict": verdict_of(spread_ms <= SAME_LAG_MS, spread_ms),
-    })  # fmt: skip
-    return pd.DataFrame(rows)
-
-
-def _smoothing_row(claim: str, metric: str, kind: str, ends: pd.Series, holds: bool) -> dict[str, str]:
-    heading, n_digits = METRICS[metric]
-    measured = interval_text(*ends, n_digits=2 if kind == "ratio" else n_digits)
-    return {
-        "Claim": claim, "Measure": f"{heading}, {kind}", "Measured": measured, "Verdict": verdict_of(holds, ends["value"]),
-    }  # fmt: skip
+    measured = pairs_of(differences, "smoother", table["reference"])
+    measured[split, "all", LAGS, "value"] = table["lag_ms"].max() - table["lag_ms"].min(), np.nan, np.nan
+    halves = Claim(f"{ENSEMBLE} halves the jitter", (ENSEMBLE, "none"), "jitter", "≤", LEFT_JITTER, "ratio", whole=True)
+    others = table.loc[table["reference"] != "none", "reference"].items()
+    rivals = [
+        claim for name, average in others for claim in (
+            *better(f"{average} shakes less than {name}, which is as late", (average, name), "jitter", sign="<"),
+            *better(f"{average} follows the lips better than {name}, which is as late", (average, name), "lip_gap_r"),
+        )
+    ]  # fmt: skip
+    late = Claim("All are as late as their look-ahead says", "all", LAGS, "≤", SAME_LAG_MS)
+    return judge([halves, *rivals, late], measured, split)
 
 
 def smoothing_figure(smoothing: pd.DataFrame, split: str) -> Figure:

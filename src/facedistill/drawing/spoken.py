@@ -1,4 +1,4 @@
-"""Utterances of the corpus to hear and to watch in a notebook."""
+"""Examples of the corpus to hear and to watch in a notebook."""
 
 import base64
 import tempfile
@@ -22,7 +22,7 @@ LOOK = Look(fps=30.0, size_px=320)
 
 
 @dataclass(frozen=True, eq=False)
-class Spoken:
+class Example:
     """One utterance.
 
     Attributes:
@@ -38,27 +38,27 @@ class Spoken:
     truth: np.ndarray
 
 
-def spoken(split: str, number: int = 0) -> Spoken:
-    """An utterance of a split of data/prepare; counting goes on from the first one where there are not so many."""
+def load_example(split: str, number: int = 0) -> Example:
+    """Loads an utterance of a split of data/prepare by its number, modulo how many there are."""
     folder = DATA / "prepare"
     rows = select(read_manifest(folder / "manifest.jsonl"), split)
     row = rows[number % len(rows)]
-    return Spoken(row, read_audio(folder / row.audio), read_phones(folder / row.phones), read_curves(folder, [row])[row.id])
+    return Example(row, read_audio(folder / row.audio), read_phones(folder / row.phones), read_curves(folder, [row])[row.id])
 
 
-def show_clip(curves: Mapping[str, np.ndarray], heard: Spoken) -> HTML:
+def show_clip(curves: Mapping[str, np.ndarray], example: Example) -> HTML:
     """A film with its sound: faces side by side, below them the sound and its phones.
 
     Args:
         curves: {name: (T, K) at 60 fps, in arkit.CURVES order}.
-        heard: what is said.
+        example: what is said.
 
     Raises:
         InputError: see `film.render`.
     """
     step = round(FPS / LOOK.fps)
     panels = [Panel(name, frames[::step]) for name, frames in curves.items()]
-    sound = Strip(heard.samples, SAMPLE_RATE_HZ, heard.phones)
+    sound = Strip(example.samples, SAMPLE_RATE_HZ, example.phones)
     with rendered(panels, Path(tempfile.gettempdir(), f"clip{FILM}"), LOOK, sound=sound, strip=True, quiet=True) as film:
         content = base64.b64encode(film.read()).decode()
     return HTML(f'<video controls width="{len(panels) * LOOK.size_px}" src="data:video/mp4;base64,{content}"></video>')

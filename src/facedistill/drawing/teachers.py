@@ -1,64 +1,36 @@
-"""What `evaluate` measured of the other teachers and their students, as a table and a figure."""
-
-from pathlib import Path
+"""What `evaluate` measured of the other teachers and their students, as a table, verdicts and a figure."""
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from facedistill.drawing.claims import Claim, intervals_of, judge
 from facedistill.drawing.figures import error_bars
-from facedistill.drawing.results import EVALUATED, INTERVAL, METRICS, apart, interval_text, tidy, verdict_of
+from facedistill.drawing.results import ENDS, METRICS, add_interval, interval_texts
 
 SHOWN = ("lip_gap_r", "pbm", "lve_mm")
 MEASURES = {"correlation": "Follows its teacher: correlation", "explained": "Follows its teacher: variance explained"}
 TEACHER, STUDENT = "teacher", "student"
-WANTED_VARIANCE = 0.999  # of meshes, in so many components as the paper's students have
-# (statement, teacher that is better, teacher that is worse, role)
+VARIANCE, WANTED_VARIANCE = "Variance kept (%)", 99.9  # of meshes, in so many components as the paper's students have
 CLAIMS = (
-    ("HuBERT features beat MFCC", "hubert", "mfcc", TEACHER),
-    ("A student of HuBERT beats one of MFCC", "hubert", "mfcc", STUDENT),
-    ("A teacher that is trained longer is better", "hubert", "brief", TEACHER),
-    ("Its student is better too", "hubert", "brief", STUDENT),
+    Claim("HuBERT features beat MFCC", ("hubert", TEACHER), "lip_gap_r", ">", ("mfcc", TEACHER)),
+    Claim("A student of HuBERT beats one of MFCC", ("hubert", STUDENT), "lip_gap_r", ">", ("mfcc", STUDENT)),
+    Claim("A teacher that is trained longer is better", ("hubert", TEACHER), "lip_gap_r", ">", ("brief", TEACHER)),
+    Claim("Its student is better too", ("hubert", STUDENT), "lip_gap_r", ">", ("brief", STUDENT)),
 )
-
-
-def read_taught(folder: Path = EVALUATED) -> pd.DataFrame:
-    """Reads taught.json: columns split, teacher, role (teacher or student), metric, value, low, high, n.
-
-    Raises:
-        InputError: missing, not JSON, or of another form; so do the other readers.
-    """
-    return tidy(folder / "taught.json", ["split", "teacher", "role", "metric"], [*INTERVAL, "n"])
-
-
-def read_agreement(folder: Path = EVALUATED) -> pd.DataFrame:
-    """Reads agreement.json: columns teacher, measure (one of MEASURES), value, low, high, n (blocks of 10 s)."""
-    return tidy(folder / "agreement.json", ["teacher", "measure"], [*INTERVAL, "n"])
-
-
-def read_teachers(folder: Path = EVALUATED) -> pd.DataFrame:
-    """Reads teachers.json: columns teacher, kind, parameters, controls, variance_kept, hours, held_out_hours; NaN for null."""
-    columns = ["kind", "parameters", "controls", "variance_kept", "hours", "held_out_hours"]
-    return tidy(folder / "teachers.json", ["teacher"], columns)
 
 
 def teachers_table(taught: pd.DataFrame, agreement: pd.DataFrame, facts: pd.DataFrame, split: str) -> pd.DataFrame:
     """A row a teacher: what it is, value, low and high of each metric of it and of its student, and how that follows it."""
-    table = facts.copy()
-    here = taught[taught["split"] == split]
+    table, here = facts.copy(), taught[taught["split"] == split]
     for role in (TEACHER, STUDENT):
         for metric in SHOWN:
-            found = here[(here["role"] == role) & (here["metric"] == metric)].set_index("teacher")
-            _add(table, f"{role}_{metric}", found)
+            found = here[(here["role"] == role) & (here["metric"] == metric)]
+            add_interval(table, f"{role}_{metric}", found, ["teacher"])
     for measure in MEASURES:
-        _add(table, measure, agreement[agreement["measure"] == measure].set_index("teacher"))
+        add_interval(table, measure, agreement[agreement["metric"] == measure], ["teacher"])
     return table
-
-
-def _add(table: pd.DataFrame, name: str, found: pd.DataFrame) -> None:
-    for end in INTERVAL:
-        table[name if end == "value" else f"{name}_{end}"] = found[end].reindex(table["teacher"]).to_numpy()
 
 
 def readable_teachers(table: pd.DataFrame) -> pd.DataFrame:
@@ -71,35 +43,20 @@ def readable_teachers(table: pd.DataFrame) -> pd.DataFrame:
     for role in (TEACHER, STUDENT):
         for metric in SHOWN:
             heading, n_digits = METRICS[metric]
-            shown[f"{role.capitalize()}: {heading}"] = _texts(table, f"{role}_{metric}", n_digits)
+            shown[f"{role.capitalize()}: {heading}"] = interval_texts(table, f"{role}_{metric}", n_digits)
     for measure, heading in MEASURES.items():
-        shown[heading] = _texts(table, measure, 3)
+        shown[heading] = interval_texts(table, measure, 3)
     return shown
 
 
-def _texts(table: pd.DataFrame, name: str, n_digits: int) -> list[str]:
-    ends = table[[name, f"{name}_low", f"{name}_high"]].to_numpy(float)
-    return [interval_text(*row, n_digits=n_digits) for row in ends]
-
-
-def teacher_verdicts(table: pd.DataFrame) -> pd.DataFrame:
-    """Whether each of `CLAIMS` (see `results.apart`), and the claim on variance, holds: Claim, Measure, Measured, Verdict."""
-    rows, named = [], table.set_index("teacher")
-    for text, better, worse, role in CLAIMS:
-        ends = [_ends(named, name, f"{role}_lip_gap_r") for name in (better, worse)]
-        rows.append({"Claim": text, "Measure": METRICS["lip_gap_r"][0]} | apart(*ends, n_digits=3))
-    for row in table[table["variance_kept"].notna()].itertuples():
-        text = f"{row.controls:.0f} components keep {100 * WANTED_VARIANCE:g} % of the meshes of {row.teacher}"
-        told, kept = f"{100 * row.variance_kept:.3f} %", row.variance_kept
-        verdict = verdict_of(kept >= WANTED_VARIANCE, kept)
-        rows.append({"Claim": text, "Measure": "Variance kept", "Measured": told, "Verdict": verdict})
-    return pd.DataFrame(rows)
-
-
-def _ends(named: pd.DataFrame, teacher: str, column: str) -> tuple[float, float, float]:
-    if teacher not in named.index:
-        return (np.nan,) * 3
-    return tuple(named.loc[teacher, [column, f"{column}_low", f"{column}_high"]].astype(float))
+def judge_teachers(taught: pd.DataFrame, facts: pd.DataFrame, split: str) -> pd.DataFrame:
+    """Judges `CLAIMS` and that components keep the variance of meshes; see `claims.judge`."""
+    claims, measured = [*CLAIMS], intervals_of(taught, "teacher", "role")
+    for row in facts[facts["variance_kept"].notna()].itertuples():
+        text = f"{row.controls:.0f} components keep {WANTED_VARIANCE:g} % of the meshes of {row.teacher}"
+        claims.append(Claim(text, row.teacher, VARIANCE, "≥", WANTED_VARIANCE))
+        measured[split, row.teacher, VARIANCE, "value"] = 100 * row.variance_kept, np.nan, np.nan
+    return judge(claims, measured, split)
 
 
 def teachers_figure(table: pd.DataFrame, taught: pd.DataFrame, split: str) -> Figure:
@@ -110,8 +67,8 @@ def teachers_figure(table: pd.DataFrame, taught: pd.DataFrame, split: str) -> Fi
     colours = dict(zip(rows["teacher"], plt.get_cmap("tab10").colors, strict=False))
     for ax, metric in zip(axes, SHOWN, strict=True):
         for row in rows.to_dict("records"):
-            x, y = ([row[f"{role}_{metric}{end}"] for end in ("", "_low", "_high")] for role in (TEACHER, STUDENT))
-            bars = {f"{axis}err": error_bars(*(np.array([end]) for end in ends)) for axis, ends in (("x", x), ("y", y))}
+            x, y = ([row[f"{role}_{metric}{end}"] for end in ENDS] for role in (TEACHER, STUDENT))
+            bars = {"xerr": error_bars(*x), "yerr": error_bars(*y)}
             ax.errorbar(x[0], y[0], **bars, fmt="o", color=colours[row["teacher"]], capsize=3, label=row["teacher"])
         ends = [*ax.get_xlim(), *ax.get_ylim()]
         ax.axline((min(ends), min(ends)), slope=1, color="0.6", linestyle="--", linewidth=1)
