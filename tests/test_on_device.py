@@ -46,8 +46,10 @@ def measured(precision: str, sha256: str, *, weights: int, stream: float = 4.0, 
 
 
 def scores(precision: str, r: float, pbm: float) -> dict:
-    against = {"lip_gap_r": {"ratio": cost(r / 0.8)}, "pbm": {"difference": cost(pbm - 0.9)}}
-    return {"scores": {precision: {"lip_gap_r": cost(r), "pbm": cost(pbm)}}, "against-float32": {precision: against}}
+    against = {"lip_gap_r": {"ratio": cost(r / 0.8)}}
+    against |= {name: {"difference": cost(pbm - 0.9)} for name in ("pbm_1mm", "pbm")}
+    found = {"lip_gap_r": cost(r), **{name: cost(pbm) for name in ("pbm_1mm", "false_closures_1mm", "pbm")}}
+    return {"scores": {precision: found}, "against-float32": {precision: against}}
 
 
 @pytest.fixture

@@ -36,8 +36,9 @@ AXES = {
     "voices": ({"distill.data.voices"}, "voices", "Voices", True),
     "languages": ({"distill.data.languages"}, "languages", "Languages", True),
 }
-SHOWN = ("lip_gap_r", "lve_mm", "pbm", "pbm_1mm", "closure_auc", "jitter")
-GAINED, ALONG = ("lip_gap_r", "pbm", "jitter"), ("lip_gap_r", "pbm", "closure_auc")  # metrics of the figures
+SHOWN = ("lip_gap_r", "lve_mm", "pbm_1mm", "pbm", "closure_auc", "jitter")
+GAINED = ("lip_gap_r", "pbm_1mm", "pbm", "jitter")  # metrics of the figures
+ALONG = ("lip_gap_r", "pbm_1mm", "pbm", "closure_auc")
 CLAIMS = (
     *better("The feature loss helps", (BASELINE, "no-feature-loss"), "lip_gap_r", "pbm"),
     *better("The velocity loss calms the face", (BASELINE, "no-velocity-loss"), "jitter", sign="<"),

@@ -130,7 +130,7 @@ def _on_device() -> dict[str, Number]:
     units = {
         "weights_mb": ("MB", 2), "working_mb": ("MB", 2), "pushes_60_ms_per_s": ("ms", 1), "pushes_10_ms_per_s": ("ms", 1),
         "offline_ms_per_s": ("ms", 1), "windows_ms_per_s": ("ms", 0), "delay_ms": ("ms", 0), "r_ratio": ("", 3),
-        "pbm_difference": ("", 3),
+        "pbm_1mm_difference": ("", 3), "pbm_difference": ("", 3),
     }  # fmt: skip
     found = {}
     for system, row in pd.read_csv(path).set_index("system").iterrows():

@@ -16,7 +16,7 @@ CLASS_COLOURS = {"bilabial": "#D55E00", "labiodental": "#009E73", "vowel": "#007
 CLASS_NAMES = {"bilabial": "/p b m/", "labiodental": "/f v/", "vowel": "vowels", "other": "other consonants"}
 SMOOTHED = ("real-time-ensemble", "tiny-real-time-ensemble")
 VARIANTS = ("paired-only", "small-paired-only")
-OF_SIZE, OF_SPLITS = ("lip_gap_r", "pbm"), ("lip_gap_r", "pbm", "closure_auc")  # metrics
+OF_SIZE, OF_SPLITS = ("lip_gap_r", "pbm_1mm", "pbm"), ("lip_gap_r", "pbm_1mm", "pbm", "closure_auc")  # metrics
 DODGE = 1.13  # systems of equal size are drawn this factor apart
 LONGEST_MS = 200.0
 INTERVALS = "Bars: 95 % bootstrap intervals over the voices of the test; one trained model each"
@@ -58,7 +58,7 @@ def corpus_figure(splits: pd.DataFrame, phones: pd.DataFrame) -> Figure:
     return fig
 
 
-def intervals_figure(scores: pd.DataFrame, metrics: Sequence[str] = ("lip_gap_r", "pbm", "lve_mm")) -> Figure:
+def intervals_figure(scores: pd.DataFrame, metrics: Sequence[str] = ("lip_gap_r", "pbm_1mm", "pbm", "lve_mm")) -> Figure:
     """Every system's value with its 95 % interval: a column of panels for each split, a row for each metric.
 
     Args:

@@ -53,6 +53,7 @@ SPLIT_NAMES = {
     "test-noisy": "noise, room, telephone",
     "test-recordings": "recordings",
 }
+HEADLINE = {"lip_gap_r": "lip-gap correlation", "pbm_1mm": "PBM at 1 mm", "pbm": "PBM at 5 % false closures"}
 ENVELOPE = "amplitude-envelope"  # the baseline that needs no learning
 
 
@@ -137,18 +138,23 @@ def quoted(scores: pd.DataFrame, split: str, system: str, metric: str) -> str:
     return interval_text(*ends, n_digits=METRICS[metric][1])
 
 
+def described(scores: pd.DataFrame, split: str, system: str, metrics: Iterable[str]) -> str:
+    """Some numbers of a system, each behind its name: "PBM at 1 mm 0.912 [0.901, 0.923], Closure AUC …"."""
+    return ", ".join(f"{METRICS[metric][0]} {quoted(scores, split, system, metric)}" for metric in metrics)
+
+
 def headline(scores: pd.DataFrame, comparisons: pd.DataFrame, systems: pd.DataFrame) -> str:
     """The one sentence that sums the project up, with the numbers of this run; the README opens with it."""
-    split, student, metrics = "test-voices", "on-device", {"lip_gap_r": "lip-gap correlation", "pbm": "PBM accuracy"}
+    split, student = "test-voices", "on-device"
     values = scores[scores["split"] == split].set_index(["system", "metric"])["value"]
     ratios = comparisons.set_index(["split", "question", "metric", "kind"])[[*INTERVAL]]
     kept = []
-    for metric, name in metrics.items():
+    for metric, name in HEADLINE.items():
         value, low, high = 100 * ratios.loc[split, f"{student}-against-teacher", metric, "ratio"]
         share = interval_text(value, low, high, n_digits=0)
         kept.append(f"{share} % of its {name} ({values[student, metric]:.2f} of {values['teacher', metric]:.2f})")
     parameters = systems.set_index("system").loc[student, "parameters"]
     return (
-        f"A student of {parameters:,.0f} parameters follows a HuBERT teacher on voices that neither has heard: "
-        f"it keeps {kept[0]} and {kept[1]}."
+        f"A student of {parameters:,.0f} parameters follows a HuBERT teacher on synthetic voices that neither has heard: "
+        f"it keeps {', '.join(kept[:-1])} and {kept[-1]}."
     )

@@ -11,7 +11,7 @@ from facedistill.drawing.claims import Claim, better, judge, pairs_of
 from facedistill.drawing.figures import error_bars
 from facedistill.drawing.results import EVALUATED, FILES, INTERVAL, METRICS, read_evaluated
 
-SHOWN = ("jitter", "lip_gap_r", "pbm")
+SHOWN = ("jitter", "lip_gap_r", "pbm_1mm", "pbm")
 ENSEMBLE, LEFT_JITTER = "average-3", 0.5  # the paper's, and what of the jitter it may leave
 LAGS, SAME_LAG_MS = "Spread of lags (ms)", 4.0  # a quarter of a frame
 BESIDE_MS = 1.5
@@ -27,7 +27,7 @@ def smoothing_table(smoothing: pd.DataFrame, split: str) -> pd.DataFrame:
     """A row a way to smooth: what it is, how late it is, what jitter it leaves and what that costs."""
     wide = smoothing[smoothing["split"] == split].pivot(index="smoother", columns="metric", values="value")
     facts = smoothing.drop_duplicates("smoother").set_index("smoother")[[*FILES["smoothers"][1]]]
-    return facts.join(wide[["lag_ms", "jitter", "lip_gap_r", "pbm", "closure_auc"]])
+    return facts.join(wide[["lag_ms", "jitter", "lip_gap_r", "pbm_1mm", "pbm", "closure_auc"]])
 
 
 def judge_smoothing(table: pd.DataFrame, differences: pd.DataFrame, split: str) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from facedistill.drawing.claims import Claim, intervals_of, judge
 from facedistill.drawing.figures import error_bars
 from facedistill.drawing.results import ENDS, METRICS, add_interval, interval_texts
 
-SHOWN = ("lip_gap_r", "pbm", "lve_mm")
+SHOWN = ("lip_gap_r", "pbm_1mm", "pbm", "lve_mm")
 MEASURES = {"correlation": "Follows its teacher: correlation", "explained": "Follows its teacher: variance explained"}
 TEACHER, STUDENT = "teacher", "student"
 VARIANCE, WANTED_VARIANCE = "Variance kept (%)", 99.9  # of meshes, in so many components as the paper's students have
