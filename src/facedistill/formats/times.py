@@ -160,7 +160,7 @@ def _crowded(take: _Take) -> Timeline | None:
     trouble = _trouble(take.times_s, rows)
     if trouble:
         raise ValueError(trouble)
-    is_there, grid = crowded_grid_of(take.times_s[rows], take.rounding_s, take.fps)
+    _, is_there, grid = crowded_grid_of(take.times_s[rows], take.rounding_s, take.fps)
     if grid and (is_there.all() or (np.diff(take.times_s) <= 0).any()):  # rows that ascend are never odd
         return _on_grid(take, rows[is_there], grid)
     return _as_recorded(take, rows, _spread(take.times_s[rows], take.rounding_s))
