@@ -16,7 +16,7 @@ from facedistill.formats import animation as module
 from facedistill.formats.animation import Animation, canonical, regular
 from facedistill.formats.live_link import ORDER, ROTATIONS
 from facedistill.formats.registry import KINDS, convert, read, sniff, write
-from facedistill.formats.times import timeline
+from facedistill.formats.times import Recorded, timeline
 
 SRC = Path(module.__file__).parents[2]
 RATES = (24, 25, 29.97, 30, 48, 50, 60, 120)
@@ -208,7 +208,7 @@ def test_resampling_stays_in_step_with_the_audio():
     ],
 )
 def test_the_frame_rate_that_times_mean(times_s, fps):
-    found = timeline(times_s, np.zeros(len(times_s), bool), default_fps=99)
+    found = timeline(Recorded(times_s, 99), np.zeros(len(times_s), bool))
     assert found.fps == pytest.approx(fps, rel=1e-9)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from facedistill.face.arkit import CURVES, N_CURVES
-from facedistill.formats.limits import MAX_CURVES, MAX_FRAMES, most_grown
+from facedistill.formats.parsing import MAX_CURVES, MAX_FRAMES, most_grown
 
 REGULAR_S = 1e-3  # times this near to frame / fps are meant to be there
 MIN_FPS, MAX_FPS = 1e-3, 1e6

@@ -11,8 +11,7 @@ from urllib.parse import unquote
 
 import numpy as np
 
-from facedistill.formats.limits import HEAD_NUMBERS
-from facedistill.formats.parsing import field, parse_json
+from facedistill.formats.parsing import HEAD_NUMBERS, field, parse_json
 
 MAGIC, VERSION = b"glTF", 2
 HEADER, CHUNK = struct.Struct("<4sII"), struct.Struct("<I4s")

@@ -6,6 +6,7 @@ place for: the frame rate, the names of the curves in their order, and the curve
 
 import struct
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,8 @@ from facedistill.face.arkit import CURVES, N_CURVES
 from facedistill.formats.animation import Animation, canonical, regular
 from facedistill.formats.glb import DATA_URI, Gltf, load
 from facedistill.formats.grids import float32_rounding_of
-from facedistill.formats.limits import MAX_CURVES, MAX_MOVED, MAX_MOVED_TARGETS, most_grown
-from facedistill.formats.parsing import field, matrix, reading
-from facedistill.formats.times import take
+from facedistill.formats.parsing import MAX_CURVES, MAX_MOVED, MAX_MOVED_TARGETS, field, matrix, most_grown, reading
+from facedistill.formats.times import Recorded, Rows
 
 FACE = "a face to animate: a self-contained .glb with mesh.extras.targetNames"
 NAME = "facedistill"  # of the animation and of its extras
@@ -68,29 +68,23 @@ def check_face(face: Path) -> None:
         _animate(_self_contained(load(face)), face, rest, rest.times_s.astype(np.float32))
 
 
-def read(path: Path, fps: float | None = None) -> Animation:
+def read(path: Path) -> Rows:
     """Reads the first animation of morph targets of a .glb or .gltf; keys of any interpolation as they stand.
 
     Times that are a frame rate's as float32 are put on it exactly.
 
-    Args:
-        fps: puts key t at t / fps, whatever the times are.
-
     Raises:
-        InputError: no such animation, targets without names, compressed data, or channels that contradict each other.
+        ValueError: no such animation, targets without names, compressed data, or channels that contradict each other.
     """
-    with reading(path, "a glTF 2.0 file with an animation of named morph targets"):
-        gltf = load(path)
-        stored, channels = _weight_channels(gltf)
-        times_s, curves = _merge(gltf, stored, channels)
-        extras, rate = field(stored, "extras", dict, {}).get(NAME), None
-        if extras is not None:
-            curves, rate = _with_extras(curves, extras, len(times_s)), field(extras, "fps", float)
-        names, weights = tuple(curves), np.stack(list(curves.values()), axis=1)
-        if fps:
-            return regular(names, weights, fps)
-        rounding_s = float32_rounding_of(times_s)
-        return take(path, names, weights, times_s, default_fps=DEFAULT_FPS, fps=rate, rounding_s=rounding_s)
+    gltf = load(path)
+    stored, channels = _weight_channels(gltf)
+    times_s, curves = _merge(gltf, stored, channels)
+    extras, rate = field(stored, "extras", dict, {}).get(NAME), None
+    if extras is not None:
+        curves, rate = _with_extras(curves, extras, len(times_s)), field(extras, "fps", float)
+    weights = np.stack(list(curves.values()), axis=1)
+    recorded = partial(Recorded, times_s, DEFAULT_FPS, fps=rate, rounding_s=float32_rounding_of(times_s))
+    return Rows(tuple(curves), weights, recorded)
 
 
 def target_names(gltf: Gltf, mesh_index: object) -> list[str]:

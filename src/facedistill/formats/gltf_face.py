@@ -14,8 +14,16 @@ from facedistill.formats.glb import FLOAT, QUANTISED, Gltf, load
 from facedistill.formats.gltf import count_targets, default_weights, target_names
 from facedistill.formats.gltf_looks import TEXTURE_MOVED, Pictures, looks, picture_of
 from facedistill.formats.gltf_scene import JOINTS_PER_SET, PlacedMesh, joint_sets, placed_meshes, vertex_matrices
-from facedistill.formats.limits import MAX_MESHES, MAX_PRIMITIVES, MAX_TARGETS, MAX_TRIANGLES, MAX_VERTICES, MAX_WEIGHTS
-from facedistill.formats.parsing import field, reading
+from facedistill.formats.parsing import (
+    MAX_MESHES,
+    MAX_PRIMITIVES,
+    MAX_TARGETS,
+    MAX_TRIANGLES,
+    MAX_VERTICES,
+    MAX_WEIGHTS,
+    field,
+    reading,
+)
 
 FACE = "a face to draw: a .glb or .gltf with mesh.extras.targetNames"
 UNSEEN, TRIANGLES, STRIP, FAN = range(4), 4, 5, 6  # modes of a primitive; points and lines are not seen

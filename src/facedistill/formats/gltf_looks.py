@@ -7,8 +7,7 @@ import numpy as np
 from PIL import Image
 
 from facedistill.formats.glb import QUANTISED, Gltf
-from facedistill.formats.limits import MAX_ALL_PIXELS, MAX_PIXELS
-from facedistill.formats.parsing import field, matrix
+from facedistill.formats.parsing import MAX_ALL_PIXELS, MAX_PIXELS, field, matrix
 
 SRGB_GAMMA = 2.2
 ROUGH = 1.0

@@ -7,8 +7,7 @@ import numpy as np
 from scipy.sparse import coo_array
 
 from facedistill.formats.glb import Gltf
-from facedistill.formats.limits import MAX_SCENE_NODES
-from facedistill.formats.parsing import field, matrix
+from facedistill.formats.parsing import MAX_SCENE_NODES, field, matrix
 
 JOINTS_PER_SET, MAX_SETS = 4, 8  # of JOINTS_n and WEIGHTS_n; more than any exporter writes
 ROUNDING, UNIT_ROUNDING = 1e-3, 1e-2  # of a matrix's last row; of the length of a rotation

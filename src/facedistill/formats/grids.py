@@ -66,16 +66,15 @@ def are_few(count: int, n_rows: int) -> bool:
     return count <= max(1, FEW * n_rows)
 
 
-def usual_step(times_s: np.ndarray, rounding_s: float) -> float:
-    """The step of most rows; of all where the rounding hides whether any is missing."""
+def usual_step_and_rate(times_s: np.ndarray, rounding_s: float) -> tuple[float, float]:
+    """The step of most rows, or of all where the rounding hides missing ones; and the common rate near it, or its own."""
     steps_s = np.diff(times_s)
-    return float(steps_s.mean()) if rounding_s > TELLS_GAPS * steps_s.mean() else _usual(steps_s)
-
-
-def nominal_rate(step_s: float, off: float) -> float:
-    """The common rate near a step, or else the step's own."""
+    step_s = float(steps_s.mean())
+    if rounding_s <= TELLS_GAPS * step_s:
+        step_s = _usual(steps_s)
     nearest = min(STANDARD_FPS, key=lambda fps: abs(fps * step_s - 1))
-    return nearest if abs(nearest * step_s - 1) < max(off, NOMINAL_OFF) else float(f"{1 / step_s:.6g}")
+    is_near = abs(nearest * step_s - 1) < max(rounding_s / np.ptp(times_s), NOMINAL_OFF)
+    return step_s, nearest if is_near else float(f"{1 / step_s:.6g}")
 
 
 def grid_of(times_s: np.ndarray, rounding_s: float, fps: float | None) -> Grid | None:
