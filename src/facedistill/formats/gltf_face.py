@@ -227,4 +227,4 @@ def _positions(gltf: Gltf, attributes: dict, count: int | None = None) -> np.nda
     kind = field(gltf.item("accessors", field(attributes, "POSITION", int)), "componentType", int)
     if kind != FLOAT and QUANTISED not in gltf.extensions:
         raise ValueError(f"POSITION of componentType {kind}; expected floats, or {QUANTISED} in extensionsUsed")
-    return gltf.vectors(attributes, "POSITION", sizes=(3,), count=count, quantised=True)
+    return gltf.vectors(attributes, "POSITION", count, 3, quantised=True)

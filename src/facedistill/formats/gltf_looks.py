@@ -19,8 +19,7 @@ class Pictures:
 
     def __init__(self, gltf: Gltf) -> None:
         """Begins with none."""
-        self._gltf, self._n_pixels = gltf, 0
-        self._index, self._pixels = -1, np.empty((0, 0, 3), np.uint8)
+        self._gltf, self._n_pixels, self._index, self._pixels = gltf, 0, -1, None
 
     def get(self, index: int) -> np.ndarray:
         """(height, width, 3) uint8 of a PNG or JPEG file, the two that glTF knows; decoded unless it is the one before.
@@ -29,31 +28,26 @@ class Pictures:
             ValueError: neither, or too many pixels, here or all together.
         """
         if index != self._index:
-            self._pixels = self._decoded(self._gltf.image(index))
-            self._index = index
+            self._pixels, self._index = self._decoded(self._gltf.image(index)), index
         return self._pixels
 
     def _decoded(self, data: bytes | memoryview) -> np.ndarray:
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("error", Image.DecompressionBombWarning)
-                with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as opened:
-                    n_pixels = opened.width * opened.height
-                    self._n_pixels += n_pixels
-                    if n_pixels > MAX_PIXELS or self._n_pixels > MAX_ALL_PIXELS:
-                        found = f"{opened.width} x {opened.height}, {self._n_pixels} pixels with those before"
-                        raise ValueError(f"images of {found}; expected up to {MAX_PIXELS}, and {MAX_ALL_PIXELS} in all")
-                    return np.asarray(opened.convert("RGB"))
+            with (
+                warnings.catch_warnings(action="error", category=Image.DecompressionBombWarning),
+                Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as opened,
+            ):
+                self._n_pixels += opened.width * opened.height
+                if opened.width * opened.height > MAX_PIXELS or self._n_pixels > MAX_ALL_PIXELS:
+                    found = f"{opened.width} x {opened.height}, {self._n_pixels} pixels with those before"
+                    raise ValueError(f"images of {found}; expected up to {MAX_PIXELS}, and {MAX_ALL_PIXELS} in all")
+                return np.asarray(opened.convert("RGB"))
         except (Image.DecompressionBombError, Image.DecompressionBombWarning, SyntaxError, EOFError) as error:
             raise ValueError(f"a texture cannot be read: {error}") from None
 
 
 def picture_of(gltf: Gltf, material: dict) -> int:
-    """The index of the picture that a material has its colours from; -1 without one.
-
-    Raises:
-        ValueError: it is of another kind than PNG and JPEG.
-    """
+    """The index of the picture that a material has its colours from; -1 without one. ValueError unless it is PNG or JPEG."""
     shown = field(field(material, "pbrMetallicRoughness", dict, {}), "baseColorTexture", dict, None)
     if shown is None:
         return -1
@@ -69,10 +63,7 @@ def looks(gltf: Gltf, pictures: Pictures, material: dict, attributes: dict, coun
     """How vertices take light.
 
     Args:
-        pictures: of the document.
-        material: of their primitive.
-        attributes: of their primitive.
-        count: of the vertices.
+        material, attributes: of their primitive, which has `count` vertices.
 
     Returns:
         Linear colours (count, 3) by the material, its texture and the vertices' own; and the roughness.
@@ -83,7 +74,7 @@ def looks(gltf: Gltf, pictures: Pictures, material: dict, attributes: dict, coun
     surface = field(material, "pbrMetallicRoughness", dict, {})
     colours = np.tile(matrix([field(surface, "baseColorFactor", list, [1, 1, 1, 1])], 4, "baseColorFactor")[0, :3], (count, 1))
     if "COLOR_0" in attributes:
-        colours = colours * gltf.vectors(attributes, "COLOR_0", sizes=(3, 4), count=count)[:, :3]
+        colours = colours * gltf.vectors(attributes, "COLOR_0", count, 3, 4)[:, :3]
     texture = field(surface, "baseColorTexture", dict, None)
     if texture is not None:
         places = _on_texture(gltf, texture, attributes, count)
@@ -95,7 +86,7 @@ def _on_texture(gltf: Gltf, texture: dict, attributes: dict, count: int) -> np.n
     """(count, 2) places of vertices on a texture, from its upper left corner."""
     moved = field(field(texture, "extensions", dict, {}), TEXTURE_MOVED, dict, {})
     number = field(moved, "texCoord", int, field(texture, "texCoord", int, 0))
-    places = gltf.vectors(attributes, f"TEXCOORD_{number}", sizes=(2,), count=count, quantised=QUANTISED in gltf.extensions)
+    places = gltf.vectors(attributes, f"TEXCOORD_{number}", count, 2, quantised=QUANTISED in gltf.extensions)
     scale, offset = (
         matrix([field(moved, key, list, [start] * 2)], 2, key)[0] for key, start in (("scale", 1.0), ("offset", 0.0))
     )
