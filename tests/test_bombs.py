@@ -23,9 +23,9 @@ from facedistill.core.errors import InputError
 from facedistill.face.arkit import CURVES, N_CURVES
 from facedistill.formats import glb as glb_module
 from facedistill.formats import gltf_looks, head_glb, npz, registry
-from facedistill.formats.animation import Animation, regular
+from facedistill.formats.animation import MAX_FRAMES, TAKE_NUMBERS, Animation, most_grown, regular
 from facedistill.formats.gltf_face import read_face
-from facedistill.formats.parsing import MAX_FRAMES, TAKE_NUMBERS, most_grown, reading
+from facedistill.formats.parsing import reading
 
 MEMORY_BYTES = 2_000_000_000  # of address space
 # Runs commands one after the other in one process, and says how each ended.

@@ -9,8 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from facedistill.face.arkit import CURVES, N_CURVES
-from facedistill.formats.parsing import MAX_CURVES, MAX_FRAMES, most_grown
 
+MAX_CURVES = 10_000  # of a take, and morph targets of a mesh: ARKit has 52, rigs of films have hundreds
+MAX_FRAMES = 2_000_000  # that a take is resampled to, or unpacked to from fewer bytes: nine hours at 60 fps
+TAKE_NUMBERS = 2**25  # that anything may unfold to: three hours of 52 curves at 60 fps, 256 MB
+MAX_GROWTH = 32  # times its own numbers that a take may grow by otherwise: one frame a second to 30 fps
 REGULAR_S = 1e-3  # times this near to frame / fps are meant to be there
 MIN_FPS, MAX_FPS = 1e-3, 1e6
 MAX_NAME = 200  # characters
@@ -143,3 +146,8 @@ def regular(names: Sequence[str], weights: np.ndarray, fps: float) -> Animation:
     """
     check_fps(fps)
     return Animation(tuple(names), weights, np.arange(len(weights)) / fps, fps)
+
+
+def most_grown(n_frames: int, n_curves: int) -> int:
+    """How many numbers a take may become, in which a face has all its curves in the end."""
+    return max(TAKE_NUMBERS, MAX_GROWTH * n_frames * max(n_curves, N_CURVES))

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 import numpy as np
 
-from facedistill.formats.parsing import HEAD_NUMBERS, field, parse_json
+from facedistill.formats.parsing import field, parse_json
 
 MAGIC, VERSION = b"glTF", 2
 HEADER, CHUNK = struct.Struct("<4sII"), struct.Struct("<I4s")
@@ -22,6 +22,7 @@ FLOAT = 5126
 COMPONENTS = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", FLOAT: "<f4"}
 KINDS = {np.dtype(name): kind for kind, name in COMPONENTS.items()}
 SIZES = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
+HEAD_NUMBERS = 2**26  # that accessors may hold all together, unless there are as many bytes: 52 shapes of 400,000 vertices
 MAX_FRACTION_BYTES = 2  # of an integer that stands for a fraction
 DATA_URI = "data:"
 QUANTISED = "KHR_mesh_quantization"  # positions and places on textures are integers

@@ -16,15 +16,16 @@ from facedistill.core.errors import InputError
 from facedistill.core.files import atomic_path
 from facedistill.face.arkit import CURVES, N_CURVES
 from facedistill.formats import head_glb
-from facedistill.formats.animation import Animation, canonical, regular
+from facedistill.formats.animation import MAX_CURVES, Animation, canonical, most_grown, regular
 from facedistill.formats.glb import DATA_URI, Gltf, load
 from facedistill.formats.grids import float32_rounding_of
-from facedistill.formats.parsing import MAX_CURVES, MAX_MOVED, MAX_MOVED_TARGETS, field, matrix, most_grown, reading
+from facedistill.formats.parsing import field, matrix, reading
 from facedistill.formats.times import Recorded, Rows
 
 FACE = "a face to animate: a self-contained .glb with mesh.extras.targetNames"
 NAME = "facedistill"  # of the animation and of its extras
 DEFAULT_FPS = 30.0  # of a single key
+MAX_MOVED, MAX_MOVED_TARGETS = 100, 20_000  # nodes with morph targets, and the targets of all of them
 MAX_FLOAT = 3e38  # float32's is 3.4e38
 POINTER = "KHR_animation_pointer"
 VALUES_PER_KEY = {"LINEAR": 1, "STEP": 1, "CUBICSPLINE": 3}  # in-tangent, value, out-tangent

@@ -9,9 +9,10 @@ from scipy.sparse import coo_array
 from scipy.spatial.transform import Rotation
 
 from facedistill.formats.glb import Gltf
-from facedistill.formats.parsing import MAX_SCENE_NODES, field, matrix
+from facedistill.formats.parsing import field, matrix
 
 JOINTS_PER_SET, MAX_SETS = 4, 8  # of JOINTS_n and WEIGHTS_n; more than any exporter writes
+MAX_SCENE_NODES = 20_000  # bodies with all their joints have about a thousand
 ROUNDING, UNIT_ROUNDING = 1e-3, 1e-2  # of a matrix's last row; of the length of a rotation
 MAX_SUM_ERROR = 0.05  # of a vertex's weights; each may be rounded to 1 / 255
 PLACING = ("EXT_mesh_gpu_instancing", "KHR_node_visibility")  # of a node; what else is in its extensions moves no vertex

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from facedistill.core.files import atomic_path
-from facedistill.formats.animation import Animation, check_names
-from facedistill.formats.parsing import MAX_FRAMES, MAX_RATIO, TAKE_NUMBERS
+from facedistill.formats.animation import MAX_FRAMES, TAKE_NUMBERS, Animation, check_names
 from facedistill.formats.times import Recorded, Rows
 
+MAX_RATIO = 100  # of an archive that unpacks to more than TAKE_NUMBERS; real curves pack to a tenth at best
 DEFAULT_FPS = 60.0  # of one row
 PACKING = {zipfile.ZIP_STORED: "stored", zipfile.ZIP_DEFLATED: "deflated"}  # NumPy's; others unpack without an end
 MAX_HEADER_BYTES = 4096  # of an array
