@@ -16,7 +16,7 @@ import numpy as np
 
 from facedistill.animate import open_recording
 from facedistill.core.errors import InputError
-from facedistill.formats.live_link_udp import PacketWriter
+from facedistill.formats.live_link import packet
 from facedistill.runtime import Animator, Eyes, Frames, Model
 
 SUBJECT = "facedistill"
@@ -86,7 +86,6 @@ def live(
     rate_hz, chunks = source
     animator = Animator(model, rate_hz=rate_hz, fps=fps, ensemble=ensemble)
     eyes = None if blinks is None else Eyes(blinks)
-    packets = PacketWriter(subject, fps=fps, names=animator.curves)
     now = datetime.now()
     first = int((now - now.replace(hour=0, minute=0, second=0, microsecond=0)).total_seconds() * fps)
     n_sent = 0
@@ -94,8 +93,9 @@ def live(
         with closing(_Receiver(*target)) as receiver:
             for frames in _paced_frames(animator, chunks):
                 weights = frames.weights if eyes is None else eyes.apply(frames.weights, frames.times_s, animator.curves)
-                for row in weights:
-                    receiver.send(packets.packet(first + n_sent, row))
+                for row in weights.tolist():
+                    named = dict(zip(animator.curves, row, strict=True))
+                    receiver.send(packet(subject, first + n_sent, fps=fps, weights=named))
                     n_sent += 1
     except KeyboardInterrupt:  # how a microphone ends
         pass

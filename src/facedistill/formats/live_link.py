@@ -1,12 +1,15 @@
-"""Live Link Face CSV, as phones record it for Unreal: timecode, count, 52 curves in its own order, 9 rotations (radians).
+"""Live Link Face for Unreal: the CSV that phones record, and the packets that they send.
 
-Seen in real files and read here: both spellings of the count column, ARKit's order and the app's, NeuroSync's seven emotions
-after the rotations and its milliseconds of the second in the timecode, timecode in 60ths of a second or other parts of one,
-dropped frames, a midnight, weights up to 1.053. NTSC's drop-frame timecode is read by its standard.
+The CSV has a timecode, a count, 52 curves in its own order and 9 rotations (radians). Seen in real files and read here: both
+spellings of the count column, ARKit's order and the app's, NeuroSync's seven emotions after the rotations and its milliseconds of
+the second in the timecode, timecode in 60ths of a second or other parts of one, dropped frames, a midnight, weights up to 1.053.
+NTSC's drop-frame timecode is read by its standard.
 """
 
 import re
-from collections.abc import Sequence
+import struct
+import uuid
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +45,7 @@ TICK_S = 1 / 60_000  # the last digit that is written
 DAY_S = 24 * 3600.0
 DEFAULT_FPS = 60.0
 DECIMALS = 10
+PACKET_VERSION = 6
 
 
 def write(path: Path, animation: Animation) -> None:
@@ -74,8 +78,28 @@ def read(path: Path) -> Rows:
     return Rows(tuple(header[2:]), weights, lambda: _recorded([timecode for timecode, _ in texts]))
 
 
+def packet(subject: str, frame: int, *, fps: int, weights: Mapping[str, float]) -> bytes:
+    """One frame over UDP, as Unreal reads it: curves in Apple's order, and rotations of 0.
+
+    Args:
+        subject: the name that Unreal shows.
+        frame: its number, counted from midnight for a timecode of the day.
+        weights: by name; a curve that is not there rests.
+    """
+    name = subject.encode()
+    device = f"${uuid.uuid5(uuid.NAMESPACE_DNS, f'{subject}.facedistill')}".encode()  # the same whenever it comes back
+    head = struct.pack("<I", PACKET_VERSION) + device + struct.pack(">i", len(name)) + name
+    values = [weights.get(curve, 0.0) for curve in CURVES] + [0.0] * len(ROTATIONS)
+    return head + struct.pack(f">ifiiB{COUNT}f", frame, 0.0, fps, 1, COUNT, *values)
+
+
+def is_header(columns: Sequence[str]) -> bool:
+    """Whether the columns of a CSV are those of a take."""
+    return [column.strip().lower() for column in columns[:2]] == ["timecode", "blendshapecount"]
+
+
 def _count_texts(header: list[str]) -> int:
-    if [column.strip().lower() for column in header[:2]] != ["timecode", "blendshapecount"]:
+    if not is_header(header):
         raise ValueError(f"its columns begin with {header[:2]}, not with Timecode and BlendshapeCount")
     return 2
 
@@ -199,10 +223,9 @@ def _rollover_base(frames: np.ndarray, steps: np.ndarray, ends: np.ndarray) -> t
 
 def _are_milliseconds(seconds: np.ndarray, frames: np.ndarray, fractions: np.ndarray) -> bool:
     """Whether a take is NeuroSync's, with FF.mmm, mmm the milliseconds of the second, where the app has a fraction of a frame."""
-    n_different = len(np.unique(frames))
+    n_different, (low, high) = len(np.unique(frames)), MILLISECONDS_OFF
     if not fractions.any() or n_different < 2:
         return False
-    low, high = MILLISECONDS_OFF
     behind = (fractions * base - frames for base in BASES_HZ)
     if not any(((off >= low) & (off <= high)).mean() >= MILLISECONDS_ROWS for off in behind):
         return False

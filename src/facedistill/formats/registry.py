@@ -90,23 +90,15 @@ def write(path: Path, animation: Animation, *, kind: str | None = None, face: Pa
 
 
 def convert(
-    source: Path,
-    target: Path,
-    *,
-    source_kind: str | None = None,
-    kind: str | None = None,
-    fps: float | None = None,
-    at_fps: float | None = None,
-    face: Path | None = None,
-) -> None:
+    source: Path, target: Path, *, source_kind: str | None = None, kind: str | None = None,
+    fps: float | None = None, at_fps: float | None = None, face: Path | None = None,
+) -> None:  # fmt: skip
     """Reads one file and writes it as another.
 
     Args:
-        source_kind: see `read`.
-        kind: see `write`.
-        fps: see `read`.
+        source_kind, fps: see `read`.
+        kind, face: see `write`.
         at_fps: resamples to this frame rate; nothing is resampled without it.
-        face: see `write`.
 
     Raises:
         InputError: see `read` and `write`.
@@ -137,7 +129,7 @@ def sniff(path: Path) -> str:
 
 
 def _csv_kind(header: list[str]) -> str:
-    if [column.strip().lower() for column in header[:2]] == ["timecode", "blendshapecount"]:
+    if live_link.is_header(header):
         return "livelink"
     if curve_text.NIM_TIME_COLUMN in header[:2]:
         return "a2f-csv"
