@@ -39,15 +39,18 @@ def stream_recording(path: Path, fps: int) -> tuple[int, Iterator[np.ndarray]]:
         InputError: here or while chunks are read: see `audio.open_mono`.
     """
     sound = open_recording(path)
-    return sound.rate_hz, _paced(sound.blocks, sound.rate_hz, fps)
+
+    def paced() -> Iterator[np.ndarray]:
+        start_s = time.monotonic()
+        for number, chunk in enumerate(_chunks(sound.blocks, sound.rate_hz, fps), 1):
+            time.sleep(max(0.0, start_s + number * sound.rate_hz // fps / sound.rate_hz - time.monotonic()))
+            yield chunk
+
+    return sound.rate_hz, paced()
 
 
 def stream_microphone(fps: int) -> tuple[int, Iterator[np.ndarray]]:
-    """The default microphone, until interrupted.
-
-    Raises:
-        InputError: no microphone, or none that can be opened.
-    """
+    """The default microphone, until interrupted, as `stream_recording` gives it; InputError if none is there or can be opened."""
     try:
         import sounddevice
     except (ImportError, OSError) as error:  # OSError: the package is there, PortAudio is not
@@ -60,15 +63,9 @@ def stream_microphone(fps: int) -> tuple[int, Iterator[np.ndarray]]:
 
 
 def live(
-    source: tuple[int, Iterator[np.ndarray]],
-    model: Model,
-    target: tuple[str, int],
-    *,
-    fps: int = 60,
-    ensemble: bool = False,
-    blinks: int | None = None,
-    subject: str = SUBJECT,
-) -> int:
+    source: tuple[int, Iterator[np.ndarray]], model: Model, target: tuple[str, int], *,
+    fps: int = 60, ensemble: bool = False, blinks: int | None = None, subject: str = SUBJECT,
+) -> int:  # fmt: skip
     """Sends a packet for every frame, as soon as it is known, whether anybody listens or not: who comes later gets what follows.
 
     Args:
@@ -172,13 +169,6 @@ class _Receiver:
 
     def _bad(self, error: Exception) -> InputError:
         return InputError(f"{self._name}: cannot be reached ({error})")
-
-
-def _paced(blocks: Iterable[np.ndarray], rate_hz: int, fps: int) -> Iterator[np.ndarray]:
-    start_s = time.monotonic()
-    for number, chunk in enumerate(_chunks(blocks, rate_hz, fps), 1):
-        time.sleep(max(0.0, start_s + number * rate_hz // fps / rate_hz - time.monotonic()))
-        yield chunk
 
 
 def _chunks(blocks: Iterable[np.ndarray], rate_hz: int, fps: int) -> Iterator[np.ndarray]:
