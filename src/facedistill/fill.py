@@ -39,11 +39,7 @@ def fill() -> list[str]:
 
 
 def known_numbers() -> dict[str, str]:
-    """{name: text} of every number that a text may quote.
-
-    Raises:
-        InputError: a file of numbers is missing or broken.
-    """
+    """{name: text} of every number that a text may quote; InputError if a file of numbers is missing or broken."""
     try:
         measured = {name: number["text"] for name, number in read_json(NUMBERS).items()}
     except (AttributeError, KeyError, TypeError) as error:

@@ -50,11 +50,7 @@ def web(folder: Path = WEB) -> Path:
 
 
 def install(folder: Path) -> None:
-    """Fetches the packages that package-lock.json names, unless they are there.
-
-    Raises:
-        InputError: npm cannot.
-    """
+    """Fetches the packages that package-lock.json names, unless they are there; InputError if npm cannot."""
     if not is_installed(folder):
         _run(npm, "ci", "--include=dev", folder=folder)
         shutil.copyfile(folder / LOCK, folder / INSTALLED)
