@@ -40,6 +40,7 @@ class Gltf:
         n_read: how many numbers accessors have given so far.
         resources: the bytes of buffers and pictures by their names or data URIs, each read and decoded once.
         n_bytes: of all of them.
+        n_pixels: of the pictures that were decoded so far.
     """
 
     content: dict
@@ -49,6 +50,7 @@ class Gltf:
     n_read: int = dataclasses.field(default=0, init=False)
     resources: dict[str, bytes] = dataclasses.field(default_factory=dict, init=False, repr=False)
     n_bytes: int = dataclasses.field(default=0, init=False)
+    n_pixels: int = dataclasses.field(default=0, init=False)
 
     def item(self, key: str, index: object) -> dict:
         """`content[key][index]`, an object."""

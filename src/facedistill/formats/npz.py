@@ -58,7 +58,11 @@ def _arrays(archive: zipfile.ZipFile, n_bytes: int) -> list[np.ndarray]:
     if n_numbers > most or n_frames > most_frames:
         allowed = f"expected up to {most} and {most_frames} from so few bytes"
         raise ValueError(f"it unpacks to {n_numbers} numbers of {n_frames} frames; {allowed}")
-    return [_array(archive, key) for key in sized]
+    found = []
+    for key in sized:
+        with archive.open(f"{key}.npy") as member:
+            found.append(np.lib.format.read_array(member, allow_pickle=False))
+    return found
 
 
 def _sized(archive: zipfile.ZipFile, key: str) -> tuple[tuple[int, ...], np.dtype]:
@@ -81,8 +85,3 @@ def _sized(archive: zipfile.ZipFile, key: str) -> tuple[tuple[int, ...], np.dtyp
     if info.file_size != n_bytes:
         raise ValueError(f"{key!r} unpacks to {info.file_size} bytes; expected {n_bytes}, as its header says")
     return shape, dtype
-
-
-def _array(archive: zipfile.ZipFile, key: str) -> np.ndarray:
-    with archive.open(f"{key}.npy") as member:
-        return np.lib.format.read_array(member, allow_pickle=False)

@@ -110,11 +110,12 @@ def make_sheets(
     pairs = list(combinations(systems, 2))
     pairs = [pairs[index] for index in rng.permutation(len(pairs))]
     comparisons = {pair: _of_pair(sentences, pair, rng) for pair in pairs}
-    sheets, count = [], 0
-    for _ in range(n_sheets):
-        sheet = [next(comparisons[pairs[(count + number) % len(pairs)]]) for number in range(n_trials)]
-        count += n_trials
-        sheet += [_attention_check(sentences, systems, rng) for _ in range(n_checks)]
+    sheets = []
+    for first in range(0, n_sheets * n_trials, n_trials):
+        sheet = [next(comparisons[pairs[number % len(pairs)]]) for number in range(first, first + n_trials)]
+        for _ in range(n_checks):
+            system, sentence = systems[rng.integers(len(systems))], sentences[rng.integers(len(sentences))]
+            sheet.append(Trial(sentence, system, system, check=SIDES[rng.integers(2)]))
         sheets.append([sheet[index] for index in rng.permutation(len(sheet))])
     return sheets
 
@@ -127,11 +128,6 @@ def _of_pair(sentences: Sequence[str], pair: tuple[str, str], rng: np.random.Gen
         for index in rng.permutation(len(sentences)):
             yield Trial(sentences[index], *((second, first) if swap else (first, second)))
             swap = not swap
-
-
-def _attention_check(sentences: Sequence[str], systems: Sequence[str], rng: np.random.Generator) -> Trial:
-    system = systems[rng.integers(len(systems))]
-    return Trial(sentences[rng.integers(len(sentences))], system, system, check=("left", "right")[rng.integers(2)])
 
 
 def _in_script(value: object) -> str:
