@@ -361,6 +361,13 @@ def test_animate_csv_of_this_project(tmp_path):
     write(tmp_path / "a.json", found, kind="a2f")
 
 
+def test_a_csv_may_have_an_index_as_pandas_writes_it(tmp_path):
+    (tmp_path / "a.csv").write_text(",time_s,jawOpen,jawLeft\n0,0.0,0.1,0\n1,0.04,0.2,1\n")
+    found = read(tmp_path / "a.csv")
+    assert (found.names, found.fps) == (("jawOpen", "jawLeft"), 25)
+    np.testing.assert_array_equal(found.weights, [[0.1, 0], [0.2, 1]])
+
+
 def test_nim_client_csv(tmp_path):
     path = tmp_path / "animation_frames.csv"
     path.write_text(

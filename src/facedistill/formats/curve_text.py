@@ -33,14 +33,21 @@ def write_nim_csv(path: Path, animation: Animation) -> None:
     write_table(path, ["", NIM_TIME_COLUMN, *names], rows)
 
 
-def read_csv(path: Path) -> Rows:
-    """Reads what `write_csv` writes."""
-    return _read_csv(path, TIME_COLUMN, FPS)
+def read_csv(path: Path, *, time_column: str = TIME_COLUMN, default_fps: float = FPS) -> Rows:
+    """Reads a table of times and one column a curve; an index without a name may come before."""
+
+    def count_texts(header: list[str]) -> int:
+        n_index = 1 if header[0] == "" else 0
+        if header[n_index : n_index + 1] != [time_column]:
+            raise ValueError(f"its columns begin with {header[: n_index + 1]}, not with {time_column}")
+        return n_index
+
+    header, _, values = read_table(path, count_texts)
+    names = header[len(header) - values.shape[1] + 1 :]
+    return Rows(tuple(names), values[:, 1:], partial(Recorded, values[:, 0], default_fps))
 
 
-def read_nim_csv(path: Path) -> Rows:
-    """Reads the NIM client's CSV, with or without its index, and with the 16 tongue shapes or without."""
-    return _read_csv(path, NIM_TIME_COLUMN, A2F_FPS)
+read_nim_csv = partial(read_csv, time_column=NIM_TIME_COLUMN, default_fps=A2F_FPS)  # with the 16 tongue shapes or without
 
 
 def write_json(path: Path, animation: Animation) -> None:
@@ -127,20 +134,6 @@ def read_a2f(path: Path) -> Rows:
 
 def _timed(animation: Animation) -> Iterator[list[float]]:
     return ([time_s, *row.tolist()] for time_s, row in zip(animation.times_s.tolist(), animation.weights, strict=True))
-
-
-def _read_csv(path: Path, time_column: str, default_fps: float) -> Rows:
-    """A table whose times may come after an index without a name."""
-
-    def count_texts(header: list[str]) -> int:
-        n_index = 1 if header[0] == "" else 0
-        if header[n_index : n_index + 1] != [time_column]:
-            raise ValueError(f"its columns begin with {header[: n_index + 1]}, not with {time_column}")
-        return n_index
-
-    header, _, values = read_table(path, count_texts)
-    names = header[len(header) - values.shape[1] + 1 :]
-    return Rows(tuple(names), values[:, 1:], partial(Recorded, values[:, 0], default_fps))
 
 
 def _framed(content: dict, names_key: str, time_key: str, default_fps: float, rate: Callable[[], float | None]) -> Rows:

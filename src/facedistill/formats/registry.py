@@ -133,7 +133,7 @@ def _csv_kind(header: list[str]) -> str:
         return "livelink"
     if curve_text.NIM_TIME_COLUMN in header[:2]:
         return "a2f-csv"
-    if header[0] == curve_text.TIME_COLUMN:
+    if curve_text.TIME_COLUMN in header[:2]:
         return "csv"
     raise ValueError(f"its columns begin with {header[:2]}; allowed: Timecode and BlendshapeCount, timeCode, or time_s")
 

@@ -118,9 +118,9 @@ def timeline(recorded: Recorded, is_repeated: np.ndarray) -> Timeline:
         if not found and trouble:
             raise ValueError(trouble)
         found = found or (_on_grid(recorded, rows, grid, is_copy) if grid else _off_grid(recorded, rows, times_s[rows], is_copy))
-    steps_s = np.diff(found.times_s, prepend=found.times_s[:1])
-    late = np.flatnonzero(steps_s > max(HOLE_S, HOLE_STEPS * float(np.median(steps_s))))  # a pause, but an odd row or take 2 too
-    holes = _note(found.rows[late], f"comes {steps_s[late[0]]:.1f} s after the row before it") if len(late) else ()
+        steps_s = np.diff(found.times_s, prepend=found.times_s[:1])
+        late = np.flatnonzero(steps_s > max(HOLE_S, HOLE_STEPS * float(np.median(steps_s))))  # by a pause, or an odd row
+        holes = _note(found.rows[late], f"comes {steps_s[late[0]]:.1f} s after the row before it") if len(late) else ()
     return replace(found, notes=found.notes + holes)
 
 
@@ -233,9 +233,8 @@ def _placed(
     before = np.searchsorted(rows, odd)  # how many rows that ascend are before each
     for row, n_before in zip(odd.tolist(), before.tolist(), strict=True):
         place, at = int(np.searchsorted(kept, own[row], side="right")), float(own[row])
-        is_near = abs(place - n_before) <= NEAR_ROWS and min(
-            abs(at - other) for other in kept[max(place - 1, 0) : place + 1]
-        ) <= NEAR_ROWS * step  # fmt: skip
+        off = np.abs(at - kept[max(place - 1, 0) : place + 1]).min()
+        is_near = abs(place - n_before) <= NEAR_ROWS and off <= NEAR_ROWS * step
         nearest = bisect(taken, at)
         if is_near and all(abs(at - other) > step / 2 for other in taken[max(nearest - 1, 0) : nearest + 1]):
             times[row] = at
