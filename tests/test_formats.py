@@ -16,7 +16,7 @@ from facedistill.formats import animation as module
 from facedistill.formats.animation import Animation, canonical, regular
 from facedistill.formats.live_link import ORDER, ROTATIONS
 from facedistill.formats.registry import KINDS, convert, read, sniff, write
-from facedistill.formats.times import timeline
+from facedistill.formats.times import Recorded, timeline
 
 SRC = Path(module.__file__).parents[2]
 RATES = (24, 25, 29.97, 30, 48, 50, 60, 120)
@@ -208,7 +208,7 @@ def test_resampling_stays_in_step_with_the_audio():
     ],
 )
 def test_the_frame_rate_that_times_mean(times_s, fps):
-    found = timeline(times_s, np.zeros(len(times_s), bool), default_fps=99)
+    found = timeline(Recorded(times_s, 99), np.zeros(len(times_s), bool))
     assert found.fps == pytest.approx(fps, rel=1e-9)
 
 
@@ -359,6 +359,13 @@ def test_animate_csv_of_this_project(tmp_path):
     found = read(tmp_path / "a.csv")
     assert found.fps == 30 and found.is_regular()
     write(tmp_path / "a.json", found, kind="a2f")
+
+
+def test_a_csv_may_have_an_index_as_pandas_writes_it(tmp_path):
+    (tmp_path / "a.csv").write_text(",time_s,jawOpen,jawLeft\n0,0.0,0.1,0\n1,0.04,0.2,1\n")
+    found = read(tmp_path / "a.csv")
+    assert (found.names, found.fps) == (("jawOpen", "jawLeft"), 25)
+    np.testing.assert_array_equal(found.weights, [[0.1, 0], [0.2, 1]])
 
 
 def test_nim_client_csv(tmp_path):

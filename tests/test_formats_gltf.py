@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from facedistill.core.errors import InputError
 from facedistill.face.arkit import CURVES
 from facedistill.face.head_fine import fine_head
-from facedistill.formats import gltf
+from facedistill.formats import gltf, registry
 from facedistill.formats.animation import Animation, regular
 from facedistill.formats.glb import Gltf
 from facedistill.formats.head_glb import MIN_MOVE_MM
@@ -142,7 +142,7 @@ def test_what_is_written_is_read_also_what_nothing_shows(own_face, face, tmp_pat
     @given(animations(names=(*CURVES, "TongueTipUp", "HeadYaw", "微笑")))
     def check(expected):
         gltf.write(tmp_path / "a.glb", expected, face if own_face else None)
-        found = gltf.read(tmp_path / "a.glb")
+        found = registry.read(tmp_path / "a.glb")
         assert found.names == expected.names and found.fps == expected.fps
         np.testing.assert_array_equal(found.weights, expected.weights)
         np.testing.assert_array_equal(found.times_s, expected.times_s)
@@ -178,7 +178,7 @@ def test_an_animated_face_can_be_animated_again(face, tmp_path):
     first, second = (regular(("jawOpen",), [[weight], [0]], 30) for weight in (0.25, 0.75))
     gltf.write(tmp_path / "a.glb", first, face)
     gltf.write(tmp_path / "a.glb", second, tmp_path / "a.glb")
-    np.testing.assert_array_equal(gltf.read(tmp_path / "a.glb").weights, second.weights)
+    np.testing.assert_array_equal(registry.read(tmp_path / "a.glb").weights, second.weights)
 
 
 def test_the_built_in_head_has_the_shapes_of_the_head(tmp_path):
@@ -261,7 +261,7 @@ def animated(interpolation="LINEAR", output=None, component=5126, change=None, u
 )
 def test_animations_of_others(settings, weights, tmp_path):
     (tmp_path / "a.gltf").write_text(json.dumps(animated(**settings)))
-    found = gltf.read(tmp_path / "a.gltf")
+    found = registry.read(tmp_path / "a.gltf")
     assert found.names == ("jawOpen", "jawLeft") and found.fps == 2
     np.testing.assert_allclose(found.weights, weights, atol=1e-7)
     np.testing.assert_array_equal(found.times_s, [0, 0.5])
@@ -270,7 +270,7 @@ def test_animations_of_others(settings, weights, tmp_path):
 def test_a_buffer_beside_the_file(tmp_path):
     (tmp_path / "b c.bin").write_bytes(base64.b64decode(animated()["buffers"][0]["uri"].partition(",")[2]))
     (tmp_path / "a.gltf").write_text(json.dumps(animated(uri="b%20c.bin")))
-    np.testing.assert_array_equal(gltf.read(tmp_path / "a.gltf").weights, [[0, 1], [0.5, 0.25]])
+    np.testing.assert_array_equal(registry.read(tmp_path / "a.gltf").weights, [[0, 1], [0.5, 0.25]])
 
 
 @pytest.mark.parametrize(
@@ -282,7 +282,7 @@ def test_a_buffer_elsewhere_is_refused(uri, tmp_path):
         (folder / "b.bin").write_bytes(bytes(100))
     (tmp_path / "sub" / "a.gltf").write_text(json.dumps(animated(uri=uri)))
     with pytest.raises(InputError, match="allowed: the name of a file in the same folder"):
-        gltf.read(tmp_path / "sub" / "a.gltf")
+        registry.read(tmp_path / "sub" / "a.gltf")
 
 
 @pytest.mark.parametrize(
@@ -315,7 +315,7 @@ def test_a_buffer_elsewhere_is_refused(uri, tmp_path):
 def test_broken_animations(change, message, tmp_path):
     (tmp_path / "a.gltf").write_text(json.dumps(animated(change=change)))
     with pytest.raises(InputError, match=message) as caught:
-        gltf.read(tmp_path / "a.gltf")
+        registry.read(tmp_path / "a.gltf")
     assert "\n" not in str(caught.value)
 
 
@@ -334,7 +334,7 @@ def test_meshes_that_contradict_each_other_are_refused(face, tmp_path):
         sampler[key] = len(changed["accessors"]) - 1
         path.write_bytes(make_glb(changed, binary + values_there.tobytes()))
         with pytest.raises(InputError, match=message):
-            gltf.read(path)
+            registry.read(path)
 
 
 def change_face(**changes) -> bytes:
@@ -397,6 +397,6 @@ def test_a_real_face(tmp_path):
         pytest.skip(f"no {ICT_FACE.name} in ../shared/faces")
     expected = regular(CURVES, np.float32(np.random.default_rng(0).uniform(0, 1, (8, 52))), 60)
     gltf.write(tmp_path / "a.glb", expected, ICT_FACE)
-    np.testing.assert_array_equal(gltf.read(tmp_path / "a.glb").weights, expected.weights)
+    np.testing.assert_array_equal(registry.read(tmp_path / "a.glb").weights, expected.weights)
     shown = seen(tmp_path / "a.glb", 3 / 60)["face"]
     assert len(shown) == 51 and shown["jawOpen"] == pytest.approx(expected.weights[3, CURVES.index("jawOpen")], abs=1e-5)

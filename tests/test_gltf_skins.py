@@ -22,6 +22,7 @@ from facedistill.core.errors import InputError
 from facedistill.core.paths import ROOT
 from facedistill.face.arkit import CURVES, INDEX
 from facedistill.formats import gltf as gltf_format
+from facedistill.formats import registry
 from facedistill.formats.animation import regular
 from facedistill.formats.glb import COMPONENTS, Gltf, load
 from facedistill.formats.gltf_face import UNDERSTOOD, Surface, read_face
@@ -682,7 +683,7 @@ def test_a_face_is_animated_without_its_geometry(skinned, tmp_path):
     found = load(tmp_path / "a.glb").content
     assert found["extensionsRequired"] == load(face).content["extensionsRequired"]
     assert found["bufferViews"][0] == load(face).content["bufferViews"][0]
-    np.testing.assert_array_equal(gltf_format.read(tmp_path / "a.glb").weights, moving.weights)
+    np.testing.assert_array_equal(registry.read(tmp_path / "a.glb").weights, moving.weights)
 
 
 @pytest.mark.parametrize("pointer", ["/nodes/6/weights", "/nodes/6/weights/0", "/meshes/0/weights"])
@@ -692,6 +693,6 @@ def test_weights_that_a_pointer_moves_are_refused(pointer, skinned, tmp_path):
     target = {"path": "pointer", "extensions": {"KHR_animation_pointer": {"pointer": pointer}}}
     gltf.content["animations"][0]["channels"].append({"sampler": 0, "target": target})
     with pytest.raises(InputError, match="moves weights by KHR_animation_pointer; expected channels of the path 'weights'"):
-        gltf_format.read(save(gltf, tmp_path / "b.glb"))
+        registry.read(save(gltf, tmp_path / "b.glb"))
     target["extensions"]["KHR_animation_pointer"]["pointer"] = "/materials/0/emissiveFactor"
-    assert len(gltf_format.read(save(gltf, tmp_path / "b.glb")).times_s) == 2
+    assert len(registry.read(save(gltf, tmp_path / "b.glb")).times_s) == 2

@@ -196,13 +196,13 @@ def test_no_chunk_is_given_before_its_time_and_time_does_not_drift(recording, cl
 
 @pytest.mark.parametrize("smooth", [False, True])
 def test_frames_go_out_at_an_even_pace_as_soon_as_they_can_be_known(unreal, recording, clock, monkeypatch, smooth):
-    sent, start_s, packet = [], clock.now_s, module.PacketWriter.packet
+    sent, start_s, packet = [], clock.now_s, module.packet
 
-    def noted(self, frame: int, row: np.ndarray) -> bytes:
+    def noted(*given, **named) -> bytes:
         sent.append(clock.now_s - start_s)
-        return packet(self, frame, row)
+        return packet(*given, **named)
 
-    monkeypatch.setattr(module.PacketWriter, "packet", noted)
+    monkeypatch.setattr(module, "packet", noted)
     model = Model(model_path())
     module.live(module.stream_recording(recording, 60), model, unreal.getsockname(), ensemble=smooth)
     animator = Animator(model, rate_hz=44_100, fps=60, ensemble=smooth)

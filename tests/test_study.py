@@ -19,8 +19,7 @@ from facedistill.drawing.study import preference_figure
 from facedistill.study import analysis
 from facedistill.study.analysis import COLUMNS, attentive, bradley_terry, preferences, ranking, read_answers, summary
 from facedistill.study.command import app
-from facedistill.study.page import build
-from facedistill.study.plan import make_sheets
+from facedistill.study.page import build, make_sheets
 
 SYSTEMS = ("truth", "teacher", "on-device", "tiny")
 HEADER = ",".join(COLUMNS) + "\n"

@@ -18,7 +18,7 @@ from facedistill.core.errors import InputError
 from facedistill.formats.animation import Animation
 from facedistill.formats.grids import NTSC_FPS, STANDARD_FPS
 from facedistill.formats.registry import read, write
-from facedistill.formats.times import GIVE_RATE, timeline
+from facedistill.formats.times import GIVE_RATE, Recorded, timeline
 
 NTSC = {23.976: Fraction(24_000, 1001), 29.97: Fraction(30_000, 1001), 59.94: Fraction(60_000, 1001)}
 RATES = (10, 12, 15, 23.976, 24, 25, 29.97, 30, 48, 50, 59.94, 60, 100, 120, 12.5, 37, 72, 90)
@@ -492,7 +492,7 @@ def test_many_odd_rows_are_refused(tmp_path):
 def test_times_ascend_whatever_is_recorded(times, copies, fps):
     recorded_s = np.array(times)
     try:
-        found = timeline(recorded_s, np.resize(copies, len(times)), default_fps=30, fps=fps)
+        found = timeline(Recorded(recorded_s, 30, fps=fps), np.resize(copies, len(times)))
     except ValueError as error:
         assert re.match(r"data row \d+ is at", str(error))
         return

@@ -3,9 +3,11 @@
 import hashlib
 import os
 import platform
+import re
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -39,6 +41,7 @@ CAPTION = (
 HEADINGS = ("", "MB", "kB", "60/s", "30/s", "10/s", "whole", "wind.", "worst", "late")
 
 Result = dict[str, object]
+Job = Callable[[], Result]
 
 
 def bench(models: Sequence[str], *, seconds: float, out: Path | None, exported: bool = False) -> None:
@@ -53,38 +56,33 @@ def bench(models: Sequence[str], *, seconds: float, out: Path | None, exported: 
     Raises:
         InputError: no such model, none is there, or names beside `exported`.
     """
-    paths = _exported(models) if exported else [find_model(model) for model in models]
-    if not exported and not models:
-        paths = list(dict.fromkeys(released_models().values()))
+    if exported and models:
+        raise InputError("--exported measures all of data/export; allowed: without names")
+    if exported:
+        paths = sorted(path for path in (DATA / "export").glob("*/*.onnx") if not path.stem.endswith(WINDOW_SUFFIX))
+    else:
+        paths = [find_model(model) for model in models] or list(dict.fromkeys(released_models().values()))
     names = [path.stem for path in paths]
     if len(set(names)) < len(names):
         raise InputError(f"{next(name for name in names if names.count(name) > 1)}: named twice; allowed: each model once")
     parent = None if out is None else out.absolute().parent
     if out is not None and (out.is_dir() or not parent.is_dir() or not os.access(parent, os.W_OK)):
         raise InputError(f"{out}: cannot be written; allowed: a file in a folder that is there")
+    if not paths and exported:
+        raise InputError(f"{DATA / 'export'}: no models to measure; run `make repro`")
     if not paths:
         raise InputError("no models are released here; name a model's file, or measure what `make repro` exports: --exported")
     for path in paths:
         Model(path)  # what is none is told before the others are measured
-    jobs: dict[str, tuple[Callable[..., Result], tuple]] = {path.stem: (measure_model, (path, seconds)) for path in paths}
+    jobs: dict[str, Job] = {path.stem: partial(measure_model, path, seconds) for path in paths}
     if not models:
-        jobs["amplitude-envelope"] = measure_envelope, (seconds,)
+        jobs["amplitude-envelope"] = partial(measure_envelope, seconds)
     if exported and (DATA / "teach" / "config.json").is_file() and find_spec("torch"):
-        jobs["teacher"] = measure_teacher, ()
+        jobs["teacher"] = measure_teacher
     systems = {name: _alone(job) for name, job in tqdm(jobs.items(), desc="bench", unit="system")}
     Console().print(_table(systems))
     if out is not None:
         write_json(out, {"machine": machine(), "seconds": seconds, "repeats": REPEATS, "systems": systems})
-
-
-def _exported(models: Sequence[str]) -> list[Path]:
-    """Every streaming graph in data/export."""
-    if models:
-        raise InputError("--exported measures all of data/export; allowed: without names")
-    paths = sorted(path for path in (DATA / "export").glob("*/*.onnx") if not path.stem.endswith(WINDOW_SUFFIX))
-    if not paths:
-        raise InputError(f"{DATA / 'export'}: no models to measure; run `make repro`")
-    return paths
 
 
 def measure_model(path: Path, seconds: float) -> Result:
@@ -240,32 +238,28 @@ def _resident_bytes() -> int:
     return psutil.Process().memory_info().rss
 
 
-def _alone(job: tuple[Callable[..., Result], tuple]) -> Result:
+def _alone(job: Job) -> Result:
     """Runs a measurement in a new process, so that its memory is its own."""
     with mapped(_measured, [job], 1, asked_by="bench") as results:
         return next(results)
 
 
-def _measured(job: tuple[Callable[..., Result], tuple]) -> Result:
-    measure, arguments = job
-    return measure(*arguments)
+def _measured(job: Job) -> Result:
+    return job()
 
 
 def machine() -> dict[str, str]:
     """The processor, its cores, the system and the versions that decide how fast models run."""
-    names = [line.split(":", 1)[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
+    told = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""
+    named = re.search(r"^model name\s*:\s*(.*)", told, re.MULTILINE)
     return {
-        "processor": names[0] if names else platform.processor(),
+        "processor": named[1].strip() if named else platform.processor(),
         "cores": str(os.cpu_count()),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "onnxruntime": ort.__version__,
         "numpy": np.__version__,
     }
-
-
-def _lines(path: str) -> list[str]:
-    return Path(path).read_text().splitlines() if Path(path).is_file() else []
 
 
 def _table(systems: dict[str, Result]) -> Table:

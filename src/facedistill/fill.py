@@ -7,7 +7,6 @@ may stand in a paragraph or a table, but begins no line of theirs, where Markdow
 import difflib
 import re
 from collections.abc import Mapping
-from pathlib import Path
 
 from facedistill.core.errors import InputError
 from facedistill.core.files import read_json, write_text
@@ -30,8 +29,13 @@ def fill() -> list[str]:
         InputError: numbers or a text cannot be read, or see `filled`; then nothing was written.
     """
     numbers = known_numbers()
-    texts = [path for pattern in TEXTS for path in sorted(ROOT.glob(pattern))]
-    done = {path: filled(_read(path), numbers, path.relative_to(ROOT).as_posix()) for path in texts}
+    done = {}
+    for path in (path for pattern in TEXTS for path in sorted(ROOT.glob(pattern))):
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{path}: cannot be read ({error}); expected Markdown in UTF-8") from None
+        done[path] = filled(text, numbers, path.relative_to(ROOT).as_posix())
     for path, (text, changes) in done.items():
         if changes:
             write_text(path, text)
@@ -39,11 +43,7 @@ def fill() -> list[str]:
 
 
 def known_numbers() -> dict[str, str]:
-    """{name: text} of every number that a text may quote.
-
-    Raises:
-        InputError: a file of numbers is missing or broken.
-    """
+    """{name: text} of every number that a text may quote; InputError if a file of numbers is missing or broken."""
     try:
         measured = {name: number["text"] for name, number in read_json(NUMBERS).items()}
     except (AttributeError, KeyError, TypeError) as error:
@@ -81,10 +81,3 @@ def filled(text: str, numbers: Mapping[str, str], source: str) -> tuple[str, lis
         line = rest.count("\n", 0, stray.start()) + 1
         raise InputError(f"{source}: line {line}: a marker without its partner; expected <!--=name-->number<!--/-->")
     return MARKED.sub(anew, text), changes
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); expected Markdown in UTF-8") from None

@@ -8,14 +8,7 @@ from facedistill.runtime.model import STREAMING, Facts, open_session
 
 
 def print_info(model: str) -> None:
-    """Prints what an exported model is.
-
-    Args:
-        model: a name or a path, see `runtime.find_model`; window graphs too.
-
-    Raises:
-        InputError: no such model, or not one.
-    """
+    """Prints what an exported model is, window graphs too, by its name or path; InputError unless `find_model` finds one."""
     path = find_model(model, windows=True)
     _, facts = open_session(path)
     for name, value in described(path, facts).items():

@@ -16,7 +16,7 @@ import numpy as np
 
 from facedistill.animate import open_recording
 from facedistill.core.errors import InputError
-from facedistill.formats.live_link_udp import PacketWriter
+from facedistill.formats.live_link import packet
 from facedistill.runtime import Animator, Eyes, Frames, Model
 
 SUBJECT = "facedistill"
@@ -39,15 +39,18 @@ def stream_recording(path: Path, fps: int) -> tuple[int, Iterator[np.ndarray]]:
         InputError: here or while chunks are read: see `audio.open_mono`.
     """
     sound = open_recording(path)
-    return sound.rate_hz, _paced(sound.blocks, sound.rate_hz, fps)
+
+    def paced() -> Iterator[np.ndarray]:
+        start_s = time.monotonic()
+        for number, chunk in enumerate(_chunks(sound.blocks, sound.rate_hz, fps), 1):
+            time.sleep(max(0.0, start_s + number * sound.rate_hz // fps / sound.rate_hz - time.monotonic()))
+            yield chunk
+
+    return sound.rate_hz, paced()
 
 
 def stream_microphone(fps: int) -> tuple[int, Iterator[np.ndarray]]:
-    """The default microphone, until interrupted.
-
-    Raises:
-        InputError: no microphone, or none that can be opened.
-    """
+    """The default microphone, until interrupted, as `stream_recording` gives it; InputError if none is there or can be opened."""
     try:
         import sounddevice
     except (ImportError, OSError) as error:  # OSError: the package is there, PortAudio is not
@@ -60,15 +63,9 @@ def stream_microphone(fps: int) -> tuple[int, Iterator[np.ndarray]]:
 
 
 def live(
-    source: tuple[int, Iterator[np.ndarray]],
-    model: Model,
-    target: tuple[str, int],
-    *,
-    fps: int = 60,
-    ensemble: bool = False,
-    blinks: int | None = None,
-    subject: str = SUBJECT,
-) -> int:
+    source: tuple[int, Iterator[np.ndarray]], model: Model, target: tuple[str, int], *,
+    fps: int = 60, ensemble: bool = False, blinks: int | None = None, subject: str = SUBJECT,
+) -> int:  # fmt: skip
     """Sends a packet for every frame, as soon as it is known, whether anybody listens or not: who comes later gets what follows.
 
     Args:
@@ -86,7 +83,6 @@ def live(
     rate_hz, chunks = source
     animator = Animator(model, rate_hz=rate_hz, fps=fps, ensemble=ensemble)
     eyes = None if blinks is None else Eyes(blinks)
-    packets = PacketWriter(subject, fps=fps, names=animator.curves)
     now = datetime.now()
     first = int((now - now.replace(hour=0, minute=0, second=0, microsecond=0)).total_seconds() * fps)
     n_sent = 0
@@ -94,8 +90,9 @@ def live(
         with closing(_Receiver(*target)) as receiver:
             for frames in _paced_frames(animator, chunks):
                 weights = frames.weights if eyes is None else eyes.apply(frames.weights, frames.times_s, animator.curves)
-                for row in weights:
-                    receiver.send(packets.packet(first + n_sent, row))
+                for row in weights.tolist():
+                    named = dict(zip(animator.curves, row, strict=True))
+                    receiver.send(packet(subject, first + n_sent, fps=fps, weights=named))
                     n_sent += 1
     except KeyboardInterrupt:  # how a microphone ends
         pass
@@ -172,13 +169,6 @@ class _Receiver:
 
     def _bad(self, error: Exception) -> InputError:
         return InputError(f"{self._name}: cannot be reached ({error})")
-
-
-def _paced(blocks: Iterable[np.ndarray], rate_hz: int, fps: int) -> Iterator[np.ndarray]:
-    start_s = time.monotonic()
-    for number, chunk in enumerate(_chunks(blocks, rate_hz, fps), 1):
-        time.sleep(max(0.0, start_s + number * rate_hz // fps / rate_hz - time.monotonic()))
-        yield chunk
 
 
 def _chunks(blocks: Iterable[np.ndarray], rate_hz: int, fps: int) -> Iterator[np.ndarray]:

@@ -54,14 +54,14 @@ def chosen(files: Mapping[str, Mapping]) -> dict[str, Mapping]:
     Args:
         files: {file name: precision, bytes and more}, see `export.export`.
     """
-
-    def of(precision: str) -> dict[str, Mapping]:
-        return {name: file for name, file in files.items() if file["precision"] == precision}
-
-    exact = of("float32")
-    if any(file["bytes"] > MAX_RELEASED_BYTES for file in exact.values()):
-        return of("float16")
-    return exact | {name: file for name, file in of("int8").items() if file["bytes"] <= MAX_RELEASED_BYTES}
+    small = {name for name, file in files.items() if file["bytes"] <= MAX_RELEASED_BYTES}
+    is_large = any(file["precision"] == "float32" and name not in small for name, file in files.items())
+    return {
+        name: file
+        for precision in (("float16",) if is_large else ("float32", "int8"))
+        for name, file in files.items()
+        if file["precision"] == precision and (is_large or name in small)
+    }
 
 
 @contextmanager
@@ -89,11 +89,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 
 def _release_student(source: Path, target: Path, measured: Mapping[str, Mapping]) -> dict[str, str]:
-    """Copies the chosen files of a student and writes its card.
-
-    Returns:
-        {file name: its SHA-256}.
-    """
+    """Copies the chosen files of a student and writes its card; returns {file name: its SHA-256}."""
     if not (source / "files.json").is_file():
         raise InputError(f"{source}: not exported; run `make repro`, or `facedistill export {source.name}`")
     origin, files, quality = (read_json(source / f"{kind}.json") for kind in ("origin", "files", "quality"))
@@ -113,11 +109,7 @@ def _release_student(source: Path, target: Path, measured: Mapping[str, Mapping]
 
 
 def _copy(source: Path, target: Path, file: Mapping) -> None:
-    """Copies a model that is what the export says it is, and opens the copy.
-
-    Raises:
-        InputError: it is missing, another one, or does not run.
-    """
+    """Copies a model and opens the copy; InputError unless it is the one that was exported, and runs."""
     content = source.read_bytes() if source.is_file() else b""
     if (len(content), hashlib.sha256(content).hexdigest()) != (file["bytes"], file["sha256"]):
         raise InputError(f"{source}: not the file that was exported; run `facedistill export {source.parent.name}` again")

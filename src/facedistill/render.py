@@ -52,23 +52,19 @@ def render_files(
     if phones is not None and len(sources) > 1:
         raise InputError(f"{phones}: phones of one source, for {len(sources)}; allowed: with one source, or with --compare")
     _check_names([source.stem for source in sources])
-    clips = {out / f"{source.stem}{FILM}": source for source in sources}
-    return _render_each(clips, look, settings)
-
-
-def _render_each(clips: dict[Path, Path], look: Look, settings: dict) -> list[Path]:
     done = []
-    for clip, source in clips.items():
+    for source in sources:
+        clip = out / f"{source.stem}{FILM}"
         try:
             _render_clip([source], clip, look, **settings)
             done.append(clip)
         except (InputError, MemoryError) as error:
             told = f"{source}: {NO_MEMORY}" if isinstance(error, MemoryError) else str(error)
-            if len(clips) == 1:
+            if len(sources) == 1:
                 raise InputError(told) from None
             tell_error(told)
-    if len(done) < len(clips):
-        raise InputError(f"{len(clips) - len(done)} of {len(clips)} films are missing, for the reasons above")
+    if len(done) < len(sources):
+        raise InputError(f"{len(sources) - len(done)} of {len(sources)} films are missing, for the reasons above")
     return done
 
 
@@ -79,20 +75,12 @@ def _check_names(names: Sequence[str]) -> None:
 
 
 def _render_clip(
-    sources: Sequence[Path],
-    out: Path,
-    look: Look,
-    *,
-    model: str,
-    sound: Path | None,
-    phones: Path | None,
-    strip: bool,
-    workers: int,
-) -> None:
-    heard = _sound_of(sources[0], sound)
-    known = read_phones(phones) if phones else ()
+    sources: Sequence[Path], out: Path, look: Look, *,
+    model: str, sound: Path | None, phones: Path | None, strip: bool, workers: int,
+) -> None:  # fmt: skip
+    heard, known = _sound_of(sources[0], sound), read_phones(phones) if phones else ()
     recording = None if heard is None else Strip(*read_recording(heard), known)
-    panels = [_animated(source, model, look) if _is_recording(source) else panel_of(source, look) for source in sources]
+    panels = [panel_of(source, look, model) for source in sources]
     _check_names([panel.name for panel in panels])
     render(panels, out, look, sound=recording, strip=strip, workers=workers)
 
@@ -112,23 +100,20 @@ def _is_recording(path: Path) -> bool:
     return path.suffix.lower() not in {*registry.BY_SUFFIX, ".gltf"}
 
 
-def _animated(recording: Path, model: str, look: Look) -> Panel:
-    animation = animate_recording(recording, Settings(find_model(model), fps=round(look.fps)))
-    return Panel(recording.stem, animation.select(CURVES))
-
-
-def panel_of(path: Path, look: Look) -> Panel:
-    """A file of curves of any format, at the clip's frame rate, under the file's name; curves that are not there rest.
+def panel_of(source: Path, look: Look, model: str = "") -> Panel:
+    """Curves at the clip's frame rate under the source's name: a file's, or a model's of a recording; what is not there rests.
 
     Raises:
-        InputError: see `registry.read`; or none of its curves is ARKit's.
+        InputError: see `registry.read` and `animate_recording`; or none of the curves is ARKit's.
     """
-    animation = registry.read(path)
+    if _is_recording(source):
+        return Panel(source.stem, animate_recording(source, Settings(find_model(model), fps=round(look.fps))).select(CURVES))
+    animation = registry.read(source)
     if not set(animation.names) & set(CURVES):
-        raise InputError(f"{path}: no curve has a name of ARKit's; allowed: {CURVES[0]}, ...")
+        raise InputError(f"{source}: no curve has a name of ARKit's; allowed: {CURVES[0]}, ...")
     try:
-        return Panel(path.stem, animation.at(look.fps).select(CURVES))
+        return Panel(source.stem, animation.at(look.fps).select(CURVES))
     except ValueError as error:
-        raise InputError(f"{path}: {error}") from None
+        raise InputError(f"{source}: {error}") from None
     except MemoryError:
-        raise InputError(f"{path}: {NO_MEMORY}") from None
+        raise InputError(f"{source}: {NO_MEMORY}") from None

@@ -34,7 +34,7 @@ def site(executed: Path = EXECUTED, out: Path = SITE) -> list[Path]:
     Raises:
         InputError: nothing was executed yet, or a file is no notebook.
     """
-    sources = sorted(executed.glob("*.ipynb"), key=_counted)
+    sources = sorted(executed.glob("*.ipynb"), key=_by_number)
     if not sources:
         raise InputError(f"{executed}: no executed notebooks; run `make repro` first")
     exporter = HTMLExporter(template_name="lab", require_js_url=NOTHING, mathjax_url=NOTHING)
@@ -51,7 +51,7 @@ def site(executed: Path = EXECUTED, out: Path = SITE) -> list[Path]:
     return pages
 
 
-def _counted(path: Path) -> list[str | int]:
+def _by_number(path: Path) -> list[str | int]:
     """What sorts figure 10 after figure 9: a name with its numbers as such."""
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", path.stem)]
 

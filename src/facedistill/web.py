@@ -50,11 +50,7 @@ def web(folder: Path = WEB) -> Path:
 
 
 def install(folder: Path) -> None:
-    """Installs the packages of package-lock.json unless they are installed.
-
-    Raises:
-        InputError: npm fails.
-    """
+    """Installs the packages of package-lock.json unless they are installed; InputError if npm cannot."""
     if not is_installed(folder):
         _run(npm, "ci", "--include=dev", folder=folder)
         shutil.copyfile(folder / LOCK, folder / INSTALLED)

@@ -9,8 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from facedistill.face.arkit import CURVES, N_CURVES
-from facedistill.formats.limits import MAX_CURVES, MAX_FRAMES, most_grown
 
+MAX_CURVES = 10_000  # of a take, and morph targets of a mesh: ARKit has 52, rigs of films have hundreds
+MAX_FRAMES = 2_000_000  # that a take is resampled to, or unpacked to from fewer bytes: nine hours at 60 fps
+TAKE_NUMBERS = 2**25  # that anything may unfold to: three hours of 52 curves at 60 fps, 256 MB
+MAX_GROWTH = 32  # times its own numbers that a take may grow by otherwise: one frame a second to 30 fps
 REGULAR_S = 1e-3  # times this near to frame / fps are meant to be there
 MIN_FPS, MAX_FPS = 1e-3, 1e6
 MAX_NAME = 200  # characters
@@ -58,17 +61,14 @@ class Animation:
         names = tuple(map(canonical, self.names))
         if len(set(names)) != len(names):
             raise ValueError(f"two curves are called {Counter(names).most_common(1)[0][0]!r}; allowed: one")
-        for field, value in (("names", names), ("fps", float(self.fps))):
-            object.__setattr__(self, field, value)
+        fixed = {"names": names, "fps": float(self.fps)}
         for field in ("weights", "times_s"):
             given = getattr(self, field)
             is_fixed = isinstance(given, np.ndarray) and given.flags.owndata and not given.flags.writeable
-            array = np.array(given, np.float64, copy=None if is_fixed else True)  # a long take is large
-            array.flags.writeable = False
-            object.__setattr__(self, field, array)
-        self._check()
-
-    def _check(self) -> None:
+            fixed[field] = np.array(given, np.float64, copy=None if is_fixed else True)  # a long take is large
+            fixed[field].flags.writeable = False
+        for field, value in fixed.items():
+            object.__setattr__(self, field, value)
         check_frames(self.names, self.weights, self.times_s)
         check_fps(self.fps)
         if (self.times_s[1:] <= self.times_s[:-1]).any():
@@ -77,17 +77,15 @@ class Animation:
 
     def select(self, names: Sequence[str]) -> np.ndarray:
         """(T, len(names)) float64 weights of the named curves, in that order; a curve that is not there rests at 0."""
-        index = {name: number for number, name in enumerate(self.names)}
-        selected = np.zeros((len(self.weights), len(names)))
+        columns, selected = dict(zip(self.names, self.weights.T, strict=True)), np.zeros((len(self.weights), len(names)))
         for number, name in enumerate(map(canonical, names)):
-            if name in index:
-                selected[:, number] = self.weights[:, index[name]]
+            selected[:, number] = columns.get(name, 0.0)
         return selected
 
     def is_regular(self) -> bool:
         """Whether frame t stands at t / fps for every t, so that the frame rate alone tells all times."""
-        off_s = np.abs(self.times_s - np.arange(len(self.times_s)) / self.fps)
-        return bool((off_s <= min(REGULAR_S, 0.1 / self.fps)).all())
+        off_s = np.abs(self.times_s - np.arange(len(self.times_s)) / self.fps).max()
+        return bool(off_s <= min(REGULAR_S, 0.1 / self.fps))
 
     def at(self, fps: float) -> "Animation":
         """The same motion with frame t at t / fps, from 0 s to its last time, interpolated linearly.
@@ -133,13 +131,11 @@ def check_fps(fps: float) -> None:
 
 
 def regular(names: Sequence[str], weights: np.ndarray, fps: float) -> Animation:
-    """An animation whose frame t stands at t / fps.
-
-    Args:
-        weights: (T, N).
-
-    Raises:
-        ValueError: see `Animation`.
-    """
+    """An animation of weights (T, N) whose frame t is at t / fps; ValueError as of `Animation`."""
     check_fps(fps)
     return Animation(tuple(names), weights, np.arange(len(weights)) / fps, fps)
+
+
+def most_grown(n_frames: int, n_curves: int) -> int:
+    """How many numbers a take may become, in which a face has all its curves in the end."""
+    return max(TAKE_NUMBERS, MAX_GROWTH * n_frames * max(n_curves, N_CURVES))

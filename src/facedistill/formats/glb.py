@@ -1,9 +1,11 @@
-"""The glTF 2.0 container: JSON plus bytes, read with every offset checked before it is used, and extended at the end only."""
+"""The glTF 2.0 container: JSON plus bytes, read with every offset checked before it is used, and extended at the end only.
+
+What is not there, or not what glTF says, is a ValueError.
+"""
 
 import base64
 import dataclasses
 import json
-import math
 import struct
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +13,6 @@ from urllib.parse import unquote
 
 import numpy as np
 
-from facedistill.formats.limits import HEAD_NUMBERS
 from facedistill.formats.parsing import field, parse_json
 
 MAGIC, VERSION = b"glTF", 2
@@ -19,7 +20,9 @@ HEADER, CHUNK = struct.Struct("<4sII"), struct.Struct("<I4s")
 JSON_CHUNK, BIN_CHUNK = b"JSON", b"BIN\0"
 FLOAT = 5126
 COMPONENTS = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", FLOAT: "<f4"}
+KINDS = {np.dtype(name): kind for kind, name in COMPONENTS.items()}
 SIZES = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
+HEAD_NUMBERS = 2**26  # that accessors may hold all together, unless there are as many bytes: 52 shapes of 400,000 vertices
 MAX_FRACTION_BYTES = 2  # of an integer that stands for a fraction
 DATA_URI = "data:"
 QUANTISED = "KHR_mesh_quantization"  # positions and places on textures are integers
@@ -37,6 +40,7 @@ class Gltf:
         n_read: how many numbers accessors have given so far.
         resources: the bytes of buffers and pictures by their names or data URIs, each read and decoded once.
         n_bytes: of all of them.
+        n_pixels: of the pictures that were decoded so far.
     """
 
     content: dict
@@ -46,13 +50,10 @@ class Gltf:
     n_read: int = dataclasses.field(default=0, init=False)
     resources: dict[str, bytes] = dataclasses.field(default_factory=dict, init=False, repr=False)
     n_bytes: int = dataclasses.field(default=0, init=False)
+    n_pixels: int = dataclasses.field(default=0, init=False)
 
     def item(self, key: str, index: object) -> dict:
-        """`content[key][index]`, an object.
-
-        Raises:
-            ValueError: not there.
-        """
+        """`content[key][index]`, an object."""
         items = field(self.content, key, list, [])
         if type(index) is not int or not 0 <= index < len(items) or not isinstance(items[index], dict):
             raise ValueError(f"{key}[{str(index)[:20]}] is not there; {len(items)} are")
@@ -60,44 +61,31 @@ class Gltf:
 
     @cached_property
     def extensions(self) -> frozenset[str]:
-        """The names of all extensions that the document says it uses."""
+        """The names of all extensions that the document uses."""
         names = [*field(self.content, "extensionsUsed", list, []), *self.required()]
         return frozenset(name for name in names if isinstance(name, str))
 
     def required(self) -> list[str]:
-        """The names of the extensions without which the document means something else.
-
-        Raises:
-            ValueError: not names.
-        """
+        """The names of the extensions without which the document means something else."""
         names = field(self.content, "extensionsRequired", list, [])
         if not all(isinstance(name, str) for name in names):
             raise ValueError("'extensionsRequired' does not hold names; expected a text for each")
         return names
 
     def count(self, index: object) -> int:
-        """How many numbers or vectors an accessor holds, without reading them.
-
-        Raises:
-            ValueError: none, or it does not say so.
-        """
+        """How many numbers or vectors an accessor holds, one or more, without reading them."""
         count = field(self.item("accessors", index), "count", int)
         if count < 1:
             raise ValueError(f"accessors[{index}] holds {count} elements; expected 1 or more")
         return count
 
-    def vectors(
-        self, attributes: dict, name: str, *, sizes: tuple[int, ...], count: int | None = None, **numbers: bool
-    ) -> np.ndarray:
+    def vectors(self, attributes: dict, name: str, count: int | None, *sizes: int, **numbers: bool) -> np.ndarray:
         """An attribute of vertices, (count, n) with n of `sizes`.
 
         Args:
             attributes: of a primitive or of one of its targets.
             count: how many vertices there are; None: as many as the accessor has.
             numbers: see `accessor`.
-
-        Raises:
-            ValueError: not there, or of another shape; or see `accessor`.
         """
         found = self.accessor(field(attributes, name, int), **numbers)
         if found.ndim != 2 or found.shape[1] not in sizes or count not in (None, len(found)):
@@ -116,21 +104,21 @@ class Gltf:
         Raises:
             ValueError: its bytes are not all there, or are compressed, or it holds more than so few bytes can mean.
         """
-        name = f"accessors[{index}]"
-        values = self._stored(self.item("accessors", index), name, self.count(index))
+        name, accessor = f"accessors[{index}]", self.item("accessors", index)
+        values = self._stored(accessor, name, self.count(index))
         if not np.isfinite(values).all():
             raise ValueError(f"{name} holds a number that is not finite")
         values = values[:, 0] if values.shape[1] == 1 else values
-        normalised = self.item("accessors", index).get("normalized") is True
+        is_float, is_fraction = values.dtype.kind == "f", accessor.get("normalized") is True
         if whole:
-            if values.dtype.kind == "f" or normalised:
+            if is_float or is_fraction:
                 raise ValueError(f"{name} holds no whole numbers; allowed: indices")
             return values.astype(np.int64)
-        if values.dtype.kind == "f":
+        if is_float:
             return values.astype(np.float64)
-        if values.dtype.itemsize > MAX_FRACTION_BYTES or not (normalised or quantised):
+        if values.dtype.itemsize > MAX_FRACTION_BYTES or not (is_fraction or quantised):
             raise ValueError(f"{name} holds whole numbers; allowed: floats, or `normalized` ones")
-        return np.maximum(values / np.iinfo(values.dtype).max, -1.0) if normalised else values.astype(np.float64)
+        return np.maximum(values / np.iinfo(values.dtype).max, -1.0) if is_fraction else values.astype(np.float64)
 
     def append(self, values: np.ndarray, *, bounds: bool = False, target: int | None = None) -> int:
         """Adds an accessor over new bytes; the index of it.
@@ -171,28 +159,22 @@ class Gltf:
         return HEADER.pack(MAGIC, VERSION, HEADER.size + len(body)) + body
 
     def view(self, index: object) -> memoryview:
-        """The bytes of a bufferView.
-
-        Raises:
-            ValueError: they are not all there, or are compressed.
-        """
-        view = self.item("bufferViews", index)
-        extensions = field(view, "extensions", dict, {})
-        if extensions:
-            names = ", ".join(extensions)[:80]
-            raise ValueError(f"bufferViews[{index}] is compressed by {names}; expected plain data: export without it")
+        """The bytes of a bufferView, all there and not compressed."""
+        view, name = self.item("bufferViews", index), f"bufferViews[{index}]"
+        if extensions := field(view, "extensions", dict, {}):
+            raise ValueError(f"{name} is compressed by {', '.join(extensions)[:80]}; expected plain data: export without it")
         start, length = field(view, "byteOffset", int, 0), field(view, "byteLength", int)
-        data = self._buffer(field(view, "buffer", int))
+        buffer = field(view, "buffer", int)
+        uri = field(self.item("buffers", buffer), "uri", str, None)
+        if uri is None and buffer:
+            raise ValueError(f"buffers[{buffer}] has no uri; allowed: only the first, in a GLB")
+        data = self.binary if uri is None else self._resource(f"buffers[{buffer}]", uri)
         if start < 0 or length < 0 or start + length > len(data):
-            raise ValueError(f"bufferViews[{index}] does not fit into its buffer")
+            raise ValueError(f"{name} does not fit into its buffer")
         return memoryview(data)[start : start + length]
 
     def image(self, index: object) -> bytes | memoryview:
-        """The file of an image, wherever it lies.
-
-        Raises:
-            ValueError: it is not there.
-        """
+        """The file of an image, wherever it lies."""
         image = self.item("images", index)
         uri = field(image, "uri", str, None)
         return self.view(field(image, "bufferView", int)) if uri is None else self._resource(f"images[{index}]", uri)
@@ -203,21 +185,22 @@ class Gltf:
         if not size or kind not in COMPONENTS:
             allowed = ", ".join([*SIZES, *map(str, COMPONENTS)])
             raise ValueError(f"{name} has a type or componentType that is not known; expected {allowed}")
-        if field(accessor, "extensions", dict, {}):
-            names = ", ".join(accessor["extensions"])[:80]
-            raise ValueError(f"{name} is given by {names}; expected plain data: export without it")
+        if extensions := field(accessor, "extensions", dict, {}):
+            raise ValueError(f"{name} is given by {', '.join(extensions)[:80]}; expected plain data: export without it")
         sparse = field(accessor, "sparse", dict, None)
         stored = self._elements(accessor, name, count, size, kind) if "bufferView" in accessor else None
         self._count_numbers(name, count * size)
+        if sparse is None and stored is not None:
+            return stored
+        values = np.zeros((count, size), COMPONENTS[kind]) if stored is None else stored.copy()
         if sparse is None:
-            return np.zeros((count, size), COMPONENTS[kind]) if stored is None else stored
+            return values
         rows, replaced = (field(sparse, part, dict) for part in ("indices", "values"))
         n_rows = field(sparse, "count", int)
         places = self._elements(rows, name, n_rows, 1, field(rows, "componentType", int))[:, 0]
         self._count_numbers(name, n_rows * (1 + size))
         if places.dtype.kind == "f" or places.min() < 0 or places.max() >= count:
             raise ValueError(f"{name} is sparse with places beyond its {count}")
-        values = np.zeros((count, size), COMPONENTS[kind]) if stored is None else stored.copy()
         values[places] = self._elements(replaced, name, n_rows, size, kind)
         return values
 
@@ -231,44 +214,30 @@ class Gltf:
     def _elements(self, part: dict, name: str, count: int, size: int, kind: int) -> np.ndarray:
         """(count, size) of the bytes that an accessor, or a part of a sparse one, refers to."""
         dtype = np.dtype(COMPONENTS.get(kind, "V1"))
-        index, start = field(part, "bufferView", int), field(part, "byteOffset", int, 0)
+        index, start, row_bytes = field(part, "bufferView", int), field(part, "byteOffset", int, 0), size * dtype.itemsize
         data = self.view(index)
-        stride = field(self.item("bufferViews", index), "byteStride", int, size * dtype.itemsize)
-        if dtype.kind == "V" or start < 0 or count < 1 or stride < size * dtype.itemsize:
-            raise ValueError(f"{name} does not fit into its bufferView")
-        if start + (count - 1) * stride + size * dtype.itemsize > len(data):
+        stride = field(self.item("bufferViews", index), "byteStride", int, row_bytes)
+        is_inside = start >= 0 and count >= 1 and stride >= row_bytes and start + (count - 1) * stride + row_bytes <= len(data)
+        if dtype.kind == "V" or not is_inside:
             raise ValueError(f"{name} does not fit into its bufferView")
         return np.ndarray((count, size), dtype, data, start, (stride, dtype.itemsize))
 
-    def _buffer(self, index: int) -> bytes | bytearray:
-        uri = field(self.item("buffers", index), "uri", str, None)
-        if uri is None:
-            if index:
-                raise ValueError(f"buffers[{index}] has no uri; allowed: only the first, in a GLB")
-            return self.binary
-        return self._resource(f"buffers[{index}]", uri)
-
     def _resource(self, what: str, uri: str) -> bytes:
+        """What a URI names: a file in the same folder, or the data in it."""
         name = uri if uri.startswith(DATA_URI) else unquote(uri)
         if name not in self.resources:
-            self.resources[name] = self._loaded(what, name)
+            if name.startswith(DATA_URI):
+                self.resources[name] = base64.b64decode(name.partition(",")[2], validate=True)
+            elif name in {"", ".", ".."} or set(name) & set("/\\:\0") or not self.path.with_name(name).is_file():
+                raise ValueError(f"{what} is {name[:80]!r}; allowed: the name of a file in the same folder, or a data URI")
+            else:
+                self.resources[name] = self.path.with_name(name).read_bytes()
             self.n_bytes += len(self.resources[name])
         return self.resources[name]
 
-    def _loaded(self, what: str, name: str) -> bytes:
-        if name.startswith(DATA_URI):
-            return base64.b64decode(name.partition(",")[2], validate=True)
-        if name in {"", ".", ".."} or set(name) & set("/\\:\0") or not self.path.with_name(name).is_file():
-            raise ValueError(f"{what} is {name[:80]!r}; allowed: the name of a file in the same folder, or a data URI")
-        return self.path.with_name(name).read_bytes()
-
 
 def load(path: Path) -> Gltf:
-    """Reads a .glb, or a .gltf with its buffers inside or beside it.
-
-    Raises:
-        ValueError: neither.
-    """
+    """Reads a .glb, or a .gltf with its buffers inside or beside it."""
     data = path.read_bytes()
     if data[: len(MAGIC)] != MAGIC:
         return Gltf(parse_json(data), path=path)
@@ -290,11 +259,9 @@ def load(path: Path) -> Gltf:
 
 def describe(values: np.ndarray) -> dict:
     """The fields of an accessor that say what it holds."""
-    kinds = {np.dtype(name): kind for kind, name in COMPONENTS.items()}
-    return {"componentType": kinds[values.dtype], "count": len(values), "type": "SCALAR" if values.ndim == 1 else "VEC3"}
+    return {"componentType": KINDS[values.dtype], "count": len(values), "type": "SCALAR" if values.ndim == 1 else "VEC3"}
 
 
 def limits(values: np.ndarray) -> dict:
     """The fields of an accessor that hold its least and greatest values, component by component."""
-    rows = values.reshape(len(values), math.prod(values.shape[1:]))
-    return {"min": rows.min(0).tolist(), "max": rows.max(0).tolist()}
+    return {name: np.atleast_1d(bound).tolist() for name, bound in (("min", values.min(0)), ("max", values.max(0)))}

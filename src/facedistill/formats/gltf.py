@@ -6,6 +6,8 @@ place for: the frame rate, the names of the curves in their order, and the curve
 
 import struct
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,16 +15,17 @@ import numpy as np
 from facedistill.core.errors import InputError
 from facedistill.core.files import atomic_path
 from facedistill.face.arkit import CURVES, N_CURVES
-from facedistill.formats.animation import Animation, canonical, regular
+from facedistill.formats import head_glb
+from facedistill.formats.animation import MAX_CURVES, Animation, canonical, most_grown, regular
 from facedistill.formats.glb import DATA_URI, Gltf, load
 from facedistill.formats.grids import float32_rounding_of
-from facedistill.formats.limits import MAX_CURVES, MAX_MOVED, MAX_MOVED_TARGETS, most_grown
 from facedistill.formats.parsing import field, matrix, reading
-from facedistill.formats.times import take
+from facedistill.formats.times import Recorded, Rows
 
 FACE = "a face to animate: a self-contained .glb with mesh.extras.targetNames"
 NAME = "facedistill"  # of the animation and of its extras
 DEFAULT_FPS = 30.0  # of a single key
+MAX_MOVED, MAX_MOVED_TARGETS = 100, 20_000  # nodes with morph targets, and the targets of all of them
 MAX_FLOAT = 3e38  # float32's is 3.4e38
 POINTER = "KHR_animation_pointer"
 VALUES_PER_KEY = {"LINEAR": 1, "STEP": 1, "CUBICSPLINE": 3}  # in-tangent, value, out-tangent
@@ -46,59 +49,43 @@ def write(path: Path, animation: Animation, face: Path | None = None) -> None:
     times_s = animation.times_s.astype(np.float32)
     if times_s[0] < 0 or (times_s[1:] <= times_s[:-1]).any():
         raise InputError(f"{path}: times do not ascend as float32; allowed: from 0 s on, or resample with an explicit frame rate")
-    if face is None:
-        from facedistill.formats.head_glb import build
-
-        data = _bytes(_animate(build(), path, animation, times_s), path)
-    else:
-        with reading(face, FACE):
-            data = _bytes(_animate(_self_contained(load(face)), face, animation, times_s), path)
+    with nullcontext() if face is None else reading(face, FACE):
+        gltf = head_glb.build() if face is None else _self_contained(load(face))
+        try:
+            data = _animate(gltf, face or path, animation).to_bytes()
+        except struct.error:
+            raise InputError(f"{path}: would have more bytes than a GLB can count; expected up to 4 GiB: fewer frames") from None
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
 
 
 def check_face(face: Path) -> None:
-    """Whether `write` can animate a face.
-
-    Raises:
-        InputError: it cannot.
-    """
-    rest = regular(CURVES, np.zeros((1, N_CURVES)), DEFAULT_FPS)
+    """Raises InputError unless `write` can animate a face."""
     with reading(face, FACE):
-        _animate(_self_contained(load(face)), face, rest, rest.times_s.astype(np.float32))
+        _animate(_self_contained(load(face)), face, regular(CURVES, np.zeros((1, N_CURVES)), DEFAULT_FPS))
 
 
-def read(path: Path, fps: float | None = None) -> Animation:
+def read(path: Path) -> Rows:
     """Reads the first animation of morph targets of a .glb or .gltf; keys of any interpolation as they stand.
 
     Times that are a frame rate's as float32 are put on it exactly.
 
-    Args:
-        fps: puts key t at t / fps, whatever the times are.
-
     Raises:
-        InputError: no such animation, targets without names, compressed data, or channels that contradict each other.
+        ValueError: no such animation, targets without names, compressed data, or channels that contradict each other.
     """
-    with reading(path, "a glTF 2.0 file with an animation of named morph targets"):
-        gltf = load(path)
-        stored, channels = _weight_channels(gltf)
-        times_s, curves = _merge(gltf, stored, channels)
-        extras, rate = field(stored, "extras", dict, {}).get(NAME), None
-        if extras is not None:
-            curves, rate = _with_extras(curves, extras, len(times_s)), field(extras, "fps", float)
-        names, weights = tuple(curves), np.stack(list(curves.values()), axis=1)
-        if fps:
-            return regular(names, weights, fps)
-        rounding_s = float32_rounding_of(times_s)
-        return take(path, names, weights, times_s, default_fps=DEFAULT_FPS, fps=rate, rounding_s=rounding_s)
+    gltf = load(path)
+    stored, channels = _weight_channels(gltf)
+    times_s, curves = _merge(gltf, stored, channels)
+    extras, rate = field(stored, "extras", dict, {}).get(NAME), None
+    if extras is not None:
+        curves, rate = _with_extras(curves, extras, len(times_s)), field(extras, "fps", float)
+    weights = np.stack(list(curves.values()), axis=1)
+    recorded = partial(Recorded, times_s, DEFAULT_FPS, fps=rate, rounding_s=float32_rounding_of(times_s))
+    return Rows(tuple(curves), weights, recorded)
 
 
 def target_names(gltf: Gltf, mesh_index: object) -> list[str]:
-    """Names of a mesh's morph targets, made `canonical`; none where it has no names.
-
-    Raises:
-        ValueError: not as many names as targets.
-    """
+    """Names of a mesh's morph targets, made `canonical`; none where it has no names. ValueError unless they are as many."""
     mesh = gltf.item("meshes", mesh_index)
     names = field(field(mesh, "extras", dict, {}), "targetNames", list, [])
     n_targets = count_targets(mesh)
@@ -114,11 +101,7 @@ def count_targets(mesh: dict) -> int:
 
 
 def default_weights(gltf: Gltf, node: dict, n_targets: int) -> np.ndarray:
-    """(n_targets,) weights of a node with a mesh where nothing animates it: the node's own, its mesh's, or 0.
-
-    Raises:
-        ValueError: not as many weights as targets.
-    """
+    """(n_targets,) weights of a node with a mesh where nothing animates it: the node's own, its mesh's, or 0."""
     mesh_weights = field(gltf.item("meshes", node["mesh"]), "weights", list, [0.0] * n_targets)
     return matrix([field(node, "weights", list, mesh_weights)], n_targets, "default weights, row")[0]
 
@@ -135,25 +118,24 @@ def _self_contained(gltf: Gltf) -> Gltf:
     return gltf
 
 
-def _animate(gltf: Gltf, face: Path, animation: Animation, times_s: np.ndarray) -> Gltf:
-    """Adds the animation to a face; `times_s` (T,) float32 are its times."""
-    columns = dict(zip(animation.names, animation.weights.T, strict=True))
+def _animate(gltf: Gltf, face: Path, animation: Animation) -> Gltf:
+    """Adds an animation to a face."""
+    columns, n_frames = dict(zip(animation.names, animation.weights.T, strict=True)), len(animation.times_s)
     nodes = list(_named_nodes(gltf))
     moved = [(node, names, rest) for node, names, rest in nodes if not columns.keys().isdisjoint(names)]
     if not moved:
         found = _some([name for _, names, _ in nodes for name in names])
         raise InputError(f"{face}: its morph targets are {found}; allowed: mesh.extras.targetNames with {_some(animation.names)}")
-    n_numbers, most = len(times_s) * sum(len(names) for _, names, _ in moved), most_grown(*animation.weights.shape)
+    n_numbers, most = n_frames * sum(len(names) for _, names, _ in moved), most_grown(*animation.weights.shape)
     if n_numbers > most:
-        raise ValueError(f"its targets would hold {n_numbers} weights of {len(times_s)} frames; expected up to {most}")
-    keys = gltf.append(times_s, bounds=True)
+        raise ValueError(f"its targets would hold {n_numbers} weights of {n_frames} frames; expected up to {most}")
+    keys = gltf.append(animation.times_s.astype(np.float32), bounds=True)
     samplers, channels = [], []
-    for node, names, rest in moved:
-        shown = [columns.get(name, np.full(len(times_s), weight)) for name, weight in zip(names, rest, strict=True)]
+    for number, (node, names, rest) in enumerate(moved):
+        shown = [columns.get(name, np.full(n_frames, weight)) for name, weight in zip(names, rest, strict=True)]
         values = np.stack(shown, axis=1, dtype=np.float32, casting="same_kind")
-        output = gltf.append(values.ravel())  # frame by frame, (T * targets,)
-        channels.append({"sampler": len(samplers), "target": {"node": node, "path": "weights"}})
-        samplers.append({"input": keys, "output": output, "interpolation": "LINEAR"})
+        channels.append({"sampler": number, "target": {"node": node, "path": "weights"}})
+        samplers.append({"input": keys, "output": gltf.append(values.ravel()), "interpolation": "LINEAR"})  # frame by frame
     shown_names = {name for _, names, _ in moved for name in names}
     others = [name for name in animation.names if name not in shown_names]
     extras = {"fps": animation.fps, "names": list(animation.names)}
@@ -162,13 +144,6 @@ def _animate(gltf: Gltf, face: Path, animation: Animation, times_s: np.ndarray) 
     stored = {"name": NAME, "channels": channels, "samplers": samplers, "extras": {NAME: extras}}
     gltf.content["animations"] = [stored, *field(gltf.content, "animations", list, [])]
     return gltf
-
-
-def _bytes(gltf: Gltf, path: Path) -> bytes:
-    try:
-        return gltf.to_bytes()
-    except struct.error:
-        raise InputError(f"{path}: would have more bytes than a GLB can count; expected up to 4 GiB: fewer frames") from None
 
 
 def _named_nodes(gltf: Gltf) -> Iterator[tuple[int, list[str], list[float]]]:

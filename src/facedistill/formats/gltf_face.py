@@ -4,6 +4,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -12,18 +13,20 @@ from facedistill.core.errors import InputError
 from facedistill.face.arkit import CURVES, INDEX, N_CURVES
 from facedistill.formats.glb import FLOAT, QUANTISED, Gltf, load
 from facedistill.formats.gltf import count_targets, default_weights, target_names
-from facedistill.formats.gltf_looks import TEXTURE_MOVED, Pictures, looks, picture_of
+from facedistill.formats.gltf_looks import TEXTURE_MOVED, looks, picture, picture_of
 from facedistill.formats.gltf_scene import JOINTS_PER_SET, PlacedMesh, joint_sets, placed_meshes, vertex_matrices
-from facedistill.formats.limits import MAX_MESHES, MAX_PRIMITIVES, MAX_TARGETS, MAX_TRIANGLES, MAX_VERTICES, MAX_WEIGHTS
 from facedistill.formats.parsing import field, reading
 
 FACE = "a face to draw: a .glb or .gltf with mesh.extras.targetNames"
 UNSEEN, TRIANGLES, STRIP, FAN = range(4), 4, 5, 6  # modes of a primitive; points and lines are not seen
-MESHES = "nodes with meshes"
 MOST = {  # of what is drawn
-    MESHES: MAX_MESHES, "primitives": MAX_PRIMITIVES, "morph targets": MAX_TARGETS, "vertices": MAX_VERTICES,
-    "triangles": MAX_TRIANGLES, "joint weights": MAX_WEIGHTS,
-}  # fmt: skip
+    "nodes with meshes": 1_000,
+    "primitives": 4_000,
+    "morph targets": 2**16,  # of all primitives: 1,260 of 52
+    "vertices": 1_000_000,
+    "triangles": 3_000_000,  # closed surfaces have two a vertex
+    "joint weights": 2**24,  # 1,000,000 vertices with 16 each
+}
 SEEN_THROUGH = "BLEND"  # the alphaMode of what covers the eyes, say: left out, since nothing here is drawn half
 COMPRESSED = "KHR_draco_mesh_compression"
 OTHER_COLOURS = "KHR_materials_pbrSpecularGlossiness"
@@ -36,6 +39,8 @@ UNDERSTOOD = frozenset({
         "specular", "unlit", "variants", "volume",
     )),
 })  # fmt: skip
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,13 +64,14 @@ class Surface:
 
 @dataclass(frozen=True, eq=False)
 class _Part:
-    """A primitive where a node puts it: its material, and the name and default weight of each of its targets."""
+    """A primitive where a node puts it: its material, the name and default weight of each of its targets, and its vertices."""
 
     placed: PlacedMesh
     primitive: dict
     material: dict
     targets: list[tuple[str, float]]
     n_vertices: int
+    own: slice
 
 
 def read_face(path: Path) -> Surface:
@@ -79,7 +85,11 @@ def read_face(path: Path) -> Surface:
     """
     with reading(path, FACE), np.errstate(over="ignore", invalid="ignore"):
         gltf = load(path)
-        _check_extensions(gltf)
+        for name in gltf.required():
+            if name not in UNDERSTOOD:
+                raise ValueError(f"it requires {name[:80]}, which is not understood; expected a head exported without it")
+        if OTHER_COLOURS in gltf.extensions:
+            log.warning("%s: colours by %s are left out", path, OTHER_COLOURS)
         parts = list(_parts(gltf))
         if not parts:
             raise ValueError("its scene has no triangles that can be seen")
@@ -89,22 +99,8 @@ def read_face(path: Path) -> Surface:
     resting = {name for part in parts for name, weight in part.targets if name in INDEX and weight}
     if resting:
         told = "%s: the default weights of %s are left out: a face at rest has 0"
-        logging.getLogger(__name__).warning(told, path, ", ".join(sorted(resting, key=INDEX.get)))
+        log.warning(told, path, ", ".join(sorted(resting, key=INDEX.get)))
     return surface
-
-
-def _check_extensions(gltf: Gltf) -> None:
-    for name in gltf.required():
-        if name not in UNDERSTOOD:
-            raise ValueError(f"it requires {name[:80]}, which is not understood; expected a head exported without it")
-    if OTHER_COLOURS in gltf.extensions:
-        logging.getLogger(__name__).warning("%s: colours by %s are left out", gltf.path, OTHER_COLOURS)
-
-
-def _targets(gltf: Gltf, node: dict, n_targets: int) -> list[tuple[str, float]]:
-    """The name of each morph target of a node's mesh, "" where it has none, and its default weight."""
-    names = target_names(gltf, node["mesh"]) or [""] * n_targets
-    return list(zip(names, default_weights(gltf, node, n_targets), strict=True))
 
 
 def _parts(gltf: Gltf) -> Iterator[_Part]:
@@ -115,8 +111,9 @@ def _parts(gltf: Gltf) -> Iterator[_Part]:
         mesh = gltf.item("meshes", mesh_index)
         primitives = field(mesh, "primitives", list)
         n_targets = count_targets(mesh)
-        _add(found, {MESHES: 1, "primitives": len(primitives), "morph targets": n_targets * len(primitives)})
-        targets = _targets(gltf, placed.node, n_targets)
+        _add(found, {"nodes with meshes": 1, "primitives": len(primitives), "morph targets": n_targets * len(primitives)})
+        names = target_names(gltf, mesh_index) or [""] * n_targets
+        targets = list(zip(names, default_weights(gltf, placed.node, n_targets), strict=True))
         for primitive in primitives:
             material = gltf.item("materials", primitive["material"]) if "material" in primitive else {}
             mode = field(primitive, "mode", int, TRIANGLES)
@@ -133,7 +130,8 @@ def _parts(gltf: Gltf) -> Iterator[_Part]:
             n_weights = n_vertices * JOINTS_PER_SET * len(joint_sets(placed, attributes))
             n_triangles = n_corners // 3 if mode == TRIANGLES else n_corners
             _add(found, {"vertices": n_vertices, "triangles": n_triangles, "joint weights": n_weights})
-            yield _Part(placed, primitive, material, targets, n_vertices)
+            own = slice(found["vertices"] - n_vertices, found["vertices"])
+            yield _Part(placed, primitive, material, targets, n_vertices, own)
 
 
 def _add(found: Counter, more: dict[str, int]) -> None:
@@ -145,31 +143,28 @@ def _add(found: Counter, more: dict[str, int]) -> None:
 
 def _surface(gltf: Gltf, parts: list[_Part]) -> Surface:
     """All parts, moved by their targets first, then put into the scene."""
-    starts = np.cumsum([0, *(part.n_vertices for part in parts)]).tolist()
-    n_vertices, n_wrong, triangles = starts[-1], 0, []
+    n_vertices, n_wrong, triangles = parts[-1].own.stop, 0, []
     rest, shapes = np.empty((n_vertices, 3), np.float32), np.zeros((N_CURVES, n_vertices, 3), np.float32)
-    for part, start in zip(parts, starts, strict=False):
-        own = slice(start, start + part.n_vertices)
+    for part in parts:
+        own = part.own
         places, n_more = vertex_matrices(gltf, part.placed, part.primitive["attributes"], part.n_vertices)
         n_wrong += n_more
         rest[own] = _turned(places, _shaped(gltf, part, places, shapes[:, own])) + places[..., 3]
         if not (np.isfinite(rest[own]).all() and np.isfinite(shapes[:, own]).all()):
             raise ValueError(f"meshes[{part.placed.node['mesh']}] reaches beyond the numbers of float32")
-        corners = _outside_out(_corners(gltf, part.primitive, part.n_vertices), places, part.n_vertices)
-        triangles.append((corners + start).astype(np.int32))
+        corners = _corners(gltf, part.primitive, part.n_vertices)
+        handedness = np.broadcast_to(np.sign(np.linalg.det(places[..., :3])), part.n_vertices)
+        is_mirrored = handedness[corners].sum(axis=1, keepdims=True) < 0  # as second eyes are: the outside would be the inside
+        triangles.append((np.where(is_mirrored, corners[:, ::-1], corners) + own.start).astype(np.int32))
     if n_wrong:
         told = "%s: the joint weights of %d vertices do not sum to 1: they are scaled, and those of 0 go with their first joint"
-        logging.getLogger(__name__).warning(told, gltf.path, n_wrong)
-    return Surface(rest, shapes, np.concatenate(triangles), *_looks(gltf, parts, starts))
-
-
-def _looks(gltf: Gltf, parts: list[_Part], starts: list[int]) -> tuple[np.ndarray, np.ndarray]:
-    """(V, 3) colours and (V,) roughness of all parts; those of a picture follow each other, so that it is decoded once."""
-    colours, roughness, pictures = np.empty((starts[-1], 3), np.float32), np.empty(starts[-1], np.float32), Pictures(gltf)
-    for part, start in sorted(zip(parts, starts, strict=False), key=lambda placed: picture_of(gltf, placed[0].material)):
-        own = slice(start, start + part.n_vertices)
-        colours[own], roughness[own] = looks(gltf, pictures, part.material, part.primitive["attributes"], part.n_vertices)
-    return colours, roughness
+        log.warning(told, gltf.path, n_wrong)
+    colours, roughness = np.empty((n_vertices, 3), np.float32), np.empty(n_vertices, np.float32)
+    pictures = lru_cache(1)(partial(picture, gltf))  # one is in memory at a time: parts with the same follow each other
+    for part in sorted(parts, key=lambda part: picture_of(gltf, part.material)):
+        attributes = part.primitive["attributes"]
+        colours[part.own], roughness[part.own] = looks(gltf, pictures, part.material, attributes, part.n_vertices)
+    return Surface(rest, shapes, np.concatenate(triangles), colours, roughness)
 
 
 def _shaped(gltf: Gltf, part: _Part, places: np.ndarray, shapes: np.ndarray) -> np.ndarray:
@@ -208,15 +203,8 @@ def _corners(gltf: Gltf, primitive: dict, n_vertices: int) -> np.ndarray:
     raise ValueError(f"a primitive of mode {mode} with {len(listed)} corners; expected triangles")
 
 
-def _outside_out(corners: np.ndarray, places: np.ndarray, n_vertices: int) -> np.ndarray:
-    """(F, 3) corners, turned round where their places mirror them, as second eyes are: the outside would be the inside."""
-    handedness = np.broadcast_to(np.sign(np.linalg.det(places[..., :3])), n_vertices)
-    mirrored = handedness[corners].sum(axis=1, keepdims=True) < 0
-    return np.where(mirrored, corners[:, ::-1], corners)
-
-
 def _positions(gltf: Gltf, attributes: dict, count: int | None = None) -> np.ndarray:
     kind = field(gltf.item("accessors", field(attributes, "POSITION", int)), "componentType", int)
     if kind != FLOAT and QUANTISED not in gltf.extensions:
         raise ValueError(f"POSITION of componentType {kind}; expected floats, or {QUANTISED} in extensionsUsed")
-    return gltf.vectors(attributes, "POSITION", sizes=(3,), count=count, quantised=True)
+    return gltf.vectors(attributes, "POSITION", count, 3, quantised=True)

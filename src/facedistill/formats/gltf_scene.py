@@ -2,15 +2,17 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from scipy.sparse import coo_array
+from scipy.spatial.transform import Rotation
 
 from facedistill.formats.glb import Gltf
-from facedistill.formats.limits import MAX_SCENE_NODES
 from facedistill.formats.parsing import field, matrix
 
 JOINTS_PER_SET, MAX_SETS = 4, 8  # of JOINTS_n and WEIGHTS_n; more than any exporter writes
+MAX_SCENE_NODES = 20_000  # bodies with all their joints have about a thousand
 ROUNDING, UNIT_ROUNDING = 1e-3, 1e-2  # of a matrix's last row; of the length of a rotation
 MAX_SUM_ERROR = 0.05  # of a vertex's weights; each may be rounded to 1 / 255
 PLACING = ("EXT_mesh_gpu_instancing", "KHR_node_visibility")  # of a node; what else is in its extensions moves no vertex
@@ -35,24 +37,17 @@ def placed_meshes(gltf: Gltf) -> Iterator[PlacedMesh]:
     Raises:
         ValueError: a node is there twice, is shown or placed by an extension, or has a skin with joints outside the scene.
     """
-    places, skins = _places(gltf), {}
+    places = _places(gltf)
+    of_skin = cache(lambda skin: _joint_matrices(gltf, skin, places))
     for index, place in places.items():
         node = gltf.item("nodes", index)
-        skin = field(node, "skin", int, None)
-        if "mesh" in node and skin is None:
-            yield PlacedMesh(node, place[None, :3])
-        elif "mesh" in node:
-            if skin not in skins:
-                skins[skin] = _joint_matrices(gltf, skin, places)
-            yield PlacedMesh(node, skins[skin])
+        if "mesh" in node:
+            skin = field(node, "skin", int, None)
+            yield PlacedMesh(node, place[None, :3] if skin is None else of_skin(skin))
 
 
 def joint_sets(placed: PlacedMesh, attributes: dict) -> list[str]:
-    """The n of JOINTS_n and WEIGHTS_n that move a primitive; none without a skin.
-
-    Raises:
-        ValueError: more than any exporter writes.
-    """
+    """The n of JOINTS_n and WEIGHTS_n that move a primitive; none without a skin. ValueError beyond what exporters write."""
     if field(placed.node, "skin", int, None) is None:
         return []
     sets = sorted({name.partition("_")[2] for name in attributes if name.startswith(("JOINTS_", "WEIGHTS_"))} or {"0"})
@@ -64,7 +59,7 @@ def joint_sets(placed: PlacedMesh, attributes: dict) -> list[str]:
 def vertex_matrices(gltf: Gltf, placed: PlacedMesh, attributes: dict, count: int) -> tuple[np.ndarray, int]:
     """From the mesh to the scene for each vertex of a primitive.
 
-    Weights are divided by their sum, which the standard wants to be 1.
+    Weights are divided by their sum, which the standard wants to be 1; where all are 0, the first joint has all, as in three.js.
 
     Args:
         attributes: of the primitive.
@@ -75,12 +70,16 @@ def vertex_matrices(gltf: Gltf, placed: PlacedMesh, attributes: dict, count: int
     Raises:
         ValueError: joints that the skin has not, or weights that are less than 0 or not there.
     """
-    sets, sizes = joint_sets(placed, attributes), (JOINTS_PER_SET,)
+    sets = joint_sets(placed, attributes)
     if not sets:
         return placed.matrices, 0
-    joints = np.hstack([gltf.vectors(attributes, f"JOINTS_{name}", sizes=sizes, count=count, whole=True) for name in sets])
-    weights = np.hstack([gltf.vectors(attributes, f"WEIGHTS_{name}", sizes=sizes, count=count) for name in sets])
-    weights, n_wrong = _normalised(weights)
+    joints = np.hstack([gltf.vectors(attributes, f"JOINTS_{name}", count, JOINTS_PER_SET, whole=True) for name in sets])
+    weights = np.hstack([gltf.vectors(attributes, f"WEIGHTS_{name}", count, JOINTS_PER_SET) for name in sets])
+    if weights.min() < 0:
+        raise ValueError("WEIGHTS_n hold a number below 0; expected 0 to 1")
+    sums = weights.sum(axis=1, keepdims=True)
+    n_wrong = int((np.abs(sums - 1) > MAX_SUM_ERROR).sum())
+    weights = np.where(sums > 0, weights / np.where(sums > 0, sums, 1), np.eye(1, weights.shape[1]))
     joints = np.where(weights > 0, joints, 0)  # those without weight may be anything
     n_joints = len(placed.matrices)
     if joints.min() < 0 or joints.max() >= n_joints:
@@ -88,16 +87,6 @@ def vertex_matrices(gltf: Gltf, placed: PlacedMesh, attributes: dict, count: int
     rows = np.repeat(np.arange(count), joints.shape[1])
     blend = coo_array((weights.ravel(), (rows, joints.ravel())), (count, n_joints)).tocsr()
     return (blend @ placed.matrices.reshape(n_joints, 12)).reshape(count, 3, 4), n_wrong
-
-
-def _normalised(weights: np.ndarray) -> tuple[np.ndarray, int]:
-    """(count, n) weights whose sums are 1, and how many were not; where all are 0, the first joint has all, as in three.js."""
-    if weights.min() < 0:
-        raise ValueError("WEIGHTS_n hold a number below 0; expected 0 to 1")
-    sums = weights.sum(axis=1, keepdims=True)
-    n_wrong = int((np.abs(sums - 1) > MAX_SUM_ERROR).sum())
-    alone = np.eye(1, weights.shape[1])
-    return np.where(sums > 0, weights / np.where(sums > 0, sums, 1), alone), n_wrong
 
 
 def _places(gltf: Gltf) -> dict[int, np.ndarray]:
@@ -123,11 +112,11 @@ def _joint_matrices(gltf: Gltf, index: int, places: dict[int, np.ndarray]) -> np
     """(J, 3, 4) of a skin's joints: from the mesh to the joint, and from there to the scene."""
     skin = gltf.item("skins", index)
     joints = field(skin, "joints", list)
+    if not joints:
+        raise ValueError(f"skins[{index}] has no joints")
     for joint in joints:
         if type(joint) is not int or joint not in places:
             raise ValueError(f"skins[{index}] has the joint nodes[{str(joint)[:20]}]; expected nodes of the scene")
-    if not joints:
-        raise ValueError(f"skins[{index}] has no joints")
     global_places = np.stack([places[joint] for joint in joints])
     if "inverseBindMatrices" not in skin:
         return global_places[:, :3]
@@ -145,16 +134,10 @@ def _transform(node: dict) -> np.ndarray:
         matrix([field(node, key, list, default)], len(default), key)[0]
         for key, default in (("translation", [0, 0, 0]), ("rotation", [0, 0, 0, 1]), ("scale", [1, 1, 1]))
     )
-    length = np.linalg.norm(turn)
-    if abs(length - 1) > UNIT_ROUNDING:
-        raise ValueError(f"a rotation of length {length:.3g}; expected a unit quaternion")
-    x, y, z, w = turn / length
+    if abs(np.linalg.norm(turn) - 1) > UNIT_ROUNDING:
+        raise ValueError(f"a rotation of length {np.linalg.norm(turn):.3g}; expected a unit quaternion")
     placed = np.eye(4)
-    placed[:3, :3] = np.array([
-        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
-        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
-        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
-    ]) * size  # fmt: skip
+    placed[:3, :3] = Rotation.from_quat(turn).as_matrix() * size
     placed[:3, 3] = move
     return placed
 

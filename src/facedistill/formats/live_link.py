@@ -1,22 +1,25 @@
-"""Live Link Face CSV, as phones record it for Unreal: timecode, count, 52 curves in its own order, 9 rotations (radians).
+"""Live Link Face for Unreal: the CSV that phones record, and the packets that they send.
 
-Seen in real files and read here: both spellings of the count column, ARKit's order and the app's, NeuroSync's seven emotions
-after the rotations and its milliseconds of the second in the timecode, timecode in 60ths of a second or other parts of one,
-dropped frames, a midnight, weights up to 1.053. NTSC's drop-frame timecode is read by its standard.
+The CSV has a timecode, a count, 52 curves in its own order and 9 rotations (radians). Seen in real files and read here: both
+spellings of the count column, ARKit's order and the app's, NeuroSync's seven emotions after the rotations and its milliseconds of
+the second in the timecode, timecode in 60ths of a second or other parts of one, dropped frames, a midnight, weights up to 1.053.
+NTSC's drop-frame timecode is read by its standard.
 """
 
 import re
-from collections.abc import Sequence
+import struct
+import uuid
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from facedistill.core.errors import InputError
 from facedistill.face.arkit import CURVES
-from facedistill.formats.animation import Animation, regular
+from facedistill.formats.animation import Animation
 from facedistill.formats.grids import are_few
-from facedistill.formats.parsing import read_table, reading
-from facedistill.formats.times import GIVE_RATE, GIVEN_RATE, take, tell, timeline
+from facedistill.formats.parsing import read_table
+from facedistill.formats.times import GIVE_RATE, GIVEN_RATE, Recorded, Rows, timeline
 from facedistill.formats.writing import write_table
 
 ROTATIONS = (
@@ -42,6 +45,7 @@ TICK_S = 1 / 60_000  # the last digit that is written
 DAY_S = 24 * 3600.0
 DEFAULT_FPS = 60.0
 DECIMALS = 10
+PACKET_VERSION = 6
 
 
 def write(path: Path, animation: Animation) -> None:
@@ -65,30 +69,37 @@ def write(path: Path, animation: Animation) -> None:
     write_table(path, header, rows)
 
 
-def read(path: Path, fps: float | None = None) -> Animation:
+def read(path: Path) -> Rows:
     """Reads a take by the names in its header; times count from its first row.
 
     The base of the timecode is the one that its rollovers show; see `times` for the rest.
+    """
+    header, texts, weights = read_table(path, _count_texts)
+    return Rows(tuple(header[2:]), weights, lambda: _recorded([timecode for timecode, _ in texts]))
+
+
+def packet(subject: str, frame: int, *, fps: int, weights: Mapping[str, float]) -> bytes:
+    """One frame over UDP, as Unreal reads it: curves in Apple's order, and rotations of 0.
 
     Args:
-        fps: puts row t at t / fps, whatever the timecode is.
-
-    Raises:
-        InputError: not a Live Link Face CSV.
+        subject: the name that Unreal shows.
+        frame: its number, counted from midnight for a timecode of the day.
+        weights: by name; a curve that is not there rests.
     """
-    with reading(path, "a Live Link Face CSV"):
-        header, texts, weights = read_table(path, _count_texts)
-        names = tuple(header[2:])
-        if fps:
-            return regular(names, weights, fps)
-        recorded_s, rounding_s, notes = _recorded([timecode for timecode, _ in texts])
-        found = take(path, names, weights, recorded_s, default_fps=DEFAULT_FPS, rounding_s=rounding_s)
-        tell(path, notes)
-        return Animation(names, found.weights, found.times_s - found.times_s[0], found.fps)
+    name = subject.encode()
+    device = f"${uuid.uuid5(uuid.NAMESPACE_DNS, f'{subject}.facedistill')}".encode()  # the same whenever it comes back
+    head = struct.pack("<I", PACKET_VERSION) + device + struct.pack(">i", len(name)) + name
+    values = [weights.get(curve, 0.0) for curve in CURVES] + [0.0] * len(ROTATIONS)
+    return head + struct.pack(f">ifiiB{COUNT}f", frame, 0.0, fps, 1, COUNT, *values)
+
+
+def is_header(columns: Sequence[str]) -> bool:
+    """Whether the columns of a CSV are those of a take."""
+    return [column.strip().lower() for column in columns[:2]] == ["timecode", "blendshapecount"]
 
 
 def _count_texts(header: list[str]) -> int:
-    if [column.strip().lower() for column in header[:2]] != ["timecode", "blendshapecount"]:
+    if not is_header(header):
         raise ValueError(f"its columns begin with {header[:2]}, not with Timecode and BlendshapeCount")
     return 2
 
@@ -108,16 +119,15 @@ def _timecode(time_s: float) -> str:
 
 def _come_back(timecodes: Sequence[str], times_s: np.ndarray) -> bool:
     """Whether `read` would read these times (T,) from the timecodes."""
-    recorded_s, rounding_s, _ = _recorded(timecodes)
     try:
-        found = timeline(recorded_s, np.zeros(len(times_s), bool), default_fps=DEFAULT_FPS, rounding_s=rounding_s)
+        found_s = timeline(_recorded(timecodes), np.zeros(len(times_s), bool)).times_s
     except ValueError:
         return False
-    return bool((np.abs(found.times_s - found.times_s[0] - times_s) <= TICK_S).all())
+    return bool((np.abs(found_s - found_s[0] - times_s) <= TICK_S).all())
 
 
-def _recorded(timecodes: Sequence[str]) -> tuple[np.ndarray, float, list[str]]:
-    """(T,) seconds from the first row on, what they were rounded to, and notes."""
+def _recorded(timecodes: Sequence[str]) -> Recorded:
+    """What timecodes mean."""
     matches = [TIMECODE.fullmatch(code.strip()) for code in timecodes]
     if None in matches:
         row = matches.index(None)
@@ -126,14 +136,15 @@ def _recorded(timecodes: Sequence[str]) -> tuple[np.ndarray, float, list[str]]:
     clock_s, frames = _seconds(parts), np.floor(parts[:, 3])
     seconds, fractions = clock_s - clock_s[:1], parts[:, 3] - frames
     if _are_milliseconds(seconds, frames, fractions):
-        return seconds + fractions - fractions[:1], MILLISECOND_S, []
-    base_hz, note = _base_hz(seconds, frames)
+        return Recorded(seconds + fractions - fractions[:1], DEFAULT_FPS, rounding_s=MILLISECOND_S, from_zero=True)
+    base_hz, notes = _base_hz(seconds, frames)
     n_dropped = _dropped(clock_s, frames, base_hz)
     numbers = seconds * base_hz + (parts[:, 3] - parts[:1, 3]) - (n_dropped - n_dropped[:1])
     frame_s = (1.001 if n_dropped.any() else 1) / base_hz
     n_decimals = max((len(code.rpartition(".")[2]) if "." in code else 0 for code in timecodes), default=0)
     is_counted = n_dropped.any() and not n_decimals and are_few(len(numbers) - len(np.unique(numbers)), len(numbers))
-    return numbers * frame_s, 0.0 if is_counted else 10.0**-n_decimals * frame_s, [note] if note else []
+    rounding_s = 0.0 if is_counted else 10.0**-n_decimals * frame_s
+    return Recorded(numbers * frame_s, DEFAULT_FPS, rounding_s=rounding_s, from_zero=True, notes=notes)
 
 
 def _seconds(parts: np.ndarray) -> np.ndarray:
@@ -160,55 +171,61 @@ def _dropped(clock_s: np.ndarray, frames: np.ndarray, base_hz: int) -> np.ndarra
     return n_skipped * (minutes - minutes // 10)
 
 
-def _base_hz(seconds: np.ndarray, frames: np.ndarray) -> tuple[int, str]:
+def _base_hz(seconds: np.ndarray, frames: np.ndarray) -> tuple[int, tuple[str, ...]]:
     """Frames in a second of timecode, and a note if that is a guess.
 
     At a rollover, the base is the last FF of a second and one step more. The step is that of most rows; it is several frames
     long where a row is missing there. Any FF but a garbled one is below the base. Doubled and swapped rows are gone once rows are
     sorted.
     """
-    codes = np.unique(np.stack([seconds, frames], axis=1)[_are_plausible(frames)], axis=0)
+    counted, n_rows = np.unique(frames, return_counts=True)
+    gaps = np.diff(counted)
+    is_garbled = len(gaps) > 1 and n_rows[-1] == 1 and gaps[-1] > FAR * gaps[:-1].max()
+    rows = np.stack([seconds, frames], axis=1)
+    codes = np.unique(rows[frames < counted[-1]] if is_garbled else rows, axis=0)
     to_next = np.diff(codes, axis=0)
     steps, ends = to_next[to_next[:, 0] == 0, 1], np.flatnonzero(to_next[:, 0] == 1)
     if not (len(steps) and len(ends)):
         needed = int(codes[:, 1].max(initial=0)) + 1
-        guess = next((base for base in COMMON_HZ if base >= max(needed, USUAL_HZ)), needed)
-        is_clear = (frames == frames[:1]).all()  # whatever the base is
-        return guess, "" if is_clear else f"its timecode does not show how many frames it counts in a second; {_assumed(guess)}"
+        best = next((base for base in COMMON_HZ if base >= max(needed, USUAL_HZ)), needed)
+        if (frames == frames[:1]).all():  # whatever the base is
+            return best, ()
+        why = "its timecode does not show how many frames it counts in a second"
+    else:
+        best, n_plain = _rollover_base(codes[:, 1], steps, ends)
+        if n_plain > 1 or (n_plain and best == USUAL_HZ):
+            return best, ()
+        once = "its timecode shows only once how many frames it counts in a second"  # unless rows are missing just before
+        why = once if n_plain else "rows are missing where its timecode rolls over"
+    return best, (f"{why}; {best} frames a second are assumed; {GIVE_RATE}",)
+
+
+def _rollover_base(frames: np.ndarray, steps: np.ndarray, ends: np.ndarray) -> tuple[int, int]:
+    """The base that most rollovers show, and how many show it with no row missing.
+
+    Args:
+        frames: FF of all rows, sorted by time.
+        steps: from row to row within a second.
+        ends: the last row of each second that is followed by the next.
+    """
     short, long = np.quantile(steps, [0.05, 0.95], method="nearest")
-    last, first = codes[ends, 1], codes[ends + 1, 1]
+    last, first = frames[ends], frames[ends + 1]
     plain, score = {}, {}
     for base in BASES_HZ:
         over = np.where(base > last, base - last + first, 0)
         plain[base] = int(((over >= short) & (over <= long)).sum())
         hidden = int(((over > long) & (over <= (MAX_HIDDEN + 1) * long)).sum())
-        beyond = int((codes[:, 1] >= base).sum())
-        score[base] = 2 * (plain[base] - beyond) + (1 + HIDDEN) * hidden - len(ends) + COMMON * (base in COMMON_HZ)
+        beyond = int((frames >= base).sum())
+        score[base] = 2 * (plain[base] - beyond) + (1 + HIDDEN) * hidden + COMMON * (base in COMMON_HZ)
     best = max(score, key=score.get)  # of equals the first, with the fewest rows missing
-    if plain[best] > 1 or (plain[best] and best == USUAL_HZ):
-        return best, ""
-    shows = "its timecode shows only once how many frames it counts in a second"  # unless rows are missing just before
-    return best, f"{shows if plain[best] else 'rows are missing where its timecode rolls over'}; {_assumed(best)}"
-
-
-def _are_plausible(frames: np.ndarray) -> np.ndarray:
-    """(T,) whether FF are not far above all others, as one that is garbled may be."""
-    counted, n_rows = np.unique(frames, return_counts=True)
-    gaps = np.diff(counted)
-    is_garbled = len(gaps) > 1 and n_rows[-1] == 1 and gaps[-1] > FAR * gaps[:-1].max()
-    return frames < counted[-1] if is_garbled else np.ones(len(frames), bool)
-
-
-def _assumed(base_hz: int) -> str:
-    return f"{base_hz} frames a second are assumed; {GIVE_RATE}"
+    return best, plain[best]
 
 
 def _are_milliseconds(seconds: np.ndarray, frames: np.ndarray, fractions: np.ndarray) -> bool:
     """Whether a take is NeuroSync's, with FF.mmm, mmm the milliseconds of the second, where the app has a fraction of a frame."""
-    n_different = len(np.unique(frames))
+    n_different, (low, high) = len(np.unique(frames)), MILLISECONDS_OFF
     if not fractions.any() or n_different < 2:
         return False
-    low, high = MILLISECONDS_OFF
     behind = (fractions * base - frames for base in BASES_HZ)
     if not any(((off >= low) & (off <= high)).mean() >= MILLISECONDS_ROWS for off in behind):
         return False

@@ -1,4 +1,8 @@
-"""Reading files that strangers wrote: whatever is wrong with one becomes a single line that names it."""
+"""Reading files that strangers wrote: whatever is wrong with one becomes a single line that names it.
+
+Limits, here and in the modules that read, are far beyond real takes and heads, and so low that no small file takes all memory, or
+minutes. They are for what a file unfolds to: one that has bytes for all that it holds may be as large as memory allows.
+"""
 
 import csv
 import json
@@ -12,7 +16,7 @@ import numpy as np
 
 from facedistill.core.errors import InputError
 
-MAX_HEADER_BYTES = 2**20
+MAX_HEADER_BYTES = 2**20  # of a CSV
 REQUIRED = object()  # the default of a field that must be there
 BEYOND = f"beyond {np.finfo(np.float64).max:.3g}"
 _NOUNS = {dict: "an object", list: "a list", str: "a text", int: "a whole number", float: "a number"}
@@ -40,13 +44,12 @@ def reading(path: Path, kind: str) -> Iterator[None]:
 
 
 def parse_json(data: bytes) -> dict:
-    """The object in a JSON document.
+    """The object in a JSON document, which has no NaN; ValueError if it is none, RecursionError if it is too deep to be meant."""
 
-    Raises:
-        ValueError: not JSON (which has no NaN), or not an object.
-        RecursionError: too deep to be meant.
-    """
-    content = json.loads(data.decode("utf-8-sig"), parse_constant=_no_constant)
+    def refuse(name: str) -> None:
+        raise ValueError(f"{name} is not a number of JSON")
+
+    content = json.loads(data.decode("utf-8-sig"), parse_constant=refuse)
     if not isinstance(content, dict):
         raise ValueError(f"it holds {_noun(content)}, not an object")
     return content
@@ -76,14 +79,7 @@ def field(content: object, key: str, kind: type, default: object = REQUIRED):
 
 
 def matrix(rows: Sequence[object], n_columns: int, what: str = "frame") -> np.ndarray:
-    """(T, n_columns) float64 of rows of JSON.
-
-    Args:
-        what: a row is called in the error.
-
-    Raises:
-        ValueError: a row is not a list of `n_columns` numbers.
-    """
+    """(T, n_columns) float64 of rows of JSON; ValueError, in which a row is called `what`, unless they are lists of numbers."""
     for number, row in enumerate(rows):
         if not isinstance(row, list) or len(row) != n_columns or not {*map(type, row)} <= {int, float}:
             raise ValueError(f"{what} {number} is not a list of {n_columns} numbers")
@@ -94,11 +90,7 @@ def matrix(rows: Sequence[object], n_columns: int, what: str = "frame") -> np.nd
 
 
 def read_header(path: Path) -> list[str]:
-    """The columns of a CSV, without reading the rest.
-
-    Raises:
-        ValueError: the first line is empty.
-    """
+    """The columns of a CSV, without reading the rest; ValueError if its first line is empty."""
     with path.open("rb") as file:
         header = next(csv.reader([file.readline(MAX_HEADER_BYTES).decode("utf-8-sig")]), [])
     if not header:
@@ -131,27 +123,18 @@ def read_table(path: Path, count_texts: Callable[[list[str]], int]) -> tuple[lis
             texts.append(row[:n_texts])
             found = [_number(cell) for cell in row[n_texts:]]
             if not all(map(math.isfinite, found)):
-                raise ValueError(_bad_cell(number, header, row, n_texts))
+                column = n_texts + [*map(math.isfinite, found)].index(False)
+                cell = repr(row[column].strip()[:40]) if row[column].strip() else "an empty cell"
+                raise ValueError(f"data row {number}, column {header[column][:40]!r}: {cell}; expected a number")
             values.extend(found)
     return header, texts, np.frombuffer(values).reshape(len(texts), len(header) - n_texts)
-
-
-def _bad_cell(number: int, header: Sequence[str], row: Sequence[str], n_texts: int) -> str:
-    column = next(place for place in range(n_texts, len(row)) if not math.isfinite(_number(row[place])))
-    cell = row[column].strip()
-    found = repr(cell[:40]) if cell else "an empty cell"
-    return f"data row {number}, column {header[column][:40]!r}: {found}; expected a number"
 
 
 def _number(cell: str) -> float:
     try:
         return float(cell)
     except ValueError:
-        return float("nan")
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not a number of JSON")
+        return math.nan
 
 
 def _noun(value: object) -> str:

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from facedistill.core.errors import InputError
-from facedistill.formats import audio2face, beat, gltf, live_link, plain
-from facedistill.formats.animation import Animation, check_fps
+from facedistill.formats import curve_text, gltf, live_link, npz
+from facedistill.formats.animation import Animation, check_fps, regular
 from facedistill.formats.parsing import parse_json, read_header, reading
+from facedistill.formats.times import Rows, animation_of
 
 
 @dataclass(frozen=True)
@@ -16,24 +17,29 @@ class Kind:
 
     Attributes:
         suffix: of its files, with the dot.
-        read: (path, fps) -> Animation; see `read`.
-        write: (path, animation) -> None, and glb's also takes face=.
+        read: path -> the rows as they stand; raises what `reading` expects.
+        write: (path, animation), and glb's also takes face=; raises InputError if the format cannot hold the animation.
+        what: its files are, in an error.
     """
 
     suffix: str
-    read: Callable[..., Animation]
+    read: Callable[[Path], Rows]
     write: Callable[..., None]
+    what: str
 
 
+A2F_CSV = f"an Audio2Face CSV of {curve_text.NIM_TIME_COLUMN} and {curve_text.NIM_PREFIX}<name> columns"
+A2F_JSON = "an Audio2Face JSON of facsNames and weightMat, or of blendshape_names and frames"
+OWN_JSON = f"a JSON of the format {curve_text.FORMAT!r}, version {curve_text.VERSION}"
 KINDS = {
-    "livelink": Kind(".csv", live_link.read, live_link.write),
-    "a2f": Kind(".json", audio2face.read_json, audio2face.write_json),
-    "a2f-csv": Kind(".csv", audio2face.read_csv, audio2face.write_csv),
-    "beat": Kind(".json", beat.read, beat.write),
-    "csv": Kind(".csv", plain.read_csv, plain.write_csv),
-    "json": Kind(".json", plain.read_json, plain.write_json),
-    "npz": Kind(".npz", plain.read_npz, plain.write_npz),
-    "glb": Kind(".glb", gltf.read, gltf.write),
+    "livelink": Kind(".csv", live_link.read, live_link.write, "a Live Link Face CSV"),
+    "a2f": Kind(".json", curve_text.read_a2f, curve_text.write_a2f, A2F_JSON),
+    "a2f-csv": Kind(".csv", curve_text.read_nim_csv, curve_text.write_nim_csv, A2F_CSV),
+    "beat": Kind(".json", curve_text.read_beat, curve_text.write_beat, "a BEAT JSON of names and frames"),
+    "csv": Kind(".csv", curve_text.read_csv, curve_text.write_csv, "a CSV of time_s and one column per curve"),
+    "json": Kind(".json", curve_text.read_json, curve_text.write_json, OWN_JSON),
+    "npz": Kind(".npz", npz.read, npz.write, "an NPZ of names, weights, times_s and fps"),
+    "glb": Kind(".glb", gltf.read, gltf.write, "a glTF 2.0 file with an animation of named morph targets"),
 }
 BY_SUFFIX = {".csv": "csv", ".json": "json", ".npz": "npz", ".glb": "glb"}  # what a file is written as, unless told otherwise
 
@@ -51,7 +57,10 @@ def read(path: Path, *, kind: str | None = None, fps: float | None = None) -> An
     path = Path(path)
     if fps is not None:
         _check_fps(path, fps)
-    return KINDS[sniff(path) if kind is None else _known(kind)].read(path, fps)
+    found = KINDS[sniff(path) if kind is None else _known(kind)]
+    with reading(path, found.what):
+        rows = found.read(path)
+        return regular(rows.names, rows.weights, fps) if fps else animation_of(path, rows)
 
 
 def write(path: Path, animation: Animation, *, kind: str | None = None, face: Path | None = None) -> None:
@@ -81,23 +90,15 @@ def write(path: Path, animation: Animation, *, kind: str | None = None, face: Pa
 
 
 def convert(
-    source: Path,
-    target: Path,
-    *,
-    source_kind: str | None = None,
-    kind: str | None = None,
-    fps: float | None = None,
-    at_fps: float | None = None,
-    face: Path | None = None,
-) -> None:
+    source: Path, target: Path, *, source_kind: str | None = None, kind: str | None = None,
+    fps: float | None = None, at_fps: float | None = None, face: Path | None = None,
+) -> None:  # fmt: skip
     """Reads one file and writes it as another.
 
     Args:
-        source_kind: see `read`.
-        kind: see `write`.
-        fps: see `read`.
+        source_kind, fps: see `read`.
+        kind, face: see `write`.
         at_fps: resamples to this frame rate; nothing is resampled without it.
-        face: see `write`.
 
     Raises:
         InputError: see `read` and `write`.
@@ -128,17 +129,17 @@ def sniff(path: Path) -> str:
 
 
 def _csv_kind(header: list[str]) -> str:
-    if [column.strip().lower() for column in header[:2]] == ["timecode", "blendshapecount"]:
+    if live_link.is_header(header):
         return "livelink"
-    if audio2face.TIME_COLUMN in header[:2]:
+    if curve_text.NIM_TIME_COLUMN in header[:2]:
         return "a2f-csv"
-    if header[0] == plain.TIME_COLUMN:
+    if curve_text.TIME_COLUMN in header[:2]:
         return "csv"
     raise ValueError(f"its columns begin with {header[:2]}; allowed: Timecode and BlendshapeCount, timeCode, or time_s")
 
 
 def _json_kind(content: dict) -> str:
-    if content.get("format") == plain.FORMAT:
+    if content.get("format") == curve_text.FORMAT:
         return "json"
     if "facsNames" in content or "blendshape_names" in content:
         return "a2f"

@@ -136,6 +136,5 @@ def _checked(path: Path, frames: np.ndarray) -> np.ndarray:
 
 def median_ends(frames: list[np.ndarray]) -> np.ndarray:
     """(K,) float32: the medians of the first and last `END_FRAMES` of takes."""
-    return np.median(np.concatenate([part for one in frames for part in (one[:END_FRAMES], one[-END_FRAMES:])]), axis=0).astype(
-        np.float32
-    )
+    ends = np.concatenate([part for one in frames for part in (one[:END_FRAMES], one[-END_FRAMES:])])
+    return np.median(ends, axis=0).astype(np.float32)

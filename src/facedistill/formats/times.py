@@ -8,7 +8,6 @@ import logging
 from bisect import bisect, bisect_left, insort
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +21,8 @@ from facedistill.formats.grids import (
     crowded_grid_of,
     exactness_of,
     grid_of,
-    nominal_rate,
     rounding_of,
-    usual_step,
+    usual_step_and_rate,
 )
 
 MAX_ODD_RUN, MAX_ODD_END = 2, 1  # ascending rows that are odd together: more are another take
@@ -32,21 +30,40 @@ NEAR_ROWS = 3  # that a row may be away from where its time belongs
 HOLE_S, HOLE_STEPS = 2.0, 3  # a longer step is told, if it is so many usual ones
 GIVE_RATE, GIVEN_RATE = (f"{what} with --source-fps (in Python fps=)" for what in ("give the rate", "the rate given"))
 
-Room = Callable[[float, Sequence[float]], float | None]
 
-log = logging.getLogger(__name__)
+@dataclass(frozen=True, eq=False)
+class Recorded:
+    """Times of rows as a file records them.
+
+    Attributes:
+        times_s: (T,) seconds, in the order of the rows.
+        default_fps: what one frame alone gets.
+        fps: nominal, as the file tells it.
+        rounding_s: what the times were rounded or cut to, 0 if every digit is there; told from their decimals if None.
+        from_zero: the first frame is at 0 s, whatever its time.
+        notes: what was guessed, a line each.
+    """
+
+    times_s: np.ndarray
+    default_fps: float
+    fps: float | None = None
+    rounding_s: float | None = None
+    from_zero: bool = False
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """What a file holds: curves, their weights (T, N), and their times, which are not read where the frame rate is given."""
+
+    names: Sequence[str]
+    weights: np.ndarray
+    recorded: Callable[[], Recorded]
 
 
 @dataclass(frozen=True, eq=False)
 class Timeline:
-    """What the recorded times of a take mean.
-
-    Attributes:
-        rows: (T,) the rows of the file that are frames, in the order of time.
-        times_s: (T,) float64, ascending.
-        fps: the nominal frame rate.
-        notes: what was guessed or put right, a line each.
-    """
+    """What recorded times mean: `rows` (T,), those that are frames, in order; times (T,); frame rate; notes, a line each."""
 
     rows: np.ndarray
     times_s: np.ndarray
@@ -54,168 +71,123 @@ class Timeline:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, eq=False)
-class _Take:
-    """Rows (T,) as a file has them; see `timeline`."""
-
-    times_s: np.ndarray
-    is_copy: np.ndarray
-    rounding_s: float
-    fps: float | None
-    default_fps: float
-
-
-def take(
-    path: Path, names: Sequence[str], weights: np.ndarray, recorded_s: np.ndarray, *,
-    default_fps: float, fps: float | None = None, rounding_s: float | None = None,
-) -> Animation:  # fmt: skip
-    """The animation that rows with recorded times are; what is guessed or put right is told as a warning.
-
-    Args:
-        path: of the file, for what is told.
-        weights: (T, N), in the file's order.
-        recorded_s: (T,) seconds.
-        default_fps: what one frame alone gets.
-        fps: nominal, as the file tells it.
-        rounding_s: what the times were rounded or cut to, 0 if every digit is there; told from their decimals if None.
+def animation_of(path: Path, rows: Rows) -> Animation:
+    """The animation that the rows of a file are; what is guessed or put right is told as a warning.
 
     Raises:
         InputError: the times are not those of one take.
         ValueError: see `Animation`.
     """
-    weights, recorded_s = np.asarray(weights, np.float64), np.asarray(recorded_s, np.float64)
-    check_frames(names, weights, recorded_s)
-    if fps is not None:
-        check_fps(fps)
+    recorded = rows.recorded()
+    recorded = replace(recorded, times_s=np.asarray(recorded.times_s, np.float64))
+    weights = np.asarray(rows.weights, np.float64)
+    check_frames(rows.names, weights, recorded.times_s)
+    if recorded.fps is not None:
+        check_fps(recorded.fps)
+    is_repeated = np.concatenate([[False], (weights[1:] == weights[:-1]).all(axis=1)])
     try:
-        found = timeline(recorded_s, repeated(weights), default_fps=default_fps, fps=fps, rounding_s=rounding_s)
+        found = timeline(recorded, is_repeated)
     except ValueError as error:
         raise InputError(f"{path}: {error}") from None
-    tell(path, found.notes)
-    return Animation(tuple(names), weights[found.rows], found.times_s, found.fps)
+    for note in found.notes + recorded.notes:
+        logging.getLogger(__name__).warning("%s: %s", path, note)
+    times_s = found.times_s - found.times_s[0] if recorded.from_zero else found.times_s
+    return Animation(tuple(rows.names), weights[found.rows], times_s, found.fps)
 
 
-def tell(path: Path, notes: Sequence[str]) -> None:
-    """Warns of what was guessed or put right in a file."""
-    for note in notes:
-        log.warning("%s: %s", path, note)
-
-
-def repeated(weights: np.ndarray) -> np.ndarray:
-    """(T,) whether a row of (T, N) is the same as the one before."""
-    return np.concatenate([[False], (weights[1:] == weights[:-1]).all(axis=1)])
-
-
-def timeline(
-    recorded_s: np.ndarray, is_repeated: np.ndarray, *,
-    default_fps: float, fps: float | None = None, rounding_s: float | None = None,
-) -> Timeline:  # fmt: skip
+def timeline(recorded: Recorded, is_repeated: np.ndarray) -> Timeline:
     """What recorded times mean.
 
     Args:
-        recorded_s: (T,) finite seconds, in the order of the rows.
+        recorded: finite times.
         is_repeated: (T,) rows that are copies of the one before, if their times are the same too.
-        default_fps, fps, rounding_s: see `take`.
 
     Raises:
         ValueError: too many rows are odd, or the times start over.
     """
-    is_copy = is_repeated & (np.diff(recorded_s, prepend=np.nan) == 0)
+    times_s = recorded.times_s
+    is_copy = is_repeated & (np.diff(times_s, prepend=np.nan) == 0)
     with np.errstate(all="ignore"):  # of numbers that are no times
-        rows = _ascending(recorded_s)
-        rounding_s = rounding_of(recorded_s[rows]) if rounding_s is None else rounding_s
-        found = _understood(_Take(recorded_s, is_copy, rounding_s, fps, default_fps), rows)
-        return replace(found, notes=(*found.notes, *_holes(found)))
+        rows = _ascending(times_s)
+        if recorded.rounding_s is None:
+            recorded = replace(recorded, rounding_s=rounding_of(times_s[rows]))
+        trouble = _trouble(times_s, rows)
+        grid = None if trouble else grid_of(times_s[rows], recorded.rounding_s, recorded.fps)
+        is_sure = grid and (grid.is_exact or len(rows) == len(times_s))
+        found = None if is_sure else _crowded(recorded, is_copy)
+        if not found and trouble:
+            raise ValueError(trouble)
+        found = found or (_on_grid(recorded, rows, grid, is_copy) if grid else _off_grid(recorded, rows, times_s[rows], is_copy))
+        steps_s = np.diff(found.times_s, prepend=found.times_s[:1])
+        late = np.flatnonzero(steps_s > max(HOLE_S, HOLE_STEPS * float(np.median(steps_s))))  # by a pause, or an odd row
+        holes = _note(found.rows[late], f"comes {steps_s[late[0]]:.1f} s after the row before it") if len(late) else ()
+    return replace(found, notes=found.notes + holes)
 
 
-def _understood(take: _Take, rows: np.ndarray) -> Timeline:
-    """A take of which `rows` ascend."""
-    trouble = _trouble(take.times_s, rows)
-    grid = None if trouble else grid_of(take.times_s[rows], take.rounding_s, take.fps)
-    if not (grid and (grid.is_exact or len(rows) == len(take.times_s))):
-        found = _crowded(take)
-        if found:
-            return found
-    if trouble:
-        raise ValueError(trouble)
-    return _on_grid(take, rows, grid) if grid else _as_recorded(take, rows, take.times_s[rows])
-
-
-def _crowded(take: _Take) -> Timeline | None:
+def _crowded(recorded: Recorded, is_copy: np.ndarray) -> Timeline | None:
     """A take whose frames are about as near to each other as its times tell, so that equal times are right; None if it is not.
 
     Raises:
         ValueError: it is, and too many rows are odd.
     """
-    n_rows, rows = len(take.times_s), _ascending(take.times_s, ties=True)
-    has_ties = bool((np.diff(take.times_s) == 0).any())
-    grid = grid_of(take.times_s, take.rounding_s, take.fps) if has_ties and len(rows) == n_rows else None
+    times_s, rounding_s, n_rows = recorded.times_s, recorded.rounding_s, len(recorded.times_s)
+    rows, least_s = _ascending(np.argsort(np.argsort(times_s, kind="stable"))), np.diff(times_s).min(initial=np.inf)
+    grid = grid_of(times_s, rounding_s, recorded.fps) if least_s == 0 else None
     if grid:
-        return _on_grid(take, rows, grid)
-    half_s = float(np.diff(np.quantile(take.times_s, [0.25, 0.75]))[0])
-    if not 0 < TELLS_GAPS * half_s / (n_rows / 2) < take.rounding_s:
+        return _on_grid(recorded, rows, grid, is_copy)
+    half_s = float(np.diff(np.quantile(times_s, [0.25, 0.75]))[0])
+    if not 0 < TELLS_GAPS * half_s / (n_rows / 2) < rounding_s:
         return None
-    if are_few(int(take.is_copy.sum()), n_rows):  # more of them are frames in which nothing moves
-        rows = rows[~take.is_copy[rows]]
-    trouble = _trouble(take.times_s, rows)
-    if trouble:
+    if are_few(int(is_copy.sum()), n_rows):  # more of them are frames in which nothing moves
+        rows = rows[~is_copy[rows]]
+    if trouble := _trouble(times_s, rows):
         raise ValueError(trouble)
-    is_there, grid = crowded_grid_of(take.times_s[rows], take.rounding_s, take.fps)
-    if grid and (is_there.all() or (np.diff(take.times_s) <= 0).any()):  # rows that ascend are never odd
-        return _on_grid(take, rows[is_there], grid)
-    return _as_recorded(take, rows, _spread(take.times_s[rows], take.rounding_s))
+    _, is_there, grid = crowded_grid_of(times_s[rows], rounding_s, recorded.fps)
+    if grid and (is_there.all() or least_s <= 0):  # rows that ascend are never odd
+        return _on_grid(recorded, rows[is_there], grid, is_copy)
+    _, first, which, n_equal = np.unique(times_s[rows], return_index=True, return_inverse=True, return_counts=True)
+    place = np.arange(len(rows)) - first[which]  # equal times are put side by side within what they were rounded to
+    return _off_grid(recorded, rows, times_s[rows] + rounding_s * ((place + 0.5) / n_equal[which] - 0.5), is_copy)
 
 
-def _on_grid(take: _Take, rows: np.ndarray, grid: Grid) -> Timeline:
+def _on_grid(recorded: Recorded, rows: np.ndarray, grid: Grid, is_copy: np.ndarray) -> Timeline:
     """A take on a grid, its `rows` at the grid's counts."""
-    counts = (take.times_s - grid.start_s) * grid.fps
+    counts = (recorded.times_s - grid.start_s) * grid.fps
     off = counts[rows] - grid.counts
     counts -= (off.min() + off.max()) / 2  # cut times are all early
-    order, counts, notes = _placed(counts, rows, grid.counts, take.is_copy, 1.0, _free_count)
+    order, counts, notes = _placed(np.rint(counts), rows, grid.counts, 1.0, is_copy)
     times_s = grid.start_s + counts / grid.fps
-    if grid.start_s or not take.rounding_s:  # to the last digit, as it was written
-        recorded_s = take.times_s[order]
-        times_s = np.where(np.abs(times_s - recorded_s) <= exactness_of(recorded_s), recorded_s, times_s)
-    return Timeline(order, times_s, take.fps or grid.fps, notes)
+    if grid.start_s or not recorded.rounding_s:  # to the last digit, as it was written
+        written_s = recorded.times_s[order]
+        times_s = np.where(np.abs(times_s - written_s) <= exactness_of(written_s), written_s, times_s)
+    return Timeline(order, times_s, recorded.fps or grid.fps, notes)
 
 
-def _as_recorded(take: _Take, rows: np.ndarray, times_s: np.ndarray) -> Timeline:
+def _off_grid(recorded: Recorded, rows: np.ndarray, times_s: np.ndarray, is_copy: np.ndarray) -> Timeline:
     """A take on no grid, its `rows` at `times_s`."""
+    step_s, rate = 1 / (recorded.fps or recorded.default_fps), recorded.default_fps
     if len(rows) > 1:
-        step_s = usual_step(times_s, take.rounding_s)
-        rate = take.fps or nominal_rate(step_s, take.rounding_s / np.ptp(times_s))
-    else:
-        rate = take.fps or take.default_fps
-        step_s = 1 / rate
-    order, times_s, notes = _placed(take.times_s, rows, times_s, take.is_copy, step_s, partial(_free_time, step_s=step_s))
-    return Timeline(order, times_s, rate, notes)
+        step_s, rate = usual_step_and_rate(times_s, recorded.rounding_s)
+    order, times_s, notes = _placed(recorded.times_s, rows, times_s, step_s, is_copy)
+    return Timeline(order, times_s, recorded.fps or rate, notes)
 
 
-def _spread(times_s: np.ndarray, rounding_s: float) -> np.ndarray:
-    """Ascending times (T,), equal ones side by side within what they were rounded to."""
-    _, first, which, n_equal = np.unique(times_s, return_index=True, return_inverse=True, return_counts=True)
-    place = np.arange(len(times_s)) - first[which]
-    return times_s + rounding_s * ((place + 0.5) / n_equal[which] - 0.5)
-
-
-def _ascending(times_s: np.ndarray, *, ties: bool = False) -> np.ndarray:
-    """The rows of the longest ascending run of times, of equal ones the first, or with `ties` all."""
-    steps_s = np.diff(times_s)
-    if (steps_s >= 0).all() if ties else (steps_s > 0).all():
-        return np.arange(len(times_s))
-    ends_s, piles = [], []  # of runs of 1, 2, ... rows: the earliest time that one ends at; rows that end one, later ones earlier
-    for row, time_s in enumerate(times_s.tolist()):
-        length = bisect(ends_s, time_s) if ties else bisect_left(ends_s, time_s)
+def _ascending(values: np.ndarray) -> np.ndarray:
+    """The rows of the longest run of values (T,) that ascend, of equal ones the first."""
+    if (np.diff(values) > 0).all():
+        return np.arange(len(values))
+    ends, piles = [], []  # of runs of 1, 2, ... rows: the least value that one ends at; rows that end one, later ones less
+    for row, value in enumerate(values.tolist()):
+        length = bisect_left(ends, value)
         if length == len(piles):
-            ends_s.append(time_s)
+            ends.append(value)
             piles.append([row])
-        elif time_s < ends_s[length]:
-            ends_s[length] = time_s
+        elif value < ends[length]:
+            ends[length] = value
             piles[length].append(row)
     run = [piles[-1][-1]]
     for pile in reversed(piles[:-1]):  # of several, the row that leaves the shortest step
-        end_s = times_s[run[-1]]
-        run.append(next(row for row in pile if times_s[row] < end_s or ties and times_s[row] == end_s))
+        run.append(next(row for row in pile if values[row] < values[run[-1]]))
     return np.array(run[::-1])
 
 
@@ -241,7 +213,7 @@ def _others(n_rows: int, rows: np.ndarray) -> np.ndarray:
 
 
 def _placed(
-    own: np.ndarray, rows: np.ndarray, kept: np.ndarray, is_copy: np.ndarray, step: float, room: Room
+    own: np.ndarray, rows: np.ndarray, kept: np.ndarray, step: float, is_copy: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     """Puts odd rows where they belong: where their own times say, if a frame is missing there, or between their neighbours.
 
@@ -249,47 +221,35 @@ def _placed(
         own: (N,) recorded times of all rows, in seconds or in counts.
         rows, kept: (T,) rows that ascend, and their times.
         step: from frame to frame.
-        room: where among ascending times a recorded one belongs; None where all is taken.
+        is_copy: (N,) rows to leave out, if they are odd.
 
     Returns:
         The rows in their order, their times, and notes.
     """
-    there = dict(zip(rows.tolist(), kept.tolist(), strict=True))
+    times, taken = np.full(len(own), np.nan), kept.tolist()
+    times[rows] = kept
     odd = _others(len(own), rows)
-    copies, swapped, between, taken = odd[is_copy[odd]].tolist(), [], [], kept.tolist()
-    for row in odd[~is_copy[odd]].tolist():
-        place = int(np.searchsorted(kept, own[row], side="right"))
-        is_near = abs(place - int(np.searchsorted(rows, row))) <= NEAR_ROWS and bool(
-            (np.abs(own[row] - kept[max(place - 1, 0) : place + 1]) <= NEAR_ROWS * step).any()
-        )
-        at = room(float(own[row]), taken) if is_near else None
-        if at is None:
-            between.append(row)
-        else:
-            there[row] = at
+    copies, odd = odd[is_copy[odd]], odd[~is_copy[odd]]
+    before = np.searchsorted(rows, odd)  # how many rows that ascend are before each
+    for row, n_before in zip(odd.tolist(), before.tolist(), strict=True):
+        place, at = int(np.searchsorted(kept, own[row], side="right")), float(own[row])
+        off = np.abs(at - kept[max(place - 1, 0) : place + 1]).min()
+        is_near = abs(place - n_before) <= NEAR_ROWS and off <= NEAR_ROWS * step
+        nearest = bisect(taken, at)
+        if is_near and all(abs(at - other) > step / 2 for other in taken[max(nearest - 1, 0) : nearest + 1]):
+            times[row] = at
             insort(taken, at)
-            swapped.append(row)
-    after = {row: kept[n - 1] if n else -np.inf for row in between for n in [np.searchsorted(rows, row)]}
-    order = np.array(sorted([*there, *between], key=lambda row: (there.get(row, after.get(row)), row in after, row)))
-    times = np.array([there.get(row, np.nan) for row in order.tolist()])
+    is_between = np.isnan(times[odd])
+    sorted_by = times.copy()
+    sorted_by[odd[is_between]] = np.concatenate([[-np.inf], kept])[before[is_between]]
+    order = np.lexsort([np.isnan(times), sorted_by])
+    order = order[~np.isin(order, copies)]
     notes = (
-        _note(copies, "is a copy of the row before; left out"),
-        _note(swapped, "is out of order; put where its time belongs"),
-        _note(between, "is at a time that does not ascend; put between its neighbours"),
+        *_note(copies, "is a copy of the row before; left out"),
+        *_note(odd[~is_between], "is out of order; put where its time belongs"),
+        *_note(odd[is_between], "is at a time that does not ascend; put between its neighbours"),
     )
-    return order, _filled(times, step), tuple(note for note in notes if note)
-
-
-def _free_count(at: float, taken: Sequence[float]) -> float | None:
-    """The whole number nearest to `at` unless it is taken."""
-    count = float(np.rint(at))
-    return None if taken[max(bisect(taken, count) - 1, 0)] == count else count
-
-
-def _free_time(at: float, taken: Sequence[float], step_s: float) -> float | None:
-    """`at` itself, unless another time is nearer than half a step."""
-    place = bisect(taken, at)
-    return at if all(abs(at - other) > step_s / 2 for other in taken[max(place - 1, 0) : place + 1]) else None
+    return order, _filled(times[order], step), notes
 
 
 def _filled(times: np.ndarray, step: float) -> np.ndarray:
@@ -300,13 +260,6 @@ def _filled(times: np.ndarray, step: float) -> np.ndarray:
     return inside + np.minimum(places - first, 0) * step + np.maximum(places - last, 0) * step
 
 
-def _holes(found: Timeline) -> tuple[str, ...]:
-    """A note of the rows that come long after the ones before, which a pause makes, but an odd row or a second take too."""
-    steps_s = np.diff(found.times_s, prepend=found.times_s[:1])
-    late = np.flatnonzero(steps_s > max(HOLE_S, HOLE_STEPS * float(np.median(steps_s))))
-    return tuple(_note(found.rows[late].tolist(), f"comes {steps_s[row]:.1f} s after the row before it") for row in late[:1])
-
-
-def _note(rows: list[int], what: str) -> str:
+def _note(rows: np.ndarray, what: str) -> tuple[str, ...]:
     others = f", and {len(rows) - 1} more are such" if len(rows) > 1 else ""
-    return f"data row {rows[0] + 1} {what}{others}" if rows else ""
+    return (f"data row {rows[0] + 1} {what}{others}",) if len(rows) else ()

@@ -35,22 +35,15 @@ def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[objec
 def write_object(path: Path, content: Mapping[str, object]) -> None:
     """Writes one line of JSON, atomically; iterators become lists."""
     with _text(path) as file:
-        file.writelines(_object(content))
-
-
-def _object(content: Mapping[str, object]) -> Iterator[str]:
-    yield "{"
-    for number, (key, value) in enumerate(content.items()):
-        yield f"{', ' if number else ''}{_json(key)}: "
-        yield from _list(value) if isinstance(value, Iterator) else (_json(value),)
-    yield "}\n"
-
-
-def _list(values: Iterator[object]) -> Iterator[str]:
-    yield "["
-    for number, value in enumerate(values):
-        yield f"{', ' if number else ''}{_json(value)}"
-    yield "]"
+        for number, (key, value) in enumerate(content.items()):
+            file.write(f"{', ' if number else '{'}{_json(key)}: ")
+            if isinstance(value, Iterator):
+                file.write("[")
+                file.writelines(f"{', ' if place else ''}{_json(item)}" for place, item in enumerate(value))
+                file.write("]")
+            else:
+                file.write(_json(value))
+        file.write("}\n" if content else "{}\n")
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Sequence
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -33,10 +34,9 @@ def read_answers(paths: Sequence[Path]) -> pd.DataFrame:
     tables, raters, systems = [], {}, set()
     for path in paths:
         tables.append(table := _read(path))
-        here = set(table["rater"])
-        if again := raters.keys() & here:
+        if again := raters.keys() & set(table["rater"]):
             raise InputError(f"{path}: the rater of {raters[again.pop()]} once more; allowed: each file once")
-        raters |= dict.fromkeys(here, path)
+        raters |= dict.fromkeys(table["rater"], path)
         systems |= set(table["left"]) | set(table["right"])
         if len(raters) > MAX_RATERS or len(systems) > MAX_SYSTEMS:
             allowed = f"expected at most {MAX_RATERS} and {MAX_SYSTEMS}"
@@ -97,17 +97,13 @@ def preferences(answers: pd.DataFrame, *, n_draws: int, seed: int) -> pd.DataFra
     Intervals are 95 % bootstrap intervals over raters.
     """
     systems, wins = _wins(answers)
-    draws = _resampled(wins, n_draws, seed)
-    rows = []
-    for i, system in enumerate(systems):
-        for j, other in enumerate(systems):
-            if i == j:
-                continue
-            n = int(wins[:, i, j].sum() + wins[:, j, i].sum())
-            with np.errstate(invalid="ignore"):
-                rates = draws[:, i, j] / (draws[:, i, j] + draws[:, j, i])
-            ends = np.nanpercentile(rates, [LOW, HIGH]) if np.isfinite(rates).any() else (np.nan, np.nan)
-            rows.append((system, other, wins[:, i, j].sum() / n if n else np.nan, *ends, n))
+    total, draws, rows = wins.sum(0), _resampled(wins, n_draws, seed), []
+    for i, j in permutations(range(len(systems)), 2):
+        n = int(total[i, j] + total[j, i])
+        with np.errstate(invalid="ignore"):
+            rates = draws[:, i, j] / (draws[:, i, j] + draws[:, j, i])
+        ends = np.nanpercentile(rates, [LOW, HIGH]) if np.isfinite(rates).any() else (np.nan, np.nan)
+        rows.append((systems[i], systems[j], total[i, j] / n if n else np.nan, *ends, n))
     return pd.DataFrame(rows, columns=["system", "other", "rate", "low", "high", "n"])
 
 
@@ -144,12 +140,8 @@ def summary(answers: pd.DataFrame) -> str:
 def as_markdown(table: pd.DataFrame, *, n_digits: int) -> str:
     """A table whose first columns name systems: in no name anything ends a cell or moves a terminal's cursor."""
     names = [column for column in table if column in ("system", "other")]
-    shown = table.assign(**{name: table[name].map(_cell) for name in names})
+    shown = table.assign(**{column: table[column].map(lambda name: printable(name).replace("|", "\\|")) for column in names})
     return shown.to_markdown(index=False, floatfmt=f".{n_digits}f", disable_numparse=list(range(len(names))))
-
-
-def _cell(name: str) -> str:
-    return printable(name).replace("|", "\\|")
 
 
 def bradley_terry(wins: np.ndarray) -> np.ndarray:
@@ -176,12 +168,11 @@ def bradley_terry(wins: np.ndarray) -> np.ndarray:
 def _wins(answers: pd.DataFrame) -> tuple[list[str], np.ndarray]:
     """The systems, by name, and (raters, N, N) how often each rater preferred the one in a row to the one in a column."""
     systems = sorted(set(answers["left"]) | set(answers["right"]))
-    place = {system: index for index, system in enumerate(systems)}
     rater, raters = pd.factorize(answers["rater"], sort=True)
-    left = (answers["chosen"] == "left").to_numpy()
-    first, second = (answers[side].map(place).to_numpy(int) for side in SIDES)
+    sides = np.stack([pd.Index(systems).get_indexer(answers[side]) for side in SIDES])
+    won, lost = np.where(answers["chosen"] == "left", sides, sides[::-1])
     wins = np.zeros((len(raters), len(systems), len(systems)))
-    np.add.at(wins, (rater, np.where(left, first, second), np.where(left, second, first)), 1)
+    np.add.at(wins, (rater, won, lost), 1)
     return systems, wins
 
 

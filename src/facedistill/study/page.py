@@ -1,17 +1,22 @@
-"""The page of a study: one HTML file with all its clips, which works from a disk, a server or a phone."""
+"""The page of a study: one HTML file with all its clips, which works from a disk, a server or a phone.
+
+A rater compares every pair of systems equally often, on either side equally often, in an order of the sheet's own.
+"""
 
 import base64
 import hashlib
 import json
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
 from pathlib import Path
+
+import numpy as np
 
 from facedistill.core.errors import InputError
 from facedistill.core.files import write_text
 from facedistill.study.analysis import COLUMNS, MAX_NAME, SIDES
-from facedistill.study.plan import Trial, make_sheets
 
 CLIP_TYPES = {".mp4": "video/mp4", ".webm": "video/webm"}
 QUESTION = "In which clip does the face fit the sound better?"
@@ -21,20 +26,21 @@ FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet that opens the answ
 N_TOLD = 5
 TEMPLATE = Path(__file__).with_name("page.html")
 
-log = logging.getLogger(__name__)
+
+@dataclass(frozen=True)
+class Trial:
+    """Two clips of one sentence, side by side; with `check`, the side ("left" or "right") that the page asks for."""
+
+    sentence: str
+    left: str
+    right: str
+    check: str = ""
 
 
 def build(
-    systems: Mapping[str, Path],
-    out: Path,
-    *,
-    n_sheets: int = 24,
-    n_trials: int = 20,
-    n_checks: int = 2,
-    seed: int = 1,
-    question: str = QUESTION,
-    welcome: str = WELCOME,
-) -> int:
+    systems: Mapping[str, Path], out: Path, *, n_sheets: int = 24, n_trials: int = 20, n_checks: int = 2, seed: int = 1,
+    question: str = QUESTION, welcome: str = WELCOME,
+) -> int:  # fmt: skip
     """Writes the page.
 
     Args:
@@ -57,7 +63,10 @@ def build(
     for name in (*systems, *sentences):
         _check_name(name)
     for name, folder in systems.items():
-        _tell_missing(folder, sorted(set().union(*clips.values()) - set(clips[name])))
+        if missing := sorted(set().union(*clips.values()) - set(clips[name])):
+            others = f" and {len(missing) - N_TOLD} more" if len(missing) > N_TOLD else ""
+            told = "%s: has no clip of %s%s, which the study leaves out"
+            logging.getLogger(__name__).warning(told, folder, ", ".join(missing[:N_TOLD]), others)
     if (size := 4 / 3 * sum(clips[name][sentence].stat().st_size for name in clips for sentence in sentences)) > MAX_PAGE_BYTES:
         raise InputError(
             f"{out}: a page of {size / 1e6:.0f} MB; allowed: {MAX_PAGE_BYTES / 1e6:.0f} MB, so fewer or smaller clips"
@@ -67,7 +76,9 @@ def build(
     aliases = {name: f"s{index}" for index, name in enumerate(names)}  # who looks into the page sees no name beside a clip
     study = {
         "columns": COLUMNS, "question": question, "welcome": welcome, "systems": {alias: name for name, alias in aliases.items()},
-        "sheets": [[_coded(trial, aliases) for trial in sheet] for sheet in sheets],
+        "sheets": [
+            [asdict(trial) | {side: aliases[getattr(trial, side)] for side in SIDES} for trial in sheet] for sheet in sheets
+        ],
         "clips": {aliases[name]: {sentence: _as_url(clips[name][sentence]) for sentence in sentences} for name in names},
     }  # fmt: skip
     text = json.dumps(study)
@@ -76,16 +87,55 @@ def build(
     return len(sentences)
 
 
+def make_sheets(
+    sentences: Sequence[str], systems: Sequence[str], *, n_sheets: int, n_trials: int, n_checks: int, seed: int
+) -> list[list[Trial]]:
+    """What each of `n_sheets` raters sees: comparisons and, among them, attention checks.
+
+    A check is an instructed response (Oppenheimer, Meyvis and Davidenko, 2009): one system on both sides, and the page says which
+    to choose.
+
+    Returns:
+        `n_sheets` lists of `n_trials` + `n_checks` trials. Over all sheets the pairs of systems differ by at most one in how
+        often they are compared, and each pair's sentences and sides likewise.
+
+    Raises:
+        InputError: fewer than two systems, no sentence, or no trials.
+    """
+    if len(systems) < 2 or not sentences:
+        raise InputError(f"{len(systems)} systems, {len(sentences)} sentences; allowed: at least two systems, one sentence")
+    if min(n_sheets, n_trials) < 1 or n_checks < 0:
+        raise InputError(f"{n_sheets} sheets of {n_trials} trials, {n_checks} checks; allowed: at least 1, 1 and 0")
+    rng = np.random.default_rng(seed)
+    pairs = list(combinations(systems, 2))
+    pairs = [pairs[index] for index in rng.permutation(len(pairs))]
+    comparisons = {pair: _of_pair(sentences, pair, rng) for pair in pairs}
+    sheets = []
+    for first in range(0, n_sheets * n_trials, n_trials):
+        sheet = [next(comparisons[pairs[number % len(pairs)]]) for number in range(first, first + n_trials)]
+        for _ in range(n_checks):
+            system, sentence = systems[rng.integers(len(systems))], sentences[rng.integers(len(sentences))]
+            sheet.append(Trial(sentence, system, system, check=SIDES[rng.integers(2)]))
+        sheets.append([sheet[index] for index in rng.permutation(len(sheet))])
+    return sheets
+
+
+def _of_pair(sentences: Sequence[str], pair: tuple[str, str], rng: np.random.Generator) -> Iterator[Trial]:
+    """Comparisons of a pair without end: all sentences in turn, sides swapped from one to the next and from round to round."""
+    first, second = pair if rng.random() < 0.5 else pair[::-1]
+    swap = False
+    while True:
+        for index in rng.permutation(len(sentences)):
+            yield Trial(sentences[index], *((second, first) if swap else (first, second)))
+            swap = not swap
+
+
 def _in_script(value: object) -> str:
     """JSON in which no text ends the script that it stands in, or begins a tag or a comment there; it is all ASCII."""
     text = json.dumps(value)
     for letter in "<>&":
         text = text.replace(letter, f"\\u{ord(letter):04x}")
     return text
-
-
-def _coded(trial: Trial, aliases: Mapping[str, str]) -> dict[str, str]:
-    return asdict(trial) | {side: aliases[getattr(trial, side)] for side in SIDES}
 
 
 def _clips(folder: Path) -> dict[str, Path]:
@@ -108,12 +158,6 @@ def _check_name(name: str) -> None:
         shown = name if len(name) <= MAX_NAME else f"{name[:40]}..."
         expected = f"expected at most {MAX_NAME} letters, and none of = + - @, which begin formulas, as the first"
         raise InputError(f"{shown}: cannot name a system or a clip; {expected}")
-
-
-def _tell_missing(folder: Path, sentences: Sequence[str]) -> None:
-    if sentences:
-        others = f" and {len(sentences) - N_TOLD} more" if len(sentences) > N_TOLD else ""
-        log.warning("%s: has no clip of %s%s, which the study leaves out", folder, ", ".join(sentences[:N_TOLD]), others)
 
 
 def _as_url(clip: Path) -> str:
