@@ -276,8 +276,8 @@ def made_up() -> tuple[dict, dict]:
 
 def test_a_card_says_every_number_it_is_given():
     files, quality = made_up()
-    facts = replace(Model(model_path()).facts, training_data_sha256="ab" * 32)
-    card = model_card(facts, 123_456, CORPORA, files, quality)
+    metadata = replace(Model(model_path()).metadata, training_data_sha256="ab" * 32)
+    card = model_card(metadata, 123_456, CORPORA, files, quality)
     assert rows_of(card, "Files")[1:] == [
         [
             f"`{name}`", f"{file['bytes'] / 1e6:.2f} MB", f"{sum(file[f'{part}_bytes'] for part in PARTS) / 1e6:.3f} MB",
@@ -321,7 +321,7 @@ def test_a_card_says_what_could_not_be_measured():
     files, quality = made_up()
     quality["scores"]["int8"]["pbm"] = {"value": None, "low": None, "high": None, "n": 0}
     quality["scores"]["float16"]["lve_mm"] |= {"low": None, "high": None}
-    card = model_card(Model(model_path()).facts, 1, CORPORA, files, quality)
+    card = model_card(Model(model_path()).metadata, 1, CORPORA, files, quality)
     assert rows_of(card, "Quality")[2][3] == "not measurable"
     assert rows_of(card, "Quality")[4][2] == f"{quality['scores']['float16']['lve_mm']['value']:.3f}"
 

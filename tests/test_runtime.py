@@ -20,7 +20,7 @@ from facedistill.core.paths import ROOT
 from facedistill.deploy.precision import PRECISIONS
 from facedistill.models import ensemble
 from facedistill.runtime import Animator, Eyes, Frames, Model
-from facedistill.runtime.model import Facts
+from facedistill.runtime.model import ModelMetadata
 from facedistill.runtime.resample import Resampler
 
 MODELS = {
@@ -347,9 +347,9 @@ def test_eyes_of_other_seeds_move_otherwise_and_forget():
 
 
 def test_facts_survive_the_file():
-    facts = Model(model_path("int8")).facts
-    assert Facts.from_metadata(facts.metadata()) == facts
-    assert (facts.precision, facts.future_samples, len(facts.curves)) == ("int8", 1024, 52)
+    metadata = Model(model_path("int8")).metadata
+    assert ModelMetadata.from_props(metadata.to_props()) == metadata
+    assert (metadata.precision, metadata.future_samples, len(metadata.curves)) == ("int8", 1024, 52)
 
 
 def changed(key: str, value: str) -> bytes:

@@ -87,8 +87,8 @@ def test_a_student_of_meshes_gives_coefficients_that_are_the_teachers_mesh(data,
     (row,) = select(read_manifest(out / "label" / "manifest.jsonl"), HELD_OUT)
     audio, teacher = read_audio(out / "label" / row.audio), load_teacher(data / "teach")
     labels = read_curves(out / "label", [row], 4)[row.id]
-    meshes, classes = teacher.perceive_meshes(audio)
-    np.testing.assert_array_equal(classes, teacher.perceive(audio)[1])
+    meshes, classes = teacher.predict_meshes(audio)
+    np.testing.assert_array_equal(classes, teacher.predict(audio)[1])
     np.testing.assert_allclose(labels, basis.encode(meshes), atol=5e-3)
     # The lip gap that the losses see is the gap of the mesh.
     upper, lower = (head().regions[f"{lip}_lip_inner"][0] for lip in ("upper", "lower"))
@@ -116,7 +116,7 @@ def load_student_of_curves(data, params):
 def test_the_mesh_of_a_teacher_leads_to_its_curves(data):
     teacher = load_teacher(data / "teach")
     audio = np.random.default_rng(0).standard_normal(30_000).astype(np.float32) * 0.1
-    np.testing.assert_allclose(teacher.rig(teacher.perceive_meshes(audio)[0]), teacher.animate(audio), atol=1e-5)
+    np.testing.assert_allclose(teacher.rig(teacher.predict_meshes(audio)[0]), teacher.animate(audio), atol=1e-5)
 
 
 def takes(folder, names, *, seconds: float = 2.0) -> None:
@@ -222,7 +222,7 @@ def test_a_killed_teacher_goes_on_with_what_it_was_at(data, smoke_params, monkey
         stage.teachers(params, "one")
     monkeypatch.setattr(stage, "train_student", train)
     monkeypatch.setattr(TeacherLoss, "__call__", dies)
-    monkeypatch.setattr(Teacher, "perceive", dies)
+    monkeypatch.setattr(Teacher, "predict", dies)
     stage.teachers(params, "one")  # neither trains the teacher nor labels again
     assert {path: path.read_bytes() for path in files} == whole
 

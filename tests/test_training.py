@@ -8,7 +8,7 @@ from torch import nn
 
 from facedistill.core.sections import OptimizerParams
 from facedistill.models import training
-from facedistill.models.training import Run, forget
+from facedistill.models.training import Run, remove_checkpoints
 from facedistill.models.workers import CPU_WORKERS, workers
 
 SETTINGS = OptimizerParams(
@@ -105,7 +105,7 @@ def test_a_killed_run_resumes_to_the_same_weights(tmp_path, monkeypatch, dies_at
     assert resumed.fit() == log
     pairs = zip(unbroken.module.state_dict().values(), resumed.module.state_dict().values(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)
-    forget(resumed.work)
+    remove_checkpoints(resumed.work)
     assert not (tmp_path / "killed").exists()
 
 

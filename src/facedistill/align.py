@@ -17,7 +17,7 @@ from tqdm import tqdm
 from facedistill.core.errors import InputError
 from facedistill.core.files import write_json
 from facedistill.core.imports import import_closure
-from facedistill.core.manifest import SYNTHETIC, Utterance, read_manifest, seen_from, select, write_manifest
+from facedistill.core.manifest import SYNTHETIC, Utterance, read_manifest, rebase_paths, select, write_manifest
 from facedistill.core.params import Params
 from facedistill.core.paths import DATA
 from facedistill.core.sections import AlignParams
@@ -26,11 +26,11 @@ from facedistill.face.curves import write_shard
 from facedistill.face.phones import Phone, read_phones, write_phones
 from facedistill.face.rig import truth_curves
 from facedistill.measure.boundaries import boundary_errors_ms
+from facedistill.models.aligner import Aligner, Alignment, HubAligner, PhoneModel, align_phones
 from facedistill.models.dataset import UNKNOWN, Corpus, batch
 from facedistill.models.encoder import SCRATCH
-from facedistill.models.recogniser import Alignment, HubRecogniser, PhoneModel, Recogniser, align_phones
 from facedistill.models.state import load_state, save_state
-from facedistill.models.training import Run, forget, prepare_torch, work_folder
+from facedistill.models.training import Run, prepare_torch, remove_checkpoints, work_folder
 from facedistill.models.workers import device, workers
 from facedistill.speech.audio import read_audio
 from facedistill.speech.recordings import HELD_OUT, UNDETERMINED
@@ -40,14 +40,14 @@ SHARD_UTTERANCES = 500
 ALIGNED = "aligned"  # the label kind of what this stage has timed
 
 
-class RecogniserLoss:
+class AlignerLoss:
     """Draws a batch and scores the phone model on it, frame by frame."""
 
     def __init__(self, corpus: Corpus, params: AlignParams) -> None:
         self.corpus, self.params = corpus, params
         self.n_samples = int(params.optimizer.crop_s * SAMPLE_RATE_HZ)
 
-    def __call__(self, model: Recogniser, n_crops: int, rng: np.random.Generator) -> dict[str, Tensor]:
+    def __call__(self, model: Aligner, n_crops: int, rng: np.random.Generator) -> dict[str, Tensor]:
         n_frames = (self.n_samples - 2 * model.hop_samples) // model.hop_samples + 1
         times_s = (np.arange(n_frames) + 1) * model.hop_samples / SAMPLE_RATE_HZ
         audio, _, classes = batch(
@@ -73,7 +73,7 @@ def align(params: Params) -> None:
     work = work_folder("align", code=import_closure(__name__), settings=settings, inputs=[folder / "manifest.jsonl"])
     timed, summary = _timed(params, folder, select(rows, "paired"), heard, tests, work)
     shutil.rmtree(out, ignore_errors=True)
-    others = [seen_from(row, "../prepare") for row in select(rows, "paired", "unlabelled") if row.id not in timed]
+    others = [rebase_paths(row, "../prepare") for row in select(rows, "paired", "unlabelled") if row.id not in timed]
     write_json(out / "summary.json", summary)
     write_manifest(out / "manifest.jsonl", others + _write_recordings(folder, out, heard, timed, params))
     shutil.rmtree(work, ignore_errors=True)
@@ -97,7 +97,7 @@ def _timed(
         found = _align_all(model, folder, to_align, f"align, round {number}")
         kept = {key: value for key, value in found.items() if value.confidence >= params.align.min_confidence}
         rounds.append({"kept": len(kept), "confidence": _quantiles(found), "boundaries": _boundaries(model, folder, checks)})
-        if isinstance(model, HubRecogniser):
+        if isinstance(model, HubAligner):
             break
     summary = {"given": len(given), "aligned": len(kept), "dropped": len(to_align) - len(kept), "rounds": rounds}
     return given | {key: alignment.phones for key, alignment in kept.items()}, summary
@@ -133,9 +133,9 @@ def _phone_model(
     """The hub's model; or our own, trained on synthetic speech and on the recordings whose phones are known by now."""
     settings = params.align
     if settings.recogniser.source != SCRATCH:
-        return HubRecogniser(settings.recogniser.source)
+        return HubAligner(settings.recogniser.source)
     torch.manual_seed(params.seed)
-    model = before or Recogniser(settings.recogniser.channels).to(device())
+    model = before or Aligner(settings.recogniser.channels).to(device())
     saved = work / f"round-{number}.pt"
     weights = load_state(saved)
     if weights is None:
@@ -146,13 +146,13 @@ def _phone_model(
         run = Run(
             name=f"align, round {number}", module=model, optimizer=settings.optimizer, seed=params.seed + number,
             steps=settings.round_steps if number else settings.steps, work=work / f"training-{number}",
-            loss=RecogniserLoss(Corpus(folder, rows, with_curves=False), settings),
+            loss=AlignerLoss(Corpus(folder, rows, with_curves=False), settings),
             audio_s_per_step=settings.optimizer.batch_size * settings.optimizer.crop_s,
         )  # fmt: skip
         run.fit()
         weights = model.state_dict()
         save_state(saved, weights)
-        forget(run.work)
+        remove_checkpoints(run.work)
     model.load_state_dict(weights)
     return model.eval()
 

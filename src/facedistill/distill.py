@@ -13,7 +13,7 @@ from facedistill.core.imports import import_closure
 from facedistill.core.manifest import Utterance, read_manifest, select
 from facedistill.core.params import Params, changed
 from facedistill.core.paths import DATA
-from facedistill.core.sections import GUIDE, DistillParams, StudentParams
+from facedistill.core.sections import FEATURE_TEACHER, DistillParams, StudentParams
 from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.face.arkit import CURVES
 from facedistill.face.controls import read_controls
@@ -30,15 +30,15 @@ from facedistill.models.losses import (
     reconstruction,
     velocity,
 )
-from facedistill.models.selection import chosen
+from facedistill.models.selection import subsample
 from facedistill.models.student import Student, StudentConfig, load_student, n_parameters, save_student
-from facedistill.models.training import Run, forget, prepare_torch, work_folder, write_log
+from facedistill.models.training import Run, prepare_torch, remove_checkpoints, work_folder, write_log
 from facedistill.models.workers import device
 
 GUIDED_FRAMES = 63  # a second of every crop: a wide guide costs more than its narrow student does
 
 
-class Guided(nn.Module):
+class StudentWithAuxHeads(nn.Module):
     """A student in training, with what it does not keep: a phone head, and projections where its guide is wider."""
 
     def __init__(self, student: Student, guide: Student | None, n_layers: int) -> None:
@@ -64,7 +64,7 @@ class StudentLoss:
         self.n_samples = self.past + future + HOP_SAMPLES * (self.frames - 1)
         self.times_s = (self.past + HOP_SAMPLES * np.arange(self.frames)) / SAMPLE_RATE_HZ
 
-    def __call__(self, guided: Guided, n_crops: int, rng: np.random.Generator) -> dict[str, Tensor]:
+    def __call__(self, guided: StudentWithAuxHeads, n_crops: int, rng: np.random.Generator) -> dict[str, Tensor]:
         views = 2 if self.params.losses.consistency > 0 else 1
         audio, target, classes = batch(
             self.corpus, size=n_crops, views=views, n_samples=self.n_samples, times_s=self.times_s, params=self.params.augment,
@@ -119,7 +119,7 @@ def training_data(params: Params) -> tuple[Path, list[Utterance]]:
     data = params.distill.data
     folder = DATA / ("label" if data.labels == "teacher" else "align")
     rows = read_manifest(folder / "manifest.jsonl")
-    return folder, chosen(rows if data.labels == "teacher" else select(rows, "paired"), data, params.seed)
+    return folder, subsample(rows if data.labels == "teacher" else select(rows, "paired"), data, params.seed)
 
 
 def train_student(params: Params, student: StudentParams, out: Path, *, folder: Path, rows: Sequence[Utterance]) -> Path:
@@ -135,14 +135,18 @@ def train_student(params: Params, student: StudentParams, out: Path, *, folder: 
     prepare_torch()
     corpus = Corpus(folder, rows, controls=read_controls(folder))
     settings, config = params.distill, student_config(params.distill, student, corpus.controls.names)
-    guide = load_student(DATA / "distill" / GUIDE).requires_grad_(False).to(device()) if settings.losses.feature > 0 else None
+    guide = (
+        load_student(DATA / "distill" / FEATURE_TEACHER).requires_grad_(False).to(device())
+        if settings.losses.feature > 0
+        else None
+    )
     torch.manual_seed(params.seed)
-    guided = Guided(Student(config), guide, settings.feature_layers).to(device())
+    guided = StudentWithAuxHeads(Student(config), guide, settings.feature_layers).to(device())
     if not corpus.controls.are_arkit:
-        guided.student.speak_in(corpus.curve_scale())
+        guided.student.scale_output_init(corpus.curve_scale())
     if student.start is not None:
         guided.student.load_state_dict(load_student(DATA / "distill" / student.start).state_dict())
-    others = [GUIDE] * (guide is not None) + [student.start] * (student.start is not None)
+    others = [FEATURE_TEACHER] * (guide is not None) + [student.start] * (student.start is not None)
     inputs = [folder / "manifest.jsonl", *sorted({folder / row.curves for row in rows})]
     inputs += [DATA / "distill" / other / "model.safetensors" for other in others]
     name = "-".join(out.relative_to(DATA).parts)
@@ -170,10 +174,10 @@ def distill(params: Params, name: str) -> None:
     students = params.distill.students
     if name not in students:
         raise InputError(f"distill.students: no student {name!r}; allowed: {', '.join(students)}")
-    if name == GUIDE:
+    if name == FEATURE_TEACHER:
         params = changed(params, {"distill.losses.feature": 0.0})
     folder, rows = training_data(params)
-    forget(train_student(params, students[name], DATA / "distill" / name, folder=folder, rows=rows))
+    remove_checkpoints(train_student(params, students[name], DATA / "distill" / name, folder=folder, rows=rows))
 
 
 def _amount(rows: Sequence[Utterance]) -> dict[str, float | int]:

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from facedistill.core.errors import InputError
 from facedistill.core.imports import import_closure
-from facedistill.core.manifest import Utterance, read_manifest, seen_from, select, write_manifest
+from facedistill.core.manifest import Utterance, read_manifest, rebase_paths, select, write_manifest
 from facedistill.core.params import Params
 from facedistill.core.paths import DATA
 from facedistill.core.sections import LabelParams
@@ -25,11 +25,11 @@ from facedistill.face.phones import write_phones
 from facedistill.models.dataset import phones_of
 from facedistill.models.state import load_state, save_state
 from facedistill.models.teacher import load_teacher
-from facedistill.models.training import forget, prepare_torch, work_folder
+from facedistill.models.training import prepare_torch, remove_checkpoints, work_folder
 from facedistill.models.workers import device, workers
 from facedistill.speech.audio import read_audio
 
-Perceive = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]  # (S,) audio -> (T, K) curves and (T,) phone classes
+Predict = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]  # (S,) audio -> (T, K) curves and (T,) phone classes
 Labels = dict[str, tuple[Tensor, Tensor]]  # {utterance id: (T, K) float16 curves and (T,) phone classes}
 
 
@@ -52,14 +52,14 @@ def write_labels(params: LabelParams, teacher_folder: Path, out: Path) -> None:
         raise InputError(f"label.splits: {list(params.splits)} hold no utterances in {manifest}")
     kept = [row for row in chosen if params.keep_paired and row.split == "paired"]
     rows = [row for row in chosen if not params.keep_paired or row.split != "paired"]
-    perceive = partial(load_teacher(teacher_folder).to(device()).perceive, chunk_s=params.chunk_s)
-    forget(label_utterances(params, rows, perceive, out, inputs=[teacher_folder / "model.safetensors"], kept=kept))
+    predict = partial(load_teacher(teacher_folder).to(device()).predict, chunk_s=params.chunk_s)
+    remove_checkpoints(label_utterances(params, rows, predict, out, inputs=[teacher_folder / "model.safetensors"], kept=kept))
 
 
 def label_utterances(
     params: LabelParams,
     rows: Sequence[Utterance],
-    perceive: Perceive,
+    predict: Predict,
     out: Path,
     *,
     inputs: list[Path],
@@ -70,7 +70,7 @@ def label_utterances(
 
     Args:
         rows: what is labelled, its paths relative to data/align.
-        inputs: files that decide what `perceive` gives.
+        inputs: files that decide what `predict` gives.
         kept: utterances that keep the curves they have.
         controls: what the curves are of; ARKit's, if None.
 
@@ -87,23 +87,23 @@ def label_utterances(
     with tqdm(total=round(sum(row.duration_s for row in rows)), desc=name, unit="audio s", mininterval=5) as progress:
         for number, first in enumerate(range(0, len(rows), size)):
             shard_rows = rows[first : first + size]
-            perceived = _perceived(work / f"{number:05d}.pt", shard_rows, perceive, progress)
+            perceived = _perceived(work / f"{number:05d}.pt", shard_rows, predict, progress)
             labelled += _write_shard(made, f"curves/label-{number:05d}.npz", shard_rows, perceived)
     labelled = [replace(row, audio=posixpath.normpath(f"{way}/{row.audio}")) for row in labelled]
     write_controls(made, controls or arkit())
-    write_manifest(made / "manifest.jsonl", [seen_from(row, way) for row in kept] + labelled)
+    write_manifest(made / "manifest.jsonl", [rebase_paths(row, way) for row in kept] + labelled)
     shutil.rmtree(out, ignore_errors=True)
     shutil.copytree(made, out)
     return work
 
 
-def _perceived(state: Path, rows: Sequence[Utterance], perceive: Perceive, progress: tqdm) -> Labels:
+def _perceived(state: Path, rows: Sequence[Utterance], predict: Predict, progress: tqdm) -> Labels:
     """What the teacher makes of the utterances of one shard; an interrupted run may have it already."""
     labels = load_state(state)
     if labels is None:
         labels = {}
         with workers() as pool:
-            perceived = pool.map(lambda row: perceive(read_audio(DATA / "align" / row.audio)), rows)
+            perceived = pool.map(lambda row: predict(read_audio(DATA / "align" / row.audio)), rows)
             for row, (frames, classes) in zip(rows, perceived, strict=True):
                 labels[row.id] = torch.from_numpy(frames.astype(np.float16)), torch.from_numpy(classes)
                 progress.update(round(row.duration_s))

@@ -19,7 +19,7 @@ from facedistill.models.encoder import encode_at, save_encoder
 from facedistill.models.losses import closure, lip_gap, phones, reconstruction, velocity
 from facedistill.models.student import n_parameters
 from facedistill.models.teacher import Teacher, build_teacher, mesh_basis, save_teacher
-from facedistill.models.training import Run, forget, prepare_torch, work_folder, write_log
+from facedistill.models.training import Run, prepare_torch, remove_checkpoints, work_folder, write_log
 from facedistill.models.workers import device
 
 
@@ -60,7 +60,7 @@ class TeacherLoss:
 
 def teach(params: Params) -> None:
     """Trains the teacher of data/align's paired split into data/teach."""
-    forget(train_teacher(params, DATA / "align", "paired", DATA / "teach"))
+    remove_checkpoints(train_teacher(params, DATA / "align", "paired", DATA / "teach"))
 
 
 def train_teacher(params: Params, folder: Path, split: str | None, out: Path) -> Path:

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from facedistill.core.errors import InputError
 from facedistill.core.files import write_json
-from facedistill.core.manifest import Utterance, read_manifest, seen_from, select, write_manifest
+from facedistill.core.manifest import Utterance, read_manifest, rebase_paths, select, write_manifest
 from facedistill.core.params import Params, changed
 from facedistill.core.paths import DATA, ROOT
 from facedistill.core.sections import OutsideTeacher, OwnTeacher
@@ -23,7 +23,7 @@ from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.distill import train_student
 from facedistill.face import mesh_basis
 from facedistill.face.arkit import CURVES
-from facedistill.face.controls import Controls, Lips, arkit, lip_products, write_controls
+from facedistill.face.controls import Controls, Lips, arkit, lip_gram_matrix, write_controls
 from facedistill.face.curves import write_shard
 from facedistill.face.head import head
 from facedistill.face.mesh_basis import MeshBasis, evenly
@@ -31,7 +31,7 @@ from facedistill.formats.takes import MESH, Labels, Take, find_takes, median_end
 from facedistill.label import label_utterances
 from facedistill.models.student import n_parameters
 from facedistill.models.teacher import Teacher, folder_of, load_teacher
-from facedistill.models.training import forget, prepare_torch
+from facedistill.models.training import prepare_torch, remove_checkpoints
 from facedistill.models.workers import device, workers
 from facedistill.speech.audio import read_audio, write_flac
 from facedistill.speech.recordings import HELD_OUT
@@ -62,7 +62,7 @@ def teachers(params: Params, name: str) -> None:
     states.append(train_student(unguided, params.ablate.student, out / "student", folder=out / "label", rows=heard))
     hours = {"hours": _hours(heard), "held_out_hours": _hours(select(rows, HELD_OUT))}
     write_json(out / "summary.json", {"kind": choice.kind} | facts | hours)
-    forget(*states)
+    remove_checkpoints(*states)
 
 
 def _hours(rows: Sequence[Utterance]) -> float:
@@ -82,17 +82,17 @@ def _own(params: Params, choice: OwnTeacher, out: Path) -> tuple[list[Path], dic
     teacher = load_teacher(folder).to(device())
     heard = select(read_manifest(DATA / "align" / "manifest.jsonl"), *choice.splits)
     tests = select(read_manifest(DATA / "prepare" / "manifest.jsonl"), TESTED)
-    tests = [replace(seen_from(row, "../prepare"), split=HELD_OUT) for row in tests]
-    perceive, controls, kept = partial(teacher.perceive, chunk_s=chunk_s), arkit(), None
+    tests = [replace(rebase_paths(row, "../prepare"), split=HELD_OUT) for row in tests]
+    predict, controls, kept = partial(teacher.predict, chunk_s=chunk_s), arkit(), None
     inputs = [folder / "model.safetensors"]
     if choice.components is not None:
         basis = mesh_basis.fit(_some_meshes(teacher, heard, chunk_s), choice.components)
         kept = basis.kept(_some_meshes(teacher, tests, chunk_s))
         mesh_basis.write_basis(out / mesh_basis.FILE, basis)
-        perceive, controls = partial(_coefficients, teacher, basis, chunk_s), _of_mesh(basis)
+        predict, controls = partial(_coefficients, teacher, basis, chunk_s), _of_mesh(basis)
         inputs.append(out / mesh_basis.FILE)
     labels = {"inputs": inputs, "controls": controls}
-    states.append(label_utterances(params.label, heard + tests, perceive, out / "label", **labels))
+    states.append(label_utterances(params.label, heard + tests, predict, out / "label", **labels))
     return states, {"parameters": n_parameters(teacher), "controls": len(controls.names), "variance_kept": kept}
 
 
@@ -101,7 +101,7 @@ def _some_meshes(teacher: Teacher, rows: Sequence[Utterance], chunk_s: float) ->
     chosen = [rows[index] for index in evenly(len(rows), N_BASIS_UTTERANCES)]
 
     def some(row: Utterance) -> np.ndarray:
-        meshes, _ = teacher.perceive_meshes(read_audio(DATA / "align" / row.audio), chunk_s)
+        meshes, _ = teacher.predict_meshes(read_audio(DATA / "align" / row.audio), chunk_s)
         return meshes[evenly(len(meshes), mesh_basis.MAX_FITTED // len(chosen))]
 
     with workers() as pool:
@@ -109,7 +109,7 @@ def _some_meshes(teacher: Teacher, rows: Sequence[Utterance], chunk_s: float) ->
 
 
 def _coefficients(teacher: Teacher, basis: MeshBasis, chunk_s: float, audio: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    meshes, classes = teacher.perceive_meshes(audio, chunk_s)
+    meshes, classes = teacher.predict_meshes(audio, chunk_s)
     return basis.encode(meshes), classes
 
 
@@ -118,7 +118,7 @@ def _of_mesh(basis: MeshBasis) -> Controls:
     upper, lower = (3 * head().regions[f"{lip}_lip_inner"][0] + 1 for lip in ("upper", "lower"))
     neutral_mm = head().gap_neutral_mm + float(basis.mean[upper] - basis.mean[lower])
     rest = basis.encode(np.zeros((1, len(basis.mean)), np.float32))[0]
-    products_mm2 = lip_products(basis.components.reshape(len(basis.components), -1, 3)[:, head().regions["lips"]])
+    products_mm2 = lip_gram_matrix(basis.components.reshape(len(basis.components), -1, 3)[:, head().regions["lips"]])
     lips = Lips(basis.components[:, upper] - basis.components[:, lower], neutral_mm, products_mm2)
     return Controls(basis.names(), rest, lips)
 

@@ -69,7 +69,7 @@ def is_installed(folder: Path = WEB) -> bool:
 def facts_of(path: Path) -> dict:
     """What the page must know of a model before it runs it; see web/src/model.ts."""
     model = Model(path)
-    facts = model.facts
+    facts = model.metadata
     histories = {name: {"type": kind.__name__, "shape": list(shape)} for name, (kind, shape) in model.histories.items()}
     return {
         "file": path.name, "name": facts.name, "precision": facts.precision, "bytes": path.stat().st_size,

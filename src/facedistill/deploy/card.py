@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from facedistill.deploy.corpora import GENERATED, Corpus, limits_of, table_of
-from facedistill.runtime.model import MAX_ROWS, Facts
+from facedistill.runtime.model import MAX_ROWS, ModelMetadata
 
 METRICS = {
     "lip_gap_r": "correlation of the lip gap",
@@ -72,7 +72,7 @@ tested. The curves move lips, not meaning: they are no evidence of what was said
 
 
 def model_card(
-    facts: Facts,
+    metadata: ModelMetadata,
     n_parameters: int,
     corpora: Sequence[Corpus],
     files: Mapping[str, Mapping],
@@ -82,7 +82,7 @@ def model_card(
     """The card as Markdown.
 
     Args:
-        facts: of any of the files.
+        metadata: of any of the files.
         n_parameters: of the student.
         corpora: what it was trained on.
         files: {file name: precision, kind, bytes, sha256, activations_bytes, state_bytes, expanded_bytes}.
@@ -90,23 +90,23 @@ def model_card(
         real_speech: a section of its own, see `real_speech_section`; none if empty.
     """
     scores = quality["scores"]
-    per_ms = facts.sample_rate_hz / 1000
+    per_ms = metadata.sample_rate_hz / 1000
     return CARD.format(
-        name=facts.name,
+        name=metadata.name,
         n_parameters=n_parameters,
-        n_curves=len(facts.curves),
-        rate=facts.sample_rate_hz,
-        window=facts.window_samples,
-        window_ms=facts.window_samples / per_ms,
-        past_ms=facts.past_samples / per_ms,
-        future_ms=facts.future_samples / per_ms,
-        hop=facts.hop_samples,
-        hop_ms=facts.hop_samples / per_ms,
-        frame=2 * facts.hop_samples,
+        n_curves=len(metadata.curves),
+        rate=metadata.sample_rate_hz,
+        window=metadata.window_samples,
+        window_ms=metadata.window_samples / per_ms,
+        past_ms=metadata.past_samples / per_ms,
+        future_ms=metadata.future_samples / per_ms,
+        hop=metadata.hop_samples,
+        hop_ms=metadata.hop_samples / per_ms,
+        frame=2 * metadata.hop_samples,
         max_rows=MAX_ROWS,
-        warm_up=facts.window_samples // facts.hop_samples - 2,
-        licence=facts.licence,
-        data=facts.training_data_sha256,
+        warm_up=metadata.window_samples // metadata.hop_samples - 2,
+        licence=metadata.licence,
+        data=metadata.training_data_sha256,
         files=_files(files),
         corpora=_corpora(corpora),
         n_test=next(iter(scores.values()))["lip_gap_r"]["n"],

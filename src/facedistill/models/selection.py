@@ -9,7 +9,7 @@ from facedistill.core.manifest import SYNTHETIC, Utterance
 from facedistill.core.sections import DataParams
 
 
-def chosen(rows: Sequence[Utterance], data: DataParams, seed: int) -> list[Utterance]:
+def subsample(rows: Sequence[Utterance], data: DataParams, seed: int) -> list[Utterance]:
     """The utterances of the wanted sources, languages, voices and share of the hours, in the order of the manifest.
 
     Languages, voices and utterances are drawn at random, and what a smaller number draws is part of what a larger one does.

@@ -72,7 +72,7 @@ class Student(nn.Module):
         self.out = nn.Conv1d(config.channels, len(config.curves), 1)
 
     @torch.no_grad()
-    def speak_in(self, units: Tensor) -> None:
+    def scale_output_init(self, units: Tensor) -> None:
         """Starts with outputs of the size of (K,) `units`: outputs far beyond their curves would kill the layers before them."""
         units = units.to(self.out.weight)
         self.out.weight.mul_(units[:, None, None])

@@ -103,7 +103,7 @@ class Teacher(nn.Module):
         return mesh, self.mesh2rig(mesh)
 
     @torch.inference_mode()
-    def perceive(self, audio: np.ndarray, chunk_s: float = 20.0) -> tuple[np.ndarray, np.ndarray]:
+    def predict(self, audio: np.ndarray, chunk_s: float = 20.0) -> tuple[np.ndarray, np.ndarray]:
         """Animates an utterance of any length and tells its phones, in overlapping chunks of `chunk_s` seconds.
 
         Args:
@@ -116,8 +116,8 @@ class Teacher(nn.Module):
         return torch.cat(curves).clamp(0, 1).cpu().numpy(), torch.cat(classes).cpu().numpy()
 
     @torch.inference_mode()
-    def perceive_meshes(self, audio: np.ndarray, chunk_s: float = 20.0) -> tuple[np.ndarray, np.ndarray]:
-        """`perceive` before meshes become curves: (T, 3V) float32 displacements in mm, a megabyte a second, and phone classes."""
+    def predict_meshes(self, audio: np.ndarray, chunk_s: float = 20.0) -> tuple[np.ndarray, np.ndarray]:
+        """`predict` before meshes become curves: (T, 3V) float32 displacements in mm, a megabyte a second, and phone classes."""
         meshes, classes = zip(*self._chunks(audio, chunk_s), strict=True)
         return 10 * torch.cat(meshes).cpu().numpy(), torch.cat(classes).cpu().numpy()
 
@@ -143,8 +143,8 @@ class Teacher(nn.Module):
             yield mesh[0], self.phones(features)[0].argmax(dim=1)
 
     def animate(self, audio: np.ndarray, fps: float = FPS, chunk_s: float = 20.0) -> np.ndarray:
-        """The curves of `perceive`, interpolated linearly to `fps`: (T, K), frame t at t / fps."""
-        return at_times(self.perceive(audio, chunk_s)[0], np.arange(n_frames(len(audio), fps)) / fps)
+        """The curves of `predict`, interpolated linearly to `fps`: (T, K), frame t at t / fps."""
+        return at_times(self.predict(audio, chunk_s)[0], np.arange(n_frames(len(audio), fps)) / fps)
 
 
 def folder_of(choice: OwnTeacher, name: str) -> Path:

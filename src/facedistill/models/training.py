@@ -51,7 +51,7 @@ def work_folder(stage: str, *, code: list[Path], settings: str, inputs: list[Pat
     return folder
 
 
-def forget(*folders: Path) -> None:
+def remove_checkpoints(*folders: Path) -> None:
     """Removes resumable state; call once the results are on disk."""
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)

@@ -14,7 +14,7 @@ from facedistill.core.errors import InputError
 from facedistill.core.sound import EXPECTED_SAMPLES, MAX_RATE_HZ, MAX_SAMPLE, MIN_RATE_HZ
 from facedistill.runtime.model import Model
 from facedistill.runtime.resample import Resampler
-from facedistill.runtime.steps import Steps
+from facedistill.runtime.session import StreamingSession
 
 MAX_FPS = 240
 ENSEMBLE_FPS = 60  # the ensemble averages a frame with its neighbours at this rate, whatever the frame rate
@@ -50,25 +50,25 @@ class Animator:
         Raises:
             InputError: a rate that is not allowed.
         """
-        facts = model.facts
-        rate_hz = facts.sample_rate_hz if rate_hz is None else rate_hz
+        metadata = model.metadata
+        rate_hz = metadata.sample_rate_hz if rate_hz is None else rate_hz
         if not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ or rate_hz != int(rate_hz):
             raise InputError(f"sample rate {rate_hz} Hz; allowed: whole numbers from {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz")
         if not 1 <= fps <= MAX_FPS or fps != int(fps):
             raise InputError(f"{fps} frames a second; allowed: whole numbers from 1 to {MAX_FPS}")
         self.model, self.rate_hz, self.fps, self.ensemble = model, int(rate_hz), int(fps), ensemble
         # Time is counted in whole numbers, of which a second has ENSEMBLE_FPS * fps * sample_rate_hz: nothing is rounded.
-        self._step = ENSEMBLE_FPS * self.fps * facts.hop_samples  # between two frames of the grid
-        self._period = ENSEMBLE_FPS * facts.sample_rate_hz  # between two frames of the animation
-        self._offsets = [tap * self.fps * facts.sample_rate_hz for tap in ((-1, 0, 1) if ensemble else (0,))]  # of predictions
-        self._resampler = Resampler(self.rate_hz, facts.sample_rate_hz) if rate_hz != facts.sample_rate_hz else None
-        self._steps = Steps(model)
+        self._step = ENSEMBLE_FPS * self.fps * metadata.hop_samples  # between two frames of the grid
+        self._period = ENSEMBLE_FPS * metadata.sample_rate_hz  # between two frames of the animation
+        self._offsets = [tap * self.fps * metadata.sample_rate_hz for tap in ((-1, 0, 1) if ensemble else (0,))]  # of predictions
+        self._resampler = Resampler(self.rate_hz, metadata.sample_rate_hz) if rate_hz != metadata.sample_rate_hz else None
+        self._steps = StreamingSession(model)
         self.reset()
 
     @property
     def curves(self) -> tuple[str, ...]:
         """Names of the K curves."""
-        return self.model.facts.curves
+        return self.model.metadata.curves
 
     @property
     def lookahead_s(self) -> float:
@@ -77,8 +77,8 @@ class Animator:
         It is the future part of the window, up to a step of 16 ms to the next computed frame, what the ensemble needs, and,
         at another sample rate, the reach of the filter.
         """
-        facts = self.model.facts
-        period = self.fps * facts.hop_samples // math.gcd(facts.sample_rate_hz, self.fps * facts.hop_samples)
+        metadata = self.model.metadata
+        period = self.fps * metadata.hop_samples // math.gcd(metadata.sample_rate_hz, self.fps * metadata.hop_samples)
         period = math.lcm(period, self.fps)  # whole seconds, after which every rate begins anew
         return max(self.heard_samples(frame) / self.rate_hz - frame / self.fps for frame in range(period))
 
@@ -87,21 +87,21 @@ class Animator:
 
         At the model's own rate the bound is tight: the last of them changes the frame, unless int8 rounds the change away.
         """
-        facts = self.model.facts
-        last = -(-self._time(frame, self._offsets[-1]) // self._step) * facts.hop_samples + facts.future_samples - 1
+        metadata = self.model.metadata
+        last = -(-self._time(frame, self._offsets[-1]) // self._step) * metadata.hop_samples + metadata.future_samples - 1
         return (last if self._resampler is None else self._resampler.last_input(last)) + 1
 
     def reset(self) -> None:
         """Starts over: before the first sample there is silence."""
-        facts = self.model.facts
+        metadata = self.model.metadata
         if self._resampler is not None:
             self._resampler.reset()
         self._steps.reset()
         self._grid: list[np.ndarray] = []  # (K,) computed frames that frames to come may need, the last of `_n_grid`
         self._n_samples = 0  # at the model's rate
-        self._n_grid = 2 - facts.window_samples // facts.hop_samples  # the first frames see too little: they are not kept
+        self._n_grid = 2 - metadata.window_samples // metadata.hop_samples  # the first frames see too little: they are not kept
         self._n_frames = 0
-        self._compute(np.zeros(facts.past_samples, np.float32))
+        self._compute(np.zeros(metadata.past_samples, np.float32))
 
     def push(self, samples: np.ndarray) -> Frames:
         """Hears more sound.
@@ -124,11 +124,11 @@ class Animator:
         Returns:
             The frames that are left, up to the end of the sound.
         """
-        facts = self.model.facts
+        metadata = self.model.metadata
         if self._resampler is not None:
             self._hear_resampled(self._resampler.flush())
-        n_grid = -(-self._n_samples // facts.hop_samples) + 1  # up to the end of the sound
-        missing = (n_grid - 1) * facts.hop_samples + facts.future_samples - self._n_samples
+        n_grid = -(-self._n_samples // metadata.hop_samples) + 1  # up to the end of the sound
+        missing = (n_grid - 1) * metadata.hop_samples + metadata.future_samples - self._n_samples
         self._compute(np.zeros(max(0, missing), np.float32))
         frames = self._frames(self._n_inside())
         self.reset()
@@ -143,7 +143,7 @@ class Animator:
         """All that the stream carries on, as arrays: `numpy.savez` stores it."""
         resampler = {} if self._resampler is None else self._resampler.state()
         return {
-            "model": np.array(json.dumps(self.model.facts.metadata())),
+            "model": np.array(json.dumps(self.model.metadata.to_props())),
             "settings": np.array([self.rate_hz, self.fps, self.ensemble]),
             "counts": np.array([self._n_samples, self._n_grid, self._n_frames]),
             "grid": np.array(self._grid, np.float32).reshape(-1, len(self.curves)),
@@ -190,7 +190,7 @@ class Animator:
 
     def _n_inside(self) -> int:
         """Frames from the start to the end of the sound."""
-        return -(-self._n_samples * self.fps // self.model.facts.sample_rate_hz)
+        return -(-self._n_samples * self.fps // self.model.metadata.sample_rate_hz)
 
     def _n_ready(self) -> int:
         """Frames, counted from the start, whose grid frames are all known."""

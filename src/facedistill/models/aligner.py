@@ -52,7 +52,7 @@ class PhoneModel(Protocol):
         """The tokens of an IPA label, in order; none for what the model does not know."""
 
 
-class Recogniser(nn.Module):
+class Aligner(nn.Module):
     """Our own phone model: a learnable filterbank and dilated convolutions on its 16 ms grid."""
 
     blank = PHONE_CLASS[SILENCE]
@@ -84,7 +84,7 @@ class Recogniser(nn.Module):
         return [PHONE_CLASS[sound.letter] for sound in sounds(label)]
 
 
-class HubRecogniser:
+class HubAligner:
     """A CTC model of `transformers` with espeak-ng's phones as its vocabulary."""
 
     states = 1
