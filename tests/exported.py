@@ -35,7 +35,7 @@ def student(past_ms: int = 448, future_ms: int = 64, channels: int = 8, **config
                 module.running_mean.copy_(torch.randn(module.running_mean.shape, generator=generator))
                 module.running_var.copy_(0.5 + torch.rand(module.running_var.shape, generator=generator))
                 module.bias.fill_(1.0)  # few dead units: what reaches the input reaches the output
-        made.front.norm.running_mean.fill_(-8.0 * made.config.level_ratio)
+        made.front.norm.running_mean.fill_(-8.0 * made.config.level_keep_ratio)
         made.out.weight.mul_(0.3)
         made.out.bias.fill_(0.5)
     return made

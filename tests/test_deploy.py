@@ -29,7 +29,7 @@ STUDENTS = {
     "no future": {"past_ms": 512, "future_ms": 0},
     "all future": {"past_ms": 0, "future_ms": 512},
     "far before near": {"dilations": (8, 4, 2, 1)},
-    "a tenth of the level": {"level_ratio": 0.1},
+    "a tenth of the level": {"level_keep_ratio": 0.1},
     "short": {"past_ms": 192, "filters": 8, "dilations": (1, 2, 4)},
     "one block": {"past_ms": 64, "future_ms": 64, "channels": 5, "filters": 6, "dilations": (3,)},
 }

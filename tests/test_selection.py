@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from facedistill.core.errors import InputError
 from facedistill.core.manifest import SYNTHETIC, Utterance
 from facedistill.core.sections import DataParams
-from facedistill.models.selection import subsample
+from facedistill.models.dataset import subsample
 
 LANGUAGES, VOICES = ("de", "en", "fi"), ("ann", "bob", "cid", "dan")
 ROWS = [

@@ -20,8 +20,16 @@ from facedistill.face.mesh_basis import read_basis
 from facedistill.face.phones import Phone, write_phones
 from facedistill.formats.animation import regular
 from facedistill.formats.registry import write
-from facedistill.models.encoder import build_encoder, encode_at
-from facedistill.models.mfcc import HOP_SAMPLES, N_BANDS, N_CEPSTRA, WINDOW_SAMPLES, MfccConfig, MfccEncoder
+from facedistill.models.encoder import (
+    MFCC_HOP_SAMPLES,
+    MFCC_WINDOW_SAMPLES,
+    N_BANDS,
+    N_CEPSTRA,
+    MfccConfig,
+    MfccEncoder,
+    build_encoder,
+    encode_at,
+)
 from facedistill.models.student import load_student
 from facedistill.models.teacher import Teacher, load_teacher
 from facedistill.speech.audio import read_audio, write_flac
@@ -279,7 +287,9 @@ def test_cepstra_and_centroids_are_the_naive_ones():
     audio = np.random.default_rng(0).standard_normal(2000).astype(np.float32)
     encoder = MfccEncoder(MfccConfig()).eval()
     found = encoder(torch.from_numpy(audio)[None]).last_hidden_state[0].detach().numpy()
-    frame = audio[HOP_SAMPLES : HOP_SAMPLES + WINDOW_SAMPLES] * np.asarray(torch.hamming_window(WINDOW_SAMPLES))
+    frame = audio[MFCC_HOP_SAMPLES : MFCC_HOP_SAMPLES + MFCC_WINDOW_SAMPLES] * np.asarray(
+        torch.hamming_window(MFCC_WINDOW_SAMPLES)
+    )
     power = np.abs(np.fft.rfft(frame, 512)) ** 2
     hz = np.linspace(0, 8000, 257)
     mel = np.linspace(0, 2595 * np.log10(1 + 8000 / 700), N_BANDS + 2)

@@ -17,9 +17,8 @@ from facedistill.face.mesh_basis import FILE, read_basis
 from facedistill.measure.baselines import amplitude_envelope
 from facedistill.measure.smoothers import Smoother, smoothers
 from facedistill.measure.splits import Animate
-from facedistill.models.ensemble import DELAY_S, smooth
 from facedistill.models.filterbank import GRID_FPS
-from facedistill.models.student import load_student, n_parameters
+from facedistill.models.student import ENSEMBLE_DELAY_S, load_student, n_parameters, smooth
 from facedistill.models.teacher import folder_of, load_teacher
 from facedistill.models.workers import device
 
@@ -117,5 +116,5 @@ def _student_system(folder: Path, name: str, curves: tuple[str, ...] = CURVES) -
 def _ensemble_system(system: System, weights: tuple[float, float, float]) -> System:
     return System(
         f"{system.name}-ensemble", lambda audio: smooth(system.animate(audio), weights), system.parameters, system.weights_bytes,
-        system.lookahead_ms + 1000 * DELAY_S,
+        system.lookahead_ms + 1000 * ENSEMBLE_DELAY_S,
     )  # fmt: skip

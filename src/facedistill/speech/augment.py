@@ -71,7 +71,7 @@ def add_noise(audio: np.ndarray, *, snr_db: float, tilt: float, rng: np.random.G
     return (audio + np.float32(level) * coloured_noise(len(audio), tilt=tilt, rng=rng)).astype(np.float32)
 
 
-def quiet_noise(n_samples: int, level_db: tuple[float, float], rng: np.random.Generator) -> np.ndarray:
+def non_speech(n_samples: int, level_db: tuple[float, float], rng: np.random.Generator) -> np.ndarray:
     """(n_samples,) float32 in which nobody speaks: room noise at a level within `level_db` (dB full scale), or nothing at all."""
     if rng.random() < DIGITAL_SILENCE:
         return np.zeros(n_samples, np.float32)
