@@ -14,8 +14,7 @@ from facedistill.measure.boundaries import boundary_errors_ms
 from facedistill.models.aligner import Aligner
 from facedistill.models.workers import CPU_WORKERS
 from facedistill.speech.audio import read_audio, write_flac
-from facedistill.speech.espeak import Voice, synthesize
-from facedistill.speech.transcripts import language_of, pronounce
+from facedistill.speech.espeak import Voice, language_of, pronounce, synthesize
 
 TEXTS = ("Mom buys a big map.", "People hope for peace.", "My apple pie is warm.", "Bob made a poem.")
 

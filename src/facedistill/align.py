@@ -33,8 +33,8 @@ from facedistill.models.state import load_state, save_state
 from facedistill.models.training import Run, prepare_torch, remove_checkpoints, work_folder
 from facedistill.models.workers import device, workers
 from facedistill.speech.audio import read_audio
+from facedistill.speech.espeak import pronounce
 from facedistill.speech.recordings import HELD_OUT, UNDETERMINED
-from facedistill.speech.transcripts import pronounce
 
 SHARD_UTTERANCES = 500
 ALIGNED = "aligned"  # the label kind of what this stage has timed

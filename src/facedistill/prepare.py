@@ -9,8 +9,7 @@ from facedistill.core.manifest import Utterance, write_manifest
 from facedistill.core.params import Params
 from facedistill.core.paths import DATA, ROOT
 from facedistill.core.sections import LibriSpeechParams
-from facedistill.speech.librispeech import librispeech_subset
-from facedistill.speech.recordings import import_recordings
+from facedistill.speech.recordings import import_recordings, librispeech_subset
 from facedistill.speech.synthetic import synthetic_corpus
 
 
