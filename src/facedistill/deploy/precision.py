@@ -24,18 +24,17 @@ def to_float16(model: onnx.ModelProto) -> onnx.ModelProto:
     half = onnx.ModelProto()
     half.CopyFrom(model)
     casts, weights = [], []
-    for weight in half.graph.initializer:
+    for weight in model.graph.initializer:
         if weight.data_type == TensorProto.FLOAT and len(weight.dims) > 0 and np.prod(weight.dims) > 1:
             stored = f"{weight.name}.half"
             weights.append(numpy_helper.from_array(numpy_helper.to_array(weight).astype(np.float16), stored))
             casts.append(helper.make_node("Cast", [stored], [weight.name], name=weight.name, to=TensorProto.FLOAT))
         else:
             weights.append(weight)
-    nodes = [*casts, *half.graph.node]
-    for field, values in ((half.graph.initializer, weights), (half.graph.node, nodes)):
-        values = list(values)
-        del field[:]
-        field.extend(values)
+    nodes = [*casts, *model.graph.node]
+    for field, values in {"initializer": weights, "node": nodes}.items():
+        half.graph.ClearField(field)
+        getattr(half.graph, field).extend(values)
     onnx.checker.check_model(half, full_check=True)
     return half
 

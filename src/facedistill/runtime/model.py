@@ -141,12 +141,10 @@ class Model:
         rows = {name: (kind, shape[1:]) for name, (kind, shape) in (inputs | outputs).items()}
         self.histories = {name: form for name, form in inputs.items() if name.startswith(HISTORY)}  # {name: (type, shape)}
         expected = {"frames": (np.float32, [2 * self.metadata.hop_samples]), "curves": (np.float32, [len(self.metadata.curves)])}
+        whole = True
         for name, (kind, shape) in self.histories.items():
             expected |= dict.fromkeys((name, heard_name(name)), (kind, shape[1:]))
-        whole = all(
-            kind and len(shape) == 2 and all(isinstance(size, int) and size > 0 for size in shape)
-            for kind, shape in self.histories.values()
-        )
+            whole &= bool(kind) and len(shape) == 2 and all(isinstance(size, int) and size > 0 for size in shape)
         if not whole or rows != expected:
             raise InputError(f"{path}: not a model that facedistill exported (its inputs and outputs are others)")
         if sum(math.prod(shape) for _, shape in self.histories.values()) > MAX_STATE:

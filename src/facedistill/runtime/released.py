@@ -62,9 +62,9 @@ def check_released(path: Path, content: bytes) -> None:
         return
     lines = (line.partition("  ") for line in checksums.read_text(encoding="utf-8", errors="replace").splitlines())
     listed = {name: digest for digest, _, name in lines}
-    told = listed.get(place.relative_to(checksums.parent).as_posix())
-    if told is None:
+    digest = listed.get(place.relative_to(checksums.parent).as_posix())
+    if digest is None:
         raise InputError(f"{path}: was not released, since {checksums} does not list it; expected models of your own elsewhere")
-    if told != hashlib.sha256(content).hexdigest():
+    if digest != hashlib.sha256(content).hexdigest():
         anew = "`git checkout models` in a clone, or install facedistill again"
         raise InputError(f"{path}: broken, since its SHA-256 is not that of {checksums}; expected what was released: {anew}")
