@@ -40,7 +40,7 @@ A student of facedistill: {n_parameters:,} parameters of convolutions and fully-
 {files}
 
 A file that ends in `-window.onnx` is a pure function of one window: `window` (1, {m.window_samples}) -> `curves` (1, {n_curves}).
-Every other is a step in a stream: `frames` (L, {frame}), each row the {m.hop_samples} samples before and the {m.hop_samples} new ones, and
+Every other is a step in a stream: `frames` (L, {frame}), each row the {hop} samples before and the {hop} new ones, and
 histories, at first zeros -> `curves` (L, {n_curves}) and `heard`, each history with the new rows behind it, whose last rows are
 the history of the next step. A frame is valid once its whole window has been heard: run the first {warm_up} steps on silence.
 `facedistill.runtime` does all of this. Both give the same bits. float16 holds half-precision weights and computes in float32;
@@ -97,6 +97,7 @@ def model_card(
         **lengths_ms,
         n_parameters=n_parameters,
         n_curves=len(metadata.curves),
+        hop=metadata.hop_samples,
         frame=2 * metadata.hop_samples,
         max_rows=MAX_ROWS,
         warm_up=metadata.window_samples // metadata.hop_samples - 2,
