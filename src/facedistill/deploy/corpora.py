@@ -13,19 +13,12 @@ ANONYMOUS = ("unknown", "und")  # speaker and language of a recording that nothi
 
 @dataclass(frozen=True)
 class Corpus:
-    """The training data of one source.
-
-    Attributes:
-        source: its name in the manifest.
-        hours: of sound.
-        speakers: how many are told apart; those that are not known do not count.
-        languages, licences: all that there are, sorted.
-    """
+    """The training data of one source of the manifest."""
 
     source: str
-    hours: float
-    speakers: int
-    languages: tuple[str, ...]
+    hours: float  # of sound
+    speakers: int  # how many are told apart; those that are not known do not count
+    languages: tuple[str, ...]  # sorted, as are the licences
     licences: tuple[str, ...]
 
     @property

@@ -48,12 +48,7 @@ class _Feeds(CalibrationDataReader):
 
 
 def calibrate(model: onnx.ModelProto, feeds: Iterable[dict[str, np.ndarray]]) -> TensorsData:
-    """The range of every tensor to be quantised.
-
-    Args:
-        model: a float32 graph.
-        feeds: its inputs, for as many runs as there are.
-    """
+    """The range of every tensor of a float32 graph that is to be quantised; `feeds` are its inputs, run by run."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         onnx.save(model, path)
@@ -67,11 +62,7 @@ def to_int8(model: onnx.ModelProto, ranges: TensorsData) -> onnx.ModelProto:
     """Quantises to 8 bits: weights by output channel, activations by tensor, in standard QuantizeLinear and DequantizeLinear.
 
     Weights use 7 of their 8 bits, so that processors without VNNI do not saturate: every machine computes the same integers.
-    The state of a stream is 8 bits too.
-
-    Args:
-        model: a float32 graph.
-        ranges: see `calibrate`; of a graph with the same tensor names, so that a window and a step round alike.
+    The state of a stream is 8 bits too. The ranges are of a graph with the same tensor names: a window and a step round alike.
     """
     nodes = [node for node in model.graph.node if node.name.startswith(QUANTISED)]
     known, weights = dict(ranges.items()), {weight.name for weight in model.graph.initializer}

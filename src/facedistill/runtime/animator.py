@@ -22,15 +22,10 @@ ENSEMBLE_FPS = 60  # the ensemble averages a frame with its neighbours at this r
 
 @dataclass(frozen=True)
 class Frames:
-    """Frames of animation.
+    """Frames of animation."""
 
-    Attributes:
-        times_s: (T,) float64, seconds from the first sample.
-        weights: (T, K) float32 in [0, 1], in the order of the model's curves.
-    """
-
-    times_s: np.ndarray
-    weights: np.ndarray
+    times_s: np.ndarray  # (T,) float64, seconds from the first sample
+    weights: np.ndarray  # (T, K) float32 in [0, 1], in the order of the model's curves
 
     def __len__(self) -> int:
         return len(self.times_s)
@@ -74,10 +69,10 @@ class Animator:
 
     @property
     def lookahead_s(self) -> float:
-        """How much later than its own time a frame may still depend on the sound: the whole algorithmic delay.
+        """The whole algorithmic delay: how much later than its own time a frame may still depend on the sound.
 
-        It is the future part of the window, up to a step of 16 ms to the next computed frame, what the ensemble needs, and,
-        at another sample rate, the reach of the filter.
+        It is the window's future, up to a 16 ms step to the next computed frame, what the ensemble needs, and the reach of the
+        filter at another sample rate.
         """
         period = self.fps * self._hop // math.gcd(self._model_hz, self.fps * self._hop)
         period = math.lcm(period, self.fps)  # whole seconds, after which every rate begins anew

@@ -28,29 +28,18 @@ QUIET = 4  # onnxruntime's log level: only what is fatal, since errors are raise
 
 @dataclass(frozen=True)
 class ModelMetadata:
-    """What an exported file says of itself.
+    """What an exported file says of itself."""
 
-    Attributes:
-        kind: streaming or window.
-        name, precision: of the student; float32, float16 or int8.
-        sample_rate_hz: of the sound.
-        window_samples: what one frame sees, of which `past_samples` lie before it.
-        hop_samples: the step of the grid of frames.
-        curves: names of the K outputs, in order.
-        licence: SPDX identifier.
-        training_data_sha256: of the labels and recordings that the student was trained on.
-    """
-
-    kind: str
-    name: str
-    precision: str
+    kind: str  # streaming or window
+    name: str  # of the student
+    precision: str  # float32, float16 or int8
     sample_rate_hz: int
-    window_samples: int
+    window_samples: int  # what one frame sees, of which `past_samples` lie before it
     past_samples: int
-    hop_samples: int
-    curves: tuple[str, ...]
-    licence: str
-    training_data_sha256: str
+    hop_samples: int  # the step of the grid of frames
+    curves: tuple[str, ...]  # names of the K outputs, in order
+    licence: str  # SPDX identifier
+    training_data_sha256: str  # of the labels and recordings that the student was trained on
 
     @property
     def future_samples(self) -> int:
@@ -125,11 +114,7 @@ class Model:
     """A streaming student; any number of animators may share it."""
 
     def __init__(self, path: Path | str) -> None:
-        """Loads the file.
-
-        Raises:
-            InputError: not a streaming model of this version.
-        """
+        """Loads the file; raises InputError if it is not a streaming model of this version."""
         path = Path(path)
         self.session, self.metadata = open_session(path)
         if self.metadata.kind != STREAMING:

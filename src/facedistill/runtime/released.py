@@ -17,10 +17,9 @@ CHECKSUMS = "checksums"  # the file beside them that tells what was released, as
 
 
 def find_model(model: str, *, windows: bool = False) -> Path:
-    """The file of a model.
+    """The file of a model, by the name of a released one, see `released_models`, or else by its path.
 
     Args:
-        model: the name of a released model, see `released_models`, or else the path of any file that was exported.
         windows: names of window graphs too.
 
     Raises:
@@ -39,10 +38,9 @@ def find_model(model: str, *, windows: bool = False) -> Path:
 
 
 def released_models(*, windows: bool = False) -> dict[str, Path]:
-    """{name: file} of all released models; nothing where none is.
+    """{name: file} of all released models: the file's name without its suffix, `on-device-int8` say.
 
-    A name is that of a file without its suffix, `on-device-int8` say. Where float32 is too large to be released, the name
-    without a precision, `real-time` say, means float16.
+    Where float32 is too large to be released, the name without a precision, `real-time` say, means float16.
     """
     paths = sorted(RELEASED.glob("*/*.onnx"))
     found = {path.stem: path for path in paths if windows or not path.stem.endswith(WINDOW_SUFFIX)}

@@ -7,10 +7,10 @@ from facedistill.runtime.model import Model, heard_name, is_of_memory
 
 
 class StreamingSession:
-    """The recurrence of a streaming graph.
+    """The recurrence of a streaming graph, without copies.
 
-    What its blocks heard lies in two sets of buffers, which take turns as input and output: a run reads the last rows of one set
-    as its histories, and writes them, with the new rows behind, to the end of the other. So nothing is copied.
+    Two sets of buffers take turns as input and output: a run reads the last rows of one set as its histories, and writes them,
+    with the new rows behind, to the end of the other.
     """
 
     def __init__(self, model: Model) -> None:
@@ -40,8 +40,6 @@ class StreamingSession:
             MemoryError: there is not enough of it.
         """
         room = self.model.max_rows * self._hop
-        if len(samples) <= room:
-            return self._push(samples)
         return [rows for first in range(0, len(samples), room) for rows in self._push(samples[first : first + room])]
 
     def reset(self) -> None:

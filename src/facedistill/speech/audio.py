@@ -27,17 +27,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Sound:
-    """One channel of sound, which is read as it is used, once.
-
-    Attributes:
-        rate_hz: sample rate.
-        blocks: (S,) float32 each, full scale +-1. Whatever is wrong with a recording is raised by the block that shows it.
-        announced_s: how long its header says it is; 0 where it does not.
-    """
+    """One channel of sound, which is read as it is used, once; the block that shows what is wrong with it raises that."""
 
     rate_hz: int
-    blocks: Iterable[np.ndarray]
-    announced_s: float = 0.0
+    blocks: Iterable[np.ndarray]  # (S,) float32 each, full scale +-1
+    announced_s: float = 0.0  # how long its header says it is; 0 where it does not
 
     def whole(self) -> np.ndarray:
         """(S,) float32: all blocks."""

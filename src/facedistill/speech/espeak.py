@@ -100,12 +100,11 @@ _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctype
 def synthesize(text: str, voice: Voice) -> tuple[np.ndarray, list[Phone]]:
     """Speaks a text; the same arguments give the same samples in any process, whatever was spoken before.
 
-    espeak reports a plosive at its burst. Its closure, which is the silence before, is given back to it (up to 80 ms), so
-    that lips that close for /p/ close when they should.
+    espeak reports a plosive at its burst. Its closure, the silence before, is given back to it (up to 80 ms), so that lips that
+    close for /p/ close when they should.
 
     Args:
         text: one utterance in the orthography of the voice's language.
-        voice: who speaks.
 
     Returns:
         (S,) float32 at 16 kHz in +-1, and its phones: contiguous from 0 to S / 16000 s, labelled in IPA as espeak writes
