@@ -11,12 +11,11 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -58,11 +57,8 @@ def remove_checkpoints(*folders: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-class Loss(Protocol):
-    """What a training run minimises."""
-
-    def __call__(self, module: nn.Module, n_crops: int, rng: np.random.Generator) -> dict[str, Tensor]:
-        """Named terms on a batch of `n_crops` that it draws; "total" is minimised."""
+# Of a module on a batch that it draws, of so many crops: named terms, of which "total" is minimised.
+Loss = Callable[[nn.Module, int, np.random.Generator], dict[str, Tensor]]
 
 
 @dataclass
