@@ -18,7 +18,7 @@ from facedistill.align import ALIGNED
 from facedistill.core.errors import InputError
 from facedistill.core.files import read_json, write_json, write_text
 from facedistill.core.imports import import_closure, imported
-from facedistill.core.manifest import SYNTHETIC, Utterance, read_manifest, seen_from, select, write_manifest
+from facedistill.core.manifest import SYNTHETIC, Utterance, read_manifest, rebase_paths, select, write_manifest
 from facedistill.core.params import Params, changed, load_params
 from facedistill.core.paths import DATA, PARAMS, ROOT
 from facedistill.distill import train_student
@@ -32,7 +32,7 @@ from facedistill.messages import tell_error
 from facedistill.models.encoder import SCRATCH
 from facedistill.models.student import load_student
 from facedistill.models.teacher import load_teacher
-from facedistill.models.training import forget, work_folder
+from facedistill.models.training import remove_checkpoints, work_folder
 from facedistill.models.workers import device
 from facedistill.speech.recordings import HELD_OUT
 from facedistill.teach import train_teacher
@@ -118,7 +118,7 @@ def result_of(name: str, baseline: Params, examples: list[Example]) -> dict:
     change, folder = CHANGES[name], DATA / "align"
     params, known = changed(baseline, change.set), read_manifest(folder / "manifest.jsonl")
     encoder = sorted((ROOT / params.teach.encoder.source).glob("*.safetensors")) if change.network == TEACHER else []
-    rows = [seen_from(row, "../../align") for row in select(known, "paired") if change.keep(row)]
+    rows = [rebase_paths(row, "../../align") for row in select(known, "paired") if change.keep(row)]
     if not rows:
         raise InputError(f"{name}: nothing to train on; prepare.recordings.path names no transcribed recordings")
     out = folder_of(name)
@@ -164,10 +164,10 @@ def train(change: Change, params: Params, corpus: Path, out: Path) -> AnimateAll
     """Trains the network of a change on a folder with a manifest and curves."""
     if change.network != TEACHER:
         unguided, rows = changed(params, {"distill.losses.feature": 0.0}), read_manifest(corpus / "manifest.jsonl")
-        forget(train_student(unguided, params.distill.students[change.network], out, folder=corpus, rows=rows))
+        remove_checkpoints(train_student(unguided, params.distill.students[change.network], out, folder=corpus, rows=rows))
         return each(load_student(out).to(device()).animate)
     shutil.rmtree(out / LABELS, ignore_errors=True)
-    forget(train_teacher(params, corpus, None, out))
+    remove_checkpoints(train_teacher(params, corpus, None, out))
     return each(load_teacher(out).to(device()).animate)
 
 

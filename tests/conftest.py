@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from configurations import params_of
 
-from facedistill.core.manifest import Utterance, seen_from, write_manifest
+from facedistill.core.manifest import Utterance, rebase_paths, write_manifest
 from facedistill.core.params import Params
 from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.face.curves import n_frames, write_shard
@@ -37,7 +37,7 @@ def corpus_folder(tmp_path: Path) -> Path:
         )  # fmt: skip
     write_shard(folder / "curves/s.npz", curves)
     write_manifest(folder / "manifest.jsonl", rows)
-    write_manifest(tmp_path / "data" / "align" / "manifest.jsonl", [seen_from(row, "../prepare") for row in rows])
+    write_manifest(tmp_path / "data" / "align" / "manifest.jsonl", [rebase_paths(row, "../prepare") for row in rows])
     return folder
 
 

@@ -17,10 +17,10 @@ from facedistill.deploy.precision import PRECISIONS
 from facedistill.export import _described, build, write_model
 from facedistill.face.arkit import CURVES
 from facedistill.models.student import Student, StudentConfig
-from facedistill.runtime.model import Facts, Model
+from facedistill.runtime.model import Model, ModelMetadata
 
 RATE_HZ = 16_000
-FACTS = Facts("streaming", "x", "float32", 16_000, 8192, 7168, 256, CURVES, "MIT", "0" * 64)
+METADATA = ModelMetadata("streaming", "x", "float32", 16_000, 8192, 7168, 256, CURVES, "MIT", "0" * 64)
 
 
 @cache
@@ -35,7 +35,7 @@ def student(past_ms: int = 448, future_ms: int = 64, channels: int = 8, **config
                 module.running_mean.copy_(torch.randn(module.running_mean.shape, generator=generator))
                 module.running_var.copy_(0.5 + torch.rand(module.running_var.shape, generator=generator))
                 module.bias.fill_(1.0)  # few dead units: what reaches the input reaches the output
-        made.front.norm.running_mean.fill_(-8.0 * made.config.level_ratio)
+        made.front.norm.running_mean.fill_(-8.0 * made.config.level_keep_ratio)
         made.out.weight.mul_(0.3)
         made.out.bias.fill_(0.5)
     return made
@@ -51,9 +51,9 @@ def exported(past_ms: int = 448, future_ms: int = 64) -> dict[tuple[str, str], P
     """{(precision, kind): file}."""
     made, folder = student(past_ms, future_ms), Path(mkdtemp(prefix="facedistill-"))
     graphs = build(made, iter([noise(3.0, seed) for seed in range(2)]))
-    sizes = (RATE_HZ, 8192, made.config.past_samples, 256)
+    metadata = replace(METADATA, name="tiny", past_samples=made.config.past_samples, licence="Apache-2.0")
     return {
-        (precision, kind): write_model(folder, graph, Facts(kind, "tiny", precision, *sizes, CURVES, "Apache-2.0", "0" * 64))
+        (precision, kind): write_model(folder, graph, replace(metadata, precision=precision, kind=kind))
         for (precision, kind), graph in graphs.items()
     }
 
@@ -78,11 +78,11 @@ def export_tree(folder: Path, names: Iterable[str]) -> int:
     Returns:
         The size in bytes of the largest file of the others.
     """
-    facts, largest = Model(model_path()).facts, 0
+    metadata, largest = Model(model_path()).metadata, 0
     for name in names:
         files = {}
         for (precision, kind), graph in graphs(24 if name == "real-time" else 8).items():
-            path = write_model(folder / name, graph, replace(facts, name=name, precision=precision, kind=kind))
+            path = write_model(folder / name, graph, replace(metadata, name=name, precision=precision, kind=kind))
             files[path.name] = _described(path, graph, precision=precision, kind=kind)
         summary = {"value": 0.5, "low": 0.25, "high": 0.75, "n": 77}
         quality = {
@@ -112,11 +112,11 @@ def inputs_of(width: int | None) -> tuple[list, list]:
     return made[::2], made[1::2]
 
 
-def saved(path: Path, nodes: list, weights: list, width: int | None = None, facts: dict | None = None, **parts) -> Path:
+def saved(path: Path, nodes: list, weights: list, width: int | None = None, metadata: dict | None = None, **parts) -> Path:
     """A streaming model of any nodes, with this project's metadata."""
     graph = helper.make_graph(nodes, "g", *inputs_of(width), weights)
     sets = [helper.make_opsetid("", 15), helper.make_opsetid("com.example", 1)]
     model = helper.make_model(graph, opset_imports=sets, ir_version=8, **parts)
-    helper.set_model_props(model, FACTS.metadata() | (facts or {}))
+    helper.set_model_props(model, METADATA.to_props() | (metadata or {}))
     path.write_bytes(model.SerializeToString())
     return path

@@ -5,17 +5,16 @@ import numpy as np
 import pytest
 
 from facedistill import align as stage
-from facedistill.align import RecogniserLoss, align
+from facedistill.align import AlignerLoss, align
 from facedistill.core.errors import InputError
 from facedistill.core.manifest import SYNTHETIC, read_manifest, select, write_manifest
 from facedistill.face.curves import n_frames, read_curves
 from facedistill.face.phones import classify, read_phones, write_phones
 from facedistill.measure.boundaries import boundary_errors_ms
-from facedistill.models.recogniser import Recogniser
+from facedistill.models.aligner import Aligner
 from facedistill.models.workers import CPU_WORKERS
 from facedistill.speech.audio import read_audio, write_flac
-from facedistill.speech.espeak import Voice, synthesize
-from facedistill.speech.transcripts import language_of, pronounce
+from facedistill.speech.espeak import Voice, language_of, pronounce, synthesize
 
 TEXTS = ("Mom buys a big map.", "People hope for peace.", "My apple pie is warm.", "Bob made a poem.")
 
@@ -101,7 +100,7 @@ def test_a_killed_run_resumes_to_the_same_bytes(smoke_params, data, monkeypatch)
     params = with_confidence(smoke_params, 0.0)
     align(params)
     whole = tree(data / "align")
-    calls, call = [], RecogniserLoss.__call__
+    calls, call = [], AlignerLoss.__call__
     whole_calls = CPU_WORKERS * (params.align.steps + params.align.rounds * params.align.round_steps)
 
     def dies(self, *batch):
@@ -111,7 +110,7 @@ def test_a_killed_run_resumes_to_the_same_bytes(smoke_params, data, monkeypatch)
         return call(self, *batch)
 
     monkeypatch.setattr("facedistill.models.training.CHECKPOINT_EVERY_S", 0.0)
-    monkeypatch.setattr(RecogniserLoss, "__call__", dies)
+    monkeypatch.setattr(AlignerLoss, "__call__", dies)
     with pytest.raises(KeyboardInterrupt):
         align(params)
     assert tree(data / "align") == whole  # nothing lost, nothing half-written
@@ -125,8 +124,8 @@ def test_the_phone_model_learns_where_phones_are(smoke_params, data):
     """A minute of training on four sentences is enough to find their phones again: the whole path works."""
     rows = read_manifest(data / "prepare" / "manifest.jsonl")
     labelled = [replace(row, split="paired") for row in rows if row.id in ("r1", "r3")]
-    loss = RecogniserLoss(stage.Corpus(data / "prepare", labelled, with_curves=False), smoke_params.align)
-    model = Recogniser(32)
+    loss = AlignerLoss(stage.Corpus(data / "prepare", labelled, with_curves=False), smoke_params.align)
+    model = Aligner(32)
     optimizer, rng = stage.torch.optim.AdamW(model.parameters(), lr=5e-3), np.random.default_rng(0)
     for _ in range(60):
         optimizer.zero_grad()

@@ -79,7 +79,7 @@ def test_an_edit_changes_what_is_known_of_those_that_import_it_and_of_no_other(c
     before = known()
     for edited, expected in {
         "cli.py": set(), "drawing/film.py": set(), "real_speech/score.py": set(), "evaluate.py": {"evaluate"},
-        "speech/librispeech.py": {"prepare"}, "deploy/graph.py": {"export"},
+        "speech/synthetic.py": {"prepare"}, "deploy/graph.py": {"export"},
         "models/losses.py": {"align", "teach", "label", "distill", "ablate", "teachers", "evaluate", "export"},
     }.items():  # fmt: skip
         contents = {edited: "edited"}

@@ -29,7 +29,7 @@ STUDENTS = {
     "no future": {"past_ms": 512, "future_ms": 0},
     "all future": {"past_ms": 0, "future_ms": 512},
     "far before near": {"dilations": (8, 4, 2, 1)},
-    "a tenth of the level": {"level_ratio": 0.1},
+    "a tenth of the level": {"level_keep_ratio": 0.1},
     "short": {"past_ms": 192, "filters": 8, "dilations": (1, 2, 4)},
     "one block": {"past_ms": 64, "future_ms": 64, "channels": 5, "filters": 6, "dilations": (3,)},
 }
@@ -276,8 +276,8 @@ def made_up() -> tuple[dict, dict]:
 
 def test_a_card_says_every_number_it_is_given():
     files, quality = made_up()
-    facts = replace(Model(model_path()).facts, training_data_sha256="ab" * 32)
-    card = model_card(facts, 123_456, CORPORA, files, quality)
+    metadata = replace(Model(model_path()).metadata, training_data_sha256="ab" * 32)
+    card = model_card(metadata, 123_456, CORPORA, files, quality)
     assert rows_of(card, "Files")[1:] == [
         [
             f"`{name}`", f"{file['bytes'] / 1e6:.2f} MB", f"{sum(file[f'{part}_bytes'] for part in PARTS) / 1e6:.3f} MB",
@@ -321,7 +321,7 @@ def test_a_card_says_what_could_not_be_measured():
     files, quality = made_up()
     quality["scores"]["int8"]["pbm"] = {"value": None, "low": None, "high": None, "n": 0}
     quality["scores"]["float16"]["lve_mm"] |= {"low": None, "high": None}
-    card = model_card(Model(model_path()).facts, 1, CORPORA, files, quality)
+    card = model_card(Model(model_path()).metadata, 1, CORPORA, files, quality)
     assert rows_of(card, "Quality")[4][3] == "not measurable"
     assert rows_of(card, "Quality")[6][2] == f"{quality['scores']['float16']['lve_mm']['value']:.3f}"
 

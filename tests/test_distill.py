@@ -12,7 +12,7 @@ from facedistill.ablate import ablate
 from facedistill.core.errors import InputError
 from facedistill.core.manifest import read_manifest, write_manifest
 from facedistill.core.sections import Variant
-from facedistill.distill import Guided, StudentLoss, distill, student_config
+from facedistill.distill import StudentLoss, StudentWithAuxHeads, distill, student_config
 from facedistill.models.dataset import UNKNOWN, Corpus
 from facedistill.models.filterbank import HOP_SAMPLES
 from facedistill.models.student import Student, StudentConfig, load_student, n_parameters
@@ -45,12 +45,12 @@ def with_weights(params, **weights: float):
 
 
 def test_stage_1_then_stage_2(smoke_params, data, monkeypatch):
-    guides = []
+    feature_teachers = []
 
     class Spy(StudentLoss):
-        def __init__(self, config, guide, *rest) -> None:
-            guides.append(guide)
-            super().__init__(config, guide, *rest)
+        def __init__(self, config, feature_teacher, *rest) -> None:
+            feature_teachers.append(feature_teacher)
+            super().__init__(config, feature_teacher, *rest)
 
     monkeypatch.setattr(stage, "StudentLoss", Spy)
     for name in ("small", "real-time"):
@@ -62,22 +62,22 @@ def test_stage_1_then_stage_2(smoke_params, data, monkeypatch):
         log = pd.read_csv(data / "distill" / name / "losses.csv")
         assert ("feature" in log) == (name != "small")
         assert np.isfinite(log.to_numpy()).all()
-    assert guides[0] is None  # stage 1 has no one to follow
+    assert feature_teachers[0] is None  # stage 1 has no one to follow
     saved = load_student(data / "distill" / "small").state_dict()
-    assert all(torch.equal(saved[key].cpu(), value.cpu()) for key, value in guides[1].state_dict().items())
-    assert not any(parameter.requires_grad for parameter in guides[1].parameters())
+    assert all(torch.equal(saved[key].cpu(), value.cpu()) for key, value in feature_teachers[1].state_dict().items())
+    assert not any(parameter.requires_grad for parameter in feature_teachers[1].parameters())
 
 
 @pytest.mark.parametrize("channels, n_projections", [(16, 0), (8, 2)])
 def test_projections_only_where_widths_differ(channels, n_projections):
     student = Student(StudentConfig(channels=channels, past_ms=448, future_ms=64, filters=16))
-    guide = Student(StudentConfig(channels=16, past_ms=256, future_ms=256, filters=16))
-    projections = Guided(student, guide, 2).projections
+    feature_teacher = Student(StudentConfig(channels=16, past_ms=256, future_ms=256, filters=16))
+    projections = StudentWithAuxHeads(student, feature_teacher, 2).projections
     assert len(projections) == 2
     assert sum(isinstance(projection, nn.Conv1d) for projection in projections) == n_projections
     assert [projection(torch.zeros(1, channels, 5)).shape for projection in projections] == [(1, 16, 5)] * 2
-    assert len(Guided(student, guide, 1).projections) == 1
-    assert len(Guided(student, None, 2).projections) == 0
+    assert len(StudentWithAuxHeads(student, feature_teacher, 1).projections) == 1
+    assert len(StudentWithAuxHeads(student, None, 2).projections) == 0
 
 
 def test_without_a_feature_loss_no_guide_is_needed(smoke_params, data):
@@ -120,10 +120,10 @@ def test_student_guide_and_labels_stand_on_the_same_frames(smoke_params, corpus_
         return audio, target, torch.full(target.shape[:2], UNKNOWN)
 
     monkeypatch.setattr(stage, "batch", labels_are_the_audio)
-    student, guide = (Ear(*window) for window in windows)
+    student, feature_teacher = (Ear(*window) for window in windows)
     corpus = Corpus(corpus_folder, read_manifest(corpus_folder / "manifest.jsonl")[:3])
-    loss = StudentLoss(student.config, guide, corpus, smoke_params.distill)
-    terms = loss(Guided(student, guide, 2), 2, np.random.default_rng(0))
+    loss = StudentLoss(student.config, feature_teacher, corpus, smoke_params.distill)
+    terms = loss(StudentWithAuxHeads(student, feature_teacher, 2), 2, np.random.default_rng(0))
     assert {name: term.item() for name, term in terms.items()} == pytest.approx(dict.fromkeys(terms, 0.0), abs=1e-9)
 
 

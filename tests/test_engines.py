@@ -17,7 +17,7 @@ from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.formats import registry
 from facedistill.formats.animation import Animation
 from facedistill.runtime import Animator, Model, find_model
-from facedistill.runtime.model import Facts, open_session
+from facedistill.runtime.model import ModelMetadata, open_session
 from facedistill.runtime.released import RELEASED
 from facedistill.speech.espeak import Voice, synthesize
 
@@ -90,10 +90,10 @@ def bench(tmp_path_factory) -> Bench:
 # The C++ program ------------------------------------------------------------------------------------------------------
 
 
-def windows_of(samples: np.ndarray, facts: Facts) -> np.ndarray:
+def windows_of(samples: np.ndarray, metadata: ModelMetadata) -> np.ndarray:
     """(S, 8192): the window around every sample, with silence before and behind the sound."""
-    n_behind = 2 * facts.window_samples
-    return np.lib.stride_tricks.sliding_window_view(np.pad(samples, (facts.past_samples, n_behind)), facts.window_samples)
+    n_behind = 2 * metadata.window_samples
+    return np.lib.stride_tricks.sliding_window_view(np.pad(samples, (metadata.past_samples, n_behind)), metadata.window_samples)
 
 
 def curves_of(session: ort.InferenceSession, windows: np.ndarray) -> np.ndarray:
@@ -104,13 +104,13 @@ def curves_of(session: ort.InferenceSession, windows: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("model", ["tiny-real-time", "on-device"])  # with 64 and 256 ms of future
 def test_the_program_gives_what_the_window_graph_gives(bench, model):
     """A window every 256 samples, and every frame between two of them."""
-    session, facts = open_session(window_graph(model))
-    n_hops = -(-len(bench.samples) // facts.hop_samples)
-    grid = curves_of(session, windows_of(bench.samples, facts)[:: facts.hop_samples][: n_hops + 1])
+    session, metadata = open_session(window_graph(model))
+    n_hops = -(-len(bench.samples) // metadata.hop_samples)
+    grid = curves_of(session, windows_of(bench.samples, metadata)[:: metadata.hop_samples][: n_hops + 1])
     made = bench.curves(model)
-    assert made.names == facts.curves and made.fps == FPS
+    assert made.names == metadata.curves and made.fps == FPS
     assert len(made.weights) == -(-len(bench.samples) * FPS // SAMPLE_RATE_HZ)
-    hops = np.arange(len(made.weights)) / FPS * SAMPLE_RATE_HZ / facts.hop_samples
+    hops = np.arange(len(made.weights)) / FPS * SAMPLE_RATE_HZ / metadata.hop_samples
     expected = np.stack([np.interp(hops, np.arange(n_hops + 1), curve) for curve in grid.T], axis=1)
     np.testing.assert_allclose(made.weights, expected, rtol=0, atol=TOLERANCE)
     assert np.ptp(made.weights[:, made.names.index("jawOpen")]) > 0.1
@@ -126,10 +126,10 @@ def test_the_program_gives_what_the_streaming_runtime_gives(bench, model):
 
 def test_a_window_at_every_frame_gives_nearly_the_same(bench):
     """As engines do it, see README."""
-    session, facts = open_session(window_graph("tiny-real-time"))
+    session, metadata = open_session(window_graph("tiny-real-time"))
     made = bench.curves("tiny-real-time")
     at = np.round(np.arange(len(made.weights)) / FPS * SAMPLE_RATE_HZ).astype(int)
-    differences = np.abs(curves_of(session, windows_of(bench.samples, facts)[at]) - made.weights)
+    differences = np.abs(curves_of(session, windows_of(bench.samples, metadata)[at]) - made.weights)
     assert differences.mean() < 0.005 and differences.max() < 0.1
 
 
@@ -188,18 +188,18 @@ def test_the_program_is_short():
 
 def test_the_script_for_unity_knows_the_model():
     script = (ENGINES / "FaceFromSpeech.cs").read_text()
-    _, facts = open_session(window_graph("tiny-real-time"))
-    assert tuple(re.findall(r'"(\w+)"', script.split("Curves =")[1].split(";")[0])) == facts.curves
-    numbers = {"RateHz": facts.sample_rate_hz, "WindowSamples": facts.window_samples, "pastSamples": facts.past_samples}
+    _, metadata = open_session(window_graph("tiny-real-time"))
+    assert tuple(re.findall(r'"(\w+)"', script.split("Curves =")[1].split(";")[0])) == metadata.curves
+    numbers = {"RateHz": metadata.sample_rate_hz, "WindowSamples": metadata.window_samples, "pastSamples": metadata.past_samples}
     for name, number in numbers.items():
         assert f"{name} = {number}" in script
 
 
 def test_readme_names_what_models_have():
-    session, facts = open_session(window_graph("tiny-real-time"))
+    session, metadata = open_session(window_graph("tiny-real-time"))
     for tensor in (*session.get_inputs(), *session.get_outputs()):
         assert f"`{tensor.name}` ({', '.join(map(str, tensor.shape))})" in readme()
     named = re.findall(r"`((?:eye|jaw|mouth|brow|cheek|nose|tongue)[A-Z]\w+)`", readme(), re.IGNORECASE)
-    assert named and {name[0].lower() + name[1:] for name in named} <= set(facts.curves)
+    assert named and {name[0].lower() + name[1:] for name in named} <= set(metadata.curves)
     for path in re.findall(r"\]\(([^)#]+)\)", readme()):
         assert path.startswith("https://") or (ENGINES / path).exists(), path

@@ -5,9 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facedistill.measure.metrics import jerks
-from facedistill.models.ensemble import DELAY_S, smooth
 from facedistill.models.filterbank import GRID_FPS
-from facedistill.models.student import Student, StudentConfig
+from facedistill.models.student import ENSEMBLE_DELAY_S, Student, StudentConfig, smooth
 
 
 def noise(n: int, seed: int = 0) -> np.ndarray:
@@ -57,7 +56,7 @@ def test_it_waits_for_one_more_frame_and_no_longer():
     ahead_ms = []
     for sample in range(8000, 8600, 37):
         alone = first_change(student.animate, audio, sample)
-        assert first_change(lambda sound: smooth(student.animate(sound)), audio, sample) == alone - round(DELAY_S * 60)
+        assert first_change(lambda sound: smooth(student.animate(sound)), audio, sample) == alone - round(ENSEMBLE_DELAY_S * 60)
         ahead_ms.append(1000 * (sample / 16_000 - alone / 60))
     assert 64 < max(ahead_ms) <= 64 + 1000 / GRID_FPS  # the window's future, and the next window to interpolate with
 

@@ -86,9 +86,9 @@ def test_everything_is_written_and_told(smoke_params, data):
         assert files[name]["sha256"] == hashlib.sha256(written[name]).hexdigest()
         assert files[name]["bytes"] == len(written[name])
         assert files[name]["activations_bytes"] > 4 * 52 and files[name]["state_bytes"] > 4 * 52
-        _, facts = open_session(out / name)
-        assert (facts.name, facts.precision, facts.kind, facts.licence) == (NAME, precision, kind, "Apache-2.0")
-        assert facts.training_data_sha256 == stage.training_data_sha256()
+        _, metadata = open_session(out / name)
+        assert (metadata.name, metadata.precision, metadata.kind, metadata.licence) == (NAME, precision, kind, "Apache-2.0")
+        assert metadata.training_data_sha256 == stage.training_data_sha256()
         assert files[name]["sha256"] in written["README.md"].decode()
 
     quality = json.loads(written["quality.json"])
@@ -169,9 +169,9 @@ def test_a_graph_that_is_off_is_no_export(smoke_params, data, monkeypatch, value
 def test_the_check_knows_the_network(data):
     """Against the student it came from, and against another."""
     graphs = stage.build(student(), iter([noise(1.0)]))
-    facts = stage._facts(student(), NAME)
+    metadata = stage._facts(student(), NAME)
     paths = {
-        ("float32", kind): stage.write_model(data, graphs["float32", kind], replace(facts, kind=kind))
+        ("float32", kind): stage.write_model(data, graphs["float32", kind], replace(metadata, kind=kind))
         for kind in ("streaming", "window")
     }
     allowed = {"float32": 1e-5}

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 from damage import DAMAGES
-from exported import FACTS, model_path, saved
+from exported import METADATA, model_path, saved
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
@@ -82,7 +82,7 @@ def test_no_other_file_is_opened(tmp_path, monkeypatch, where, location):
 
 def test_where_a_weight_would_be_is_refused_even_if_it_is_here(tmp_path):
     tensor = a_weight()
-    assert Model(saved(tmp_path / "a.onnx", [PRODUCT], [tensor])).facts == FACTS
+    assert Model(saved(tmp_path / "a.onnx", [PRODUCT], [tensor])).metadata == METADATA
     tensor.external_data.add(key="location", value="w.bin")
     with pytest.raises(InputError, match="other files"):
         Model(saved(tmp_path / "b.onnx", [PRODUCT], [tensor]))
@@ -168,7 +168,7 @@ def test_a_model_that_gives_another_number_of_frames_is_refused(tmp_path, curves
 
 
 @pytest.mark.parametrize(
-    ("width", "facts", "message"),
+    ("width", "metadata", "message"),
     [
         (2**31, {}, "a state of more numbers than any student has; expected at most 16777216"),
         (2**40, {}, "a state of more numbers than any student has"),
@@ -179,10 +179,10 @@ def test_a_model_that_gives_another_number_of_frames_is_refused(tmp_path, curves
         (None, {"curves": "[" * 100_000}, "not a model that facedistill exported"),
     ],
 )
-def test_sizes_that_would_fill_the_memory_are_refused(tmp_path, width, facts, message):
+def test_sizes_that_would_fill_the_memory_are_refused(tmp_path, width, metadata, message):
     """In a process that is given 4 GB of addresses, of which onnxruntime takes some by itself."""
     nodes = [PRODUCT, *([helper.make_node("Identity", ["history0"], ["heard0"])] if width else [])]
-    path = saved(tmp_path / "a.onnx", nodes, [a_weight()], width, facts)
+    path = saved(tmp_path / "a.onnx", nodes, [a_weight()], width, metadata)
     code = "import sys; from facedistill.runtime import Model; Model(sys.argv[1])"
     done = subprocess.run(
         [sys.executable, "-c", code, path], capture_output=True, text=True, check=False,

@@ -133,7 +133,7 @@ def test_unreal_gets_every_frame_of_the_engine_bit_for_bit(unreal, recording, fp
     packets, expected = received(unreal), frames_of(recording, model, fps=fps, ensemble=smooth)
     assert n_sent == len(packets) == len(expected) == np.ceil(fps / 2)
     for packet, row in zip(packets, expected, strict=True):
-        assert packet.curves == dict(zip(model.facts.curves, row.tolist(), strict=True))
+        assert packet.curves == dict(zip(model.metadata.curves, row.tolist(), strict=True))
         assert (packet.rotations, packet.subframe, packet.rate) == ((0.0,) * 9, 0.0, (fps, 1))
     assert [packet.frame - packets[0].frame for packet in packets] == list(range(len(packets)))
     assert 0 <= packets[0].frame < 86_400 * fps
@@ -142,12 +142,12 @@ def test_unreal_gets_every_frame_of_the_engine_bit_for_bit(unreal, recording, fp
 def test_curves_go_by_name_and_not_by_place(unreal, recording, tmp_path):
     """A model that gives its curves the other way round, and calls one something that Unreal does not know."""
     graph = build(student(), iter([noise(1.0)]))["float32", "streaming"]
-    facts = Model(exported()["float32", "streaming"]).facts
-    turned = Model(write_model(tmp_path, graph, replace(facts, curves=("tongueRoll", *facts.curves[:0:-1]))))
+    metadata = Model(exported()["float32", "streaming"]).metadata
+    turned = Model(write_model(tmp_path, graph, replace(metadata, curves=("tongueRoll", *metadata.curves[:0:-1]))))
     module.live(module.stream_recording(recording, 60), turned, unreal.getsockname())
     expected = frames_of(recording, turned, fps=60)
     for packet, row in zip(received(unreal), expected, strict=True):
-        named = dict(zip(turned.facts.curves, row.tolist(), strict=True))
+        named = dict(zip(turned.metadata.curves, row.tolist(), strict=True))
         assert packet.curves == {name: named.get(name, 0.0) for name in ORDER}
 
 
@@ -167,9 +167,9 @@ def test_blinks_are_the_eyes_of_their_seed(unreal, recording):
     model, options = Model(model_path()), {"fps": 60}
     module.live(module.stream_recording(recording, 60), model, unreal.getsockname(), blinks=5)
     weights = frames_of(recording, model, **options)
-    expected = Eyes(5).apply(weights, np.arange(len(weights)) / 60, model.facts.curves)
+    expected = Eyes(5).apply(weights, np.arange(len(weights)) / 60, model.metadata.curves)
     for packet, row in zip(received(unreal), expected, strict=True):
-        np.testing.assert_allclose([packet.curves[name] for name in model.facts.curves], row, atol=1e-6)
+        np.testing.assert_allclose([packet.curves[name] for name in model.metadata.curves], row, atol=1e-6)
 
 
 # Pace -----------------------------------------------------------------------------------------------------------------
@@ -394,7 +394,7 @@ def test_a_microphone_is_heard_as_a_recording_is(unreal, monkeypatch):
     assert module.live((rate_hz, some), model, unreal.getsockname()) == 30
     expected = Animator(model, rate_hz=48_000, fps=60).animate(samples).weights
     for packet, row in zip(received(unreal), expected, strict=True):
-        assert packet.curves == dict(zip(model.facts.curves, row.tolist(), strict=True))
+        assert packet.curves == dict(zip(model.metadata.curves, row.tolist(), strict=True))
     assert device.asked == {"samplerate": 48_000, "blocksize": 800, "channels": 1, "dtype": "float32"}
     heard.close()
     assert device.closed

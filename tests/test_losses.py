@@ -16,7 +16,7 @@ from facedistill.models.losses import (
     consistency,
     feature,
     lip_gap,
-    lips,
+    lip_vertex_loss,
     phones,
     reconstruction,
     velocity,
@@ -82,10 +82,10 @@ def test_lips_is_the_naive_distance_of_the_heads_points():
     points = head().regions["lips"]
     away_cm = (head().vertices(pred.numpy()) - head().vertices(target.numpy()))[:, :, points] / 10
     expected = np.mean([np.dot(away, away) for away in away_cm.reshape(-1, 3)])
-    assert lips(pred=pred, target=target, controls=arkit()).item() == pytest.approx(expected, rel=1e-4)
+    assert lip_vertex_loss(pred=pred, target=target, controls=arkit()).item() == pytest.approx(expected, rel=1e-4)
 
 
-@pytest.mark.parametrize("loss", [lip_gap, lips, closure])
+@pytest.mark.parametrize("loss", [lip_gap, lip_vertex_loss, closure])
 def test_lips_that_an_open_jaw_keeps_together_are_seen_at_full_precision(loss):
     target, pred = torch.zeros(B, T, K), torch.zeros(B, T, K)
     target[..., INDEX["jawOpen"]], target[..., INDEX["mouthClose"]] = 0.4, 0.365
@@ -106,7 +106,7 @@ def test_closure_is_the_naive_loop():
     assert closure(pred=pred, target=target, controls=arkit()).item() == pytest.approx(np.mean(np.square(errors)), rel=1e-3)
 
 
-@pytest.mark.parametrize("loss", [lip_gap, lips, closure])
+@pytest.mark.parametrize("loss", [lip_gap, lip_vertex_loss, closure])
 def test_lip_losses_do_not_see_the_brows(loss):
     target = curves(1)
     pred = target.clone()

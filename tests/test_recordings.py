@@ -7,8 +7,7 @@ import soundfile as sf
 from facedistill.core.errors import InputError
 from facedistill.face.phones import read_phones
 from facedistill.speech.audio import read_audio
-from facedistill.speech.librispeech import librispeech_subset
-from facedistill.speech.recordings import import_recordings
+from facedistill.speech.recordings import import_recordings, librispeech_subset
 
 
 def tone(rate_hz: int, channels: int = 1) -> np.ndarray:

@@ -156,4 +156,4 @@ def test_the_models_of_this_repository_are_whole():
         assert hashlib.sha256(path.read_bytes()).hexdigest() == digest and digest in card
         assert path.stat().st_size <= MAX_RELEASED_BYTES or "-float16" in path.name
     for name in NAMES:
-        assert Model(find_model(name)).facts.name == name
+        assert Model(find_model(name)).metadata.name == name

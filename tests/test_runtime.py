@@ -18,9 +18,9 @@ from onnxruntime.capi.onnxruntime_pybind11_state import Fail
 from facedistill.core.errors import InputError
 from facedistill.core.paths import ROOT
 from facedistill.deploy.precision import PRECISIONS
-from facedistill.models import ensemble
+from facedistill.models.student import smooth as ensemble
 from facedistill.runtime import Animator, Eyes, Frames, Model
-from facedistill.runtime.model import Facts
+from facedistill.runtime.model import ModelMetadata
 from facedistill.runtime.resample import Resampler
 
 MODELS = {
@@ -130,7 +130,7 @@ def test_it_computes_what_the_network_computes(future_ms):
         np.testing.assert_allclose(found, network.animate(samples, fps), atol=1e-5)
     assert np.median(found.std(axis=0)) > 0.01, "the curves move"
     smooth = Animator(MODELS["float32", future_ms], fps=30, ensemble=True).animate(samples).weights
-    np.testing.assert_allclose(smooth[:-1], ensemble.smooth(network.animate(samples))[::2][:-1], atol=1e-5)
+    np.testing.assert_allclose(smooth[:-1], ensemble(network.animate(samples))[::2][:-1], atol=1e-5)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -347,9 +347,9 @@ def test_eyes_of_other_seeds_move_otherwise_and_forget():
 
 
 def test_facts_survive_the_file():
-    facts = Model(model_path("int8")).facts
-    assert Facts.from_metadata(facts.metadata()) == facts
-    assert (facts.precision, facts.future_samples, len(facts.curves)) == ("int8", 1024, 52)
+    metadata = Model(model_path("int8")).metadata
+    assert ModelMetadata.from_props(metadata.to_props()) == metadata
+    assert (metadata.precision, metadata.future_samples, len(metadata.curves)) == ("int8", 1024, 52)
 
 
 def changed(key: str, value: str) -> bytes:

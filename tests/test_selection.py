@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from facedistill.core.errors import InputError
 from facedistill.core.manifest import SYNTHETIC, Utterance
 from facedistill.core.sections import DataParams
-from facedistill.models.selection import chosen
+from facedistill.models.dataset import subsample
 
 LANGUAGES, VOICES = ("de", "en", "fi"), ("ann", "bob", "cid", "dan")
 ROWS = [
@@ -21,7 +21,7 @@ ALL = {"labels": "teacher", "sources": "all", "hours_ratio": 1.0, "voices": None
 
 
 def pick(seed: int = 1, **wanted) -> list[Utterance]:
-    return chosen(ROWS, DataParams(**(ALL | wanted)), seed)
+    return subsample(ROWS, DataParams(**(ALL | wanted)), seed)
 
 
 def test_everything_in_the_order_of_the_manifest():
@@ -56,4 +56,4 @@ def test_another_seed_draws_others():
 
 def test_nothing_left_is_an_error_that_says_so():
     with pytest.raises(InputError, match="distill.data: no utterances with .*'sources': 'recordings'"):
-        chosen([row for row in ROWS if row.source == SYNTHETIC], DataParams(**(ALL | {"sources": "recordings"})), 1)
+        subsample([row for row in ROWS if row.source == SYNTHETIC], DataParams(**(ALL | {"sources": "recordings"})), 1)

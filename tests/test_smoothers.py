@@ -6,7 +6,7 @@ import pytest
 from facedistill.face.controls import arkit
 from facedistill.measure.metrics import lag_ms
 from facedistill.measure.smoothers import aligned_one_euro, average, one_euro, one_euro_cutoff_hz, savitzky_golay, smoothers
-from facedistill.models.ensemble import smooth
+from facedistill.models.student import smooth
 
 CURVES = np.random.default_rng(0).random((40, 3)).astype(np.float32)
 

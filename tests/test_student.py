@@ -111,11 +111,11 @@ def test_broken_checkpoints_are_refused(student, tmp_path, damage):
         load_student(tmp_path)
 
 
-@pytest.mark.parametrize("level_ratio", [0.0, 0.1, 1.0])
-def test_of_a_change_of_level_its_share_reaches_the_front_end(level_ratio):
-    front = Filterbank(16, level_ratio=level_ratio).eval()
+@pytest.mark.parametrize("level_keep_ratio", [0.0, 0.1, 1.0])
+def test_of_a_change_of_level_its_share_reaches_the_front_end(level_keep_ratio):
+    front = Filterbank(16, level_keep_ratio=level_keep_ratio).eval()
     audio = torch.randn(1, 8192)
-    expected = torch.full_like(front(audio), level_ratio * 2 * np.log(10))
+    expected = torch.full_like(front(audio), level_keep_ratio * 2 * np.log(10))
     torch.testing.assert_close(front(10 * audio) - front(audio), expected, atol=1e-3, rtol=0)
 
 
@@ -125,5 +125,5 @@ def test_a_student_starts_in_the_units_of_its_curves(student):
     before = student(audio)
     other = Student(student.config)
     other.load_state_dict(student.state_dict())
-    other.eval().speak_in(units)
+    other.eval().scale_output_init(units)
     torch.testing.assert_close(other(audio), before * units)

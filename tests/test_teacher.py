@@ -76,15 +76,15 @@ def test_labelling_resumes_shard_by_shard(smoke_params, data, monkeypatch):
     teach(params)
     label(params)
     whole = {path.name: path.read_bytes() for path in (data / "label" / "curves").iterdir()}
-    animated, perceive = [], Teacher.perceive
+    animated, predict = [], Teacher.predict
 
     def dies(self, audio, chunk_s):
         animated.append(len(audio))
         if len(animated) == 4:
             raise KeyboardInterrupt
-        return perceive(self, audio, chunk_s)
+        return predict(self, audio, chunk_s)
 
-    monkeypatch.setattr(Teacher, "perceive", dies)
+    monkeypatch.setattr(Teacher, "predict", dies)
     with pytest.raises(KeyboardInterrupt):
         label(params)
     label(params)
@@ -99,10 +99,10 @@ def test_a_broken_shard_is_labelled_again(smoke_params, data, monkeypatch, caplo
     teach(params)
     label(params)
     whole = {path.relative_to(data): path.read_bytes() for path in (data / "label").rglob("*.*")}
-    monkeypatch.setattr(label_stage, "forget", lambda *_: None)
+    monkeypatch.setattr(label_stage, "remove_checkpoints", lambda *_: None)
     label(params)
-    animated, perceive = [], Teacher.perceive
-    monkeypatch.setattr(Teacher, "perceive", lambda self, *told, **more: animated.append(1) or perceive(self, *told, **more))
+    animated, predict = [], Teacher.predict
+    monkeypatch.setattr(Teacher, "predict", lambda self, *told, **more: animated.append(1) or predict(self, *told, **more))
     states = sorted((tmp_path / "work").glob("label-*/*.pt"))
     for path, damage in zip(states[1:], (SOME_DAMAGES["flipped"], SOME_DAMAGES["empty"]), strict=True):
         path.write_bytes(damage(path.read_bytes()))
@@ -184,7 +184,7 @@ def test_level_does_not_matter(teacher):
 
 def test_any_frame_rate_shows_the_same_motion(teacher):
     audio = (np.random.default_rng(0).standard_normal(24_000) * 0.1).astype(np.float32)
-    frames = teacher.perceive(audio)[0]
+    frames = teacher.predict(audio)[0]
     np.testing.assert_allclose(teacher.animate(audio), frames, atol=1e-6)
     np.testing.assert_allclose(teacher.animate(audio, fps=30), frames[::2], atol=1e-6)
 

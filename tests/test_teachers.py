@@ -20,8 +20,16 @@ from facedistill.face.mesh_basis import read_basis
 from facedistill.face.phones import Phone, write_phones
 from facedistill.formats.animation import regular
 from facedistill.formats.registry import write
-from facedistill.models.encoder import build_encoder, encode_at
-from facedistill.models.mfcc import HOP_SAMPLES, N_BANDS, N_CEPSTRA, WINDOW_SAMPLES, MfccConfig, MfccEncoder
+from facedistill.models.encoder import (
+    MFCC_HOP_SAMPLES,
+    MFCC_WINDOW_SAMPLES,
+    N_BANDS,
+    N_CEPSTRA,
+    MfccConfig,
+    MfccEncoder,
+    build_encoder,
+    encode_at,
+)
 from facedistill.models.student import load_student
 from facedistill.models.teacher import Teacher, load_teacher
 from facedistill.speech.audio import read_audio, write_flac
@@ -87,8 +95,8 @@ def test_a_student_of_meshes_gives_coefficients_that_are_the_teachers_mesh(data,
     (row,) = select(read_manifest(out / "label" / "manifest.jsonl"), HELD_OUT)
     audio, teacher = read_audio(out / "label" / row.audio), load_teacher(data / "teach")
     labels = read_curves(out / "label", [row], 4)[row.id]
-    meshes, classes = teacher.perceive_meshes(audio)
-    np.testing.assert_array_equal(classes, teacher.perceive(audio)[1])
+    meshes, classes = teacher.predict_meshes(audio)
+    np.testing.assert_array_equal(classes, teacher.predict(audio)[1])
     np.testing.assert_allclose(labels, basis.encode(meshes), atol=5e-3)
     # The lip gap that the losses see is the gap of the mesh.
     upper, lower = (head().regions[f"{lip}_lip_inner"][0] for lip in ("upper", "lower"))
@@ -116,7 +124,7 @@ def load_student_of_curves(data, params):
 def test_the_mesh_of_a_teacher_leads_to_its_curves(data):
     teacher = load_teacher(data / "teach")
     audio = np.random.default_rng(0).standard_normal(30_000).astype(np.float32) * 0.1
-    np.testing.assert_allclose(teacher.rig(teacher.perceive_meshes(audio)[0]), teacher.animate(audio), atol=1e-5)
+    np.testing.assert_allclose(teacher.rig(teacher.predict_meshes(audio)[0]), teacher.animate(audio), atol=1e-5)
 
 
 def takes(folder, names, *, seconds: float = 2.0) -> None:
@@ -222,7 +230,7 @@ def test_a_killed_teacher_goes_on_with_what_it_was_at(data, smoke_params, monkey
         stage.teachers(params, "one")
     monkeypatch.setattr(stage, "train_student", train)
     monkeypatch.setattr(TeacherLoss, "__call__", dies)
-    monkeypatch.setattr(Teacher, "perceive", dies)
+    monkeypatch.setattr(Teacher, "predict", dies)
     stage.teachers(params, "one")  # neither trains the teacher nor labels again
     assert {path: path.read_bytes() for path in files} == whole
 
@@ -279,7 +287,9 @@ def test_cepstra_and_centroids_are_the_naive_ones():
     audio = np.random.default_rng(0).standard_normal(2000).astype(np.float32)
     encoder = MfccEncoder(MfccConfig()).eval()
     found = encoder(torch.from_numpy(audio)[None]).last_hidden_state[0].detach().numpy()
-    frame = audio[HOP_SAMPLES : HOP_SAMPLES + WINDOW_SAMPLES] * np.asarray(torch.hamming_window(WINDOW_SAMPLES))
+    frame = audio[MFCC_HOP_SAMPLES : MFCC_HOP_SAMPLES + MFCC_WINDOW_SAMPLES] * np.asarray(
+        torch.hamming_window(MFCC_WINDOW_SAMPLES)
+    )
     power = np.abs(np.fft.rfft(frame, 512)) ** 2
     hz = np.linspace(0, 8000, 257)
     mel = np.linspace(0, 2595 * np.log10(1 + 8000 / 700), N_BANDS + 2)

@@ -8,7 +8,7 @@ from torch import nn
 
 from facedistill.core.sections import OptimizerParams
 from facedistill.models import training
-from facedistill.models.training import Run, forget
+from facedistill.models.training import Run, remove_checkpoints
 from facedistill.models.workers import CPU_WORKERS, workers
 
 SETTINGS = OptimizerParams(
@@ -37,7 +37,7 @@ class Sum:
 def a_run(work, *, dies_at: int | None = None) -> Run:
     torch.manual_seed(3)
     module = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Linear(8, 1))
-    return Run(name="t", module=module, loss=Sum(dies_at), optimizer=SETTINGS, steps=30, seed=1, work=work, audio_s_per_step=4.0)
+    return Run(name="t", module=module, loss=Sum(dies_at), optimizer=SETTINGS, steps=30, seed=1, work=work)
 
 
 def test_training_learns_and_repeats(tmp_path):
@@ -99,13 +99,13 @@ def test_a_killed_run_resumes_to_the_same_weights(tmp_path, monkeypatch, dies_at
     with pytest.raises(Killed):
         a_run(tmp_path / "killed", dies_at=dies_at).fit()
     resumed = a_run(tmp_path / "killed")
-    first, _ = resumed._restore(torch.optim.AdamW(resumed.module.parameters()), _Schedule())
-    assert first == dies_at  # it does resume
+    done = resumed._restore(torch.optim.AdamW(resumed.module.parameters()), _Schedule())
+    assert len(done) == dies_at  # it does resume
     resumed = a_run(tmp_path / "killed")
     assert resumed.fit() == log
     pairs = zip(unbroken.module.state_dict().values(), resumed.module.state_dict().values(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)
-    forget(resumed.work)
+    remove_checkpoints(resumed.work)
     assert not (tmp_path / "killed").exists()
 
 

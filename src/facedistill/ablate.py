@@ -6,7 +6,7 @@ from facedistill.core.errors import InputError
 from facedistill.core.params import Params, changed
 from facedistill.core.paths import DATA
 from facedistill.distill import train_student, training_data
-from facedistill.models.training import forget
+from facedistill.models.training import remove_checkpoints
 
 
 def ablate(params: Params, name: str) -> None:
@@ -25,4 +25,4 @@ def ablate(params: Params, name: str) -> None:
         folder, rows = training_data(varied)
         out = DATA / "ablate" / name / f"seed-{seed}"
         states.append(train_student(varied, varied.ablate.student, out, folder=folder, rows=rows))
-    forget(*states)  # now that all are there: a run that is killed goes on where it stood
+    remove_checkpoints(*states)  # now that all are there: a run that is killed goes on where it stood

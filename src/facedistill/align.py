@@ -17,7 +17,7 @@ from tqdm import tqdm
 from facedistill.core.errors import InputError
 from facedistill.core.files import write_json
 from facedistill.core.imports import import_closure
-from facedistill.core.manifest import SYNTHETIC, Utterance, read_manifest, seen_from, select, write_manifest
+from facedistill.core.manifest import SYNTHETIC, Utterance, read_manifest, rebase_paths, select, write_manifest
 from facedistill.core.params import Params
 from facedistill.core.paths import DATA
 from facedistill.core.sections import AlignParams
@@ -26,33 +26,32 @@ from facedistill.face.curves import write_shard
 from facedistill.face.phones import Phone, read_phones, write_phones
 from facedistill.face.rig import truth_curves
 from facedistill.measure.boundaries import boundary_errors_ms
+from facedistill.models.aligner import Aligner, Alignment, HubAligner, PhoneModel, align_phones
 from facedistill.models.dataset import UNKNOWN, Corpus, batch
 from facedistill.models.encoder import SCRATCH
-from facedistill.models.recogniser import Alignment, HubRecogniser, PhoneModel, Recogniser, align_phones
 from facedistill.models.state import load_state, save_state
-from facedistill.models.training import Run, forget, prepare_torch, work_folder
+from facedistill.models.training import Run, prepare_torch, remove_checkpoints, work_folder
 from facedistill.models.workers import device, workers
 from facedistill.speech.audio import read_audio
+from facedistill.speech.espeak import pronounce
 from facedistill.speech.recordings import HELD_OUT, UNDETERMINED
-from facedistill.speech.transcripts import pronounce
 
 SHARD_UTTERANCES = 500
 ALIGNED = "aligned"  # the label kind of what this stage has timed
 
 
-class RecogniserLoss:
+class AlignerLoss:
     """Draws a batch and scores the phone model on it, frame by frame."""
 
     def __init__(self, corpus: Corpus, params: AlignParams) -> None:
         self.corpus, self.params = corpus, params
         self.n_samples = int(params.optimizer.crop_s * SAMPLE_RATE_HZ)
 
-    def __call__(self, model: Recogniser, n_crops: int, rng: np.random.Generator) -> dict[str, Tensor]:
+    def __call__(self, model: Aligner, n_crops: int, rng: np.random.Generator) -> dict[str, Tensor]:
         n_frames = (self.n_samples - 2 * model.hop_samples) // model.hop_samples + 1
         times_s = (np.arange(n_frames) + 1) * model.hop_samples / SAMPLE_RATE_HZ
-        audio, _, classes = batch(
-            self.corpus, size=n_crops, n_samples=self.n_samples, times_s=times_s, params=self.params.augment, rng=rng
-        )
+        augment = self.params.augment
+        audio, _, classes = batch(self.corpus, size=n_crops, n_samples=self.n_samples, times_s=times_s, params=augment, rng=rng)
         scores = model(audio.to(device()))
         return {"total": cross_entropy(scores.flatten(0, 1), classes.to(device()).flatten(), ignore_index=UNKNOWN)}
 
@@ -65,42 +64,40 @@ def align(params: Params) -> None:
     prepare_torch()
     folder, out = DATA / "prepare", DATA / "align"
     rows = read_manifest(folder / "manifest.jsonl")
-    heard = [
-        row for row in select(rows, "unlabelled", HELD_OUT) if row.source != SYNTHETIC and (row.phones or _is_transcribed(row))
-    ]
+    recorded = [row for row in select(rows, "unlabelled", HELD_OUT) if row.source != SYNTHETIC]
+    recorded = [row for row in recorded if row.phones or _is_transcribed(row)]
     tests = [row for row in rows if row.split == "test-recordings" and row.phones]
     settings = f"{params.seed}{params.align.model_dump_json()}"
     work = work_folder("align", code=import_closure(__name__), settings=settings, inputs=[folder / "manifest.jsonl"])
-    timed, summary = _timed(params, folder, select(rows, "paired"), heard, tests, work)
+    timed, summary = _timed(params, folder, select(rows, "paired"), recorded, tests, work)
     shutil.rmtree(out, ignore_errors=True)
-    others = [seen_from(row, "../prepare") for row in select(rows, "paired", "unlabelled") if row.id not in timed]
+    others = [rebase_paths(row, "../prepare") for row in select(rows, "paired", "unlabelled") if row.id not in timed]
     write_json(out / "summary.json", summary)
-    write_manifest(out / "manifest.jsonl", others + _write_recordings(folder, out, heard, timed, params))
-    shutil.rmtree(work, ignore_errors=True)
+    kept = [row for row in recorded if row.id in timed]
+    write_manifest(out / "manifest.jsonl", others + _write_recordings(folder, out, kept, timed, params))
+    remove_checkpoints(work)
 
 
 def _timed(
-    params: Params, folder: Path, paired: list[Utterance], heard: list[Utterance], tests: list[Utterance], work: Path
+    params: Params, folder: Path, paired: list[Utterance], recorded: list[Utterance], tests: list[Utterance], work: Path
 ) -> tuple[dict[str, list[Phone]], dict]:
     """{id: phones} of the recordings to keep, and what is known of the alignments."""
-    given = {row.id: read_phones(folder / row.phones) for row in heard if row.phones}
-    to_align = {row: _pronounced(row) for row in heard if row.id not in given}
+    given = {row.id: read_phones(folder / row.phones) for row in recorded if row.phones}
+    to_align = {row: _pronounced(row) for row in recorded if row.id not in given}
     if not to_align:
         return given, {"given": len(given), "aligned": 0, "dropped": 0, "rounds": []}
     checks = {row: _labels(folder, row) for row in tests}
-    kept: dict[str, Alignment] = {}
-    model, rounds = None, []
+    known, model, rounds = given, None, []
     for number in range(params.align.rounds + 1):
-        known = given | {key: alignment.phones for key, alignment in kept.items()}
-        recorded = [row for row in heard if row.id in known and row.split != HELD_OUT]
-        model = _phone_model(params, folder, paired, recorded, known, model, work, number)
+        training = [row for row in recorded if row.id in known and row.split != HELD_OUT]
+        model = _phone_model(params, folder, paired, training, known, model, work, number)
         found = _align_all(model, folder, to_align, f"align, round {number}")
-        kept = {key: value for key, value in found.items() if value.confidence >= params.align.min_confidence}
+        kept = {key: value.phones for key, value in found.items() if value.confidence >= params.align.min_confidence}
+        known = given | kept
         rounds.append({"kept": len(kept), "confidence": _quantiles(found), "boundaries": _boundaries(model, folder, checks)})
-        if isinstance(model, HubRecogniser):
+        if isinstance(model, HubAligner):
             break
-    summary = {"given": len(given), "aligned": len(kept), "dropped": len(to_align) - len(kept), "rounds": rounds}
-    return given | {key: alignment.phones for key, alignment in kept.items()}, summary
+    return known, {"given": len(given), "aligned": len(kept), "dropped": len(to_align) - len(kept), "rounds": rounds}
 
 
 def _is_transcribed(row: Utterance) -> bool:
@@ -133,9 +130,9 @@ def _phone_model(
     """The hub's model; or our own, trained on synthetic speech and on the recordings whose phones are known by now."""
     settings = params.align
     if settings.recogniser.source != SCRATCH:
-        return HubRecogniser(settings.recogniser.source)
+        return HubAligner(settings.recogniser.source)
     torch.manual_seed(params.seed)
-    model = before or Recogniser(settings.recogniser.channels).to(device())
+    model = before or Aligner(settings.recogniser.channels).to(device())
     saved = work / f"round-{number}.pt"
     weights = load_state(saved)
     if weights is None:
@@ -146,13 +143,12 @@ def _phone_model(
         run = Run(
             name=f"align, round {number}", module=model, optimizer=settings.optimizer, seed=params.seed + number,
             steps=settings.round_steps if number else settings.steps, work=work / f"training-{number}",
-            loss=RecogniserLoss(Corpus(folder, rows, with_curves=False), settings),
-            audio_s_per_step=settings.optimizer.batch_size * settings.optimizer.crop_s,
+            loss=AlignerLoss(Corpus(folder, rows, with_curves=False), settings),
         )  # fmt: skip
         run.fit()
         weights = model.state_dict()
         save_state(saved, weights)
-        forget(run.work)
+        remove_checkpoints(run.work)
     model.load_state_dict(weights)
     return model.eval()
 
@@ -171,8 +167,8 @@ def _boundaries(model: PhoneModel, folder: Path, checks: dict[Utterance, list[st
     for row in checks:
         if row.id in found:
             trusted = read_phones(folder / row.phones)
-            errors.setdefault(row.source, []).append(boundary_errors_ms(found[row.id].phones, trusted))
-    pooled = {source: np.abs(np.concatenate(values)) for source, values in errors.items()}
+            errors.setdefault(row.source, []).append(np.abs(boundary_errors_ms(found[row.id].phones, trusted)))
+    pooled = {source: np.concatenate(values) for source, values in errors.items()}
     return {
         source: {
             "n": len(values), "median_ms": round(float(np.median(values)), 1), "p90_ms": round(float(np.quantile(values, 0.9)), 1)
@@ -187,32 +183,24 @@ def _quantiles(found: dict[str, Alignment]) -> dict[str, float]:
 
 
 def _write_recordings(
-    folder: Path, out: Path, heard: list[Utterance], timed: dict[str, list[Phone]], params: Params
+    folder: Path, out: Path, kept: list[Utterance], timed: dict[str, list[Phone]], params: Params
 ) -> list[Utterance]:
     """Writes the phones and, shard by shard, the curves of what was timed, and gives its rows of the manifest."""
-    rows, strength = [], params.prepare.articulation
-    kept = [row for row in heard if row.id in timed]
-    with tqdm(total=len(kept), desc="curves of recordings", unit="recording", mininterval=5) as progress:
-        for first in range(0, len(kept), SHARD_UTTERANCES):
-            shard, curves = f"curves/recordings-{first // SHARD_UTTERANCES:05d}.npz", {}
-            for number, row in enumerate(kept[first : first + SHARD_UTTERANCES], first):
-                audio, phones = read_audio(folder / row.audio), timed[row.id]
-                curves[row.id] = truth_curves(audio, phones, seed=params.seed + number, strength=strength)
-                write_phones(out / f"phones/{row.id}.tsv", phones)
-                rows.append(_paired_row(row, shard))
-                progress.update()
-            write_shard(out / shard, curves)
+    rows, curves = [], {}
+    for number, row in enumerate(tqdm(kept, desc="curves of recordings", unit="recording", mininterval=5)):
+        audio, phones = read_audio(folder / row.audio), timed[row.id]
+        curves[row.id] = truth_curves(audio, phones, seed=params.seed + number, strength=params.prepare.articulation)
+        write_phones(out / f"phones/{row.id}.tsv", phones)
+        rows.append(_paired_row(row, f"curves/recordings-{number // SHARD_UTTERANCES:05d}.npz"))
+        if len(curves) == SHARD_UTTERANCES or row is kept[-1]:
+            write_shard(out / rows[-1].curves, curves)
+            curves = {}
     return rows
 
 
 def _paired_row(row: Utterance, shard: str) -> Utterance:
     """A timed recording as the manifest of data/align has it."""
     return replace(
-        row,
-        audio=f"../prepare/{row.audio}",
-        phones=f"phones/{row.id}.tsv",
-        phoneset="ipa",
-        curves=shard,
-        split=row.split if row.split == HELD_OUT else "paired",
-        label_kind=row.label_kind if row.phones else ALIGNED,
-    )
+        row, audio=f"../prepare/{row.audio}", phones=f"phones/{row.id}.tsv", phoneset="ipa", curves=shard,
+        split=row.split if row.split == HELD_OUT else "paired", label_kind=row.label_kind if row.phones else ALIGNED,
+    )  # fmt: skip

@@ -26,7 +26,7 @@ from facedistill.core.processes import mapped
 from facedistill.runtime import Animator, Model, find_model
 from facedistill.runtime.model import open_session
 from facedistill.runtime.released import WINDOW_SUFFIX, released_models
-from facedistill.runtime.steps import Steps
+from facedistill.runtime.session import StreamingSession
 
 RATE_HZ = 16_000
 REPEATS = 11
@@ -90,15 +90,15 @@ def measure_model(path: Path, seconds: float) -> Result:
     before = _resident_bytes()
     model = Model(path)
     loaded = _resident_bytes()
-    sound, facts = _sound(seconds), model.facts
+    sound, metadata = _sound(seconds), model.metadata
     animator = Animator(model, fps=FPS)
     result: Result = {
-        "precision": facts.precision,
+        "precision": metadata.precision,
         "weights_bytes": path.stat().st_size,
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "process_bytes": {"interpreter_and_libraries": before, "model": loaded - before},
         "memory_bytes": measured_memory(path),
-        "future_ms": 1000 * facts.future_samples / facts.sample_rate_hz,
+        "future_ms": 1000 * metadata.future_samples / metadata.sample_rate_hz,
         "delay_ms": 1000 * animator.lookahead_s,
         "delay_ensemble_ms": 1000 * Animator(model, fps=FPS, ensemble=True).lookahead_s,
     }
@@ -107,7 +107,7 @@ def measure_model(path: Path, seconds: float) -> Result:
     window = path.with_name(f"{path.stem}{WINDOW_SUFFIX}.onnx")
     if window.is_file():
         session, _ = open_session(window)
-        ways["windows"] = lambda: _windows(session, sound, facts.window_samples)
+        ways["windows"] = lambda: _windows(session, sound, metadata.window_samples)
     costs = _timed(ways, seconds)
     result |= _spread(costs)
     if "windows" in costs:
@@ -156,7 +156,7 @@ def measured_memory(path: Path) -> dict[str, int | None]:
     options.intra_op_num_threads = 1
     options.enable_cpu_mem_arena = options.enable_mem_pattern = False
     model.session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    steps, hops = Steps(model), np.zeros(model.max_rows * model.facts.hop_samples, np.float32)
+    steps, hops = StreamingSession(model), np.zeros(model.max_rows * model.metadata.hop_samples, np.float32)
     for _ in range(3):  # both turns of the histories: buffers are tied to the session once
         steps.push(hops)
     result: dict[str, int | None] = {"state": steps.n_bytes, "activations_measured": _peak_bytes(lambda: steps.push(hops))}

@@ -43,11 +43,11 @@ def config(name: str) -> str:
     return changed_text(DEFAULT, change, path)
 
 
-def changed_text(base: Path, change: Mapping[str, object], told: Path) -> str:
+def changed_text(base: Path, change: Mapping[str, object], source: Path) -> str:
     """The text of a parameter file with other values at some dotted keys; its layout and its comments stay.
 
     Args:
-        told: the file that is named where the change is not allowed.
+        source: the file that is named where the change is not allowed.
 
     Raises:
         InputError: no such key, or a value that is not allowed.
@@ -58,8 +58,8 @@ def changed_text(base: Path, change: Mapping[str, object], told: Path) -> str:
     try:
         set_keys(after, change, known=before | whole(before))
     except InputError as error:
-        raise InputError(f"{told}: {error}") from None
-    checked(after, told)
+        raise InputError(f"{source}: {error}") from None
+    checked(after, source)
     text = base.read_text(encoding="utf-8").rstrip("\n") + "\n"
     for start, end, new in sorted(_edits(text, yaml.compose(text, yaml.SafeLoader), before, after), reverse=True):
         text = text[:start] + new + text[end:]

@@ -1,4 +1,4 @@
-"""Stage `distill`: students from pseudo-labels. Stage 1 trains `small`; stage 2 trains the others under its guidance too."""
+"""Stage `distill`: students from pseudo-labels. Stage 1 trains `small`; stage 2 trains the others on its features too."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,92 +13,80 @@ from facedistill.core.imports import import_closure
 from facedistill.core.manifest import Utterance, read_manifest, select
 from facedistill.core.params import Params, changed
 from facedistill.core.paths import DATA
-from facedistill.core.sections import GUIDE, DistillParams, StudentParams
+from facedistill.core.sections import FEATURE_TEACHER, DistillParams, StudentParams
 from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.face.arkit import CURVES
 from facedistill.face.controls import read_controls
-from facedistill.models.dataset import N_PHONE_CLASSES, Corpus, batch
+from facedistill.models import losses
+from facedistill.models.dataset import N_PHONE_CLASSES, Corpus, batch, subsample
 from facedistill.models.filterbank import GRID_FPS, HOP_SAMPLES
-from facedistill.models.losses import (
-    closed_reconstruction,
-    closure,
-    consistency,
-    feature,
-    lip_gap,
-    lips,
-    phones,
-    reconstruction,
-    velocity,
-)
-from facedistill.models.selection import chosen
 from facedistill.models.student import Student, StudentConfig, load_student, n_parameters, save_student
-from facedistill.models.training import Run, forget, prepare_torch, work_folder, write_log
+from facedistill.models.training import Run, prepare_torch, remove_checkpoints, work_folder, write_log
 from facedistill.models.workers import device
 
-GUIDED_FRAMES = 63  # a second of every crop: a wide guide costs more than its narrow student does
+FEATURE_FRAMES = 63  # a second of every crop: a wide feature teacher costs more than its narrow student does
 
 
-class Guided(nn.Module):
-    """A student in training, with what it does not keep: a phone head, and projections where its guide is wider."""
+class StudentWithAuxHeads(nn.Module):
+    """A student in training, with what it does not keep: a phone head, and projections where its feature teacher is wider."""
 
-    def __init__(self, student: Student, guide: Student | None, n_layers: int) -> None:
+    def __init__(self, student: Student, feature_teacher: Student | None, n_layers: int) -> None:
         super().__init__()
         self.student = student
         self.phones = nn.Conv1d(student.config.channels, N_PHONE_CLASSES, 1)
-        widths = (student.config.channels, guide.config.channels if guide else student.config.channels)
+        widths = (student.config.channels, (feature_teacher or student).config.channels)
         self.projections = nn.ModuleList(
-            nn.Conv1d(*widths, 1) if widths[0] != widths[1] else nn.Identity() for _ in range(n_layers if guide else 0)
+            nn.Conv1d(*widths, 1) if widths[0] != widths[1] else nn.Identity() for _ in range(n_layers if feature_teacher else 0)
         )
 
 
 class StudentLoss:
-    """Draws a batch and scores a student on it, and its deepest features against the guide's for the same frames."""
+    """Draws a batch and scores a student on it, and its deepest features against the feature teacher's for the same frames."""
 
-    def __init__(self, config: StudentConfig, guide: Student | None, corpus: Corpus, params: DistillParams) -> None:
-        self.guide, self.corpus, self.params = guide, corpus, params
+    def __init__(self, config: StudentConfig, feature_teacher: Student | None, corpus: Corpus, params: DistillParams) -> None:
+        self.feature_teacher, self.corpus, self.params = feature_teacher, corpus, params
         self.scale = corpus.curve_scale().to(device())
         self.frames = round(params.optimizer.crop_s * GRID_FPS)
-        configs = [config] + ([guide.config] if guide else [])
+        configs = [config] + ([feature_teacher.config] if feature_teacher else [])
         self.past = max(config.past_samples for config in configs)
         future = max(config.window_samples - config.past_samples for config in configs)
         self.n_samples = self.past + future + HOP_SAMPLES * (self.frames - 1)
         self.times_s = (self.past + HOP_SAMPLES * np.arange(self.frames)) / SAMPLE_RATE_HZ
 
-    def __call__(self, guided: Guided, n_crops: int, rng: np.random.Generator) -> dict[str, Tensor]:
-        views = 2 if self.params.losses.consistency > 0 else 1
-        audio, target, classes = batch(
+    def __call__(self, module: StudentWithAuxHeads, n_crops: int, rng: np.random.Generator) -> dict[str, Tensor]:
+        views, student = 2 if self.params.losses.consistency > 0 else 1, module.student
+        drawn = batch(
             self.corpus, size=n_crops, views=views, n_samples=self.n_samples, times_s=self.times_s, params=self.params.augment,
             rng=rng,
         )  # fmt: skip
-        audio, target, classes = audio.to(device()), target.to(device()), classes.to(device())
-        student = guided.student
+        audio, target, classes = (part.to(device()) for part in drawn)
         features = student.features(self._window(audio, student.config, self.frames))
         pred = student.curves(features[-1])
         terms = self._of_curves(pred, target)
-        terms["phones"] = phones(scores=guided.phones(features[-1]).transpose(1, 2), classes=classes)
+        terms["phones"] = losses.phones(scores=module.phones(features[-1]).transpose(1, 2), classes=classes)
         if views == 2:
-            terms["consistency"] = consistency(pred=pred, scale=self.scale)
-        if self.guide is not None:
-            n_guided = min(GUIDED_FRAMES, self.frames)
+            terms["consistency"] = losses.consistency(pred=pred, scale=self.scale)
+        if self.feature_teacher is not None:
+            n_frames, n_layers = min(FEATURE_FRAMES, self.frames), self.params.feature_layers
             with torch.no_grad():
-                wanted = self.guide.features(self._window(audio, self.guide.config, n_guided))[-self.params.feature_layers :]
-            deepest = [x[:, :, :n_guided] for x in features[-self.params.feature_layers :]]
-            projected = [project(x) for project, x in zip(guided.projections, deepest, strict=True)]
-            terms["feature"] = feature(pred=projected, target=wanted)
+                heard = self._window(audio, self.feature_teacher.config, n_frames)
+                wanted = self.feature_teacher.features(heard)[-n_layers:]
+            deepest = zip(module.projections, features[-n_layers:], strict=True)
+            terms["feature"] = losses.feature(pred=[project(x[:, :, :n_frames]) for project, x in deepest], target=wanted)
         weights = self.params.losses.model_dump()
         return terms | {"total": sum(weights[name] * value for name, value in terms.items())}
 
     def _of_curves(self, pred: Tensor, target: Tensor) -> dict[str, Tensor]:
         """The terms of (B, T, K) curves; those of the lips, where the controls tell where they are."""
         controls, spread = self.corpus.controls, {"pred": pred, "target": target, "scale": self.scale}
-        terms = {"reconstruction": reconstruction(**spread), "velocity": velocity(**spread)}
+        terms = {"reconstruction": losses.reconstruction(**spread), "velocity": losses.velocity(**spread)}
         if controls.lips is None:
             return terms
         if self.params.closed_weight > 1:
             weight = self.params.closed_weight
-            terms["reconstruction"] = closed_reconstruction(**spread, controls=controls, weight=weight)
-        on_face = {"pred": pred, "target": target, "controls": controls}
-        return terms | {"lips": lips(**on_face), "lip_gap": lip_gap(**on_face), "closure": closure(**on_face)}
+            terms["reconstruction"] = losses.closed_reconstruction(**spread, controls=controls, weight=weight)
+        of_lips = {"lips": losses.lip_vertex_loss, "lip_gap": losses.lip_gap, "closure": losses.closure}
+        return terms | {name: loss(pred=pred, target=target, controls=controls) for name, loss in of_lips.items()}
 
     def _window(self, audio: Tensor, config: StudentConfig, n_frames: int) -> Tensor:
         """The part of (B, S) audio that a network needs for the batch's first frames."""
@@ -110,7 +98,7 @@ def student_config(params: DistillParams, student: StudentParams, curves: tuple[
     """The network of a student that gives these curves."""
     return StudentConfig(
         channels=student.channels, past_ms=student.past_ms, future_ms=student.future_ms, dilations=student.dilations,
-        filters=params.filters, level_ratio=params.level_ratio, curves=curves,
+        filters=params.filters, level_keep_ratio=params.level_ratio, curves=curves,
     )  # fmt: skip
 
 
@@ -119,7 +107,7 @@ def training_data(params: Params) -> tuple[Path, list[Utterance]]:
     data = params.distill.data
     folder = DATA / ("label" if data.labels == "teacher" else "align")
     rows = read_manifest(folder / "manifest.jsonl")
-    return folder, chosen(rows if data.labels == "teacher" else select(rows, "paired"), data, params.seed)
+    return folder, subsample(rows if data.labels == "teacher" else select(rows, "paired"), data, params.seed)
 
 
 def train_student(params: Params, student: StudentParams, out: Path, *, folder: Path, rows: Sequence[Utterance]) -> Path:
@@ -130,39 +118,37 @@ def train_student(params: Params, student: StudentParams, out: Path, *, folder: 
         rows: utterances with curves.
 
     Returns:
-        The resumable state, for the caller to forget once nothing needs to be trained again.
+        The resumable state, for the caller to remove once nothing needs to be trained again.
     """
     prepare_torch()
-    corpus = Corpus(folder, rows, controls=read_controls(folder))
-    settings, config = params.distill, student_config(params.distill, student, corpus.controls.names)
-    guide = load_student(DATA / "distill" / GUIDE).requires_grad_(False).to(device()) if settings.losses.feature > 0 else None
+    corpus, settings = Corpus(folder, rows, controls=read_controls(folder)), params.distill
+    config = student_config(settings, student, corpus.controls.names)
+    feature_teacher, inputs = None, corpus.files
+    if settings.losses.feature > 0:
+        feature_teacher = load_student(DATA / "distill" / FEATURE_TEACHER).requires_grad_(False).to(device())
+        inputs.append(DATA / "distill" / FEATURE_TEACHER / "model.safetensors")
     torch.manual_seed(params.seed)
-    guided = Guided(Student(config), guide, settings.feature_layers).to(device())
+    module = StudentWithAuxHeads(Student(config), feature_teacher, settings.feature_layers).to(device())
     if not corpus.controls.are_arkit:
-        guided.student.speak_in(corpus.curve_scale())
+        module.student.scale_output_init(corpus.curve_scale())
     if student.start is not None:
-        guided.student.load_state_dict(load_student(DATA / "distill" / student.start).state_dict())
-    others = [GUIDE] * (guide is not None) + [student.start] * (student.start is not None)
-    inputs = [folder / "manifest.jsonl", *sorted({folder / row.curves for row in rows})]
-    inputs += [DATA / "distill" / other / "model.safetensors" for other in others]
+        module.student.load_state_dict(load_student(DATA / "distill" / student.start).state_dict())
+        inputs.append(DATA / "distill" / student.start / "model.safetensors")
     name = "-".join(out.relative_to(DATA).parts)
+    key = f"{params.seed}{student}{settings.model_dump_json()}"
     run = Run(
-        name=name, module=guided, optimizer=settings.optimizer, steps=student.steps, seed=params.seed,
-        loss=StudentLoss(config, guide, corpus, settings),
-        work=work_folder(
-            name, code=import_closure(__name__), settings=f"{params.seed}{student}{settings.model_dump_json()}", inputs=inputs
-        ),
-        audio_s_per_step=settings.optimizer.batch_size * settings.optimizer.crop_s,
+        name=name, module=module, loss=StudentLoss(config, feature_teacher, corpus, settings), optimizer=settings.optimizer,
+        steps=student.steps, seed=params.seed, work=work_folder(name, code=import_closure(__name__), settings=key, inputs=inputs),
     )  # fmt: skip
     write_log(out / "losses.csv", run.fit())
-    save_student(guided.student, out)
+    save_student(module.student, out)
     load_student(out, config.curves).animate(np.zeros(SAMPLE_RATE_HZ, np.float32))  # a saved student that loads and runs
-    write_json(out / "summary.json", {"parameters": n_parameters(guided.student)} | _amount(rows))
+    write_json(out / "summary.json", {"parameters": n_parameters(module.student)} | _amount(rows))
     return run.work
 
 
 def distill(params: Params, name: str) -> None:
-    """Stage 1 for `small`, which has no guide, and stage 2 for every other student of `distill.students`.
+    """Stage 1 for `small`, which has no feature teacher, and stage 2 for every other student of `distill.students`.
 
     Raises:
         InputError: unknown name.
@@ -170,10 +156,10 @@ def distill(params: Params, name: str) -> None:
     students = params.distill.students
     if name not in students:
         raise InputError(f"distill.students: no student {name!r}; allowed: {', '.join(students)}")
-    if name == GUIDE:
+    if name == FEATURE_TEACHER:
         params = changed(params, {"distill.losses.feature": 0.0})
     folder, rows = training_data(params)
-    forget(train_student(params, students[name], DATA / "distill" / name, folder=folder, rows=rows))
+    remove_checkpoints(train_student(params, students[name], DATA / "distill" / name, folder=folder, rows=rows))
 
 
 def _amount(rows: Sequence[Utterance]) -> dict[str, float | int]:

@@ -30,7 +30,7 @@ from facedistill.models.filterbank import HOP_SAMPLES
 from facedistill.models.student import Student, load_student, n_parameters
 from facedistill.models.training import prepare_torch
 from facedistill.runtime.animator import Animator
-from facedistill.runtime.model import STREAMING, WINDOW, Facts, Model, open_session
+from facedistill.runtime.model import STREAMING, WINDOW, Model, ModelMetadata, open_session
 from facedistill.speech.audio import read_audio
 
 LICENCE = "Apache-2.0"
@@ -82,15 +82,15 @@ def build(student: Student, recordings: Iterator[np.ndarray]) -> dict[Key, onnx.
     return {(precision, kind): convert[precision](graph) for precision in PRECISIONS for kind, graph in float32.items()}
 
 
-def file_name(facts: Facts) -> str:
+def file_name(facts: ModelMetadata) -> str:
     """on-device.onnx, on-device-int8.onnx, on-device-int8-window.onnx: what is not said is float32 and streaming."""
     told = [word for word in (facts.precision, facts.kind) if word not in ("float32", STREAMING)]
     return "-".join([facts.name, *told]) + ".onnx"
 
 
-def write_model(folder: Path, graph: onnx.ModelProto, facts: Facts) -> Path:
+def write_model(folder: Path, graph: onnx.ModelProto, facts: ModelMetadata) -> Path:
     """Writes a graph with its facts as metadata, atomically and with the same bytes every time."""
-    helper.set_model_props(graph, facts.metadata())
+    helper.set_model_props(graph, facts.to_props())
     path = folder / file_name(facts)
     with atomic_path(path) as temporary:
         temporary.write_bytes(graph.SerializeToString(deterministic=True))
@@ -149,9 +149,9 @@ def training_data_sha256() -> str:
     return sha256(manifest, *(sha256(manifest.parent / name) for name in sorted(names)))
 
 
-def _facts(student: Student, name: str) -> Facts:
+def _facts(student: Student, name: str) -> ModelMetadata:
     """What is true of all files of a student; those of one of them differ in kind and precision."""
-    return Facts(
+    return ModelMetadata(
         kind=STREAMING,
         name=name,
         precision="float32",

@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
 
 import matplotlib.font_manager
@@ -56,14 +57,7 @@ UNSTABLE = [
 
 
 def run_notebook(stem: str, params: Params) -> Path:
-    """Executes `notebooks/<stem>.ipynb` with the values of `params.notebooks[stem]`, if there are any.
-
-    Returns:
-        The executed copy, `notebooks/executed/<stem>.ipynb`.
-
-    Raises:
-        InputError: see `execute`.
-    """
+    """Executes `notebooks/<stem>.ipynb` with the values of `params.notebooks[stem]`, see `execute`; returns the executed copy."""
     output = EXECUTED / f"{stem}.ipynb"
     execute(NOTEBOOKS / f"{stem}.ipynb", output, params.notebooks.get(stem, {}))
     return output
@@ -91,10 +85,7 @@ def execute(source: Path, output: Path, values: dict[str, object]) -> None:
 
 
 def normalize(path: Path) -> bool:
-    """Rewrites a source notebook in canonical form: no outputs, counts or extra metadata, ids by position.
-
-    Returns:
-        Whether the file changed.
+    """Rewrites a source notebook in canonical form, see `serialize`; returns whether the file changed.
 
     Raises:
         InputError: the file is missing or is not a notebook.
@@ -140,10 +131,9 @@ def read_defaults(path: Path) -> dict[str, object]:
 
 
 def serialize(notebook: NotebookNode, *, keep_outputs: bool = False) -> str:
-    """Renders a notebook as canonical JSON, ending in a line end; the result is a fixed point.
+    """Renders a notebook of version 4 as canonical JSON, a fixed point: no outputs, counts or extra metadata, ids by position.
 
     Args:
-        notebook: any notebook of version 4.
         keep_outputs: keep execution counts and outputs, without what differs between two runs.
     """
     result = nbformat.v4.new_notebook(metadata=copy.deepcopy(METADATA))
@@ -188,24 +178,22 @@ def _run(source: Path, values: dict[str, object]) -> NotebookNode:
                 cwd=str(source.resolve().parent),
             )
         except papermill.PapermillExecutionError as error:
-            number = _source_position(source, error.cell_index, injected=bool(values))
-            raise InputError(f"{source}: cell-{number:02d}: {error.ename}: {_first_line(error.evalue)}") from None
+            name = _cell_name(source, error.cell_index, injected=bool(values))
+            raise InputError(f"{source}: {name}: {error.ename}: {_first_line(error.evalue)}") from None
         except (papermill.exceptions.PapermillException, RuntimeError, TimeoutError) as error:
             raise InputError(f"{source}: the kernel failed: {type(error).__name__}: {_first_line(str(error))}") from None
     for index, cell in enumerate(notebook.cells):
         # Papermill takes a cell that calls `sys.exit(0)` for a success, and does not run the rest.
         if any(output.output_type == "error" for output in cell.get("outputs", [])):
-            raise InputError(
-                f"{source}: cell-{_source_position(source, index, injected=bool(values)):02d}: ended the notebook early"
-            )
+            raise InputError(f"{source}: {_cell_name(source, index, injected=bool(values))}: ended the notebook early")
     return notebook
 
 
-def _source_position(source: Path, index: int, *, injected: bool) -> int:
-    """The position, from 1, in the source of the cell at `index` of the executed copy."""
+def _cell_name(source: Path, index: int, *, injected: bool) -> str:
+    """The name in the source, where cells are counted from 1, of the cell at `index` of the executed copy."""
     tagged = ["parameters" in cell.metadata.get("tags", []) for cell in read_notebook(source).cells]
     # The cell with the given values stands after the one with the defaults.
-    return index + 1 - (injected and index > tagged.index(True))
+    return f"cell-{index + 1 - (injected and index > tagged.index(True)):02d}"
 
 
 def _first_line(text: str) -> str:
@@ -241,24 +229,19 @@ def _kernel_environment() -> Iterator[Path]:
 def _stable_outputs(outputs: list[NotebookNode]) -> list[NotebookNode]:
     """Outputs without what differs between two runs: how text was cut into messages, addresses, paths."""
     stable: list[NotebookNode] = []
-    for output in copy.deepcopy(outputs):
-        if output.output_type != "stream":
+    for streams, run in groupby(copy.deepcopy(outputs), key=lambda output: output.output_type == "stream"):
+        if streams:  # the two race with each other: standard output first, as one text each
+            texts: dict[str, str] = {}
+            for output in run:
+                texts[output.name] = texts.get(output.name, "") + _scrub(output.text)
+            stable += [nbformat.v4.new_output("stream", name=name, text=texts[name]) for name in STREAMS if name in texts]
+            continue
+        for output in run:
             output.metadata = {}
             for kind, value in output.get("data", {}).items():
                 if kind.startswith("text/"):
                     output.data[kind] = _scrub(value)
             stable.append(output)
-            continue
-        output.text = _scrub(output.text)
-        # The two streams race with each other: standard output first, as one text each.
-        run = len(stable)
-        while run and stable[run - 1].output_type == "stream":
-            run -= 1
-        same = [other for other in stable[run:] if other.name == output.name]
-        if same:
-            same[0].text += output.text
-        else:
-            stable[run:] = sorted([*stable[run:], output], key=lambda other: STREAMS.index(other.name))
     return stable
 
 

@@ -1,16 +1,13 @@
 """Stage `prepare`: all corpora as one manifest, 16 kHz mono audio, timed phones and ground-truth rig curves."""
 
 from collections import Counter
-from pathlib import Path
 
 from facedistill.core.errors import InputError
 from facedistill.core.files import write_json
 from facedistill.core.manifest import Utterance, write_manifest
 from facedistill.core.params import Params
 from facedistill.core.paths import DATA, ROOT
-from facedistill.core.sections import LibriSpeechParams
-from facedistill.speech.librispeech import librispeech_subset
-from facedistill.speech.recordings import import_recordings
+from facedistill.speech.recordings import import_recordings, librispeech_subset
 from facedistill.speech.synthetic import synthetic_corpus
 
 
@@ -26,22 +23,14 @@ def prepare(params: Params) -> None:
     if settings.recordings.path is not None:
         utterances += import_recordings(folder, ROOT / settings.recordings.path, settings.recordings.held_out)
     if settings.librispeech.root is not None:
-        utterances += _librispeech(folder, settings.librispeech)
-    _check_ids(utterances)
+        root, subsets = ROOT / settings.librispeech.root, settings.librispeech
+        for split, names in {"unlabelled": subsets.unlabelled, "test-librispeech": subsets.test}.items():
+            utterances += [row for name in names for row in librispeech_subset(folder, root, subset=name, split=split)]
+    for key, count in Counter(row.id for row in utterances).items():
+        if count > 1:
+            raise InputError(f"prepare: utterance id {key!r} occurs twice; ids must differ across corpora")
     write_json(folder / "summary.json", summary(utterances))
     write_manifest(folder / "manifest.jsonl", utterances)
-
-
-def _librispeech(folder: Path, params: LibriSpeechParams) -> list[Utterance]:
-    splits = {subset: "unlabelled" for subset in params.unlabelled} | {subset: "test-librispeech" for subset in params.test}
-    rows = [librispeech_subset(folder, ROOT / params.root, subset=subset, split=split) for subset, split in splits.items()]
-    return sum(rows, [])
-
-
-def _check_ids(utterances: list[Utterance]) -> None:
-    twice = [key for key, count in Counter(row.id for row in utterances).items() if count > 1]
-    if twice:
-        raise InputError(f"prepare: utterance id {twice[0]!r} occurs twice; ids must differ across corpora")
 
 
 def summary(utterances: list[Utterance]) -> dict[str, dict[str, float | int]]:

@@ -98,10 +98,10 @@ def _release_student(source: Path, target: Path, measured: Mapping[str, Mapping]
         for name, file in kept.items():
             _copy(source / name, target / name, file)
         systems = [name.removesuffix(".onnx") for name, file in kept.items() if file["kind"] == STREAMING]
-        _, facts = open_session(target / f"{systems[0]}.onnx")
+        _, metadata = open_session(target / f"{systems[0]}.onnx")
         corpora = [Corpus(**corpus) for corpus in origin["corpora"]]
         section = real_speech_section(_quotable(measured, source, list(dict.fromkeys([source.name, *systems]))))
-        card = model_card(facts, origin["n_parameters"], corpora, kept, _quality_of(quality, kept), section)
+        card = model_card(metadata, origin["n_parameters"], corpora, kept, _quality_of(quality, kept), section)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{source}: not what `facedistill export {source.name}` writes ({error!r}); run it again") from None
     write_text(target / "README.md", card)

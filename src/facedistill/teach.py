@@ -14,12 +14,12 @@ from facedistill.core.paths import DATA, ROOT
 from facedistill.core.sections import TeachParams
 from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.face.curves import FPS
+from facedistill.models import losses
 from facedistill.models.dataset import Corpus, batch
 from facedistill.models.encoder import encode_at, save_encoder
-from facedistill.models.losses import closure, lip_gap, phones, reconstruction, velocity
 from facedistill.models.student import n_parameters
 from facedistill.models.teacher import Teacher, build_teacher, mesh_basis, save_teacher
-from facedistill.models.training import Run, forget, prepare_torch, work_folder, write_log
+from facedistill.models.training import Run, prepare_torch, remove_checkpoints, work_folder, write_log
 from facedistill.models.workers import device
 
 
@@ -33,25 +33,25 @@ class TeacherLoss:
         self.times_s = np.arange(int(params.optimizer.crop_s * FPS)) / FPS
 
     def __call__(self, teacher: Teacher, n_crops: int, rng: np.random.Generator) -> dict[str, Tensor]:
-        audio, target, classes = batch(
-            self.corpus, size=n_crops, n_samples=int(self.params.optimizer.crop_s * SAMPLE_RATE_HZ),
-            times_s=self.times_s, params=self.params.augment, rng=rng,
-        )  # fmt: skip
-        audio, target, classes = audio.to(device()), target.to(device()), classes.to(device())
+        n_samples, augment = int(self.params.optimizer.crop_s * SAMPLE_RATE_HZ), self.params.augment
+        drawn = batch(self.corpus, size=n_crops, n_samples=n_samples, times_s=self.times_s, params=augment, rng=rng)
+        audio, target, classes = (part.to(device()) for part in drawn)
         mesh_target = target @ self.basis
         mean, log_variance = teacher.posterior(mesh_target)
         noise = torch.from_numpy(rng.standard_normal(mean.shape, dtype=np.float32)).to(mean)
         z = mean + noise * (0.5 * log_variance).exp()
         z = z * (torch.arange(len(z), device=z.device) % 2)[:, None]  # every other utterance: z = 0, as in use
         features = encode_at(teacher.encoder, audio, torch.from_numpy(self.times_s).to(audio))
-        mesh, rig = teacher.decode(features, z)
+        mesh, pred = teacher.decode(features, z)
+        spread = {"pred": pred, "target": target, "scale": self.scale}
+        on_face = {"pred": pred, "target": target, "controls": self.corpus.controls}
         terms = {
             "mesh": (mesh - mesh_target).square().mean(),
-            "rig": reconstruction(pred=rig, target=target, scale=self.scale),
-            "velocity": velocity(pred=rig, target=target, scale=self.scale),
-            "lip_gap": lip_gap(pred=rig, target=target, controls=self.corpus.controls),
-            "closure": closure(pred=rig, target=target, controls=self.corpus.controls),
-            "phones": phones(scores=teacher.phones(features), classes=classes),
+            "rig": losses.reconstruction(**spread),
+            "velocity": losses.velocity(**spread),
+            "lip_gap": losses.lip_gap(**on_face),
+            "closure": losses.closure(**on_face),
+            "phones": losses.phones(scores=teacher.phones(features), classes=classes),
             "divergence": 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean(),
         }
         weighted = [weight * terms[name] for name, weight in self.params.losses.model_dump().items() if weight > 0]
@@ -60,7 +60,7 @@ class TeacherLoss:
 
 def teach(params: Params) -> None:
     """Trains the teacher of data/align's paired split into data/teach."""
-    forget(train_teacher(params, DATA / "align", "paired", DATA / "teach"))
+    remove_checkpoints(train_teacher(params, DATA / "align", "paired", DATA / "teach"))
 
 
 def train_teacher(params: Params, folder: Path, split: str | None, out: Path) -> Path:
@@ -71,33 +71,21 @@ def train_teacher(params: Params, folder: Path, split: str | None, out: Path) ->
         split: of that manifest; None for all.
 
     Returns:
-        The resumable state, for the caller to forget once nothing needs to be trained again.
+        The resumable state, for the caller to remove once nothing needs to be trained again.
     """
     prepare_torch()
-    name = "-".join(out.relative_to(DATA).parts)
-    rows = [row for row in read_manifest(folder / "manifest.jsonl") if split in (None, row.split)]
-    corpus = Corpus(folder, rows)
+    settings, name = params.teach, "-".join(out.relative_to(DATA).parts)
+    corpus = Corpus(folder, [row for row in read_manifest(folder / "manifest.jsonl") if split in (None, row.split)])
     torch.manual_seed(params.seed)
-    teacher = build_teacher(params.teach).to(device())
-    inputs = [folder / "manifest.jsonl", *sorted({folder / row.curves for row in rows})]
-    encoder = sorted((ROOT / params.teach.encoder.source).glob("*.safetensors"))
+    teacher = build_teacher(settings).to(device())
+    inputs = corpus.files + sorted((ROOT / settings.encoder.source).glob("*.safetensors"))
+    key = f"{params.seed}{settings.model_dump_json()}"
     run = Run(
-        name=name,
-        module=teacher,
-        loss=TeacherLoss(corpus, params.teach),
-        optimizer=params.teach.optimizer,
-        steps=params.teach.steps,
-        seed=params.seed,
-        work=work_folder(
-            name,
-            code=import_closure(__name__),
-            settings=f"{params.seed}{params.teach.model_dump_json()}",
-            inputs=inputs + encoder,
-        ),
-        audio_s_per_step=params.teach.optimizer.batch_size * params.teach.optimizer.crop_s,
-    )
+        name=name, module=teacher, loss=TeacherLoss(corpus, settings), optimizer=settings.optimizer, steps=settings.steps,
+        seed=params.seed, work=work_folder(name, code=import_closure(__name__), settings=key, inputs=inputs),
+    )  # fmt: skip
     write_log(out / "losses.csv", run.fit())
-    save_teacher(teacher, params.teach, out)
+    save_teacher(teacher, settings, out)
     save_encoder(teacher.encoder, out / "encoder")
     write_json(out / "summary.json", {"parameters": n_parameters(teacher), "encoder_parameters": n_parameters(teacher.encoder)})
     return run.work

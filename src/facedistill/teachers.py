@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from facedistill.core.errors import InputError
 from facedistill.core.files import write_json
-from facedistill.core.manifest import Utterance, read_manifest, seen_from, select, write_manifest
+from facedistill.core.manifest import Utterance, read_manifest, rebase_paths, select, write_manifest
 from facedistill.core.params import Params, changed
 from facedistill.core.paths import DATA, ROOT
 from facedistill.core.sections import OutsideTeacher, OwnTeacher
@@ -23,7 +23,7 @@ from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.distill import train_student
 from facedistill.face import mesh_basis
 from facedistill.face.arkit import CURVES
-from facedistill.face.controls import Controls, Lips, arkit, lip_products, write_controls
+from facedistill.face.controls import Controls, Lips, arkit, lip_gram_matrix, write_controls
 from facedistill.face.curves import write_shard
 from facedistill.face.head import head
 from facedistill.face.mesh_basis import MeshBasis, evenly
@@ -31,7 +31,7 @@ from facedistill.formats.takes import MESH, Labels, Take, find_takes, median_end
 from facedistill.label import label_utterances
 from facedistill.models.student import n_parameters
 from facedistill.models.teacher import Teacher, folder_of, load_teacher
-from facedistill.models.training import forget, prepare_torch
+from facedistill.models.training import prepare_torch, remove_checkpoints
 from facedistill.models.workers import device, workers
 from facedistill.speech.audio import read_audio, write_flac
 from facedistill.speech.recordings import HELD_OUT
@@ -55,14 +55,14 @@ def teachers(params: Params, name: str) -> None:
     prepare_torch()
     choice, out = params.teachers[name], DATA / "teachers" / name
     shutil.rmtree(out, ignore_errors=True)
-    states, facts = ([], _adopt(choice, name, out)) if isinstance(choice, OutsideTeacher) else _own(params, choice, out)
+    states, facts = ([], _adopt(choice, out)) if isinstance(choice, OutsideTeacher) else _own(params, choice, out)
     rows = read_manifest(out / "label" / "manifest.jsonl")
-    unguided = changed(params, {"distill.losses.feature": 0.0})
-    heard = [row for row in rows if row.split != HELD_OUT]
-    states.append(train_student(unguided, params.ablate.student, out / "student", folder=out / "label", rows=heard))
-    hours = {"hours": _hours(heard), "held_out_hours": _hours(select(rows, HELD_OUT))}
+    held_out, training = select(rows, HELD_OUT), [row for row in rows if row.split != HELD_OUT]
+    alone = changed(params, {"distill.losses.feature": 0.0})
+    states.append(train_student(alone, params.ablate.student, out / "student", folder=out / "label", rows=training))
+    hours = {"hours": _hours(training), "held_out_hours": _hours(held_out)}
     write_json(out / "summary.json", {"kind": choice.kind} | facts | hours)
-    forget(*states)
+    remove_checkpoints(*states)
 
 
 def _hours(rows: Sequence[Utterance]) -> float:
@@ -80,36 +80,44 @@ def _own(params: Params, choice: OwnTeacher, out: Path) -> tuple[list[Path], dic
         print(f"teachers.{out.name}: the teacher of `teach` once more: its values are those of params.yaml", file=sys.stderr)
     states = [train_teacher(varied, DATA / "align", "paired", folder)] if choice.set else []
     teacher = load_teacher(folder).to(device())
-    heard = select(read_manifest(DATA / "align" / "manifest.jsonl"), *choice.splits)
+    training = select(read_manifest(DATA / "align" / "manifest.jsonl"), *choice.splits)
     tests = select(read_manifest(DATA / "prepare" / "manifest.jsonl"), TESTED)
-    tests = [replace(seen_from(row, "../prepare"), split=HELD_OUT) for row in tests]
-    perceive, controls, kept = partial(teacher.perceive, chunk_s=chunk_s), arkit(), None
+    tests = [replace(rebase_paths(row, "../prepare"), split=HELD_OUT) for row in tests]
+    predict, controls, kept = partial(teacher.predict, chunk_s=chunk_s), arkit(), None
     inputs = [folder / "model.safetensors"]
     if choice.components is not None:
-        basis = mesh_basis.fit(_some_meshes(teacher, heard, chunk_s), choice.components)
-        kept = basis.kept(_some_meshes(teacher, tests, chunk_s))
-        mesh_basis.write_basis(out / mesh_basis.FILE, basis)
-        perceive, controls = partial(_coefficients, teacher, basis, chunk_s), _of_mesh(basis)
+        some = partial(_some_meshes, teacher, chunk_s)
+        basis, kept = _fit(out, choice.components, some(training), some(tests), source=folder)
+        predict, controls = partial(_coefficients, teacher, basis, chunk_s), _of_mesh(basis)
         inputs.append(out / mesh_basis.FILE)
     labels = {"inputs": inputs, "controls": controls}
-    states.append(label_utterances(params.label, heard + tests, perceive, out / "label", **labels))
+    states.append(label_utterances(params.label, training + tests, predict, out / "label", **labels))
     return states, {"parameters": n_parameters(teacher), "controls": len(controls.names), "variance_kept": kept}
 
 
-def _some_meshes(teacher: Teacher, rows: Sequence[Utterance], chunk_s: float) -> np.ndarray:
+def _fit(out: Path, n_components: int, training: np.ndarray, tests: np.ndarray, *, source: Path) -> tuple[MeshBasis, float]:
+    """Writes mesh.safetensors, the basis of (N, 3V) training meshes; returns it, and what it keeps of the tests' variance."""
+    basis = mesh_basis.fit(training, n_components)
+    if not basis.names():
+        raise InputError(f"{source}: meshes that never move; allowed: faces that speak")
+    mesh_basis.write_basis(out / mesh_basis.FILE, basis)
+    return basis, basis.kept(tests)
+
+
+def _some_meshes(teacher: Teacher, chunk_s: float, rows: Sequence[Utterance]) -> np.ndarray:
     """(N, 3V) meshes that are spread over what a teacher labels."""
-    chosen = [rows[index] for index in evenly(len(rows), N_BASIS_UTTERANCES)]
+    spread = [rows[index] for index in evenly(len(rows), N_BASIS_UTTERANCES)]
 
     def some(row: Utterance) -> np.ndarray:
-        meshes, _ = teacher.perceive_meshes(read_audio(DATA / "align" / row.audio), chunk_s)
-        return meshes[evenly(len(meshes), mesh_basis.MAX_FITTED // len(chosen))]
+        meshes, _ = teacher.predict_meshes(read_audio(DATA / "align" / row.audio), chunk_s)
+        return meshes[evenly(len(meshes), mesh_basis.MAX_FITTED // len(spread))]
 
     with workers() as pool:
-        return np.concatenate(list(pool.map(some, chosen)))
+        return np.concatenate(list(pool.map(some, spread)))
 
 
 def _coefficients(teacher: Teacher, basis: MeshBasis, chunk_s: float, audio: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    meshes, classes = teacher.perceive_meshes(audio, chunk_s)
+    meshes, classes = teacher.predict_meshes(audio, chunk_s)
     return basis.encode(meshes), classes
 
 
@@ -118,33 +126,30 @@ def _of_mesh(basis: MeshBasis) -> Controls:
     upper, lower = (3 * head().regions[f"{lip}_lip_inner"][0] + 1 for lip in ("upper", "lower"))
     neutral_mm = head().gap_neutral_mm + float(basis.mean[upper] - basis.mean[lower])
     rest = basis.encode(np.zeros((1, len(basis.mean)), np.float32))[0]
-    products_mm2 = lip_products(basis.components.reshape(len(basis.components), -1, 3)[:, head().regions["lips"]])
-    lips = Lips(basis.components[:, upper] - basis.components[:, lower], neutral_mm, products_mm2)
+    gram_mm2 = lip_gram_matrix(basis.components.reshape(len(basis.components), -1, 3)[:, head().regions["lips"]])
+    lips = Lips(basis.components[:, upper] - basis.components[:, lower], neutral_mm, gram_mm2)
     return Controls(basis.names(), rest, lips)
 
 
 # anybody's ----------------------------------------------------------------------------------------------------------
 
 
-def _adopt(choice: OutsideTeacher, name: str, out: Path) -> dict:
+def _adopt(choice: OutsideTeacher, out: Path) -> dict:
     """Writes label/ and mesh.safetensors, if that is what they are, from an outside teacher's takes; returns facts."""
     takes = find_takes(ROOT / choice.audio, ROOT / choice.labels)
-    heard = [take for take in takes if not choice.is_held_out(take.name)]
     tests = [take for take in takes if choice.is_held_out(take.name)]
-    if not heard or not tests:
-        raise InputError(f"teachers.{name}.held_out: {list(choice.held_out)} match all takes or none; allowed: some of them")
+    training = [take for take in takes if take not in tests]
+    if not training or not tests:
+        raise InputError(f"teachers.{out.name}.held_out: {list(choice.held_out)} match all takes or none; allowed: some of them")
     read = partial(_read_like, takes[0], takes[0].read(choice.fps), fps=choice.fps)
     names, basis, kept = read(takes[0]).names, None, None
     if names == MESH:
-        basis = mesh_basis.fit(_some_frames(heard, read), choice.components)
+        some = partial(_some_frames, read)
+        basis, kept = _fit(out, choice.components, some(training), some(tests), source=ROOT / choice.labels)
         names = basis.names()
-        if not names:
-            raise InputError(f"{ROOT / choice.labels}: meshes that never move; allowed: faces that speak")
-        kept = basis.kept(_some_frames(tests, read))
-        mesh_basis.write_basis(out / mesh_basis.FILE, basis)
     curves = _read_all(takes, read, basis)
-    controls = arkit() if names == CURVES else Controls(names, median_ends([curves[take.name] for take in heard]))
-    rows = [_imported(out / "label", take, name, held_out=take in tests) for take in takes]
+    controls = arkit() if names == CURVES else Controls(names, median_ends([curves[take.name] for take in training]))
+    rows = [_imported(out / "label", take, out.name, held_out=take in tests) for take in takes]
     write_shard(out / "label" / "curves.npz", curves)
     write_controls(out / "label", controls)
     write_manifest(out / "label" / "manifest.jsonl", rows)
@@ -155,16 +160,16 @@ def _read_like(first: Take, wanted: Labels, take: Take, *, fps: float | None) ->
     """Reads a take that must have the curves, or as many vertices, as the first has."""
     found = take.read(fps)
     if (found.names, found.frames.shape[1]) != (wanted.names, wanted.frames.shape[1]):
-        told = f"{found.frames.shape[1]} controls, others than the {wanted.frames.shape[1]} of {first.labels.name}"
-        raise InputError(f"{take.labels}: {told}; allowed: the same in every file")
+        what = f"{found.frames.shape[1]} controls, others than the {wanted.frames.shape[1]} of {first.labels.name}"
+        raise InputError(f"{take.labels}: {what}; allowed: the same in every file")
     return found
 
 
-def _some_frames(takes: Sequence[Take], read: Callable[[Take], Labels]) -> np.ndarray:
+def _some_frames(read: Callable[[Take], Labels], takes: Sequence[Take]) -> np.ndarray:
     """(N, D) frames that are spread over takes."""
-    chosen = [takes[index] for index in evenly(len(takes), mesh_basis.MAX_FITTED)]
-    every = mesh_basis.MAX_FITTED // len(chosen)
-    found = (read(take).frames for take in tqdm(chosen, desc="read meshes", unit="take", mininterval=5))
+    spread = [takes[index] for index in evenly(len(takes), mesh_basis.MAX_FITTED)]
+    every = mesh_basis.MAX_FITTED // len(spread)
+    found = (read(take).frames for take in tqdm(spread, desc="read meshes", unit="take", mininterval=5))
     return np.concatenate([frames[evenly(len(frames), every)] for frames in found])
 
 

@@ -65,15 +65,15 @@ def is_installed(folder: Path = WEB) -> bool:
 def model_metadata(path: Path) -> dict:
     """The entry of a model in models/index.json: `ModelMetadata` of web/src/model.ts."""
     model = Model(path)
-    facts = model.facts
+    metadata = model.metadata
     states = [
         {"input": name, "output": heard_name(name), "type": kind.__name__, "shape": list(shape)}
         for name, (kind, shape) in model.histories.items()
     ]
     return {
-        "file": path.name, "name": facts.name, "precision": facts.precision, "bytes": path.stat().st_size,
-        "sampleRateHz": facts.sample_rate_hz, "windowSamples": facts.window_samples, "pastSamples": facts.past_samples,
-        "hopSamples": facts.hop_samples, "curves": list(facts.curves), "states": states,
+        "file": path.name, "name": metadata.name, "precision": metadata.precision, "bytes": path.stat().st_size,
+        "sampleRateHz": metadata.sample_rate_hz, "windowSamples": metadata.window_samples, "pastSamples": metadata.past_samples,
+        "hopSamples": metadata.hop_samples, "curves": list(metadata.curves), "states": states,
     }  # fmt: skip
 
 

@@ -98,7 +98,7 @@ def select(utterances: Iterable[Utterance], *splits: str) -> list[Utterance]:
     return [utterance for utterance in utterances if utterance.split in splits]
 
 
-def seen_from(utterance: Utterance, folder: str) -> Utterance:
+def rebase_paths(utterance: Utterance, folder: str) -> Utterance:
     """An utterance as seen from elsewhere: its paths go through `folder`, which leads from there to its manifest's."""
     paths = {name: getattr(utterance, name) for name in PATHS}
     return replace(utterance, **{name: path and posixpath.normpath(f"{folder}/{path}") for name, path in paths.items()})

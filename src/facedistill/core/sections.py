@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 BASELINE = "baseline"  # the variant without a difference
-GUIDE = "small"  # the student of stage 1, frozen feature teacher of stage 2
+FEATURE_TEACHER = "small"  # the student of stage 1, frozen feature teacher of stage 2
 N_VARIANTS = 70  # voices that espeak-ng brings and that a human vocal tract could have, see `speech.espeak`
 POSITION_GROUPS = 16  # of the encoder's positional convolution
 STEP_MS = 32  # a student of one frame sees two steps of the 16 ms grid, and two more for each unit of dilation
@@ -259,8 +259,8 @@ def _network(student: StudentParams) -> tuple[int, int]:
 
 
 def _starts_fit(students: dict[str, StudentParams]) -> dict[str, StudentParams]:
-    if GUIDE not in students:
-        raise ValueError(f"no student {GUIDE!r}, which guides the others")
+    if FEATURE_TEACHER not in students:
+        raise ValueError(f"no student {FEATURE_TEACHER!r}, which guides the others")
     for name, student in students.items():
         others = [other for other in students if other != name and students[other].start is None]
         fitting = [other for other in others if _network(students[other]) == _network(student)]

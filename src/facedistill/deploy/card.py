@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from facedistill.deploy.corpora import GENERATED, Corpus, limits_of, table_of
-from facedistill.runtime.model import MAX_ROWS, Facts
+from facedistill.deploy.corpora import GENERATED, Corpus, limits_of, table, table_of
+from facedistill.runtime.model import MAX_ROWS, ModelMetadata
 
 METRICS = {
     "lip_gap_r": "correlation of the lip gap",
@@ -32,24 +32,24 @@ source: it ranks them, and says nothing of how closed lips look.
 
 """
 
-CARD = """# {name}
+CARD = """# {m.name}
 
 A student of facedistill: {n_parameters:,} parameters of convolutions and fully-connected layers that turn speech into the
 {n_curves} ARKit curves, {hop_ms:g} ms at a time.
 
 | | |
 |---|---|
-| input | mono sound at {rate:,} Hz |
+| input | mono sound at {m.sample_rate_hz:,} Hz |
 | window | {window_ms:g} ms, of which {past_ms:g} ms are past and {future_ms:g} ms future |
 | output | curves in 0..1, named in the metadata; a frame every {hop_ms:g} ms, {past_ms:g} ms after the start of its window |
-| licence | {licence} |
-| training data | see below; SHA-256 `{data}` |
+| licence | {m.licence} |
+| training data | see below; SHA-256 `{m.training_data_sha256}` |
 
 ## Files
 
 {files}
 
-A file that ends in `-window.onnx` is a pure function of one window: `window` (1, {window}) -> `curves` (1, {n_curves}).
+A file that ends in `-window.onnx` is a pure function of one window: `window` (1, {m.window_samples}) -> `curves` (1, {n_curves}).
 Every other is a step in a stream: `frames` (L, {frame}), each row the {hop} samples before and the {hop} new ones, and
 histories, at first zeros -> `curves` (L, {n_curves}) and `heard`, each history with the new rows behind it, whose last rows are
 the history of the next step. A frame is valid once its whole window has been heard: run the first {warm_up} steps on silence.
@@ -82,7 +82,7 @@ tested. The curves move lips, not meaning: they are no evidence of what was said
 
 
 def model_card(
-    facts: Facts,
+    metadata: ModelMetadata,
     n_parameters: int,
     corpora: Sequence[Corpus],
     files: Mapping[str, Mapping],
@@ -92,7 +92,7 @@ def model_card(
     """The card as Markdown.
 
     Args:
-        facts: of any of the files.
+        metadata: of any of the files.
         n_parameters: of the student.
         corpora: what it was trained on.
         files: {file name: precision, kind, bytes, sha256, activations_bytes, state_bytes, expanded_bytes}.
@@ -100,23 +100,17 @@ def model_card(
         real_speech: a section of its own, see `real_speech_section`; none if empty.
     """
     scores = quality["scores"]
-    per_ms = facts.sample_rate_hz / 1000
+    names = ("window", "past", "future", "hop")
+    lengths_ms = {f"{name}_ms": 1000 * getattr(metadata, f"{name}_samples") / metadata.sample_rate_hz for name in names}
     return CARD.format(
-        name=facts.name,
+        m=metadata,
+        **lengths_ms,
         n_parameters=n_parameters,
-        n_curves=len(facts.curves),
-        rate=facts.sample_rate_hz,
-        window=facts.window_samples,
-        window_ms=facts.window_samples / per_ms,
-        past_ms=facts.past_samples / per_ms,
-        future_ms=facts.future_samples / per_ms,
-        hop=facts.hop_samples,
-        hop_ms=facts.hop_samples / per_ms,
-        frame=2 * facts.hop_samples,
+        n_curves=len(metadata.curves),
+        hop=metadata.hop_samples,
+        frame=2 * metadata.hop_samples,
         max_rows=MAX_ROWS,
-        warm_up=facts.window_samples // facts.hop_samples - 2,
-        licence=facts.licence,
-        data=facts.training_data_sha256,
+        warm_up=metadata.window_samples // metadata.hop_samples - 2,
         files=_files(files),
         corpora=_corpora(corpora),
         n_test=next(iter(scores.values()))["lip_gap_r"]["n"],
@@ -149,27 +143,24 @@ def real_speech_section(results: Mapping[str, Mapping]) -> str:
 
 
 def _corpora(corpora: Sequence[Corpus]) -> str:
-    table = table_of(corpora)
-    if not any(corpus.is_synthetic for corpus in corpora):
-        return table
-    return f"{table}\n\nWhat is `{GENERATED}` was synthesised by this project; its speakers are voices of the synthesiser."
+    about = f"\n\nWhat is `{GENERATED}` was synthesised by this project; its speakers are voices of the synthesiser."
+    return table_of(corpora) + (about if any(corpus.is_synthetic for corpus in corpora) else "")
 
 
 def _files(files: Mapping[str, Mapping]) -> str:
-    rows = [
-        f"| `{name}` | {file['bytes'] / 1e6:.2f} MB | {sum(file[f'{part}_bytes'] for part in PARTS) / 1e6:.3f} MB "
-        f"| `{file['sha256']}` |"
-        for name, file in files.items()
-    ]
-    return "\n".join(["| file | weights | working memory | SHA-256 |", "|---|---|---|---|", *rows])
+    memory = {name: sum(file[f"{part}_bytes"] for part in PARTS) for name, file in files.items()}
+    return table(
+        "| file | weights | working memory | SHA-256 |",
+        [
+            (f"`{name}`", f"{file['bytes'] / 1e6:.2f} MB", f"{memory[name] / 1e6:.3f} MB", f"`{file['sha256']}`")
+            for name, file in files.items()
+        ],
+    )
 
 
 def _quality(scores: Mapping[str, Mapping]) -> str:
-    rows = [
-        f"| {title} | " + " | ".join(_interval(table[metric]) for table in scores.values()) + " |"
-        for metric, title in METRICS.items()
-    ]
-    return "\n".join([f"| | {' | '.join(scores)} |", "|---|" + "---|" * len(scores), *rows])
+    rows = [(title, *(_interval(found[metric]) for found in scores.values())) for metric, title in METRICS.items()]
+    return table(f"| | {' | '.join(scores)} |", rows)
 
 
 def _interval(summary: Mapping[str, float | None]) -> str:

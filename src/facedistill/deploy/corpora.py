@@ -13,19 +13,12 @@ ANONYMOUS = ("unknown", "und")  # speaker and language of a recording that nothi
 
 @dataclass(frozen=True)
 class Corpus:
-    """The training data of one source.
-
-    Attributes:
-        source: its name in the manifest.
-        hours: of sound.
-        speakers: how many are told apart; those that are not known do not count.
-        languages, licences: all that there are, sorted.
-    """
+    """The training data of one source of the manifest."""
 
     source: str
-    hours: float
-    speakers: int
-    languages: tuple[str, ...]
+    hours: float  # of sound
+    speakers: int  # how many are told apart; those that are not known do not count
+    languages: tuple[str, ...]  # sorted, as are the licences
     licences: tuple[str, ...]
 
     @property
@@ -60,19 +53,23 @@ def table_of(corpora: Sequence[Corpus]) -> str:
         )
         for corpus in corpora
     ]  # fmt: skip
-    lines = [" | ".join(cell.replace("|", "\\|") for cell in row) for row in rows]
-    head = ["| source | hours | speakers | languages | licence |", "|---|---|---|---|---|"]
-    return "\n".join([*head, *(f"| {line} |" for line in lines)])
+    escaped = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    return table("| source | hours | speakers | languages | licence |", escaped)
+
+
+def table(heads: str, rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown, its heads as a line of it."""
+    return "\n".join([heads, "|" + "---|" * (heads.count("|") - 1), *(f"| {' | '.join(row)} |" for row in rows)])
 
 
 def limits_of(corpora: Sequence[Corpus]) -> str:
     """What follows from the training data, in a sentence or two."""
     synthetic, recorded = ([corpus for corpus in corpora if corpus.is_synthetic is kind] for kind in (True, False))
     hours = [sum(corpus.hours for corpus in part) for part in (synthetic, recorded)]
-    heard = [f"{hours[0]:.1f} h of synthetic speech"] if synthetic else []
+    parts = [f"{hours[0]:.1f} h of synthetic speech"] if synthetic else []
     if recorded:
         speakers = sum(corpus.speakers for corpus in recorded)
-        heard.append(f"{hours[1]:.1f} h of recordings" + (f" by {speakers:,} speakers" if speakers else ""))
+        parts.append(f"{hours[1]:.1f} h of recordings" + (f" by {speakers:,} speakers" if speakers else ""))
     curves = "with curves made by rule or by a teacher of such: none are of filmed faces."
-    told = f"Trained on {' and '.join(heard) or 'nothing'}, {curves}"
-    return told if recorded else f"{told} No recording was heard: on real speech lips close less often than they should."
+    text = f"Trained on {' and '.join(parts) or 'nothing'}, {curves}"
+    return text if recorded else f"{text} No recording was heard: on real speech lips close less often than they should."

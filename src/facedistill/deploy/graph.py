@@ -113,7 +113,9 @@ def _front(graph: Graph, student: Student, frames: str) -> str:
     floor = graph.constant("front.floor", np.float32([ENERGY_FLOOR]))
     bands = graph.add("Log", [graph.add("Add", [energy, floor], "front.floored")], "front.bands")
     level = graph.add("ReduceMean", [bands], "front.level", axes=[1], keepdims=1)
-    surplus = graph.add("Mul", [level, graph.constant("front.rest", np.float32(1 - student.config.level_ratio))], "front.surplus")
+    surplus = graph.add(
+        "Mul", [level, graph.constant("front.rest", np.float32(1 - student.config.level_keep_ratio))], "front.surplus"
+    )
     shape = graph.add("Sub", [bands, surplus], "front.shape")
     scale, offset = _batch_norm(student.front.norm)
     scaled = graph.add("Mul", [shape, graph.constant("front.scale", scale)], "front.scaled")

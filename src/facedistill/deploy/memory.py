@@ -14,16 +14,12 @@ from facedistill.runtime.model import MAX_ROWS
 class WorkingMemory:
     """Bytes.
 
-    Attributes:
-        activations: the most that intermediate tensors take at any one time, each kept from the node that makes it to the last
-            that reads it; a reshaped tensor is the tensor itself.
-        state: all inputs and outputs of the graph; histories count twice, before the step and with the new rows behind.
-        expanded: weights that are stored in half precision, as they are computed with.
+    An intermediate tensor is kept from the node that makes it to the last that reads it; a reshaped one is the tensor itself.
     """
 
-    activations: int
-    state: int
-    expanded: int
+    activations: int  # the most that intermediate tensors take at any one time
+    state: int  # all inputs and outputs of the graph; histories count twice, before the step and with the new rows behind
+    expanded: int  # weights that are stored in half precision, as they are computed with
 
     @property
     def total(self) -> int:
@@ -31,12 +27,7 @@ class WorkingMemory:
 
 
 def working_memory(model: onnx.ModelProto, n_rows: int = MAX_ROWS) -> WorkingMemory:
-    """Counts the working memory of a graph that runs node by node.
-
-    Args:
-        model: an exported graph.
-        n_rows: 16 ms steps computed at once, the runtime's most if not given; a window graph has none to choose.
-    """
+    """Counts the working memory of an exported graph that runs node by node, `n_rows` steps of 16 ms at once."""
     sizes = _sizes(model, n_rows)
     graph = model.graph
     outside = {tensor.name for tensor in (*graph.input, *graph.output)}
@@ -45,9 +36,8 @@ def working_memory(model: onnx.ModelProto, n_rows: int = MAX_ROWS) -> WorkingMem
     weights |= {node.output[0] for node in graph.node if node.input and set(node.input) <= weights}
     tensor_of = {}  # name -> the tensor whose memory it is
     for node in graph.node:
-        tensor_of |= {
-            name: tensor_of.get(node.input[0], node.input[0]) if node.op_type == "Reshape" else name for name in node.output
-        }
+        reshaped = node.op_type == "Reshape"
+        tensor_of |= {name: tensor_of.get(node.input[0], node.input[0]) if reshaped else name for name in node.output}
     readers = Counter(tensor_of.get(name, name) for node in graph.node for name in node.input)
     held, peak = 0, 0
     for node in graph.node:

@@ -24,18 +24,17 @@ def to_float16(model: onnx.ModelProto) -> onnx.ModelProto:
     half = onnx.ModelProto()
     half.CopyFrom(model)
     casts, weights = [], []
-    for weight in half.graph.initializer:
+    for weight in model.graph.initializer:
         if weight.data_type == TensorProto.FLOAT and len(weight.dims) > 0 and np.prod(weight.dims) > 1:
             stored = f"{weight.name}.half"
             weights.append(numpy_helper.from_array(numpy_helper.to_array(weight).astype(np.float16), stored))
             casts.append(helper.make_node("Cast", [stored], [weight.name], name=weight.name, to=TensorProto.FLOAT))
         else:
             weights.append(weight)
-    nodes = [*casts, *half.graph.node]
-    for field, values in ((half.graph.initializer, weights), (half.graph.node, nodes)):
-        values = list(values)
-        del field[:]
-        field.extend(values)
+    nodes = [*casts, *model.graph.node]
+    for field, values in {"initializer": weights, "node": nodes}.items():
+        half.graph.ClearField(field)
+        getattr(half.graph, field).extend(values)
     onnx.checker.check_model(half, full_check=True)
     return half
 
@@ -49,12 +48,7 @@ class _Feeds(CalibrationDataReader):
 
 
 def calibrate(model: onnx.ModelProto, feeds: Iterable[dict[str, np.ndarray]]) -> TensorsData:
-    """The range of every tensor to be quantised.
-
-    Args:
-        model: a float32 graph.
-        feeds: its inputs, for as many runs as there are.
-    """
+    """The range of every tensor of a float32 graph that is to be quantised; `feeds` are its inputs, run by run."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         onnx.save(model, path)
@@ -68,11 +62,7 @@ def to_int8(model: onnx.ModelProto, ranges: TensorsData) -> onnx.ModelProto:
     """Quantises to 8 bits: weights by output channel, activations by tensor, in standard QuantizeLinear and DequantizeLinear.
 
     Weights use 7 of their 8 bits, so that processors without VNNI do not saturate: every machine computes the same integers.
-    The state of a stream is 8 bits too.
-
-    Args:
-        model: a float32 graph.
-        ranges: see `calibrate`; of a graph with the same tensor names, so that a window and a step round alike.
+    The state of a stream is 8 bits too. The ranges are of a graph with the same tensor names: a window and a step round alike.
     """
     nodes = [node for node in model.graph.node if node.name.startswith(QUANTISED)]
     known, weights = dict(ranges.items()), {weight.name for weight in model.graph.initializer}

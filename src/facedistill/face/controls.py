@@ -21,7 +21,7 @@ class Lips:
     Attributes:
         gap_mm: (K,) float32, change of the lip gap per unit of each control.
         gap_neutral_mm: the lip gap where all are 0.
-        products_mm2: (K, K) float32, how their moves of the lips go together (see `lip_products`).
+        products_mm2: (K, K) float32, how their moves of the lips go together (see `lip_gram_matrix`).
     """
 
     gap_mm: np.ndarray
@@ -52,14 +52,14 @@ class Controls:
 @cache
 def arkit() -> Controls:
     """The 52 curves on the built-in head."""
-    products_mm2 = lip_products(head().basis[:, head().regions["lips"]])
+    products_mm2 = lip_gram_matrix(head().basis[:, head().regions["lips"]])
     rest = np.zeros(N_CURVES, np.float32)
     for array in (products_mm2, rest):
         array.flags.writeable = False  # shared by the whole process
     return Controls(CURVES, rest, Lips(head().gap_mm, head().gap_neutral_mm, products_mm2))
 
 
-def lip_products(moves_mm: np.ndarray) -> np.ndarray:
+def lip_gram_matrix(moves_mm: np.ndarray) -> np.ndarray:
     """(K, L, 3) moves of L points of the lips per unit of each control -> (K, K) float32 mm^2.
 
     They are dot products, averaged over the points: for (K,) weights w, w @ products @ w is the mean square of how far the

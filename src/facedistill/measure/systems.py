@@ -16,9 +16,8 @@ from facedistill.face.curves import FPS
 from facedistill.face.mesh_basis import FILE, read_basis
 from facedistill.measure.baselines import amplitude_envelope, band_envelope
 from facedistill.measure.smoothers import Smoother, smoothers
-from facedistill.models.ensemble import DELAY_S, smooth
 from facedistill.models.filterbank import GRID_FPS
-from facedistill.models.student import load_student, n_parameters
+from facedistill.models.student import ENSEMBLE_DELAY_S, load_student, n_parameters, smooth
 from facedistill.models.teacher import folder_of, load_teacher
 from facedistill.models.workers import device, workers
 from facedistill.runtime.animator import Animator
@@ -161,7 +160,7 @@ def _smoothed_system(system: System, smoother: Smoother) -> System:
 
 
 def _ensemble_system(system: System, weights: tuple[float, float, float]) -> System:
-    load, lookahead_ms = system.then(lambda curves: smooth(curves, weights)), system.lookahead_ms + 1000 * DELAY_S
+    load, lookahead_ms = system.then(lambda curves: smooth(curves, weights)), system.lookahead_ms + 1000 * ENSEMBLE_DELAY_S
     return replace(system, name=f"{system.name}-ensemble", load=load, lookahead_ms=lookahead_ms)
 
 

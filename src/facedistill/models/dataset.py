@@ -1,6 +1,6 @@
-"""Training batches: random crops of utterances, sped up or slowed down, degraded, with curves at the times the model asks for."""
+"""Training data: which utterances are used, and batches of their random crops, degraded, with the curves at wanted times."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from facedistill.core.errors import InputError
-from facedistill.core.manifest import Utterance
-from facedistill.core.sections import AugmentParams
+from facedistill.core.manifest import SYNTHETIC, Utterance
+from facedistill.core.sections import AugmentParams, DataParams
 from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.face.coarticulation import MIN_GAP_S
 from facedistill.face.controls import Controls, arkit
 from facedistill.face.curves import FPS, at_times, read_curves
 from facedistill.face.phones import LETTERS, Phone, read_phones, sounds
-from facedistill.speech.augment import augment, quiet_noise
+from facedistill.speech.augment import augment, non_speech
 
 SILENCE = ""
 LABELS = (SILENCE, *LETTERS)
@@ -25,8 +25,7 @@ PHONE_CLASS = {letter: number for number, letter in enumerate(LABELS)}
 N_PHONE_CLASSES = len(LABELS)
 UNKNOWN = -100  # what cross-entropy leaves out
 TO_REST_S = 0.1  # after which the face rests where a recording ends
-# What is aimed at where nobody speaks: curves in use stop at 0, so how noise moves them below it is not seen.
-BELOW_REST = -0.05
+BELOW_REST = -0.05  # the target where nobody speaks: curves in use stop at 0, so noise below it is not seen
 LEAST_SPREAD, LEAST_RATIO = 0.05, 0.05
 NO_CURVES = np.zeros((1, 0), np.float32)
 
@@ -37,7 +36,7 @@ class Corpus:
     def __init__(
         self, root: Path, utterances: Sequence[Utterance], *, with_curves: bool = True, controls: Controls | None = None
     ) -> None:
-        """Reads the curves of utterances whose paths are relative to `root`; or, for what learns phones alone, does not.
+        """Reads the curves of utterances whose paths are relative to `root`; without curves it serves to learn phones alone.
 
         Args:
             controls: what the curves move; ARKit's, if None.
@@ -47,13 +46,12 @@ class Corpus:
         """
         if not utterances:
             raise InputError(f"{root / 'manifest.jsonl'}: no utterances to train on")
-        self.root, self.controls = root, controls or arkit()
-        self.utterances = list(utterances)
+        self.root, self.controls, self.utterances = root, controls or arkit(), list(utterances)
         curves = dict.fromkeys((row.id for row in utterances), NO_CURVES)
         if with_curves:
             curves = read_curves(root, utterances, len(self.controls.names))
         self.rest = self.controls.rest if with_curves else NO_CURVES[0]
-        self.aim_at_rest = self.rest + (BELOW_REST if self.controls.are_arkit else 0)
+        self.rest_target = self.rest + (BELOW_REST if self.controls.are_arkit else 0)
         missing = [utterance.id for utterance in utterances if utterance.id not in curves]
         if missing:
             raise InputError(f"{root}: no curves for {len(missing)} utterances, the first is {missing[0]}")
@@ -61,6 +59,11 @@ class Corpus:
         self.phones = {row.id: phone_classes(read_phones(root / row.phones)) for row in utterances if row.phones}
         duration_s = np.array([utterance.duration_s for utterance in self.utterances])
         self.odds = duration_s / duration_s.sum()
+
+    @property
+    def files(self) -> list[Path]:
+        """The manifest and the shards of curves."""
+        return [self.root / "manifest.jsonl", *sorted({self.root / row.curves for row in self.utterances})]
 
     def crop(self, index: int, start: int, n_samples: int) -> np.ndarray:
         """(n_samples,) float32 of an utterance from sample `start`; outside the recording is silence."""
@@ -75,7 +78,7 @@ class Corpus:
     def curve_scale(self) -> Tensor:
         """(K,) the unit of the losses: each curve's standard deviation over all frames, not below a floor.
 
-        A weight of ARKit's is seen from about `LEAST_SPREAD`; of other controls nothing is known but how far others go.
+        The floor is `LEAST_SPREAD` of ARKit's weights, about what can be seen, and relative to the widest of other controls.
         """
         spread = np.concatenate(list(self.curves.values())).astype(np.float32).std(axis=0)
         floor = LEAST_SPREAD if self.controls.are_arkit else max(LEAST_RATIO * spread.max(), np.finfo(np.float32).tiny)
@@ -93,23 +96,22 @@ def phone_classes(phones: Sequence[Phone]) -> tuple[np.ndarray, np.ndarray]:
             starts_s.append(clock_s)
             classes.append(PHONE_CLASS[SILENCE])
         letters = [sound.letter for sound in sounds(phone.label)] or [SILENCE]
-        for part, letter in enumerate(letters):
-            starts_s.append(phone.start_s + (phone.end_s - phone.start_s) * part / len(letters))
-            classes.append(PHONE_CLASS[letter])
+        starts_s += [phone.start_s + (phone.end_s - phone.start_s) * part / len(letters) for part in range(len(letters))]
+        classes += [PHONE_CLASS[letter] for letter in letters]
         clock_s = phone.end_s
     return np.array([*starts_s, clock_s]), np.array([*classes, PHONE_CLASS[SILENCE]], np.int64)
-
-
-def at_rest_outside(frames: np.ndarray, times_s: np.ndarray, duration_s: float, rest: np.ndarray) -> np.ndarray:
-    """(T, K) curves at (T,) times that come to (K,) rest within `TO_REST_S` of a recording's ends, as nobody speaks there."""
-    outside_s = np.maximum(np.maximum(-times_s, times_s - duration_s), 0)
-    return rest + (frames - rest) * np.clip(1 - outside_s / TO_REST_S, 0, 1)[:, None].astype(np.float32)
 
 
 def phones_of(classes: np.ndarray) -> list[Phone]:
     """The timed phones of (T,) classes frame by frame at `FPS`: a run of one class is one phone."""
     edges = np.concatenate([[0], np.flatnonzero(np.diff(classes)) + 1, [len(classes)]])
     return [Phone(first / FPS, last / FPS, LABELS[classes[first]]) for first, last in pairwise(edges.tolist())]
+
+
+def at_rest_outside(frames: np.ndarray, times_s: np.ndarray, duration_s: float, rest: np.ndarray) -> np.ndarray:
+    """(T, K) curves at (T,) times that come to (K,) rest within `TO_REST_S` of a recording's ends."""
+    outside_s = np.maximum(np.maximum(-times_s, times_s - duration_s), 0)
+    return rest + (frames - rest) * np.clip(1 - outside_s / TO_REST_S, 0, 1)[:, None].astype(np.float32)
 
 
 def batch(
@@ -133,26 +135,61 @@ def batch(
         (V B, S) augmented audio, (V B, T, K) curves, and (V B, T) int64 phone classes, UNKNOWN where there are no labels.
     """
     audio = np.empty((views, size, n_samples), np.float32)
-    frames, spoken = [], np.full((size, len(times_s)), UNKNOWN)
+    targets, classes = [], np.full((size, len(times_s)), UNKNOWN)
     for row, index in enumerate(rng.choice(len(corpus.utterances), size, p=corpus.odds)):
+        key, duration_s = corpus.utterances[index].id, corpus.utterances[index].duration_s
         speed = rng.uniform(*params.speed)  # > 1: faster, higher, and shorter vocal tract
         n_source = round(n_samples * speed)
         overhang = min(n_source, n_samples) // 4
-        free = round(corpus.utterances[index].duration_s * SAMPLE_RATE_HZ) - n_source + overhang
-        start = int(rng.integers(-overhang, max(free, -overhang + 1)))
+        last_start = round(duration_s * SAMPLE_RATE_HZ) - n_source + overhang
+        start = int(rng.integers(-overhang, max(last_start, -overhang + 1)))
         source = corpus.crop(index, start, n_source)
         resampled = np.interp(np.linspace(0, n_source - 1, n_samples), np.arange(n_source), source).astype(np.float32)
         for view in audio:
             view[row] = augment(resampled, params, rng)
-        key, source_times_s = corpus.utterances[index].id, start / SAMPLE_RATE_HZ + times_s * speed
-        curves = at_times(corpus.curves[key].astype(np.float32), source_times_s)
-        frames.append(at_rest_outside(curves, source_times_s, corpus.utterances[index].duration_s, corpus.rest))
+        source_times_s = start / SAMPLE_RATE_HZ + times_s * speed
+        frames = at_times(corpus.curves[key].astype(np.float32), source_times_s)
+        targets.append(at_rest_outside(frames, source_times_s, duration_s, corpus.rest))
         if key in corpus.phones:
-            starts_s, classes = corpus.phones[key]
-            spoken[row] = classes[np.searchsorted(starts_s, source_times_s, side="right") - 1]
-        if rng.random() < params.quiet:  # nobody speaks, and the face rests
+            starts_s, known = corpus.phones[key]
+            classes[row] = known[np.searchsorted(starts_s, source_times_s, side="right") - 1]
+        if rng.random() < params.quiet:
             for view in audio:
-                view[row] = quiet_noise(n_samples, params.quiet_db, rng)
-            frames[-1], spoken[row] = np.broadcast_to(corpus.aim_at_rest, frames[-1].shape), PHONE_CLASS[SILENCE]
-    curves, classes = np.tile(np.stack(frames), (views, 1, 1)), np.tile(spoken, (views, 1))
-    return torch.from_numpy(audio.reshape(-1, n_samples)), torch.from_numpy(curves), torch.from_numpy(classes)
+                view[row] = non_speech(n_samples, params.quiet_db, rng)
+            targets[-1], classes[row] = np.broadcast_to(corpus.rest_target, frames.shape), PHONE_CLASS[SILENCE]
+    tiled = np.tile(np.stack(targets), (views, 1, 1)), np.tile(classes, (views, 1))
+    return tuple(map(torch.from_numpy, (audio.reshape(-1, n_samples), *tiled)))
+
+
+def subsample(rows: Sequence[Utterance], data: DataParams, seed: int) -> list[Utterance]:
+    """The utterances of the wanted sources, languages, voices and share of the hours, in the order of the manifest.
+
+    Languages, voices and utterances are drawn at random; what a smaller number draws is part of what a larger one does.
+
+    Raises:
+        InputError: nothing is left.
+    """
+    kept = [row for row in rows if data.sources == "all" or (row.source == SYNTHETIC) == (data.sources == "synthetic")]
+    kept = _drawn(kept, lambda row: row.language, data.languages, np.random.default_rng([seed, 0]))
+    kept = _drawn(kept, lambda row: (row.source, row.speaker), data.voices, np.random.default_rng([seed, 1]))
+    kept = _share(kept, data.hours_ratio, np.random.default_rng([seed, 2]))
+    if not kept:
+        raise InputError(f"distill.data: no utterances with {data.model_dump()}; allowed: what the labels hold")
+    return kept
+
+
+def _drawn(
+    rows: list[Utterance], group: Callable[[Utterance], Hashable], count: int | None, rng: np.random.Generator
+) -> list[Utterance]:
+    """The utterances of `count` groups."""
+    groups = list(dict.fromkeys(map(group, rows)))
+    wanted = {groups[index] for index in rng.permutation(len(groups))[:count]}
+    return [row for row in rows if group(row) in wanted]
+
+
+def _share(rows: list[Utterance], ratio: float, rng: np.random.Generator) -> list[Utterance]:
+    """Utterances that together last `ratio` of all, or less by under one of them; at least one."""
+    order = rng.permutation(len(rows))
+    ends_s = np.cumsum([rows[index].duration_s for index in order])
+    n_kept = max(1, np.count_nonzero(ends_s <= ratio * ends_s[-1] * (1 + 1e-9))) if len(rows) else 0
+    return [rows[index] for index in sorted(order[:n_kept])]

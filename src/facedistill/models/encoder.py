@@ -1,34 +1,37 @@
-"""The teacher's speech encoder: a HuBERT from `transformers`, pretrained on a hub or local, or small and trained from scratch.
+"""The teacher's speech encoder: a HuBERT, pretrained on a hub or local, or small and from scratch; or cepstra without a network.
 
-The small one keeps HuBERT's transformer and puts the learnable filterbank and the students' convolution blocks where HuBERT
-has seven convolutions on the waveform: in minutes of CPU those do not get past the mel spectrogram that the filterbank starts as.
+The small one keeps HuBERT's transformer, and puts the learnable filterbank and the students' convolution blocks in place of
+its seven convolutions on the waveform: in minutes of CPU those do not get past the mel spectrogram that the filterbank starts as.
 """
 
 import math
 import os
 import shutil
-from itertools import pairwise
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
+import torchaudio
 from torch import Tensor, nn
-from transformers import HubertConfig, HubertModel, PretrainedConfig
+from transformers import HubertConfig, HubertModel, PretrainedConfig, PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutput
 
 from facedistill.core.errors import InputError
 from facedistill.core.paths import ROOT
 from facedistill.core.sections import POSITION_GROUPS, EncoderParams
 from facedistill.core.sound import SAMPLE_RATE_HZ
-from facedistill.models.filterbank import KERNEL_SAMPLES, POOL, STRIDE_SAMPLES, Block, Filterbank
-from facedistill.models.mfcc import MfccConfig, MfccEncoder
+from facedistill.models.filterbank import ENERGY_FLOOR, KERNEL_SAMPLES, POOL, STRIDE_SAMPLES, Filterbank, blocks
 
 SCRATCH, MFCC = "scratch", "mfcc"
 DILATIONS = (1, 2, 4, 8)
 TARGET_RMS = 0.1  # loudness the encoder hears every utterance at
+SILENCE_RMS = 1e-3  # quieter utterances are not amplified beyond what this would be
 # Augmented audio is all the noise that training needs, and networks in training draw no random numbers (see `training`).
 NO_DROPOUT = dict.fromkeys(
     ("layerdrop", "hidden_dropout", "attention_dropout", "activation_dropout", "feat_proj_dropout", "mask_time_prob"), 0.0
 )
-SILENCE_RMS = 1e-3  # quieter utterances are not amplified beyond what this would be
+MFCC_WINDOW_SAMPLES, MFCC_HOP_SAMPLES, FFT_SAMPLES = 400, 160, 512  # 25 ms, 10 ms
+N_BANDS, N_CEPSTRA = 26, 13
 
 
 class FilterbankHubert(HubertModel):
@@ -37,10 +40,48 @@ class FilterbankHubert(HubertModel):
     def __init__(self, config: HubertConfig) -> None:
         super().__init__(config)
         widths = [config.filterbank_filters] + [config.conv_dim[-1]] * len(DILATIONS)
-        self.feature_extractor = nn.Sequential(
-            Filterbank(config.filterbank_filters),
-            *(Block(*pair, dilation, same=True) for pair, dilation in zip(pairwise(widths), DILATIONS, strict=True)),
-        )
+        self.feature_extractor = nn.Sequential(Filterbank(config.filterbank_filters), *blocks(widths, DILATIONS, same=True))
+
+
+class MfccConfig(PretrainedConfig):
+    """`conv_kernel` and `conv_stride` tell the times of the frames, as a HuBERT's do."""
+
+    model_type = MFCC
+
+    def __init__(self, **kwargs) -> None:
+        self.hidden_size = N_CEPSTRA + N_BANDS
+        self.conv_kernel, self.conv_stride = (MFCC_WINDOW_SAMPLES,), (MFCC_HOP_SAMPLES,)
+        super().__init__(**kwargs)
+
+
+class MfccEncoder(PreTrainedModel):
+    """13 MFCC and 26 spectral subband centroids every 10 ms; only their scaling is learnt.
+
+    The input of the original Voice2Face (Villanueva Aylagas et al., SCA 2022).
+    """
+
+    config_class = MfccConfig
+
+    def __init__(self, config: MfccConfig) -> None:
+        super().__init__(config)
+        self.norm = nn.BatchNorm1d(config.hidden_size)
+        self.post_init()
+
+    @torch.autocast("cpu", enabled=False)  # as in `filterbank.Filterbank`
+    @torch.autocast("cuda", enabled=False)
+    def forward(self, audio: Tensor) -> BaseModelOutput:
+        """(B, S) at 16 kHz -> `last_hidden_state` (B, L, 39)."""
+        window = torch.hamming_window(MFCC_WINDOW_SAMPLES, device=audio.device)
+        frames = audio.unfold(1, MFCC_WINDOW_SAMPLES, MFCC_HOP_SAMPLES) * window
+        power = torch.fft.rfft(frames.float(), FFT_SAMPLES).abs().square()  # (B, L, F)
+        bins = FFT_SAMPLES // 2 + 1
+        bands = torchaudio.functional.melscale_fbanks(bins, 0.0, SAMPLE_RATE_HZ / 2, N_BANDS, SAMPLE_RATE_HZ).to(power)
+        frequency = torch.linspace(0, 1, bins, device=power.device)[:, None]
+        energy = power @ bands + ENERGY_FLOOR
+        centroids = (power @ (bands * frequency)) / energy
+        cepstra = energy.log() @ torchaudio.functional.create_dct(N_CEPSTRA, N_BANDS, "ortho").to(power)
+        found = torch.cat([cepstra / math.sqrt(N_BANDS), centroids], dim=2)
+        return BaseModelOutput(last_hidden_state=self.norm(found.transpose(1, 2)).transpose(1, 2))
 
 
 def _scratch_config(params: EncoderParams) -> HubertConfig:
@@ -54,6 +95,10 @@ def _scratch_config(params: EncoderParams) -> HubertConfig:
     )  # fmt: skip
 
 
+def _hubert(config: HubertConfig) -> type[HubertModel]:
+    return FilterbankHubert if hasattr(config, "filterbank_filters") else HubertModel
+
+
 def build_encoder(params: EncoderParams) -> HubertModel | MfccEncoder:
     """Builds the encoder that the parameters name.
 
@@ -64,26 +109,44 @@ def build_encoder(params: EncoderParams) -> HubertModel | MfccEncoder:
         return FilterbankHubert(_scratch_config(params))
     if params.source == MFCC:
         return MfccEncoder(MfccConfig())
-    local = ROOT / params.source
-    source = str(local) if local.is_dir() else params.source
+
+    def load(place: str, **options) -> HubertModel:
+        config = HubertConfig.from_pretrained(place, **NO_DROPOUT)
+        return _hubert(config).from_pretrained(place, config=config, **options)
+
+    return load_pretrained("teach.encoder.source", params.source, (SCRATCH, MFCC), load)
+
+
+def load_pretrained(key: str, source: str, others: tuple[str, ...], load: Callable[..., PreTrainedModel]) -> PreTrainedModel:
+    """A checkpoint of the hub or of a local folder, in float32.
+
+    Args:
+        key: of params.yaml, that names `source`.
+        others: what the key may be besides.
+        load: `from_pretrained` of the model's class.
+
+    Raises:
+        InputError: it cannot be loaded.
+    """
+    use_safetensors = None if (ROOT / source).is_dir() else True  # pickles of the hub are not loaded
     try:
-        config = HubertConfig.from_pretrained(source, **NO_DROPOUT)
-        kind = FilterbankHubert if hasattr(config, "filterbank_filters") else HubertModel
-        return kind.from_pretrained(source, config=config, use_safetensors=None if local.is_dir() else True).float()
+        return load(place_of(source), use_safetensors=use_safetensors).float()
     except Exception as error:  # transformers, safetensors and torch have their own, without a common base
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(
-            f"teach.encoder.source: {params.source!r} cannot be loaded ({reason}); "
-            f"allowed: {SCRATCH!r}, {MFCC!r}, a hub id, a local folder"
-        ) from None
+        reason, allowed = " ".join(str(error).split())[:200], "".join(f"{other!r}, " for other in others)
+        raise InputError(f"{key}: {source!r} cannot be loaded ({reason}); allowed: {allowed}a hub id, a local folder") from None
+
+
+def place_of(source: str) -> str:
+    """The local folder of a source, or else its hub id."""
+    return str(ROOT / source) if (ROOT / source).is_dir() else source
 
 
 def encoder_from_config(config: dict) -> HubertModel | MfccEncoder:
     """An untrained encoder of a saved configuration, for loading a whole teacher's weights into it."""
     if config["model_type"] == MFCC:
         return MfccEncoder(MfccConfig.from_dict(config))
-    kind = FilterbankHubert if "filterbank_filters" in config else HubertModel
-    return kind(HubertConfig.from_dict(config))
+    hubert = HubertConfig.from_dict(config)
+    return _hubert(hubert)(hubert)
 
 
 def save_encoder(encoder: HubertModel, folder: Path) -> None:
@@ -110,15 +173,7 @@ def receptive_field_samples(config: PretrainedConfig) -> int:
 
 
 def encode_at(encoder: HubertModel, audio: Tensor, times_s: Tensor) -> Tensor:
-    """Encodes audio and interpolates the features linearly to the wanted times.
-
-    Args:
-        audio: (B, S) at 16 kHz.
-        times_s: (T,) seconds.
-
-    Returns:
-        (B, T, C).
-    """
+    """Encodes (B, S) audio at 16 kHz; returns features (B, T, C), interpolated linearly to (T,) times in seconds."""
     hidden = encoder(normalise_level(audio)).last_hidden_state  # (B, L, C)
     hop = math.prod(encoder.config.conv_stride)
     position = ((times_s * SAMPLE_RATE_HZ - receptive_field_samples(encoder.config) / 2) / hop).clamp(0, hidden.shape[1] - 1)

@@ -5,6 +5,8 @@ Complex Gabor filters spaced on the mel scale, squared modulus, average pooling 
 """
 
 import math
+from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -48,13 +50,13 @@ def gabor_filters(n_filters: int) -> Tensor:
 class Filterbank(nn.Module):
     """Log energies of a learnable filterbank; valid convolutions, so frame l sees samples [256 l, 256 l + 512) and no other.
 
-    Of a frame's level, the mean of its log energies, the share `level_ratio` stays in them: with little of it they tell the
-    spectrum's shape at any loudness. That is for networks that cannot bring a whole utterance to one loudness first.
+    The share `level_keep_ratio` of a frame's level, the mean of its log energies, stays in them: with little of it they tell the
+    spectrum's shape at any loudness, for networks that cannot bring a whole utterance to one loudness first.
     """
 
-    def __init__(self, n_filters: int, *, level_ratio: float = 1.0) -> None:
+    def __init__(self, n_filters: int, *, level_keep_ratio: float = 1.0) -> None:
         super().__init__()
-        self.level_ratio = level_ratio
+        self.level_keep_ratio = level_keep_ratio
         self.filters = nn.Conv1d(1, 2 * n_filters, KERNEL_SAMPLES, STRIDE_SAMPLES, bias=False)
         self.filters.weight.data.copy_(gabor_filters(n_filters))
         self.norm = nn.BatchNorm1d(n_filters)
@@ -68,7 +70,7 @@ class Filterbank(nn.Module):
         n_frames = windows.shape[1] // POOL
         energy = (real.square() + imaginary.square())[:, : n_frames * POOL].unflatten(1, (n_frames, POOL)).mean(dim=2)
         bands = torch.log(energy + ENERGY_FLOOR)
-        return self.norm((bands - (1 - self.level_ratio) * bands.mean(dim=2, keepdim=True)).transpose(1, 2))
+        return self.norm((bands - (1 - self.level_keep_ratio) * bands.mean(dim=2, keepdim=True)).transpose(1, 2))
 
 
 class Block(nn.Module):
@@ -88,3 +90,8 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:  # (B, C, L) -> (B, C', L - 2 * crop)
         y = torch.relu(self.norm(self.conv(x)))
         return y + x[:, :, self.crop : x.shape[2] - self.crop] if self.residual else y
+
+
+def blocks(widths: Sequence[int], dilations: Sequence[int], *, same: bool = False) -> list[Block]:
+    """A chain of blocks: the channels into the first and out of each, and the dilation of each."""
+    return [Block(*pair, dilation, same=same) for pair, dilation in zip(pairwise(widths), dilations, strict=True)]

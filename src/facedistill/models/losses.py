@@ -29,7 +29,7 @@ def closed_reconstruction(*, pred: Tensor, target: Tensor, scale: Tensor, contro
 
 def velocity(*, pred: Tensor, target: Tensor, scale: Tensor) -> Tensor:
     """The same for first differences over time."""
-    return ((pred.diff(dim=1) - target.diff(dim=1)) / scale).square().mean()
+    return reconstruction(pred=pred.diff(dim=1), target=target.diff(dim=1), scale=scale)
 
 
 def consistency(*, pred: Tensor, scale: Tensor) -> Tensor:
@@ -44,8 +44,8 @@ def lip_gap(*, pred: Tensor, target: Tensor, controls: Controls) -> Tensor:
 
 @torch.autocast("cpu", enabled=False)
 @torch.autocast("cuda", enabled=False)
-def lips(*, pred: Tensor, target: Tensor, controls: Controls) -> Tensor:
-    """Mean squared distance of the points of the lips from where `target` has them (cm^2): a quadratic form of the errors.
+def lip_vertex_loss(*, pred: Tensor, target: Tensor, controls: Controls) -> Tensor:
+    """Mean squared distance of the lips' vertices from where `target` has them (cm^2): a quadratic form of the errors.
 
     Ours: with every curve in units of its own spread, how the lips look is a small part of what is learnt.
     """
@@ -83,6 +83,6 @@ def phones(*, scores: Tensor, classes: Tensor) -> Tensor:
 
 
 def feature(*, pred: Sequence[Tensor], target: Sequence[Tensor]) -> Tensor:
-    """Mean squared error of (B, C, L) activations, each layer in units of the guide's own spread (paper, stage 2)."""
+    """Mean squared error of (B, C, L) activations, each layer in units of the teacher's own spread (paper, stage 2)."""
     terms = [(p - t).square().mean() / t.var().clamp(min=1e-6) for p, t in zip(pred, target, strict=True)]
     return torch.stack(terms).mean()

@@ -1,19 +1,45 @@
-"""Resumable state: one file a value, with its SHA-256 at the end; a file that is not what was written is set aside."""
+"""Networks and resumable state on disk."""
 
 import hashlib
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
 
-from facedistill.core.files import atomic_path
+from facedistill.core.errors import InputError
+from facedistill.core.files import atomic_path, read_json, write_json
 
 DIGEST_BYTES = 32
 
 
+def save_network(network: nn.Module, config: dict, folder: Path) -> None:
+    """Writes model.safetensors, and config.json, from which `load_network` rebuilds the network."""
+    with atomic_path(folder / "model.safetensors") as temporary:
+        save_file({name: value.contiguous() for name, value in network.state_dict().items()}, temporary)
+    write_json(folder / "config.json", config)
+
+
+def load_network(kind: str, folder: Path, build: Callable[[dict], nn.Module]) -> nn.Module:
+    """The saved network that `build` makes of its config.json, in evaluation mode.
+
+    Raises:
+        InputError: files missing, broken, or of another network.
+    """
+    config = read_json(folder / "config.json")
+    try:
+        network = build(config)
+        network.load_state_dict(load_file(folder / "model.safetensors"))
+    except Exception as error:  # transformers, safetensors and torch have their own, without a common base
+        raise InputError(f"{folder}: not a {kind} of this version ({' '.join(str(error).split())[:200]})") from None
+    return network.eval()
+
+
 def save_state(path: Path, value: object) -> None:
-    """Writes tensors, numbers and texts, in lists and dictionaries, atomically."""
+    """Writes tensors, numbers and texts, in lists and dictionaries, atomically, with their SHA-256 at the end."""
     with atomic_path(path) as temporary:
         torch.save(value, temporary)
         with temporary.open("r+b") as file:
@@ -22,11 +48,7 @@ def save_state(path: Path, value: object) -> None:
 
 
 def load_state(path: Path) -> object | None:
-    """Reads what `save_state` wrote, onto the CPU.
-
-    Returns:
-        The value; None where there is none, or where the file is broken, which is told: then it has another name from now on.
-    """
+    """Reads what `save_state` wrote, onto the CPU; None where there is none, or a broken file, which is logged and set aside."""
     if not path.exists():
         return None
     if _is_whole(path):

@@ -1,27 +1,25 @@
 """The students: convolutions and fully-connected layers from a 512 ms window of raw audio to one frame of rig curves.
 
-All convolutions are valid and every layer stays on the 16 ms grid of the front end, so running the network once over an
-utterance (dense) gives what running it window by window gives, without computing the shared layers 32 times.
+All convolutions are valid and every layer stays on the 16 ms grid of the front end: the network gives over an utterance (dense)
+what it gives window by window, without computing the shared layers 32 times.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from facedistill.core.errors import InputError
-from facedistill.core.files import atomic_path, read_json, write_json
 from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.face.arkit import CURVES
 from facedistill.face.curves import FPS, at_times, n_frames
-from facedistill.models.filterbank import FIELD_SAMPLES, GRID_FPS, HOP_SAMPLES, KERNEL, Block, Filterbank
+from facedistill.models.filterbank import FIELD_SAMPLES, GRID_FPS, HOP_SAMPLES, KERNEL, Filterbank, blocks
+from facedistill.models.state import load_network, save_network
 
 CHUNK_FRAMES = 4096  # grid frames computed at once, about 65 s: bounds memory on recordings of any length
+ENSEMBLE_DELAY_S = 1 / 60  # the frame after the one shown must be there
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,7 @@ class StudentConfig:
     future_ms: int
     filters: int = 64
     dilations: tuple[int, ...] = (1, 2, 4, 8)
-    level_ratio: float = 1.0
+    level_keep_ratio: float = 1.0
     curves: tuple[str, ...] = CURVES
 
     @property
@@ -64,25 +62,20 @@ class Student(nn.Module):
     def __init__(self, config: StudentConfig) -> None:
         super().__init__()
         self.config = config
-        self.front = Filterbank(config.filters, level_ratio=config.level_ratio)
-        self.blocks = nn.ModuleList(
-            Block(*pair, dilation) for pair, dilation in zip(pairwise(config.widths), config.dilations, strict=True)
-        )
+        self.front = Filterbank(config.filters, level_keep_ratio=config.level_keep_ratio)
+        self.blocks = nn.ModuleList(blocks(config.widths, config.dilations))
         self.hidden = nn.Conv1d(config.channels, config.channels, 1)  # fully connected, frame by frame
         self.out = nn.Conv1d(config.channels, len(config.curves), 1)
 
     @torch.no_grad()
-    def speak_in(self, units: Tensor) -> None:
-        """Starts with outputs of the size of (K,) `units`: outputs far beyond their curves would kill the layers before them."""
-        units = units.to(self.out.weight)
-        self.out.weight.mul_(units[:, None, None])
-        self.out.bias.mul_(units)
+    def scale_output_init(self, scale: Tensor) -> None:
+        """Starts with outputs of the size of (K,) `scale`: outputs far beyond their curves would kill the layers before them."""
+        scale = scale.to(self.out.weight)
+        self.out.weight.mul_(scale[:, None, None])
+        self.out.bias.mul_(scale)
 
     def features(self, audio: Tensor) -> list[Tensor]:
-        """Every layer's activations.
-
-        Args:
-            audio: (B, S) at 16 kHz, S >= window_samples.
+        """The activations of (B, S) audio at 16 kHz, S >= window_samples, layer by layer.
 
         Returns:
             One (B, C, L_i) per block, then the hidden layer; the last two are on the output grid of L frames.
@@ -110,18 +103,29 @@ class Student(nn.Module):
         Returns:
             (T, K) float32, frame t at t / fps; ARKit's curves in 0..1.
         """
-        where = next(self.parameters()).device
+        where, window = next(self.parameters()).device, self.config.window_samples
         total = -(-len(audio) // HOP_SAMPLES) + 1  # the grid reaches the end of the recording
-        after = (total - 1) * HOP_SAMPLES + self.config.window_samples - self.config.past_samples - len(audio)
+        after = (total - 1) * HOP_SAMPLES + window - self.config.past_samples - len(audio)
         padded = torch.from_numpy(np.pad(audio, (self.config.past_samples, after)))[None]
         grid = []
         for first in range(0, total, CHUNK_FRAMES):
             last = min(first + CHUNK_FRAMES, total)
-            samples = padded[:, first * HOP_SAMPLES : (last - 1) * HOP_SAMPLES + self.config.window_samples]
+            samples = padded[:, first * HOP_SAMPLES : (last - 1) * HOP_SAMPLES + window]
             grid.append(self(samples.to(where))[0].cpu().numpy())
         frames = np.concatenate(grid)
         frames = np.clip(frames, 0, 1) if self.config.curves == CURVES else frames
         return at_times(frames, np.arange(n_frames(len(audio), fps)) / fps, fps=GRID_FPS)
+
+
+def smooth(curves: np.ndarray, weights: Sequence[float] = (1 / 3, 1 / 3, 1 / 3)) -> np.ndarray:
+    """Real-time ensemble prediction (paper): r(t) = a1 r(t - 16.7 ms) + a2 r(t) + a3 r(t + 16.7 ms); the ends are held.
+
+    Args:
+        curves: (T, K) at 60 fps, as is what is returned.
+    """
+    held = np.concatenate([curves[:1], curves, curves[-1:]])
+    before, now, after = weights
+    return (before * held[:-2] + now * held[1:-1] + after * held[2:]).astype(curves.dtype)
 
 
 def n_parameters(module: nn.Module) -> int:
@@ -130,10 +134,9 @@ def n_parameters(module: nn.Module) -> int:
 
 
 def save_student(student: Student, folder: Path) -> None:
-    """Writes model.safetensors and config.json."""
-    with atomic_path(folder / "model.safetensors") as temporary:
-        save_file(student.state_dict(), temporary)
-    write_json(folder / "config.json", asdict(student.config) | {"sample_rate_hz": SAMPLE_RATE_HZ})
+    """Writes model.safetensors and config.json, whose key for `level_keep_ratio` is level_ratio."""
+    config = {name.replace("keep_", ""): value for name, value in asdict(student.config).items()}
+    save_network(student, config | {"sample_rate_hz": SAMPLE_RATE_HZ}, folder)
 
 
 def load_student(folder: Path, curves: tuple[str, ...] = CURVES) -> Student:
@@ -142,13 +145,11 @@ def load_student(folder: Path, curves: tuple[str, ...] = CURVES) -> Student:
     Raises:
         InputError: files missing, broken, of another network, or with other curves.
     """
-    config = read_json(folder / "config.json")
-    try:
+
+    def build(config: dict) -> Student:
         config |= {name: tuple(config[name]) for name in ("dilations", "curves")}
         if config["curves"] != curves or config.pop("sample_rate_hz") != SAMPLE_RATE_HZ:
             raise ValueError("other curves or another sample rate")
-        student = Student(StudentConfig(**config))
-        student.load_state_dict(load_file(folder / "model.safetensors"))
-    except (OSError, SafetensorError, AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise InputError(f"{folder}: not a student of this version ({' '.join(str(error).split())[:200]})") from None
-    return student.eval()
+        return Student(StudentConfig(level_keep_ratio=config.pop("level_ratio"), **config))
+
+    return load_network("student", folder, build)

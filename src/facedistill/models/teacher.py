@@ -10,12 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import HubertModel
 
-from facedistill.core.errors import InputError
-from facedistill.core.files import atomic_path, read_json, write_json
 from facedistill.core.paths import DATA
 from facedistill.core.sections import GeneratorParams, OwnTeacher, TeachParams
 from facedistill.core.sound import SAMPLE_RATE_HZ
@@ -23,6 +20,7 @@ from facedistill.face.curves import FPS, at_times, n_frames
 from facedistill.face.head import head
 from facedistill.models.dataset import N_PHONE_CLASSES
 from facedistill.models.encoder import build_encoder, encode_at, encoder_from_config
+from facedistill.models.state import load_network, save_network
 
 ALIGNED_SAMPLES = 800  # 3 frames at 60 fps: the shortest stretch of samples that holds whole frames
 FREE_START = 0.1  # of the usual size of first weights
@@ -60,11 +58,12 @@ class MeshGenerator(nn.Module):
             nn.GELU(),
         )
         self.lstm = nn.LSTM(params.channels, params.lstm, batch_first=True, bidirectional=True)
-        self.code = nn.Linear(2 * params.lstm + params.channels, basis.shape[0] + params.free)
-        self.out = nn.Linear(basis.shape[0] + params.free, basis.shape[1])
+        n_shapes, n_free_directions = len(basis), params.free
+        self.code = nn.Linear(2 * params.lstm + params.channels, n_shapes + n_free_directions)
+        self.out = nn.Linear(n_shapes + n_free_directions, basis.shape[1])
         with torch.no_grad():  # start near the span of the blendshapes: random curves, not random vertices
             self.out.weight.mul_(FREE_START)
-            self.out.weight[:, : basis.shape[0]] = basis.T
+            self.out.weight[:, :n_shapes] = basis.T
             self.out.bias.zero_()
 
     def forward(self, features: Tensor, z: Tensor) -> Tensor:  # (B, T, C), (B, latent) -> (B, T, 3V)
@@ -90,34 +89,26 @@ class Teacher(nn.Module):
             self.mesh2rig.bias.zero_()
 
     def decode(self, features: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-        """From features to the face.
+        """(B, T, C) features at 60 fps and (B, latent) z -> (B, T, 3V) vertex displacements in cm and (B, T, K) curves.
 
-        Args:
-            features: (B, T, C) of the encoder at 60 fps.
-            z: (B, latent); zero, the prior's mean, but in training.
-
-        Returns:
-            (B, T, 3V) vertex displacements in cm and (B, T, K) curves.
+        In use z is zero, the prior's mean.
         """
         mesh = self.generator(features, z)
         return mesh, self.mesh2rig(mesh)
 
     @torch.inference_mode()
-    def perceive(self, audio: np.ndarray, chunk_s: float = 20.0) -> tuple[np.ndarray, np.ndarray]:
-        """Animates an utterance of any length and tells its phones, in overlapping chunks of `chunk_s` seconds.
-
-        Args:
-            audio: (S,) at 16 kHz.
+    def predict(self, audio: np.ndarray, chunk_s: float = 20.0) -> tuple[np.ndarray, np.ndarray]:
+        """Animates (S,) audio at 16 kHz of any length and tells its phones, in overlapping chunks of `chunk_s` seconds.
 
         Returns:
             (T, K) float32 curves in 0..1 and (T,) int64 phone classes, both at 60 fps.
         """
-        curves, classes = zip(*((self.mesh2rig(mesh), told) for mesh, told in self._chunks(audio, chunk_s)), strict=True)
+        curves, classes = zip(*((self.mesh2rig(mesh), phones) for mesh, phones in self._chunks(audio, chunk_s)), strict=True)
         return torch.cat(curves).clamp(0, 1).cpu().numpy(), torch.cat(classes).cpu().numpy()
 
     @torch.inference_mode()
-    def perceive_meshes(self, audio: np.ndarray, chunk_s: float = 20.0) -> tuple[np.ndarray, np.ndarray]:
-        """`perceive` before meshes become curves: (T, 3V) float32 displacements in mm, a megabyte a second, and phone classes."""
+    def predict_meshes(self, audio: np.ndarray, chunk_s: float = 20.0) -> tuple[np.ndarray, np.ndarray]:
+        """`predict` before meshes become curves: (T, 3V) float32 displacements in mm, a megabyte a second, and phone classes."""
         meshes, classes = zip(*self._chunks(audio, chunk_s), strict=True)
         return 10 * torch.cat(meshes).cpu().numpy(), torch.cat(classes).cpu().numpy()
 
@@ -129,8 +120,7 @@ class Teacher(nn.Module):
 
     def _chunks(self, audio: np.ndarray, chunk_s: float) -> Iterator[tuple[Tensor, Tensor]]:
         """(T', 3V) meshes in cm and (T',) phone classes of one chunk after another."""
-        total, chunk = n_frames(len(audio)), int(chunk_s * FPS) // 3 * 3
-        margin = int(OVERLAP_S * FPS) // 3 * 3
+        total, chunk, margin = n_frames(len(audio)), *(int(seconds * FPS) // 3 * 3 for seconds in (chunk_s, OVERLAP_S))
         where = next(self.parameters()).device
         for first in range(0, total, chunk):
             last = min(first + chunk, total)
@@ -143,8 +133,8 @@ class Teacher(nn.Module):
             yield mesh[0], self.phones(features)[0].argmax(dim=1)
 
     def animate(self, audio: np.ndarray, fps: float = FPS, chunk_s: float = 20.0) -> np.ndarray:
-        """The curves of `perceive`, interpolated linearly to `fps`: (T, K), frame t at t / fps."""
-        return at_times(self.perceive(audio, chunk_s)[0], np.arange(n_frames(len(audio), fps)) / fps)
+        """The curves of `predict`, interpolated linearly to `fps`: (T, K), frame t at t / fps."""
+        return at_times(self.predict(audio, chunk_s)[0], np.arange(n_frames(len(audio), fps)) / fps)
 
 
 def folder_of(choice: OwnTeacher, name: str) -> Path:
@@ -161,11 +151,9 @@ def build_teacher(params: TeachParams) -> Teacher:
 
 def save_teacher(teacher: Teacher, params: TeachParams, folder: Path) -> None:
     """Writes model.safetensors, and config.json with all that is needed to rebuild the network."""
-    with atomic_path(folder / "model.safetensors") as temporary:
-        save_file({key: value.contiguous() for key, value in teacher.state_dict().items()}, temporary)
     encoder = json.loads(teacher.encoder.config.to_json_string(use_diff=False))
     encoder.pop("_name_or_path", None)  # where it was loaded from is a folder of this machine
-    write_json(folder / "config.json", {"generator": params.generator.model_dump(), "encoder": encoder})
+    save_network(teacher, {"generator": params.generator.model_dump(), "encoder": encoder}, folder)
 
 
 def load_teacher(folder: Path) -> Teacher:
@@ -174,10 +162,8 @@ def load_teacher(folder: Path) -> Teacher:
     Raises:
         InputError: files missing, broken, or of another network.
     """
-    config = read_json(folder / "config.json")
-    try:
-        teacher = Teacher(encoder_from_config(config["encoder"]), GeneratorParams(**config["generator"]))
-        teacher.load_state_dict(load_file(folder / "model.safetensors"))
-    except Exception as error:  # transformers, safetensors and torch have their own, without a common base
-        raise InputError(f"{folder}: not a teacher of this version ({' '.join(str(error).split())[:200]})") from None
-    return teacher.eval()
+
+    def build(config: dict) -> Teacher:
+        return Teacher(encoder_from_config(config["encoder"]), GeneratorParams(**config["generator"]))
+
+    return load_network("teacher", folder, build)

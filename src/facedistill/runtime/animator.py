@@ -14,7 +14,7 @@ from facedistill.core.errors import InputError
 from facedistill.core.sound import EXPECTED_SAMPLES, MAX_RATE_HZ, MAX_SAMPLE, MIN_RATE_HZ
 from facedistill.runtime.model import Model
 from facedistill.runtime.resample import Resampler
-from facedistill.runtime.steps import Steps
+from facedistill.runtime.session import StreamingSession
 
 MAX_FPS = 240
 ENSEMBLE_FPS = 60  # the ensemble averages a frame with its neighbours at this rate, whatever the frame rate
@@ -22,15 +22,10 @@ ENSEMBLE_FPS = 60  # the ensemble averages a frame with its neighbours at this r
 
 @dataclass(frozen=True)
 class Frames:
-    """Frames of animation.
+    """Frames of animation."""
 
-    Attributes:
-        times_s: (T,) float64, seconds from the first sample.
-        weights: (T, K) float32 in [0, 1], in the order of the model's curves.
-    """
-
-    times_s: np.ndarray
-    weights: np.ndarray
+    times_s: np.ndarray  # (T,) float64, seconds from the first sample
+    weights: np.ndarray  # (T, K) float32 in [0, 1], in the order of the model's curves
 
     def __len__(self) -> int:
         return len(self.times_s)
@@ -50,35 +45,36 @@ class Animator:
         Raises:
             InputError: a rate that is not allowed.
         """
-        facts = model.facts
-        rate_hz = facts.sample_rate_hz if rate_hz is None else rate_hz
+        metadata = model.metadata
+        rate_hz = metadata.sample_rate_hz if rate_hz is None else rate_hz
         if not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ or rate_hz != int(rate_hz):
             raise InputError(f"sample rate {rate_hz} Hz; allowed: whole numbers from {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz")
         if not 1 <= fps <= MAX_FPS or fps != int(fps):
             raise InputError(f"{fps} frames a second; allowed: whole numbers from 1 to {MAX_FPS}")
         self.model, self.rate_hz, self.fps, self.ensemble = model, int(rate_hz), int(fps), ensemble
+        self._model_hz, self._hop = metadata.sample_rate_hz, metadata.hop_samples
         # Time is counted in whole numbers, of which a second has ENSEMBLE_FPS * fps * sample_rate_hz: nothing is rounded.
-        self._step = ENSEMBLE_FPS * self.fps * facts.hop_samples  # between two frames of the grid
-        self._period = ENSEMBLE_FPS * facts.sample_rate_hz  # between two frames of the animation
-        self._offsets = [tap * self.fps * facts.sample_rate_hz for tap in ((-1, 0, 1) if ensemble else (0,))]  # of predictions
-        self._resampler = Resampler(self.rate_hz, facts.sample_rate_hz) if rate_hz != facts.sample_rate_hz else None
-        self._steps = Steps(model)
+        self._step = ENSEMBLE_FPS * self.fps * self._hop  # between two frames of the grid
+        self._period = ENSEMBLE_FPS * self._model_hz  # between two frames of the animation
+        self._offsets = [tap * self.fps * self._model_hz for tap in ((-1, 0, 1) if ensemble else (0,))]  # of predictions
+        self._resampler = Resampler(self.rate_hz, self._model_hz) if rate_hz != self._model_hz else None
+        self._session = StreamingSession(model)
+        self._parts = ({"resampler": self._resampler} if self._resampler else {}) | {"steps": self._session}
         self.reset()
 
     @property
     def curves(self) -> tuple[str, ...]:
         """Names of the K curves."""
-        return self.model.facts.curves
+        return self.model.metadata.curves
 
     @property
     def lookahead_s(self) -> float:
-        """How much later than its own time a frame may still depend on the sound: the whole algorithmic delay.
+        """The whole algorithmic delay: how much later than its own time a frame may still depend on the sound.
 
-        It is the future part of the window, up to a step of 16 ms to the next computed frame, what the ensemble needs, and,
-        at another sample rate, the reach of the filter.
+        It is the window's future, up to a 16 ms step to the next computed frame, what the ensemble needs, and the reach of the
+        filter at another sample rate.
         """
-        facts = self.model.facts
-        period = self.fps * facts.hop_samples // math.gcd(facts.sample_rate_hz, self.fps * facts.hop_samples)
+        period = self.fps * self._hop // math.gcd(self._model_hz, self.fps * self._hop)
         period = math.lcm(period, self.fps)  # whole seconds, after which every rate begins anew
         return max(self.heard_samples(frame) / self.rate_hz - frame / self.fps for frame in range(period))
 
@@ -87,50 +83,42 @@ class Animator:
 
         At the model's own rate the bound is tight: the last of them changes the frame, unless int8 rounds the change away.
         """
-        facts = self.model.facts
-        last = -(-self._time(frame, self._offsets[-1]) // self._step) * facts.hop_samples + facts.future_samples - 1
+        grid_frame = -(-self._time(frame, self._offsets[-1]) // self._step)
+        last = grid_frame * self._hop + self.model.metadata.future_samples - 1
         return (last if self._resampler is None else self._resampler.last_input(last)) + 1
 
     def reset(self) -> None:
         """Starts over: before the first sample there is silence."""
-        facts = self.model.facts
-        if self._resampler is not None:
-            self._resampler.reset()
-        self._steps.reset()
+        for part in self._parts.values():
+            part.reset()
+        self._n_frames = self._n_samples = 0
         self._grid: list[np.ndarray] = []  # (K,) computed frames that frames to come may need, the last of `_n_grid`
-        self._n_samples = 0  # at the model's rate
-        self._n_grid = 2 - facts.window_samples // facts.hop_samples  # the first frames see too little: they are not kept
-        self._n_frames = 0
-        self._compute(np.zeros(facts.past_samples, np.float32))
+        self._n_grid = 2 - self.model.metadata.window_samples // self._hop  # the first frames see too little: they are not kept
+        self._hear(np.zeros(self.model.metadata.past_samples, np.float32))
+        self._n_samples = 0  # at the model's rate, without the silence before the first
 
     def push(self, samples: np.ndarray) -> Frames:
-        """Hears more sound.
+        """Hears more sound; returns the frames that are known now and were not before.
 
         Args:
             samples: (S,) float in +-1, or int16; S may be any number.
 
-        Returns:
-            The frames that are known now and were not before.
-
         Raises:
             InputError: not such an array; the stream stays as it was.
         """
-        self._hear(_checked(samples))
-        return self._frames(self._n_ready())
+        samples = _checked(samples)
+        self._hear(samples if self._resampler is None else self._resampler.push(samples))
+        # Up to the last frame whose grid frames are all known.
+        return self._frames(min(((self._n_grid - 1) * self._step - self._offsets[-1]) // self._period + 1, self._n_inside()))
 
     def flush(self) -> Frames:
-        """Ends the stream, as if silence followed, and starts over.
-
-        Returns:
-            The frames that are left, up to the end of the sound.
-        """
-        facts = self.model.facts
+        """Ends the stream, as if silence followed, and starts over; returns the frames that are left, up to its end."""
         if self._resampler is not None:
-            self._hear_resampled(self._resampler.flush())
-        n_grid = -(-self._n_samples // facts.hop_samples) + 1  # up to the end of the sound
-        missing = (n_grid - 1) * facts.hop_samples + facts.future_samples - self._n_samples
-        self._compute(np.zeros(max(0, missing), np.float32))
-        frames = self._frames(self._n_inside())
+            self._hear(self._resampler.flush())
+        end, last = self._n_inside(), -(-self._n_samples // self._hop)  # frames of the animation, and of the grid
+        missing = last * self._hop + self.model.metadata.future_samples - self._n_samples
+        self._hear(np.zeros(max(0, missing), np.float32))
+        frames = self._frames(end)
         self.reset()
         return frames
 
@@ -141,14 +129,12 @@ class Animator:
 
     def state(self) -> dict[str, np.ndarray]:
         """All that the stream carries on, as arrays: `numpy.savez` stores it."""
-        resampler = {} if self._resampler is None else self._resampler.state()
         return {
-            "model": np.array(json.dumps(self.model.facts.metadata())),
+            "model": np.array(json.dumps(self.model.metadata.to_props())),
             "settings": np.array([self.rate_hz, self.fps, self.ensemble]),
             "counts": np.array([self._n_samples, self._n_grid, self._n_frames]),
             "grid": np.array(self._grid, np.float32).reshape(-1, len(self.curves)),
-            **{f"resampler.{name}": value for name, value in resampler.items()},
-            **{f"steps.{name}": value for name, value in self._steps.state().items()},
+            **{f"{key}.{name}": value for key, part in self._parts.items() for name, value in part.state().items()},
         }
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
@@ -158,29 +144,21 @@ class Animator:
             InputError: the state of other settings or of another model; the stream stays as it was.
         """
         own = self.state()
-        form = {name: (array.dtype, array.ndim, array.shape[1:]) for name, array in own.items()}
-        if form != {name: (array.dtype, array.ndim, array.shape[1:]) for name, array in state.items()} or not all(
-            np.array_equal(state[name], own[name]) for name in ("model", "settings")
-        ):
+        forms = [{name: (array.dtype, array.ndim, array.shape[1:]) for name, array in one.items()} for one in (own, state)]
+        if forms[0] != forms[1] or not all(np.array_equal(state[name], own[name]) for name in ("model", "settings")):
             raise InputError("this state is of another model, sample rate, frame rate or smoothing")
-        if not self._steps.fits({name: state[f"steps.{name}"] for name in self._steps.state()}):
+        parts = {key: {name: state[f"{key}.{name}"] for name in part.state()} for key, part in self._parts.items()}
+        if not self._session.fits(parts["steps"]):
             raise InputError("this state is broken: its buffers have other sizes")
         self._n_samples, self._n_grid, self._n_frames = map(int, state["counts"])
         self._grid = list(state["grid"].copy())
-        if self._resampler is not None:
-            self._resampler.restore({name: state[f"resampler.{name}"] for name in self._resampler.state()})
-        self._steps.restore({name: state[f"steps.{name}"] for name in self._steps.state()})
+        for key, part in self._parts.items():
+            part.restore(parts[key])
 
     def _hear(self, samples: np.ndarray) -> None:
-        self._hear_resampled(samples if self._resampler is None else self._resampler.push(samples))
-
-    def _hear_resampled(self, samples: np.ndarray) -> None:
-        self._n_samples += len(samples)
-        self._compute(samples)
-
-    def _compute(self, samples: np.ndarray) -> None:
         """Computes the grid frames that more samples, at the model's rate, make known."""
-        for rows in self._steps.push(samples):
+        self._n_samples += len(samples)
+        for rows in self._session.push(samples):
             self._grid.extend(rows if self._n_grid >= 0 else rows[-self._n_grid :])
             self._n_grid += len(rows)
 
@@ -190,12 +168,7 @@ class Animator:
 
     def _n_inside(self) -> int:
         """Frames from the start to the end of the sound."""
-        return -(-self._n_samples * self.fps // self.model.facts.sample_rate_hz)
-
-    def _n_ready(self) -> int:
-        """Frames, counted from the start, whose grid frames are all known."""
-        ready = ((self._n_grid - 1) * self._step - self._offsets[-1]) // self._period + 1
-        return min(ready, self._n_inside())
+        return -(-self._n_samples * self.fps // self._model_hz)
 
     def _frames(self, end: int) -> Frames:
         """The frames from the first that has not been given to `end`; the grid frames that no other needs go."""
@@ -232,9 +205,8 @@ def _checked(samples: np.ndarray) -> np.ndarray:
         return samples.astype(np.float32) / 2**15
     if samples.dtype.kind != "f":
         raise InputError(f"samples of type {samples.dtype}; expected floats in +-1, or int16")
-    if samples.dtype != np.float32:
-        with np.errstate(over="ignore"):  # which the next lines tell
-            samples = samples.astype(np.float32)
+    with np.errstate(over="ignore"):  # which the next lines tell
+        samples = samples.astype(np.float32, copy=False)
     if not samples.dot(samples) <= MAX_SAMPLE**2:  # four times as fast as to look at every sample, and mostly enough
         largest = float(np.abs(samples).max())
         if not largest <= MAX_SAMPLE:

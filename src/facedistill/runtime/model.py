@@ -27,70 +27,60 @@ QUIET = 4  # onnxruntime's log level: only what is fatal, since errors are raise
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What an exported file says of itself.
+class ModelMetadata:
+    """What an exported file says of itself."""
 
-    Attributes:
-        kind: streaming or window.
-        name, precision: of the student; float32, float16 or int8.
-        sample_rate_hz: of the sound.
-        window_samples: what one frame sees, of which `past_samples` lie before it.
-        hop_samples: the step of the grid of frames.
-        curves: names of the K outputs, in order.
-        licence: SPDX identifier.
-        training_data_sha256: of the labels and recordings that the student was trained on.
-    """
-
-    kind: str
-    name: str
-    precision: str
+    kind: str  # streaming or window
+    name: str  # of the student
+    precision: str  # float32, float16 or int8
     sample_rate_hz: int
-    window_samples: int
+    window_samples: int  # what one frame sees, of which `past_samples` lie before it
     past_samples: int
-    hop_samples: int
-    curves: tuple[str, ...]
-    licence: str
-    training_data_sha256: str
+    hop_samples: int  # the step of the grid of frames
+    curves: tuple[str, ...]  # names of the K outputs, in order
+    licence: str  # SPDX identifier
+    training_data_sha256: str  # of the labels and recordings that the student was trained on
 
     @property
     def future_samples(self) -> int:
         return self.window_samples - self.past_samples
 
-    def metadata(self) -> dict[str, str]:
+    def to_props(self) -> dict[str, str]:
         """As the strings that an ONNX file holds."""
         values = asdict(self) | {"lookahead_samples": self.future_samples}
         texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in values.items()}
         return {VERSION_KEY: VERSION} | texts
 
     @classmethod
-    def from_metadata(cls, metadata: dict[str, str]) -> "Facts":
-        """The inverse of `metadata`.
+    def from_props(cls, props: dict[str, str]) -> "ModelMetadata":
+        """The inverse of `to_props`.
 
         Raises:
             ValueError: not what this version writes.
         """
-        if VERSION_KEY not in metadata:
+        if VERSION_KEY not in props:
             raise ValueError("it has no facedistill metadata")
-        if metadata[VERSION_KEY] != VERSION:
-            raise ValueError(f"its format is version {metadata[VERSION_KEY][:20]!r}; this facedistill reads {VERSION!r}")
-        missing = [field.name for field in fields(cls) if field.name not in metadata]
+        if props[VERSION_KEY] != VERSION:
+            raise ValueError(f"its format is version {props[VERSION_KEY][:20]!r}; this facedistill reads {VERSION!r}")
+        missing = [field.name for field in fields(cls) if field.name not in props]
         if missing:
             raise ValueError(f"its metadata lacks {missing[0]}")
-        values = {field.name: metadata[field.name] for field in fields(cls)}
+        values = {field.name: props[field.name] for field in fields(cls)}
         numbers = {name: json.loads(values[name]) for name in values if name.endswith(("_hz", "_samples"))}
         curves = json.loads(values["curves"])
         if not all(isinstance(number, int) and 0 <= number < MAX_SAMPLES for number in numbers.values()):
             raise ValueError(f"sizes in its metadata are no whole numbers below {MAX_SAMPLES}: {numbers}")
         if not isinstance(curves, list) or not curves or not all(isinstance(name, str) for name in curves):
             raise ValueError("the curves of its metadata are no list of names")
-        facts = cls(**values | numbers | {"curves": tuple(curves)})
-        rate_fits = MIN_RATE_HZ <= facts.sample_rate_hz <= MAX_RATE_HZ
-        if not rate_fits or not 1 <= facts.hop_samples <= facts.window_samples or facts.past_samples > facts.window_samples:
+        metadata = cls(**values | numbers | {"curves": tuple(curves)})
+        sizes = metadata.past_samples, metadata.hop_samples, metadata.window_samples
+        rate_fits = MIN_RATE_HZ <= metadata.sample_rate_hz <= MAX_RATE_HZ
+        if not rate_fits or sizes[1] < 1 or max(sizes) > metadata.window_samples:
             raise ValueError(f"sizes in its metadata do not fit each other: {numbers}")
-        return facts
+        return metadata
 
 
-def open_session(path: Path) -> tuple[ort.InferenceSession, Facts]:
+def open_session(path: Path) -> tuple[ort.InferenceSession, ModelMetadata]:
     """Opens an exported file of either kind, on one core.
 
     Raises:
@@ -108,7 +98,7 @@ def open_session(path: Path) -> tuple[ort.InferenceSession, Facts]:
             raise ValueError("it would have other files opened; expected all weights in it")
         # Without a fallback: it would try a broken file again and print a box about it.
         session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"], enable_fallback=0)
-        return session, Facts.from_metadata(session.get_modelmeta().custom_metadata_map)
+        return session, ModelMetadata.from_props(session.get_modelmeta().custom_metadata_map)
     except Exception as error:  # onnxruntime has an exception of its own for every fault of a file, without a common base
         raise _foreign(path, error) from None
 
@@ -124,28 +114,22 @@ class Model:
     """A streaming student; any number of animators may share it."""
 
     def __init__(self, path: Path | str) -> None:
-        """Loads the file.
-
-        Raises:
-            InputError: not a streaming model of this version.
-        """
+        """Loads the file; raises InputError if it is not a streaming model of this version."""
         path = Path(path)
-        self.session, self.facts = open_session(path)
-        if self.facts.kind != STREAMING:
-            raise InputError(f"{path}: a graph of one {self.facts.kind}; allowed: the streaming graph of the same student")
+        self.session, self.metadata = open_session(path)
+        if self.metadata.kind != STREAMING:
+            raise InputError(f"{path}: a graph of one {self.metadata.kind}; allowed: the streaming graph of the same student")
         inputs, outputs = (
             {tensor.name: (TYPES.get(tensor.type), tensor.shape) for tensor in tensors}
             for tensors in (self.session.get_inputs(), self.session.get_outputs())
         )
         rows = {name: (kind, shape[1:]) for name, (kind, shape) in (inputs | outputs).items()}
         self.histories = {name: form for name, form in inputs.items() if name.startswith(HISTORY)}  # {name: (type, shape)}
-        expected = {"frames": (np.float32, [2 * self.facts.hop_samples]), "curves": (np.float32, [len(self.facts.curves)])}
+        expected = {"frames": (np.float32, [2 * self.metadata.hop_samples]), "curves": (np.float32, [len(self.metadata.curves)])}
+        whole = True
         for name, (kind, shape) in self.histories.items():
             expected |= dict.fromkeys((name, heard_name(name)), (kind, shape[1:]))
-        whole = all(
-            kind and len(shape) == 2 and all(isinstance(size, int) and size > 0 for size in shape)
-            for kind, shape in self.histories.values()
-        )
+            whole &= bool(kind) and len(shape) == 2 and all(isinstance(size, int) and size > 0 for size in shape)
         if not whole or rows != expected:
             raise InputError(f"{path}: not a model that facedistill exported (its inputs and outputs are others)")
         if sum(math.prod(shape) for _, shape in self.histories.values()) > MAX_STATE:
@@ -167,13 +151,13 @@ class Model:
 
     def _check_silence(self) -> None:
         """Raises ValueError where silence does not give curves and a state that are numbers."""
-        curves, histories = self.run(np.zeros((MAX_ROWS, 2 * self.facts.hop_samples), np.float32), self.no_history())
-        if curves.shape != (MAX_ROWS, len(self.facts.curves)) or not all(map(_is_finite, (curves, *histories.values()))):
+        curves, histories = self.run(np.zeros((MAX_ROWS, 2 * self.metadata.hop_samples), np.float32), self.no_history())
+        if curves.shape != (MAX_ROWS, len(self.metadata.curves)) or not all(map(_is_finite, (curves, *histories.values()))):
             raise ValueError("silence gives NaN, infinite or missing curves; expected finite ones")
 
     def _rows_are_independent(self) -> bool:
         """Whether rows have the same bits however many are computed together: matrix products on this processor decide."""
-        frames = np.random.default_rng(0).standard_normal((MAX_ROWS, 2 * self.facts.hop_samples), np.float32)
+        frames = np.random.default_rng(0).standard_normal((MAX_ROWS, 2 * self.metadata.hop_samples), np.float32)
         together, _ = self.run(frames, self.no_history())
         for n_rows in range(1, MAX_ROWS):
             histories, parts = self.no_history(), []

@@ -17,10 +17,9 @@ CHECKSUMS = "checksums"  # the file beside them that tells what was released, as
 
 
 def find_model(model: str, *, windows: bool = False) -> Path:
-    """The file of a model.
+    """The file of a model, by the name of a released one, see `released_models`, or else by its path.
 
     Args:
-        model: the name of a released model, see `released_models`, or else the path of any file that was exported.
         windows: names of window graphs too.
 
     Raises:
@@ -39,10 +38,9 @@ def find_model(model: str, *, windows: bool = False) -> Path:
 
 
 def released_models(*, windows: bool = False) -> dict[str, Path]:
-    """{name: file} of all released models; nothing where none is.
+    """{name: file} of all released models: the file's name without its suffix, `on-device-int8` say.
 
-    A name is that of a file without its suffix, `on-device-int8` say. Where float32 is too large to be released, the name
-    without a precision, `real-time` say, means float16.
+    Where float32 is too large to be released, the name without a precision, `real-time` say, means float16.
     """
     paths = sorted(RELEASED.glob("*/*.onnx"))
     found = {path.stem: path for path in paths if windows or not path.stem.endswith(WINDOW_SUFFIX)}
@@ -62,9 +60,9 @@ def check_released(path: Path, content: bytes) -> None:
         return
     lines = (line.partition("  ") for line in checksums.read_text(encoding="utf-8", errors="replace").splitlines())
     listed = {name: digest for digest, _, name in lines}
-    told = listed.get(place.relative_to(checksums.parent).as_posix())
-    if told is None:
+    digest = listed.get(place.relative_to(checksums.parent).as_posix())
+    if digest is None:
         raise InputError(f"{path}: was not released, since {checksums} does not list it; expected models of your own elsewhere")
-    if told != hashlib.sha256(content).hexdigest():
+    if digest != hashlib.sha256(content).hexdigest():
         anew = "`git checkout models` in a clone, or install facedistill again"
         raise InputError(f"{path}: broken, since its SHA-256 is not that of {checksums}; expected what was released: {anew}")

@@ -22,23 +22,16 @@ SHORTER_S = 0.1  # than its header announces: a file that was cut
 RESAMPLED = 2**20  # samples, before or after, that are resampled at once: bounds memory
 ZERO_CROSSINGS, KAISER = 10, ("kaiser", 5.0)  # of the low-pass filter: those of scipy.signal.resample_poly
 
-
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Sound:
-    """One channel of sound, which is read as it is used, once.
-
-    Attributes:
-        rate_hz: sample rate.
-        blocks: (S,) float32 each, full scale +-1. Whatever is wrong with a recording is raised by the block that shows it.
-        announced_s: how long its header says it is; 0 where it does not.
-    """
+    """One channel of sound, which is read as it is used, once; the block that shows what is wrong with it raises that."""
 
     rate_hz: int
-    blocks: Iterable[np.ndarray]
-    announced_s: float = 0.0
+    blocks: Iterable[np.ndarray]  # (S,) float32 each, full scale +-1
+    announced_s: float = 0.0  # how long its header says it is; 0 where it does not
 
     def whole(self) -> np.ndarray:
         """(S,) float32: all blocks."""
@@ -46,15 +39,7 @@ class Sound:
 
 
 def resample(mono: np.ndarray, rate_hz: int, to_hz: int = SAMPLE_RATE_HZ) -> np.ndarray:
-    """Resamples with a polyphase low-pass filter.
-
-    Args:
-        mono: (S,) full scale +-1.
-        rate_hz, to_hz: sample rates of `mono` and of what is returned.
-
-    Returns:
-        (S',) float32, S' = ceil(S * to_hz / rate_hz).
-    """
+    """Resamples (S,) with a polyphase low-pass filter; returns (S',) float32, S' = ceil(S * to_hz / rate_hz)."""
     if rate_hz != to_hz:
         divisor = np.gcd(rate_hz, to_hz)
         mono = scipy.signal.resample_poly(mono, to_hz // divisor, rate_hz // divisor)
@@ -62,26 +47,12 @@ def resample(mono: np.ndarray, rate_hz: int, to_hz: int = SAMPLE_RATE_HZ) -> np.
 
 
 def read_audio(path: Path) -> np.ndarray:
-    """Reads a recording of any rate and channel count.
-
-    Returns:
-        (S,) float32 at 16 kHz mono.
-
-    Raises:
-        InputError: see `read_mono`.
-    """
+    """Reads a recording whole, see `open_mono`; returns (S,) float32 at 16 kHz mono."""
     return resample(*read_mono(path))
 
 
 def read_mono(path: Path) -> tuple[np.ndarray, int]:
-    """Reads a recording whole.
-
-    Returns:
-        (S,) float32, and the sample rate in Hz.
-
-    Raises:
-        InputError: see `open_mono`.
-    """
+    """Reads a recording whole, see `open_mono`; returns (S,) float32 and the sample rate in Hz."""
     sound = open_mono(path)
     return sound.whole(), sound.rate_hz
 
@@ -117,8 +88,19 @@ def _mixed(path: Path, report: Report) -> Iterator[tuple[np.ndarray, int]]:
         yield mixer.mix(channels, rate_hz), rate_hz
     if report.duration_s < MIN_DURATION_S:
         raise InputError(f"{path}: empty or too short ({report.duration_s:.3f} s); expected at least {MIN_DURATION_S} s")
-    _tell(path, report)
-    mixer.tell(path)
+    for holds, text, *values in (
+        (report.n_tracks > 1, "has %d sound tracks; the one that players choose is used", report.n_tracks),
+        (report.n_damaged, "parts that hold no sound or are damaged were left out: %d", report.n_damaged),
+        (report.silence_s, "its time stamps leave gaps: %.2f s of silence fill them", report.silence_s),
+        (
+            report.is_cut or report.duration_s < report.announced_s - SHORTER_S,
+            "ends after %.2f s, before the end that its header announces", report.duration_s,
+        ),
+        (report.is_longer, "goes on after the end that its header announces; all of it is read"),
+        *mixer.notes(),
+    ):  # fmt: skip
+        if holds:
+            log.warning(f"%s: {text}", path, *values)
 
 
 def _at_rate(mixed: Iterable[tuple[np.ndarray, int]], rate_hz: int) -> Iterator[np.ndarray]:
@@ -171,8 +153,8 @@ class _Mixer:
     """Makes one channel of all, block by block."""
 
     def __init__(self) -> None:
-        self._chosen: int | None = None  # the channel that was used last where all cancelled
-        self._told: dict[tuple[int, int], float] = {}  # {(channels, the one that was used): seconds}
+        self._loudest: int | None = None  # the channel that was used last where all cancelled
+        self._used_s: dict[tuple[int, int], float] = {}  # {(channels, the one that was used): seconds}
 
     def mix(self, channels: np.ndarray, rate_hz: int) -> np.ndarray:
         """(C, S) -> (S,), the mean, or the loudest channel where the mean has next to nothing of it."""
@@ -180,29 +162,16 @@ class _Mixer:
         powers = np.einsum("cs,cs->c", channels, channels)
         if len(channels) == 1 or not np.dot(mean, mean) < CANCELLED / len(channels) ** 2 * powers.max():
             return mean
-        if self._chosen is None or self._chosen >= len(channels) or powers[self._chosen] < powers.max() / 4:
-            self._chosen = int(powers.argmax())
-        key = len(channels), self._chosen
-        self._told[key] = self._told.get(key, 0.0) + len(mean) / rate_hz
-        return channels[self._chosen].copy()
+        if self._loudest is None or self._loudest >= len(channels) or powers[self._loudest] < powers.max() / 4:
+            self._loudest = int(powers.argmax())
+        key = len(channels), self._loudest
+        self._used_s[key] = self._used_s.get(key, 0.0) + len(mean) / rate_hz
+        return channels[self._loudest].copy()
 
-    def tell(self, path: Path) -> None:
-        for (n_channels, chosen), used_s in self._told.items():
-            told = "%s: its %d channels cancel each other; channel %d, the loudest, is used for %.1f s"
-            log.warning(told, path, n_channels, chosen + 1, used_s)
-
-
-def _tell(path: Path, report: Report) -> None:
-    if report.n_tracks > 1:
-        log.warning("%s: has %d sound tracks; the one that players choose is used", path, report.n_tracks)
-    if report.n_damaged:
-        log.warning("%s: parts that hold no sound or are damaged were left out: %d", path, report.n_damaged)
-    if report.silence_s:
-        log.warning("%s: its time stamps leave gaps: %.2f s of silence fill them", path, report.silence_s)
-    if report.is_cut or report.duration_s < report.announced_s - SHORTER_S:
-        log.warning("%s: ends after %.2f s, before the end that its header announces", path, report.duration_s)
-    if report.is_longer:
-        log.warning("%s: goes on after the end that its header announces; all of it is read", path)
+    def notes(self) -> Iterator[tuple]:
+        text = "its %d channels cancel each other; channel %d, the loudest, is used for %.1f s"
+        for (n_channels, channel), used_s in self._used_s.items():
+            yield True, text, n_channels, channel + 1, used_s
 
 
 def write_flac(path: Path, samples: np.ndarray) -> None:

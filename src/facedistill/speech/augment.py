@@ -4,6 +4,8 @@ Everything works on (S,) float32 at 16 kHz, keeps length and timing, and draws f
 split is made with the same functions at fixed settings.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from scipy.fft import irfft, next_fast_len, rfft, rfftfreq
 
@@ -23,19 +25,21 @@ def with_gain(audio: np.ndarray, gain_db: float) -> np.ndarray:
 
 def equalise(audio: np.ndarray, *, depth_db: float, rng: np.random.Generator) -> np.ndarray:
     """A smooth random filter: gains within +-depth_db at log-spaced knots."""
-    size = next_fast_len(len(audio), real=True)
-    knots_hz = np.geomspace(80, SAMPLE_RATE_HZ / 2, EQ_KNOTS)
-    gain_db = np.interp(rfftfreq(size, 1 / SAMPLE_RATE_HZ), knots_hz, rng.uniform(-depth_db, depth_db, EQ_KNOTS))
-    return irfft(rfft(audio, size) * (10 ** (gain_db / 20)).astype(np.float32), size)[: len(audio)]
+    knots_hz, knots_db = np.geomspace(80, SAMPLE_RATE_HZ / 2, EQ_KNOTS), rng.uniform(-depth_db, depth_db, EQ_KNOTS)
+    return _filtered(audio, lambda frequency_hz: 10 ** (np.interp(frequency_hz, knots_hz, knots_db) / 20))
 
 
 def telephone(audio: np.ndarray) -> np.ndarray:
     """The telephone band, 300-3400 Hz with soft edges, and G.711 companding."""
-    size = next_fast_len(len(audio), real=True)
-    frequency_hz = rfftfreq(size, 1 / SAMPLE_RATE_HZ)
     low, high = TELEPHONE_BAND_HZ
-    response = 1 / (1 + (low / np.maximum(frequency_hz, 1)) ** 8) / (1 + (frequency_hz / high) ** 16)
-    return mu_law(irfft(rfft(audio, size) * response.astype(np.float32), size)[: len(audio)])
+    return mu_law(_filtered(audio, lambda hz: 1 / (1 + (low / np.maximum(hz, 1)) ** 8) / (1 + (hz / high) ** 16)))
+
+
+def _filtered(audio: np.ndarray, response: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Scales the spectrum by what `response` gives for frequencies in Hz."""
+    size = next_fast_len(len(audio), real=True)
+    factors = response(rfftfreq(size, 1 / SAMPLE_RATE_HZ)).astype(np.float32)
+    return irfft(rfft(audio, size) * factors, size)[: len(audio)]
 
 
 def mu_law(audio: np.ndarray) -> np.ndarray:
@@ -71,7 +75,7 @@ def add_noise(audio: np.ndarray, *, snr_db: float, tilt: float, rng: np.random.G
     return (audio + np.float32(level) * coloured_noise(len(audio), tilt=tilt, rng=rng)).astype(np.float32)
 
 
-def quiet_noise(n_samples: int, level_db: tuple[float, float], rng: np.random.Generator) -> np.ndarray:
+def non_speech(n_samples: int, level_db: tuple[float, float], rng: np.random.Generator) -> np.ndarray:
     """(n_samples,) float32 in which nobody speaks: room noise at a level within `level_db` (dB full scale), or nothing at all."""
     if rng.random() < DIGITAL_SILENCE:
         return np.zeros(n_samples, np.float32)
@@ -79,14 +83,7 @@ def quiet_noise(n_samples: int, level_db: tuple[float, float], rng: np.random.Ge
 
 
 def augment(audio: np.ndarray, params: AugmentParams, rng: np.random.Generator) -> np.ndarray:
-    """One random degradation; each kind applies with its own probability.
-
-    Args:
-        audio: (S,) clean speech.
-
-    Returns:
-        (S,) float32 within +-1.
-    """
+    """Degrades (S,) clean speech, each kind with its own probability; returns (S,) float32 within +-1."""
     if rng.random() < params.equalise:
         audio = equalise(audio, depth_db=params.equaliser_db, rng=rng)
     if rng.random() < params.room:

@@ -48,19 +48,12 @@ STREAMED_BYTES = 2**31 - 2**16  # sizes of a WAV from here on mean "unknown"
 
 @dataclass(frozen=True)
 class Part:
-    """What FFmpeg opens.
+    """What FFmpeg opens."""
 
-    Attributes:
-        url: of the file, or of a part of it.
-        options: how it is read.
-        raw: the format of samples without a header; None where FFmpeg finds out.
-        n_interleaved: channels that are read as one channel of as many times the rate, since FFmpeg takes fewer.
-    """
-
-    url: str
+    url: str  # of the file, or of a part of it
     options: dict[str, str] = field(default_factory=dict)
-    raw: str | None = None
-    n_interleaved: int = 1
+    raw: str | None = None  # the format of samples without a header; None where FFmpeg finds out
+    n_interleaved: int = 1  # channels that are read as one channel of as many times the rate, since FFmpeg takes fewer
 
 
 class WavForm(NamedTuple):
@@ -73,24 +66,15 @@ class WavForm(NamedTuple):
 
 @dataclass
 class Report:
-    """What was found while a file was decoded.
+    """What was found while a file was decoded."""
 
-    Attributes:
-        duration_s: of the sound.
-        announced_s: what headers say of that, where they say it; 0 where not.
-        silence_s: put where the time stamps leave gaps.
-        n_damaged: packets, and parts of joined files, that could not be decoded.
-        n_tracks: of sound in the file, of which one is decoded.
-        is_cut, is_longer: there is less, or more, than the header says.
-    """
-
-    duration_s: float = 0.0
-    announced_s: float = 0.0
-    silence_s: float = 0.0
-    n_damaged: int = 0
-    n_tracks: int = 0
-    is_cut: bool = False
-    is_longer: bool = False
+    duration_s: float = 0.0  # of the sound
+    announced_s: float = 0.0  # what headers say of that, where they say it
+    silence_s: float = 0.0  # put where the time stamps leave gaps
+    n_damaged: int = 0  # packets, and parts of joined files, that could not be decoded
+    n_tracks: int = 0  # of sound in the file, of which one is decoded
+    is_cut: bool = False  # there is less than the header says
+    is_longer: bool = False  # there is more
 
 
 def decode(path: Path, report: Report, *, max_s: float) -> Iterator[tuple[np.ndarray, int]]:
@@ -127,6 +111,11 @@ def decode(path: Path, report: Report, *, max_s: float) -> Iterator[tuple[np.nda
         raise
     except (av.FFmpegError, OSError) as error:
         raise InputError(f"{path}: not readable as audio ({error.strerror}); expected {' '.join(AUDIO_SUFFIXES)}") from None
+
+
+def _check_channels(path: Path, n_channels: int, most: int) -> None:
+    if n_channels > most:
+        raise InputError(f"{path}: {n_channels} channels; expected at most {most}")
 
 
 def _parts(path: Path, report: Report) -> Iterator[Part]:
@@ -208,7 +197,8 @@ def _wav_part(path: Path, file: BinaryIO, start: int, end: int, report: Report) 
     report.is_longer |= is_longer
     if form is not None and form.n_channels > FFMPEG_CHANNELS:
         sound_end = end if is_longer or is_unknown else min(end, sound_at + n_sound)
-        return _interleaved(form, _url(path, sound_at, sound_end))
+        options = {"sample_rate": str(form.rate_hz * form.n_channels), "ch_layout": "mono", "format_whitelist": form.raw}
+        return Part(_url(path, sound_at, sound_end), options, form.raw, form.n_channels)
     return Part(_url(path, start, end), {"ignore_length": "1"} if is_longer else {})
 
 
@@ -240,19 +230,9 @@ def _wav_form(path: Path, content: bytes) -> WavForm:
     _check_channels(path, n_channels, MAX_CHANNELS if raw else FFMPEG_CHANNELS)
     expected = n_channels * -(-bits // 8)
     if coding in UNCOMPRESSED and block and expected and block != expected:
-        told = f"{n_channels} samples of {bits} bits in blocks of {block} bytes"
-        raise InputError(f"{path}: its header contradicts itself: {told}; expected {expected}")
+        found = f"{n_channels} samples of {bits} bits in blocks of {block} bytes"
+        raise InputError(f"{path}: its header contradicts itself: {found}; expected {expected}")
     return WavForm(n_channels, rate_hz, raw)
-
-
-def _interleaved(form: WavForm, url: str) -> Part:
-    rate = {"sample_rate": str(form.rate_hz * form.n_channels), "ch_layout": "mono"}
-    return Part(url, rate | {"format_whitelist": form.raw}, form.raw, form.n_channels)
-
-
-def _check_channels(path: Path, n_channels: int, most: int) -> None:
-    if n_channels > most:
-        raise InputError(f"{path}: {n_channels} channels; expected at most {most}")
 
 
 def _separated(blocks: Iterable[tuple[np.ndarray, int]], n_channels: int) -> Iterator[tuple[np.ndarray, int]]:

@@ -6,11 +6,12 @@ synthesised before. Loading takes about 3 ms. Not safe for threads (one engine p
 """
 
 import ctypes
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
-from itertools import count, groupby
+from itertools import count
 from pathlib import Path
 
 import espeakng_loader
@@ -52,6 +53,8 @@ VARIANTS = tuple(
     michel mike2 norbert paul pedro quincy rob robert sandro shelby steph steph2 steph3 victor
     """.split()
 )
+READER = "Alex"  # the voice variant that reads transcripts; pronunciation does not depend on it
+NAMES = {"zh": "cmn", "cmn-cn": "cmn", "zh-cn": "cmn", "en": "en-us", "no": "nb", "fr": "fr-fr"}  # tag -> espeak-ng's name
 
 
 @dataclass(frozen=True)
@@ -80,12 +83,7 @@ class _EventId(ctypes.Union):
 
 class _Event(ctypes.Structure):
     _fields_ = [
-        ("type", ctypes.c_int),
-        ("unique_identifier", ctypes.c_uint),
-        ("text_position", ctypes.c_int),
-        ("length", ctypes.c_int),
-        ("audio_position", ctypes.c_int),
-        ("sample", ctypes.c_int),
+        *((name, ctypes.c_int) for name in ("type", "unique_identifier", "text_position", "length", "audio_position", "sample")),
         ("user_data", ctypes.c_void_p),
         ("id", _EventId),
     ]
@@ -102,12 +100,11 @@ _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctype
 def synthesize(text: str, voice: Voice) -> tuple[np.ndarray, list[Phone]]:
     """Speaks a text; the same arguments give the same samples in any process, whatever was spoken before.
 
-    espeak reports a plosive at its burst. Its closure, which is the silence before, is given back to it (up to 80 ms), so
-    that lips that close for /p/ close when they should.
+    espeak reports a plosive at its burst. Its closure, the silence before, is given back to it (up to 80 ms), so that lips that
+    close for /p/ close when they should.
 
     Args:
         text: one utterance in the orthography of the voice's language.
-        voice: who speaks.
 
     Returns:
         (S,) float32 at 16 kHz in +-1, and its phones: contiguous from 0 to S / 16000 s, labelled in IPA as espeak writes
@@ -135,6 +132,37 @@ def languages() -> tuple[str, ...]:
 def variants() -> tuple[str, ...]:
     """The names of all voice variants of the wheel, sorted; `VARIANTS` are the ones that serve as speakers."""
     return tuple(sorted(path.name for path in Path(espeakng_loader.get_data_path(), "voices", "!v").iterdir()))
+
+
+@cache
+def language_of(tag: str) -> str:
+    """espeak-ng's name of the language that a manifest names: "de-DE" is "de", "en (L1 Mandarin)" is "en-us".
+
+    Args:
+        tag: BCP 47, any case, underscores allowed; words after a space do not count.
+
+    Raises:
+        InputError: espeak-ng does not speak it.
+    """
+    plain = re.split(r"[\s(]", tag.strip().lower().replace("_", "-"), maxsplit=1)[0]
+    known = set(languages())
+    for name in (plain, plain.partition("-")[0]):
+        if NAMES.get(name, name) in known:
+            return NAMES.get(name, name)
+    raise InputError(f"language {tag!r}: espeak-ng does not speak it; allowed: {' '.join(sorted(known))}")
+
+
+def pronounce(text: str, tag: str) -> list[str]:
+    """The IPA labels of a text as espeak-ng reads it, without silences.
+
+    Args:
+        text: one utterance in the orthography of the language of `tag`, see `language_of`.
+
+    Raises:
+        InputError: unknown language, or a text with nothing to speak.
+    """
+    _, phones = synthesize(text, Voice(language_of(tag), READER))
+    return [phone.label for phone in phones if phone.label]
 
 
 @contextmanager
@@ -213,20 +241,18 @@ def _check_voice(voice: Voice) -> None:
 
 
 def _phones(marks: list[tuple[int, str]], samples: np.ndarray, rate_hz: int) -> list[Phone]:
-    """Turns (sample, label) marks into contiguous phones over the (S,) int16 samples."""
+    """Turns (sample, label) marks into contiguous phones over the (S,) int16 samples; neighbouring silences become one."""
     starts = [min(start, len(samples)) for start, _ in marks]
     labels = [label for _, label in marks]
     if starts[0] > 0:
         starts, labels = [0, *starts], ["", *labels]
     starts = _with_closures(starts, labels, samples, rate_hz)
-    intervals = [
-        (start, end, label) for start, end, label in zip(starts, [*starts[1:], len(samples)], labels, strict=True) if end > start
-    ]
-    phones = []
-    for silent, group in groupby(intervals, key=lambda interval: interval[2] == ""):
-        members = list(group)
-        merged = [(members[0][0], members[-1][1], "")] if silent else members
-        phones += [Phone(start / rate_hz, end / rate_hz, label) for start, end, label in merged]
+    phones: list[Phone] = []
+    for start, end, label in zip(starts, [*starts[1:], len(samples)], labels, strict=True):
+        if end > start and label == "" and phones and phones[-1].label == "":
+            phones[-1] = replace(phones[-1], end_s=end / rate_hz)
+        elif end > start:
+            phones.append(Phone(start / rate_hz, end / rate_hz, label))
     return phones
 
 

@@ -18,10 +18,7 @@ MIN_WORDS_AROUND_COMMA = 2
 
 
 def read_sentences(language: str, folder: Path = SENTENCES) -> list[str]:
-    """Reads a language's sentences, one a line, blank lines left out.
-
-    Args:
-        language: espeak-ng's name of it.
+    """Reads the sentences of a language (espeak-ng's name of it), one a line, blank lines left out.
 
     Raises:
         InputError: the file is missing, not UTF-8, or has no sentence.
@@ -45,12 +42,6 @@ def utterance_texts(language: str, rng: np.random.Generator, folder: Path = SENT
 
     A recombination is a seeded draw of the language's words, about as long as its sentences, sometimes with a comma or as a
     question: sounds meet in ever new contexts, whatever the number of hours.
-
-    Args:
-        rng: source of all randomness; each call with an equal generator gives equal texts.
-
-    Raises:
-        InputError: the language has no sentences.
     """
     sentences = read_sentences(language, folder)
     yield from rng.permutation(sentences).tolist()

@@ -5,7 +5,7 @@ the unseen-languages test speak in no other split.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -64,10 +64,8 @@ def plans(params: SyntheticParams, seed: int) -> list[Plan]:
 def spoken(plan: Plan, params: SyntheticParams, seed: int) -> Iterator[tuple[str, Voice, str, np.ndarray, list[Phone]]]:
     """Speaks a split: (text, voice, id, audio, phones) until its hours are full, languages and voices in turn."""
     rng = np.random.default_rng([seed, *plan.split.encode()])
-    texts = {
-        language: utterance_texts(language, texts_rng, plan.sentences)
-        for language, texts_rng in zip(plan.languages, rng.spawn(len(plan.languages)), strict=True)
-    }
+    rngs = zip(plan.languages, rng.spawn(len(plan.languages)), strict=True)
+    texts = {language: utterance_texts(language, own, plan.sentences) for language, own in rngs}
     spoken_samples, number = 0, 0
     while spoken_samples < plan.hours * 3600 * SAMPLE_RATE_HZ:
         language = plan.languages[number % len(plan.languages)]
@@ -86,72 +84,52 @@ def spoken(plan: Plan, params: SyntheticParams, seed: int) -> Iterator[tuple[str
 
 
 def synthetic_corpus(folder: Path, params: SyntheticParams, *, articulation: float, seed: int) -> list[Utterance]:
-    """Writes audio, phones and curves of all synthetic splits below `folder`.
+    """Writes audio, phones and curves of all synthetic splits below `folder`; returns the manifest's rows.
 
     Args:
         articulation: how far the mouth moves; 1 is clear speech.
-
-    Returns:
-        The manifest's rows.
     """
-    utterances = []
-    for plan in plans(params, seed):
-        utterances += _write_split(folder, plan, params, articulation=articulation, seed=seed)
-    return utterances
+    splits = [_write_split(folder, plan, params, articulation=articulation, seed=seed) for plan in plans(params, seed)]
+    return sum(splits, [])
 
 
 def _write_split(folder: Path, plan: Plan, params: SyntheticParams, *, articulation: float, seed: int) -> list[Utterance]:
     rows: list[Utterance] = []
-    curves: dict[str, np.ndarray] = {}
-    noisy = plan.split == "test-voices"
+    shards: dict[str, dict[str, np.ndarray]] = {}
     with tqdm(total=round(plan.hours * 3600), desc=f"prepare {plan.split}", unit="s", mininterval=5) as progress:
         for number, (text, voice, key, audio, phones) in enumerate(spoken(plan, params, seed)):
-            row = _row(plan.split, key, voice, text, audio)
+            row = _row(plan, number, key, voice, text, audio)
+            rows.append(row)
             write_flac(folder / row.audio, audio)
             if plan.with_truth:
-                row = Utterance(**vars(row) | _truth_fields(plan.split, key, number))
                 write_phones(folder / row.phones, phones)
-                curves[key] = truth_curves(audio, phones, seed=seed + number, strength=articulation)
-            rows.append(row)
-            if noisy:
-                rows.append(_degraded(folder, row, audio, number, seed))
+                curves = truth_curves(audio, phones, seed=seed + number, strength=articulation)
+                shards.setdefault(row.curves, {})[key] = curves
+            if plan.split == "test-voices":
+                copy = _degraded(folder, row, audio, number, seed)
+                rows.append(copy)
+                shards.setdefault(copy.curves, {})[copy.id] = curves  # it moves like the clean one
             progress.update(min(round(row.duration_s), progress.total - progress.n))
-    keys = list(curves)
-    for first in range(0, len(keys), SHARD_UTTERANCES):
-        write_shard(folder / _shard(plan.split, first), {key: curves[key] for key in keys[first : first + SHARD_UTTERANCES]})
-    if noisy:  # the degraded copies move like the clean ones
-        shards = {row.curves for row in rows if row.split == "test-noisy"}
-        copies = {f"{key}-{kind}": curves[key] for number, key in enumerate(keys) for kind in [_kind(number)]}
-        write_shard(folder / shards.pop(), copies)
+    for shard, curves in shards.items():
+        write_shard(folder / shard, curves)
     return rows
 
 
-def _row(split: str, key: str, voice: Voice, text: str, audio: np.ndarray) -> Utterance:
-    return Utterance(
+def _row(plan: Plan, number: int, key: str, voice: Voice, text: str, audio: np.ndarray) -> Utterance:
+    split = plan.split
+    row = Utterance(
         id=key, source=SYNTHETIC, speaker=voice.variant, language=voice.language, split=split, audio=f"audio/{split}/{key}.flac",
         duration_s=round(len(audio) / SAMPLE_RATE_HZ, 6), transcript=text, licence="generated",
     )  # fmt: skip
-
-
-def _shard(split: str, number: int) -> str:
-    return f"curves/{split}-{number // SHARD_UTTERANCES:05d}.npz"
-
-
-def _truth_fields(split: str, key: str, number: int) -> dict[str, str]:
-    return {
-        "phones": f"phones/{split}/{key}.tsv", "phoneset": "ipa", "label_kind": "exact", "curves": _shard(split, number),
-    }  # fmt: skip
-
-
-def _kind(number: int) -> str:
-    return list(DEGRADATIONS)[number % len(DEGRADATIONS)]
+    shard = f"curves/{split}-{number // SHARD_UTTERANCES:05d}.npz"
+    truth = {"phones": f"phones/{split}/{key}.tsv", "phoneset": "ipa", "label_kind": "exact", "curves": shard}
+    return replace(row, **truth) if plan.with_truth else row
 
 
 def _degraded(folder: Path, clean: Utterance, audio: np.ndarray, number: int, seed: int) -> Utterance:
-    """The utterance with noise, in a room or through a telephone, in turn."""
-    kind = _kind(number)
+    """Writes the utterance with noise, in a room or through a telephone, in turn."""
+    kind = list(DEGRADATIONS)[number % len(DEGRADATIONS)]
     key = f"{clean.id}-{kind}"
     path = f"audio/test-noisy/{key}.flac"
     write_flac(folder / path, DEGRADATIONS[kind](audio, np.random.default_rng([seed, number])))
-    changes = {"id": key, "split": "test-noisy", "audio": path, "curves": "curves/test-noisy-00000.npz"}
-    return Utterance(**vars(clean) | changes)
+    return replace(clean, id=key, split="test-noisy", audio=path, curves="curves/test-noisy-00000.npz")

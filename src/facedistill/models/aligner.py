@@ -1,14 +1,14 @@
 """Phone models and forced alignment: where in a recording the phones of its transcript are.
 
-A model gives log-probabilities of tokens frame by frame. It is either our own, convolutions that are trained frame by frame on
-exact phone times, with a token a letter of IPA and silence as the blank of CTC; or a CTC model of the hub whose vocabulary is
-espeak-ng's phones (Xu, Baevski & Auli, 2021, "Simple and effective zero-shot cross-lingual phoneme recognition").
+A model gives log-probabilities of tokens frame by frame. It is our own, trained frame by frame on exact phone times, with a token
+a letter of IPA and silence as the blank of CTC; or a CTC model of the hub whose vocabulary is espeak-ng's phones (Xu, Baevski &
+Auli, 2021, "Simple and effective zero-shot cross-lingual phoneme recognition").
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Protocol
 
@@ -18,14 +18,12 @@ from torch import Tensor, nn
 from torchaudio.functional import TokenSpan, forced_align, merge_tokens
 from transformers import Wav2Vec2ForCTC
 
-from facedistill.core.errors import InputError
 from facedistill.core.files import read_json
-from facedistill.core.paths import ROOT
 from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.face.phones import Phone, sounds
 from facedistill.models.dataset import N_PHONE_CLASSES, PHONE_CLASS, SILENCE
-from facedistill.models.encoder import normalise_level, receptive_field_samples
-from facedistill.models.filterbank import HOP_SAMPLES, KERNEL_SAMPLES, Block, Filterbank
+from facedistill.models.encoder import SCRATCH, load_pretrained, normalise_level, place_of, receptive_field_samples
+from facedistill.models.filterbank import HOP_SAMPLES, KERNEL_SAMPLES, Filterbank, blocks
 from facedistill.models.workers import device
 from facedistill.speech.espeak import PLOSIVE_STARTS, STRESS_MARKS
 
@@ -46,14 +44,14 @@ class PhoneModel(Protocol):
     offset_samples: int  # of the border before frame 0
 
     def log_probabilities(self, audio: np.ndarray) -> Tensor:
-        """(S,) at 16 kHz -> (L, N) on the CPU."""
+        """(S,) at 16 kHz, brought to one loudness -> (L, N) on the CPU."""
 
     def tokens(self, label: str) -> list[int]:
         """The tokens of an IPA label, in order; none for what the model does not know."""
 
 
-class Recogniser(nn.Module):
-    """Our own phone model: a learnable filterbank and dilated convolutions on its 16 ms grid."""
+class Aligner(nn.Module):
+    """Our own phone model: a learnable filterbank and dilated convolutions on its 16 ms grid; a token is a letter of IPA."""
 
     blank = PHONE_CLASS[SILENCE]
     states = 3  # 48 ms: else what the model does not recognise is squeezed into single frames
@@ -63,11 +61,8 @@ class Recogniser(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        widths = [FILTERS] + [channels] * len(DILATIONS)
         self.front = Filterbank(FILTERS)
-        self.blocks = nn.Sequential(
-            *(Block(*pair, dilation, same=True) for pair, dilation in zip(pairwise(widths), DILATIONS, strict=True))
-        )
+        self.blocks = nn.Sequential(*blocks([FILTERS] + [channels] * len(DILATIONS), DILATIONS, same=True))
         self.out = nn.Conv1d(channels, N_PHONE_CLASSES, 1)
 
     def forward(self, audio: Tensor) -> Tensor:  # (B, S) -> (B, L, N) scores, L = (S - 512) // 256 + 1
@@ -75,17 +70,15 @@ class Recogniser(nn.Module):
 
     @torch.inference_mode()
     def log_probabilities(self, audio: np.ndarray) -> Tensor:
-        """See `PhoneModel`; every recording is heard at one loudness."""
         where = next(self.parameters()).device
         return self(_levelled(audio).to(where))[0].log_softmax(dim=1).cpu()
 
     def tokens(self, label: str) -> list[int]:
-        """One class a letter of IPA."""
         return [PHONE_CLASS[sound.letter] for sound in sounds(label)]
 
 
-class HubRecogniser:
-    """A CTC model of `transformers` with espeak-ng's phones as its vocabulary."""
+class HubAligner:
+    """A CTC model of `transformers` with espeak-ng's phones as its vocabulary; a token is a whole label, or else a letter."""
 
     states = 1
     spikes = True
@@ -96,43 +89,30 @@ class HubRecogniser:
         Raises:
             InputError: it cannot be loaded, or has no vocabulary.
         """
-        local = ROOT / source
-        where = str(local) if local.is_dir() else source
-        try:
-            self.network = Wav2Vec2ForCTC.from_pretrained(where, use_safetensors=None if local.is_dir() else True)
-        except Exception as error:  # transformers, safetensors and torch have their own, without a common base
-            reason = " ".join(str(error).split())[:200]
-            raise InputError(
-                f"align.recogniser.source: {source!r} cannot be loaded ({reason}); allowed: 'scratch', a hub id, a local folder"
-            ) from None
-        self.network = self.network.float().eval().to(device())
-        self.vocabulary: dict[str, int] = read_json(_vocabulary(where))
-        config = self.network.config
+        network = load_pretrained("align.recogniser.source", source, (SCRATCH,), Wav2Vec2ForCTC.from_pretrained)
+        self.network, config = network.eval().to(device()), network.config
+        self.vocabulary: dict[str, int] = read_json(_vocabulary(place_of(source)))
         self.blank = config.pad_token_id
         self.hop_samples = math.prod(config.conv_stride)
         self.offset_samples = (receptive_field_samples(config) - self.hop_samples) // 2
 
     @torch.inference_mode()
     def log_probabilities(self, audio: np.ndarray) -> Tensor:
-        """See `PhoneModel`."""
         return self.network(_levelled(audio).to(device())).logits[0].log_softmax(dim=1).cpu()
 
     def tokens(self, label: str) -> list[int]:
-        """The whole label as one token, else letter by letter."""
         plain = label.strip(STRESS_MARKS)
-        if plain in self.vocabulary:
-            return [self.vocabulary[plain]]
-        letters = [sound.letter for sound in sounds(label)]
-        return [self.vocabulary[letter] for letter in letters if letter in self.vocabulary]
+        names = [plain] if plain in self.vocabulary else [sound.letter for sound in sounds(label)]
+        return [self.vocabulary[name] for name in names if name in self.vocabulary]
 
 
-def _vocabulary(where: str) -> Path:
+def _vocabulary(place: str) -> Path:
     """vocab.json of a local folder, or of the hub's cache, to which the model's loading has just gone."""
-    if Path(where).is_dir():
-        return Path(where, "vocab.json")
+    if Path(place).is_dir():
+        return Path(place, "vocab.json")
     from huggingface_hub import hf_hub_download
 
-    return Path(hf_hub_download(where, "vocab.json"))
+    return Path(hf_hub_download(place, "vocab.json"))
 
 
 def _levelled(audio: np.ndarray) -> Tensor:
@@ -158,30 +138,22 @@ def align_phones(model: PhoneModel, audio: np.ndarray, labels: Sequence[str]) ->
     Returns:
         The alignment, its phones labelled as given; None where there is nothing to align or the recording is too short for it.
     """
-    tokens, owners = [], []
-    for owner, label in enumerate(labels):
-        known = model.tokens(label)
-        tokens += known
-        owners += [owner] * len(known)
+    owned = [(label, token) for label in enumerate(labels) for token in model.tokens(label[1])]
+    tokens = [token for _, token in owned]
     scores = model.log_probabilities(audio)
     states = next((n for n in range(model.states, 0, -1) if _n_frames(tokens, n) <= len(scores)), 0)
     if not tokens or not states:
         return None
     path, path_scores = _viterbi(scores, tokens, model.blank, states)
     spans = merge_tokens(path, path_scores, blank=model.blank)
-    voiced = path != model.blank
     longest = MAX_PAUSE_S * SAMPLE_RATE_HZ / model.hop_samples
-    frames = [frame for first in range(0, len(spans), states) for frame in _extent(spans[first : first + states], longest)]
-    edges_s = [(frame * model.hop_samples + model.offset_samples) / SAMPLE_RATE_HZ for frame in frames]
-    phones: list[Phone] = []
-    previous = -1
-    for owner, start_s, end_s in zip(owners, edges_s[::2], edges_s[1::2], strict=True):
-        if owner == previous:
-            phones[-1] = Phone(phones[-1].start_s, end_s, labels[owner])
-        else:
-            phones.append(Phone(start_s, end_s, labels[owner]))
-        previous = owner
-    confidence = float(path_scores[voiced].mean().exp())
+    extents = [_extent(spans[first : first + states], longest) for first in range(0, len(spans), states)]
+    phones = []
+    for (_, label), parts in groupby(zip(owned, extents, strict=True), key=lambda part: part[0][0]):
+        frames = [frame for _, extent in parts for frame in extent]
+        start_s, end_s = ((frames[at] * model.hop_samples + model.offset_samples) / SAMPLE_RATE_HZ for at in (0, -1))
+        phones.append(Phone(start_s, end_s, label))
+    confidence = float(path_scores[path != model.blank].mean().exp())
     spread = _spread_spikes if model.spikes else _without_short_pauses
     return Alignment(spread(phones, len(audio) / SAMPLE_RATE_HZ), confidence)
 

@@ -12,9 +12,9 @@ from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
 from facedistill.core.errors import InputError
 from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.face.phones import Phone, sounds
+from facedistill.models.aligner import Aligner, HubAligner, align_phones
 from facedistill.models.dataset import N_PHONE_CLASSES, PHONE_CLASS, SILENCE
 from facedistill.models.filterbank import HOP_SAMPLES
-from facedistill.models.recogniser import HubRecogniser, Recogniser, align_phones
 
 
 class Oracle:
@@ -151,7 +151,7 @@ def test_what_cannot_be_aligned_is_not(labels, n_frames):
 
 def test_our_model_hears_every_level_alike_and_shorter_recordings_than_a_frame():
     torch.manual_seed(0)
-    model = Recogniser(16).eval()
+    model = Aligner(16).eval()
     audio = np.random.default_rng(0).normal(0, 0.05, SAMPLE_RATE_HZ).astype(np.float32)
     torch.testing.assert_close(model.log_probabilities(audio), model.log_probabilities(0.1 * audio), atol=1e-3, rtol=1e-3)
     assert model.log_probabilities(audio).shape == ((SAMPLE_RATE_HZ - 512) // 256 + 1, N_PHONE_CLASSES)
@@ -173,7 +173,7 @@ def hub_model(tmp_path):
 
 
 def test_a_hub_model_aligns_with_its_own_phones(hub_model):
-    model = HubRecogniser(str(hub_model))
+    model = HubAligner(str(hub_model))
     assert (model.tokens("ˈaɪ"), model.tokens("ai"), model.tokens("ʒ")) == ([2], [4, 5], [])
     assert (model.blank, model.hop_samples, model.offset_samples) == (0, 320, (10 + 4 * 5 - 320) // 2)
     audio = np.random.default_rng(0).normal(0, 0.1, SAMPLE_RATE_HZ).astype(np.float32)
@@ -184,4 +184,4 @@ def test_a_hub_model_aligns_with_its_own_phones(hub_model):
 
 def test_a_hub_model_that_is_not_there_is_named(tmp_path):
     with pytest.raises(InputError, match="align.recogniser.source: .* cannot be loaded .*; allowed: 'scratch', a hub id"):
-        HubRecogniser(str(tmp_path))
+        HubAligner(str(tmp_path))

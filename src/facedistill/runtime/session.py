@@ -6,20 +6,20 @@ import onnxruntime as ort
 from facedistill.runtime.model import Model, heard_name, is_of_memory
 
 
-class Steps:
-    """The recurrence of a streaming graph.
+class StreamingSession:
+    """The recurrence of a streaming graph, without copies.
 
-    What its blocks heard lies in two sets of buffers, which take turns as input and output: a run reads the last rows of one set
-    as its histories, and writes them, with the new rows behind, to the end of the other. So nothing is copied.
+    Two sets of buffers take turns as input and output: a run reads the last rows of one set as its histories, and writes them,
+    with the new rows behind, to the end of the other.
     """
 
     def __init__(self, model: Model) -> None:
         self.model = model
-        self._hop, rows = model.facts.hop_samples, model.max_rows
+        self._hop, rows = model.metadata.hop_samples, model.max_rows
         self._heard = np.zeros((rows + 2) * self._hop, np.float32)  # from the hop before the first that is not computed yet
         self._pairs = np.lib.stride_tricks.sliding_window_view(self._heard, 2 * self._hop)[:: self._hop]
         self._frames = np.zeros((rows, 2 * self._hop), np.float32)
-        self._curves = np.zeros((rows, len(model.facts.curves)), np.float32)
+        self._curves = np.zeros((rows, len(model.metadata.curves)), np.float32)
         self._buffers = tuple(
             {name: np.zeros((rows + n_rows, width), kind) for name, (kind, (n_rows, width)) in model.histories.items()}
             for _ in range(2)
@@ -40,8 +40,6 @@ class Steps:
             MemoryError: there is not enough of it.
         """
         room = self.model.max_rows * self._hop
-        if len(samples) <= room:
-            return self._push(samples)
         return [rows for first in range(0, len(samples), room) for rows in self._push(samples[first : first + room])]
 
     def reset(self) -> None:
