@@ -19,11 +19,11 @@ import psutil
 import soundfile as sf
 from playwright.sync_api import Page, sync_playwright
 
-from facedistill.bench import machine
+from facedistill.app.bench import machine
 from facedistill.core.files import write_json
 from facedistill.core.sound import SAMPLE_RATE_HZ
+from facedistill.repro.web import WEB
 from facedistill.speech.espeak import Voice, synthesize
-from facedistill.web import WEB
 
 TEXT = "She sells sea shells by the sea shore, and puppies bark at boats. " * 8
 WINDOWS = ((480, 640), (1280, 800), (1920, 1080))

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from facedistill.bench import machine
+from facedistill.app.bench import machine
 from facedistill.core.files import write_json
-from facedistill.drawing.clip import Look, Panel, Strip
-from facedistill.drawing.film import render
-from facedistill.drawing.sitters import sitter
-from facedistill.face.arkit import N_CURVES
+from facedistill.render.clip import Look, Panel, Strip
+from facedistill.render.film import render
+from facedistill.render.heads import sitter
+from facedistill.rig.arkit import N_CURVES
 
 WORKERS = (1, 2)
 RATE_HZ = 16_000

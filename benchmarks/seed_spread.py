@@ -12,11 +12,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from facedistill.config import changed_text
 from facedistill.core.files import read_json, write_json, write_text
 from facedistill.core.params import load_params
 from facedistill.core.paths import PARAMS, ROOT, WORK
-from facedistill.verify import EXPECTED, compared, tolerances
+from facedistill.repro.config import changed_text
+from facedistill.repro.verify import EXPECTED, compared, tolerances
 
 COPIED = ("src", "data/sentences", "data/encoder", "params.yaml")
 MIN_SEEDS = 3

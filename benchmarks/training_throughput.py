@@ -15,13 +15,13 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from facedistill.bench import machine
+from facedistill.app.bench import machine
 from facedistill.core.files import write_json
 from facedistill.core.params import load_params
-from facedistill.distill import student_config
-from facedistill.face.arkit import N_CURVES
 from facedistill.models.filterbank import GRID_FPS, HOP_SAMPLES
 from facedistill.models.student import Student, StudentConfig
+from facedistill.pipeline.distill import student_config
+from facedistill.rig.arkit import N_CURVES
 
 STUDENTS = ("small", "on-device")
 TOLERANCE = 1e-4  # between the two ways' curves in evaluation mode

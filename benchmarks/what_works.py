@@ -14,28 +14,28 @@ from pathlib import Path
 
 import pandas as pd
 
-from facedistill.align import ALIGNED
 from facedistill.core.errors import InputError
 from facedistill.core.files import read_json, write_json, write_text
 from facedistill.core.imports import import_closure, imported
 from facedistill.core.manifest import SYNTHETIC, Utterance, read_manifest, rebase_paths, select, write_manifest
+from facedistill.core.messages import tell_error
 from facedistill.core.params import Params, changed, load_params
 from facedistill.core.paths import DATA, PARAMS, ROOT
-from facedistill.distill import train_student
-from facedistill.drawing.recordings import text
-from facedistill.label import write_labels
+from facedistill.corpora.recordings import HELD_OUT
+from facedistill.figures.recordings import text
 from facedistill.measure.bootstrap import MEAN, WEIGHTED, by_source, rounded
 from facedistill.measure.scores import UtteranceScores
 from facedistill.measure.systems import AnimateAll, each
 from facedistill.measure.test_sets import Example, conditions, degraded, load_examples, non_speech, score
-from facedistill.messages import tell_error
 from facedistill.models.encoder import SCRATCH
 from facedistill.models.student import load_student
 from facedistill.models.teacher import load_teacher
 from facedistill.models.training import remove_checkpoints, work_folder
 from facedistill.models.workers import device
-from facedistill.speech.recordings import HELD_OUT
-from facedistill.teach import train_teacher
+from facedistill.pipeline.align import ALIGNED
+from facedistill.pipeline.distill import train_student
+from facedistill.pipeline.label import write_labels
+from facedistill.pipeline.teach import train_teacher
 
 STAGE = "what-works"
 TABLE = ROOT / "benchmarks" / "what_works"

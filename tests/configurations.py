@@ -5,9 +5,9 @@ from pathlib import Path
 
 import yaml
 
-from facedistill.config import config
 from facedistill.core.params import Params, checked
 from facedistill.core.paths import CONFIGS, FIGURES, ROOT
+from facedistill.repro.config import config
 
 NAMES = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
 RUNS = sorted(path.relative_to(ROOT).as_posix() for path in (FIGURES / "release").rglob("config.yaml"))  # whose tables are kept

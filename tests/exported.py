@@ -14,9 +14,9 @@ from onnx import TensorProto, helper
 from facedistill.core.files import write_json
 from facedistill.deploy.card import METRICS
 from facedistill.deploy.precision import PRECISIONS
-from facedistill.export import _described, build, write_model
-from facedistill.face.arkit import CURVES
 from facedistill.models.student import Student, StudentConfig
+from facedistill.pipeline.export import _described, build, write_model
+from facedistill.rig.arkit import CURVES
 from facedistill.runtime.model import Model, ModelMetadata
 
 RATE_HZ = 16_000

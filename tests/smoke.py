@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from facedistill.config import config
+from facedistill.repro.config import config
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -13,12 +13,12 @@ import soundfile as sf
 from exported import model_path, noise
 from onnx import helper
 
-from facedistill import animate as animate_module
 from facedistill import cli
+from facedistill.app import animate as animate_module
 from facedistill.core.errors import InputError
-from facedistill.durations import durations
 from facedistill.formats import registry
 from facedistill.formats.animation import regular
+from facedistill.repro.durations import durations
 
 COMMANDS = [
     "animate", "live", "convert", "render", "info", "bench", "check", "prepare", "align", "teach", "label", "distill", "ablate",
@@ -28,7 +28,7 @@ COMMANDS = [
 
 @pytest.fixture(autouse=True)
 def _durations_go_elsewhere(tmp_path, monkeypatch):
-    monkeypatch.setattr("facedistill.durations.DURATIONS", tmp_path / "durations.jsonl")
+    monkeypatch.setattr("facedistill.repro.durations.DURATIONS", tmp_path / "durations.jsonl")
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
@@ -258,7 +258,7 @@ BAD = {
     ("command", "arguments"), [(command, arguments) for command, lines in BAD.items() for arguments in lines]
 )
 def test_every_bad_input_is_one_line_and_2(place, monkeypatch, capsys, command, arguments):
-    monkeypatch.setattr("facedistill.bench._alone", lambda job: job())
+    monkeypatch.setattr("facedistill.app.bench._alone", lambda job: job())
     before = sorted(place.rglob("*"))
     assert run(monkeypatch, *command.split(), *arguments.split()) == 2
     captured = capsys.readouterr()

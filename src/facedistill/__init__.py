@@ -13,7 +13,19 @@ import logging
 import os
 import sys
 
-STAGES = ("prepare", "align", "teach", "label", "distill", "ablate", "teachers", "evaluate", "export")  # in their order
+# stage, a module of `pipeline` -> (what it does, what it makes one of, where it does), in their order
+STAGES = {
+    "check": ("Check the parameters and what they name, and write down which code each stage depends on.", None),
+    "prepare": ("Make the corpora: audio, timed phones and rig curves, with one manifest.", None),
+    "align": ("Time the phones of transcribed recordings, and make curves of them.", None),
+    "teach": ("Train the teacher on the paired split.", None),
+    "label": ("Let the teacher pseudo-label the training audio.", None),
+    "distill": ("Train one student on the pseudo-labels.", "student"),
+    "ablate": ("Train one ablation variant of a student.", "variant"),
+    "teachers": ("Let another teacher make a student: one of ours, or an external one's labels.", "teacher"),
+    "evaluate": ("Measure the teacher, the students and the baselines on the test sets.", None),
+    "export": ("Write a student as ONNX files in every precision, each checked and measured.", "student"),
+}
 NO_TELEMETRY = (
     "ORT_DISABLE_TELEMETRY",
     "HF_HUB_DISABLE_TELEMETRY",

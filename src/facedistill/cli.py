@@ -7,6 +7,7 @@ is bad input, not a bug: an `InputError` becomes one line on standard error and 
 import os
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,8 +16,8 @@ import typer.exceptions
 
 from facedistill import STAGES
 from facedistill.core.errors import InputError
+from facedistill.core.messages import show_notes, tell_error
 from facedistill.core.processes import end_cleanly
-from facedistill.messages import show_notes, tell_error
 from facedistill.study.command import app as study
 
 FAILED, BAD_INPUT = 1, 2
@@ -26,7 +27,7 @@ FORMATS = ("livelink", "a2f", "a2f-csv", "beat", "csv", "json", "npz", "glb")
 Format = Literal[FORMATS]
 USE, REPRODUCE = "Use a model", "Make models (stages of the pipeline, in order)"
 EXTRAS = {"render": "film", "study": "study"}  # what commands need beside the core; all others: train
-TIMED = (*STAGES, "notebook")  # commands of whose runs it is noted how long they took
+TIMED = ({*STAGES} - {"check"}) | {"notebook"}  # commands of whose runs it is noted how long they took
 app = typer.Typer(
     name="facedistill",
     help="Tiny speech-driven facial animation models, distilled from a HuBERT teacher: sound in, ARKit curves out.",
@@ -55,7 +56,7 @@ def main() -> None:
         start_s = time.monotonic()
         code = app(prog_name="facedistill", standalone_mode=False)
         if sys.argv[1] in TIMED and "--help" not in sys.argv and not code:
-            from facedistill.durations import record_duration
+            from facedistill.repro.durations import record_duration
 
             record_duration(" ".join(sys.argv[1:]), time.monotonic() - start_s)
         sys.exit(code)
@@ -99,7 +100,7 @@ def animate(
     workers: Annotated[int, typer.Option(min=1, help="Recordings at a time.")] = os.cpu_count() or 1,
 ) -> None:
     """Turn recordings into files of ARKit curves; goes on past a bad recording."""
-    from facedistill.animate import Settings, animate_batch
+    from facedistill.app.animate import Settings, animate_batch
     from facedistill.runtime import find_model
 
     if face is not None and format != "glb":
@@ -130,7 +131,7 @@ def live(
     subject: Annotated[str, typer.Option(help="The name that Unreal shows.")] = "facedistill",
 ) -> None:
     """Move a face in Unreal as the sound comes in: Live Link Face packets over UDP."""
-    from facedistill import live as module
+    from facedistill.app import live as module
     from facedistill.runtime import Model, find_model
 
     if mic == (wav is not None):
@@ -188,8 +189,8 @@ def render(
     workers: Annotated[int, typer.Option(min=1, help="Processes that draw.")] = os.cpu_count() or 1,
 ) -> None:
     """Draw the face as it speaks: a film with its sound, side by side with others if wanted."""
-    from facedistill.drawing.clip import Look
-    from facedistill.render import render_files
+    from facedistill.app.render import render_files
+    from facedistill.render.clip import Look
 
     look = Look(float(fps), size, turn, face)
     for path in render_files(
@@ -203,7 +204,7 @@ def info(
     model: Annotated[str, typer.Argument(metavar="NAME|PATH", help=MODEL)],
 ) -> None:
     """Tell what a model is: what it hears, what it gives, how late it is, and its licence."""
-    from facedistill.info import print_info
+    from facedistill.app.info import print_info
 
     print_info(model)
 
@@ -218,7 +219,7 @@ def bench(
     out: Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE.json", help="Where to keep the measurements.")] = None,
 ) -> None:
     """Measure what models cost on this machine: time, delay and memory, beside the teacher and an envelope."""
-    from facedistill.bench import bench as run
+    from facedistill.app.bench import bench as run
 
     run(models or [], seconds=seconds, out=out, exported=exported)
 
@@ -228,105 +229,36 @@ def config(
     name: Annotated[str, typer.Argument(metavar="NAME|PATH", help="A file of configs/ by its name, or one that ends in .yaml.")],
 ) -> None:
     """Print a whole params.yaml: the default with what a configuration changes in it."""
-    from facedistill.config import config as run
+    from facedistill.repro.config import config as run
 
     print(run(name), end="")
 
 
-@app.command(rich_help_panel=REPRODUCE)
-def check() -> None:
-    """Check the parameters and what they name, and write down which code each stage depends on."""
-    from facedistill.check import check as run
-    from facedistill.core.params import load_params
+def _add_stage(stage: str, help: str, named: str | None) -> None:
+    """Adds the command of a stage, `facedistill.pipeline.<stage>.<stage>`; `named` is what it makes one of, if it does."""
 
-    run(load_params())
+    def run(*names: str) -> None:
+        from facedistill.core.params import load_params
 
+        getattr(import_module(f"facedistill.pipeline.{stage}"), stage)(load_params(), *names)
 
-@app.command(rich_help_panel=REPRODUCE)
-def prepare() -> None:
-    """Make the corpora: audio, timed phones and rig curves, with one manifest."""
-    from facedistill.core.params import load_params
-    from facedistill.prepare import prepare as run
+    def run_all() -> None:
+        run()
 
-    run(load_params())
+    def run_one(name: Annotated[str, typer.Argument(help=f"The {named}, as in params.yaml.")]) -> None:
+        run(name)
 
-
-@app.command(rich_help_panel=REPRODUCE)
-def align() -> None:
-    """Time the phones of transcribed recordings, and make curves of them."""
-    from facedistill.align import align as run
-    from facedistill.core.params import load_params
-
-    run(load_params())
+    app.command(stage, help=help, rich_help_panel=REPRODUCE)(run_one if named else run_all)
 
 
-@app.command(rich_help_panel=REPRODUCE)
-def teach() -> None:
-    """Train the teacher on the paired split."""
-    from facedistill.core.params import load_params
-    from facedistill.teach import teach as run
-
-    run(load_params())
-
-
-@app.command(rich_help_panel=REPRODUCE)
-def label() -> None:
-    """Let the teacher pseudo-label the training audio."""
-    from facedistill.core.params import load_params
-    from facedistill.label import label as run
-
-    run(load_params())
-
-
-@app.command(rich_help_panel=REPRODUCE)
-def distill(name: Annotated[str, typer.Argument(help="The student, as in params.yaml, distill.")]) -> None:
-    """Train one student on the pseudo-labels."""
-    from facedistill.core.params import load_params
-    from facedistill.distill import distill as run
-
-    run(load_params(), name)
-
-
-@app.command(rich_help_panel=REPRODUCE)
-def ablate(name: Annotated[str, typer.Argument(help="The variant, as in params.yaml, ablate.")]) -> None:
-    """Train one ablation variant of a student."""
-    from facedistill.ablate import ablate as run
-    from facedistill.core.params import load_params
-
-    run(load_params(), name)
-
-
-@app.command(rich_help_panel=REPRODUCE)
-def teachers(name: Annotated[str, typer.Argument(help="The teacher, as in params.yaml, teachers.")]) -> None:
-    """Let another teacher make a student: one of ours, or an outside one's labels."""
-    from facedistill.core.params import load_params
-    from facedistill.teachers import teachers as run
-
-    run(load_params(), name)
-
-
-@app.command(rich_help_panel=REPRODUCE)
-def evaluate() -> None:
-    """Measure the teacher, the students and the baselines on the test splits."""
-    from facedistill.core.params import load_params
-    from facedistill.evaluate import evaluate as run
-
-    run(load_params())
-
-
-@app.command(rich_help_panel=REPRODUCE)
-def export(name: Annotated[str, typer.Argument(help="The student, as in params.yaml, distill.")]) -> None:
-    """Write a student as ONNX files in every precision, each checked and measured."""
-    from facedistill.core.params import load_params
-    from facedistill.export import export as run
-
-    run(load_params(), name)
+for _stage, (_help, _named) in STAGES.items():
+    _add_stage(_stage, _help, _named)
 
 
 @app.command(rich_help_panel=REPRODUCE)
 def web() -> None:
     """Bundle the page on which released models run in the browser: web/dist."""
-    from facedistill.web import web as run
+    from facedistill.repro.web import web as run
 
     print(f"{run()}: serve it, as `python -m http.server --directory web/dist` does")
 
@@ -334,7 +266,7 @@ def web() -> None:
 @app.command(rich_help_panel=REPRODUCE)
 def release() -> None:
     """Copy what was exported, as far as it is small, to models/, with model cards and checksums."""
-    from facedistill.release import release as run
+    from facedistill.repro.release import release as run
 
     for folder, files in run().items():
         print(f"{folder}: {', '.join(path.name for path in files)}")
@@ -344,10 +276,10 @@ def release() -> None:
 def benchmark(draw: Annotated[bool, typer.Option("--draw", help="Only draw table 6 and figure 11 anew.")] = False) -> None:
     """Measure every model and every installed tool on recordings with timed phones and measured lips: benchmarks/real_speech."""
     from facedistill.core.params import load_params
-    from facedistill.drawing import recordings
+    from facedistill.figures import recordings
 
     if not draw:
-        from facedistill.benchmark import benchmark as run
+        from facedistill.repro.benchmark import benchmark as run
 
         run(load_params())
     recordings.draw()
@@ -361,8 +293,8 @@ def notebook(
     """Run notebooks strictly; the executed copies go to notebooks/executed."""
     # jsonschema, under nbformat, would parse a grammar of IRIs for two seconds; notebooks have none to check.
     sys.modules.setdefault("rfc3987_syntax", None)
-    from facedistill import notebooks
     from facedistill.core.paths import NOTEBOOKS
+    from facedistill.repro import notebooks
 
     if normalize:
         for name in names:
@@ -378,7 +310,7 @@ def notebook(
 @app.command(rich_help_panel=REPRODUCE)
 def fill() -> None:
     """Write the measured numbers into README and other texts, and tell which changed."""
-    from facedistill.fill import fill as run
+    from facedistill.repro.fill import fill as run
 
     for line in run() or ["fill: no number changed"]:
         print(line)
@@ -389,7 +321,7 @@ def verify(
     accept: Annotated[bool, typer.Option("--accept", help="Make the numbers of this run the expected ones instead.")] = False,
 ) -> None:
     """Compare this run with the committed one: numbers within tolerances, outputs byte for byte."""
-    from facedistill import verify as module
+    from facedistill.repro import verify as module
 
     if accept:
         module.accept()
@@ -400,7 +332,7 @@ def verify(
 @app.command(rich_help_panel=REPRODUCE)
 def site() -> None:
     """Make static pages of the executed notebooks, in site/."""
-    from facedistill.site import site as run
+    from facedistill.repro.site import site as run
 
     print(f"site: {len(run())} pages; open site/index.html")
 

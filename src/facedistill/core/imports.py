@@ -14,7 +14,7 @@ GENERIC = frozenset(PACKAGE / f"{name}.py" for name in ("__init__", "__main__", 
 
 
 def import_closure(*modules: str) -> list[Path]:
-    """The files of modules ("facedistill.teach") and of everything they import, in path order.
+    """The files of modules ("facedistill.pipeline.teach") and of everything they import, in path order.
 
     Imports inside functions count. Packages count with their `__init__`, which Python runs.
     """

@@ -12,9 +12,9 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from facedistill.face.arkit import N_CURVES
 from facedistill.models.filterbank import ENERGY_FLOOR, FIELD_SAMPLES, HOP_SAMPLES, KERNEL, KERNEL_SAMPLES, POOL, STRIDE_SAMPLES
 from facedistill.models.student import Student, StudentConfig
+from facedistill.rig.arkit import N_CURVES
 from facedistill.runtime.model import HEARD, HISTORY
 
 OPSET = 15  # what the importers of Unity and Unreal read without warnings

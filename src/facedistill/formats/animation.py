@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from facedistill.face.arkit import CURVES, N_CURVES
+from facedistill.rig.arkit import CURVES, N_CURVES
 
 MAX_CURVES = 10_000  # of a take, and morph targets of a mesh: ARKit has 52, rigs of films have hundreds
 MAX_FRAMES = 2_000_000  # that a take is resampled to, or unpacked to from fewer bytes: nine hours at 60 fps

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from facedistill.core.errors import InputError
-from facedistill.face.arkit import INDEX
 from facedistill.formats.animation import Animation, check_fps
 from facedistill.formats.parsing import field, matrix, parse_json, read_table
 from facedistill.formats.times import GIVE_RATE, Recorded, Rows
 from facedistill.formats.writing import write_object, write_table
+from facedistill.rig.arkit import INDEX
 
 FORMAT, VERSION = "facedistill-curves", 1
 TIME_COLUMN, NIM_TIME_COLUMN, NIM_PREFIX = "time_s", "timeCode", "blendShapes."

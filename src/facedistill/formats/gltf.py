@@ -14,13 +14,13 @@ import numpy as np
 
 from facedistill.core.errors import InputError
 from facedistill.core.files import atomic_path
-from facedistill.face.arkit import CURVES, N_CURVES
 from facedistill.formats import head_glb
 from facedistill.formats.animation import MAX_CURVES, Animation, canonical, most_grown, regular
 from facedistill.formats.glb import DATA_URI, Gltf, load
 from facedistill.formats.grids import float32_rounding_of
 from facedistill.formats.parsing import field, matrix, reading
 from facedistill.formats.times import Recorded, Rows
+from facedistill.rig.arkit import CURVES, N_CURVES
 
 FACE = "a face to animate: a self-contained .glb with mesh.extras.targetNames"
 NAME = "facedistill"  # of the animation and of its extras

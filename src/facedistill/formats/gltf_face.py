@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from facedistill.core.errors import InputError
-from facedistill.face.arkit import CURVES, INDEX, N_CURVES
 from facedistill.formats.glb import FLOAT, QUANTISED, Gltf, load
 from facedistill.formats.gltf import count_targets, default_weights, target_names
 from facedistill.formats.gltf_looks import TEXTURE_MOVED, looks, picture, picture_of
 from facedistill.formats.gltf_scene import JOINTS_PER_SET, PlacedMesh, joint_sets, placed_meshes, vertex_matrices
 from facedistill.formats.parsing import field, reading
+from facedistill.rig.arkit import CURVES, INDEX, N_CURVES
 
 FACE = "a face to draw: a .glb or .gltf with mesh.extras.targetNames"
 UNSEEN, TRIANGLES, STRIP, FAN = range(4), 4, 5, 6  # modes of a primitive; points and lines are not seen

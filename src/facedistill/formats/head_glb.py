@@ -5,8 +5,8 @@ All its colour is in COLOR_0: where an engine's default material leaves vertex c
 
 import numpy as np
 
-from facedistill.face.arkit import CURVES
 from facedistill.formats.glb import Gltf, describe, limits
+from facedistill.rig.arkit import CURVES
 
 MIN_MOVE_MM = 1e-3  # vertices that a shape moves less than a micron are left out of it
 ARRAY_BUFFER, ELEMENT_ARRAY_BUFFER = 34962, 34963
@@ -20,8 +20,8 @@ def build(subdivisions: int = 1) -> Gltf:
     Args:
         subdivisions: see `fine_head`; 1.3 MB with 1, 0.4 with 0.
     """
-    from facedistill.face.head_fine import fine_head, vertex_normals
-    from facedistill.face.head_parts import MATERIALS
+    from facedistill.rig.head_fine import fine_head, vertex_normals
+    from facedistill.rig.head_parts import MATERIALS
 
     face = fine_head(subdivisions)
     form = face.form

@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 
 from facedistill.core.errors import InputError
-from facedistill.face.arkit import CURVES
 from facedistill.formats.animation import Animation
 from facedistill.formats.grids import are_few
 from facedistill.formats.parsing import read_table
 from facedistill.formats.times import GIVE_RATE, GIVEN_RATE, Recorded, Rows, timeline
 from facedistill.formats.writing import write_table
+from facedistill.rig.arkit import CURVES
 
 ROTATIONS = (
     "HeadYaw", "HeadPitch", "HeadRoll",

@@ -9,10 +9,10 @@ import numpy as np
 
 from facedistill.core.errors import InputError
 from facedistill.core.sound import SAMPLE_RATE_HZ
-from facedistill.face.arkit import CURVES, INDEX
-from facedistill.face.curves import FPS, at_times, n_frames
 from facedistill.formats import registry
 from facedistill.formats.parsing import reading
+from facedistill.rig.arkit import CURVES, INDEX
+from facedistill.rig.curves import FPS, at_times, n_frames
 from facedistill.speech.audio import list_recordings, read_audio
 
 VERTICES = ".npy"  # (T, 3V) or (T, V, 3) positions, as VOCASET's and BIWI's models write them

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from facedistill.face.curves import FPS
+from facedistill.rig.curves import FPS
 
 BLOCK_S = 10.0  # what is resampled: takes may be few and long
 MOVING_RATIO = 0.02  # of the spread of the control that moves most; what moves less is still

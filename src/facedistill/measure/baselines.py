@@ -5,8 +5,8 @@ from scipy.ndimage import uniform_filter1d
 from scipy.signal import butter, sosfiltfilt
 
 from facedistill.core.sound import SAMPLE_RATE_HZ
-from facedistill.face.arkit import INDEX, N_CURVES
-from facedistill.face.curves import FPS, n_frames
+from facedistill.rig.arkit import INDEX, N_CURVES
+from facedistill.rig.curves import FPS, n_frames
 
 BAND_HZ = (1000.0, 6000.0)  # where vowels are louder than closed lips, whose hum lies below
 WINDOW_S = 0.03

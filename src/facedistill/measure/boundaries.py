@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from facedistill.face.phones import Phone, classify
+from facedistill.speech.phones import Phone, classify
 
 
 def boundary_errors_ms(found: list[Phone], trusted: list[Phone]) -> np.ndarray:

@@ -7,8 +7,8 @@ be measured (no such phone, a clip too short) is NaN or an empty array, never an
 
 import numpy as np
 
-from facedistill.face.phones import Phone, classify
 from facedistill.measure.metrics import correlation
+from facedistill.speech.phones import Phone, classify
 
 CLOSURE_MARGIN_S = 0.020  # a closure may lead or trail its label by this much
 VOWEL_INSET_S = 0.030  # a vowel is judged on its interior, this far in from both ends

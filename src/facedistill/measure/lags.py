@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from facedistill.face.curves import FPS
-from facedistill.face.phones import Phone
 from facedistill.measure.closures import closure_auc, closure_frames
+from facedistill.rig.curves import FPS
+from facedistill.speech.phones import Phone
 
 STEP_MS, REACH_MS = 10, 300
 LAGS_MS = np.array(sorted(range(-REACH_MS, REACH_MS + 1, STEP_MS), key=abs))  # that are tried, the smallest first

@@ -10,7 +10,7 @@ from typing import Self
 
 import numpy as np
 
-from facedistill.face.arkit import INDEX, MOUTH_CURVES
+from facedistill.rig.arkit import INDEX, MOUTH_CURVES
 
 MOUTH_COLUMNS = np.array([INDEX[name] for name in MOUTH_CURVES])
 MAX_LAG_MS = 200  # shifts considered, both ways

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from facedistill.face.arkit import INDEX, N_CURVES
+from facedistill.rig.arkit import INDEX, N_CURVES
 
 _CLOSED = {"mouthRollLower": 0.35, "mouthRollUpper": 0.2, "mouthPress": 0.3}  # lips pressed together: tighter than at rest
 _TUCKED = {"jawOpen": 0.03, "mouthRollLower": 0.5, "mouthUpperUp": 0.15}  # the lower lip under the teeth

@@ -20,9 +20,9 @@ import soundfile as sf
 from facedistill.core.errors import InputError
 from facedistill.core.files import read_json, write_json
 from facedistill.core.sound import SAMPLE_RATE_HZ
-from facedistill.face.curves import FPS, n_frames
-from facedistill.face.phones import VOWELS, Phone, sounds
 from facedistill.measure import peer_shapes
+from facedistill.rig.curves import FPS, n_frames
+from facedistill.speech.phones import VOWELS, Phone, sounds
 
 PLAYED_RATE_HZ = 48_000
 ADAPTER = "peers.mjs"

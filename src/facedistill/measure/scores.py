@@ -6,9 +6,9 @@ from typing import Protocol, Self
 
 import numpy as np
 
-from facedistill.face.phones import SILENCE, Phone
 from facedistill.measure import closures, metrics
 from facedistill.measure.metrics import Vertices
+from facedistill.speech.phones import SILENCE, Phone
 
 _NAN = float("nan")
 

@@ -9,9 +9,9 @@ from functools import partial
 import numpy as np
 from scipy.signal import savgol_filter
 
-from facedistill.face.controls import arkit
-from facedistill.face.curves import FPS
 from facedistill.measure.metrics import lag_ms
+from facedistill.rig.controls import arkit
+from facedistill.rig.curves import FPS
 
 POLYNOMIAL_ORDER = 2
 DERIVATIVE_CUTOFF_HZ = 1.0

@@ -10,16 +10,16 @@ import numpy as np
 from facedistill.core.params import Params
 from facedistill.core.paths import DATA
 from facedistill.core.sections import OwnTeacher
-from facedistill.face.arkit import CURVES
-from facedistill.face.controls import read_controls
-from facedistill.face.curves import FPS
-from facedistill.face.mesh_basis import FILE, read_basis
 from facedistill.measure.baselines import amplitude_envelope, band_envelope
 from facedistill.measure.smoothers import Smoother, smoothers
 from facedistill.models.filterbank import GRID_FPS
 from facedistill.models.student import ENSEMBLE_DELAY_S, load_student, n_parameters, smooth
 from facedistill.models.teacher import folder_of, load_teacher
 from facedistill.models.workers import device, workers
+from facedistill.rig.arkit import CURVES
+from facedistill.rig.controls import read_controls
+from facedistill.rig.curves import FPS
+from facedistill.rig.mesh_pca import FILE, read_basis
 from facedistill.runtime.animator import Animator
 from facedistill.runtime.model import Model
 

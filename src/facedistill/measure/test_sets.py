@@ -12,14 +12,14 @@ from tqdm import tqdm
 from facedistill.core.errors import InputError
 from facedistill.core.manifest import Utterance
 from facedistill.core.sound import SAMPLE_RATE_HZ
-from facedistill.face.curves import FPS, read_curves
-from facedistill.face.head import head
-from facedistill.face.phones import Phone, read_ipa
 from facedistill.measure.scores import Face, MeasuredLips, Truth, UtteranceScores, score_utterance
 from facedistill.measure.systems import System
 from facedistill.models.workers import workers
+from facedistill.rig.curves import FPS, read_curves
+from facedistill.rig.head import head
 from facedistill.speech.audio import read_audio
 from facedistill.speech.augment import add_noise, coloured_noise, telephone, with_gain
+from facedistill.speech.phones import Phone, read_ipa
 
 TILT = 1.0  # of all noise here: power falls with frequency, as in rooms
 SPEECH_BELOW_DB = 20.0  # frames of measured lips count where the sound is at most so much below its loud ones

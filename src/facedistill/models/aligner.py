@@ -20,12 +20,12 @@ from transformers import Wav2Vec2ForCTC
 
 from facedistill.core.files import read_json
 from facedistill.core.sound import SAMPLE_RATE_HZ
-from facedistill.face.phones import Phone, sounds
 from facedistill.models.dataset import N_PHONE_CLASSES, PHONE_CLASS, SILENCE
 from facedistill.models.encoder import SCRATCH, load_pretrained, normalise_level, place_of, receptive_field_samples
 from facedistill.models.filterbank import HOP_SAMPLES, KERNEL_SAMPLES, Filterbank, blocks
 from facedistill.models.workers import device
 from facedistill.speech.espeak import PLOSIVE_STARTS, STRESS_MARKS
+from facedistill.speech.phones import Phone, sounds
 
 FILTERS = 80
 DILATIONS = (1, 2, 4, 8, 16)

@@ -13,11 +13,11 @@ from facedistill.core.errors import InputError
 from facedistill.core.manifest import SYNTHETIC, Utterance
 from facedistill.core.sections import AugmentParams, DataParams
 from facedistill.core.sound import SAMPLE_RATE_HZ
-from facedistill.face.coarticulation import MIN_GAP_S
-from facedistill.face.controls import Controls, arkit
-from facedistill.face.curves import FPS, at_times, read_curves
-from facedistill.face.phones import LETTERS, Phone, read_phones, sounds
+from facedistill.corpora.coarticulation import MIN_GAP_S
+from facedistill.rig.controls import Controls, arkit
+from facedistill.rig.curves import FPS, at_times, read_curves
 from facedistill.speech.augment import augment, non_speech
+from facedistill.speech.phones import LETTERS, Phone, read_phones, sounds
 
 SILENCE = ""
 LABELS = (SILENCE, *LETTERS)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from facedistill.face.controls import Controls
 from facedistill.models.dataset import UNKNOWN
+from facedistill.rig.controls import Controls
 
 MM_PER_UNIT = 10.0  # the lip gap counts in centimetres, about its spread in speech
 HALF_CLOSED_MM, SOFTNESS_MM = 1.5, 0.7  # neutral lips, 0.8 mm apart, count as closed; the closest vowels, 3 mm, do not

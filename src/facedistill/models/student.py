@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from facedistill.core.sound import SAMPLE_RATE_HZ
-from facedistill.face.arkit import CURVES
-from facedistill.face.curves import FPS, at_times, n_frames
 from facedistill.models.filterbank import FIELD_SAMPLES, GRID_FPS, HOP_SAMPLES, KERNEL, Filterbank, blocks
 from facedistill.models.state import load_network, save_network
+from facedistill.rig.arkit import CURVES
+from facedistill.rig.curves import FPS, at_times, n_frames
 
 CHUNK_FRAMES = 4096  # grid frames computed at once, about 65 s: bounds memory on recordings of any length
 ENSEMBLE_DELAY_S = 1 / 60  # the frame after the one shown must be there

@@ -16,11 +16,11 @@ from transformers import HubertModel
 from facedistill.core.paths import DATA
 from facedistill.core.sections import GeneratorParams, OwnTeacher, TeachParams
 from facedistill.core.sound import SAMPLE_RATE_HZ
-from facedistill.face.curves import FPS, at_times, n_frames
-from facedistill.face.head import head
 from facedistill.models.dataset import N_PHONE_CLASSES
 from facedistill.models.encoder import build_encoder, encode_at, encoder_from_config
 from facedistill.models.state import load_network, save_network
+from facedistill.rig.curves import FPS, at_times, n_frames
+from facedistill.rig.head import head
 
 ALIGNED_SAMPLES = 800  # 3 frames at 60 fps: the shortest stretch of samples that holds whole frames
 FREE_START = 0.1  # of the usual size of first weights

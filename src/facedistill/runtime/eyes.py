@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from facedistill.face import eyes
+from facedistill.rig import eyes
 
 
 class Eyes:

@@ -1,1 +1,1 @@
-"""Audio: reading, synthesis with exact phone times, corpora and augmentation."""
+"""Sound and phones: reading, augmentation, synthesis with exact phone times, alphabets."""

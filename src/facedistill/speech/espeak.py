@@ -19,8 +19,8 @@ import numpy as np
 
 from facedistill.core.errors import InputError
 from facedistill.core.sound import SAMPLE_RATE_HZ
-from facedistill.face.phones import Phone
 from facedistill.speech.audio import resample
+from facedistill.speech.phones import Phone
 
 # Constants of espeak-ng's speak_lib.h (version 1.52).
 AUDIO_OUTPUT_SYNCHRONOUS = 2

@@ -1,0 +1,1 @@
+"""What users run: curves of recordings and of the microphone, films, facts and costs of models."""

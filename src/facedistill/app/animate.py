@@ -1,0 +1,252 @@
+"""The job the students exist for: recordings in, files of ARKit curves out, many at a time."""
+
+import os
+import sys
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from facedistill.core.errors import InputError
+from facedistill.core.messages import show_notes, tell_error
+from facedistill.core.processes import mapped
+from facedistill.formats import gltf, registry
+from facedistill.formats.animation import Animation, regular
+from facedistill.rig.arkit import CURVES
+from facedistill.runtime import Animator, Eyes, Frames, Model
+from facedistill.speech.audio import AUDIO_SUFFIXES, Sound, list_recordings, open_mono
+
+DECIMALS = 6  # of weights in files: far below what can be seen
+NO_MEMORY = "not enough memory; expected a shorter recording, fewer frames a second or fewer at a time (--workers)"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How recordings are animated.
+
+    Attributes:
+        model: an exported streaming student.
+        fps: frames a second.
+        ensemble: see `runtime.Animator`.
+        blinks: seed of blinks and eye darts in place of the model's eyes; none for the model's.
+        gains: factors of single curves, which stay in 0..1.
+        kind: of the files, see `formats.registry`.
+        face: a GLB whose shapes are moved; the built-in head if none.
+    """
+
+    model: Path
+    fps: int = 30
+    ensemble: bool = False
+    blinks: int | None = None
+    gains: Mapping[str, float] = field(default_factory=dict)
+    kind: str = "csv"
+    face: Path | None = None
+
+
+def open_recording(path: Path) -> Sound:
+    """See `audio.open_mono`; and a name that is not UTF-8 is told as what it is.
+
+    Raises:
+        InputError: see `audio.open_mono`.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{path}: not a name in UTF-8; allowed: names in UTF-8") from None
+    return open_mono(path)
+
+
+def read_recording(path: Path) -> tuple[np.ndarray, int]:
+    """The whole of a recording: (S,) float32, and the sample rate in Hz.
+
+    Raises:
+        InputError: see `open_recording`.
+    """
+    sound = open_recording(path)
+    return sound.whole(), sound.rate_hz
+
+
+def animate_samples(samples: np.ndarray, rate_hz: int, model: Model, settings: Settings) -> Animation:
+    """Animates sound.
+
+    Args:
+        samples: (S,) at `rate_hz`, any that `runtime.Animator` allows.
+
+    Raises:
+        InputError: samples that the engine does not take, or a model whose curves are no numbers or bear a name twice.
+    """
+    return _animated(Sound(rate_hz, [samples]), model, settings, Path("samples"))
+
+
+def animate_recording(recording: Path, settings: Settings, *, progress: bool = False) -> Animation:
+    """Animates the recording of a file, of which a part at a time is in memory.
+
+    Args:
+        recording: eyes of the same seed differ from name to name.
+        progress: show a bar.
+
+    Raises:
+        InputError: the recording or the model cannot be used.
+        MemoryError: there is not enough of it.
+    """
+    return _animated(open_recording(recording), _model(settings.model), settings, recording, progress=progress)
+
+
+def _animated(sound: Sound, model: Model, settings: Settings, named: Path, *, progress: bool = False) -> Animation:
+    animator = Animator(model, rate_hz=sound.rate_hz, fps=settings.fps, ensemble=settings.ensemble)
+    eyes = None if settings.blinks is None else Eyes([settings.blinks, zlib.crc32(named.stem.encode())])
+    parts = [_finished(frames, animator.curves, settings, eyes) for frames in _frames(animator, sound, progress)]
+    weights = np.empty((sum(map(len, parts)), len(animator.curves)))
+    np.concatenate(parts, out=weights)
+    del parts
+    np.round(weights, DECIMALS, out=weights)
+    weights.flags.writeable = False  # so it need not be copied
+    try:
+        return regular(animator.curves, weights, settings.fps)
+    except ValueError as error:
+        raise InputError(f"{named}: the model gives no curves ({error})") from None
+
+
+def _frames(animator: Animator, sound: Sound, progress: bool) -> Iterator[Frames]:
+    n_samples, announced_s = 0, round(sound.announced_s) or None
+    with tqdm(total=announced_s, desc="animate", unit="s", delay=1, disable=not progress) as bar:
+        for block in sound.blocks:
+            yield animator.push(block)
+            n_samples += len(block)
+            bar.update(n_samples // sound.rate_hz - bar.n)
+        yield animator.flush()
+
+
+def _finished(frames: Frames, curves: Sequence[str], settings: Settings, eyes: Eyes | None) -> np.ndarray:
+    """(T, K) weights, with other eyes and with gains."""
+    weights = frames.weights if eyes is None else eyes.apply(frames.weights, frames.times_s, curves)
+    for curve, gain in settings.gains.items():
+        if curve in curves:
+            column = curves.index(curve)
+            weights[:, column] = np.clip(weights[:, column] * gain, 0, 1)
+    return weights
+
+
+def animate_file(recording: Path, path: Path, settings: Settings, *, progress: bool = False) -> None:
+    """Animates one recording into one file.
+
+    Raises:
+        InputError: the recording or the model cannot be used, or the file cannot be written.
+        MemoryError: there is not enough of it.
+    """
+    animation = animate_recording(recording, settings, progress=progress)
+    registry.write(path, animation, kind=settings.kind, face=settings.face)
+
+
+def animate_batch(inputs: Sequence[str], out: str, settings: Settings, *, workers: int = 1) -> int:
+    """Animates recordings, and all below folders; a bad one is reported in one line and the batch goes on.
+
+    Args:
+        inputs: files and folders of recordings.
+        out: a folder, in which files have the names of the recordings; or, for one recording, a file.
+        workers: processes; the files do not depend on their number.
+
+    Returns:
+        How many recordings failed.
+
+    Raises:
+        InputError: no such model, face or curve, nothing to animate, a file that would be written twice or over one that is
+            read, or a worker that was killed.
+    """
+    unknown = sorted(set(settings.gains) - set(CURVES))
+    if unknown:
+        raise InputError(f"gain of {unknown[0]!r}: no such curve; allowed: the ARKit 52, jawOpen say")
+    _model(settings.model)
+    if settings.face is not None:
+        gltf.check_face(settings.face)
+    targets = _targets(inputs, out, settings)
+    jobs = [(recording, path, settings, len(targets) == 1) for path, recording in targets.items()]
+    failed = 0
+    with _errors(jobs, workers) as errors:
+        shown = tqdm(errors, total=len(jobs), desc="animate", unit="file", disable=len(jobs) < 2)
+        for _, error in zip(jobs, shown, strict=True):
+            if error is not None:
+                failed += 1
+                tell_error(error)
+    if len(jobs) > 1 or failed:
+        print(f"animated {len(jobs) - failed} of {len(jobs)} recordings into {out}", file=sys.stderr)
+    return failed
+
+
+def _targets(inputs: Sequence[Path], out: str, settings: Settings) -> dict[Path, Path]:
+    """{file to write: recording}."""
+    if not out or not all(inputs):
+        raise InputError("an empty name; allowed: recordings, folders of them, and a folder or a file to write")
+    suffix, target = registry.KINDS[settings.kind].suffix, Path(out)
+    is_file = bool(target.suffix) and not target.is_dir() and not str(out).endswith(("/", os.sep))
+    recordings = [pair for path in inputs for pair in _recordings(Path(path))]
+    if target.exists() and not target.is_dir() and not is_file:
+        raise InputError(f"{out}: is no folder; expected a folder, or a file that ends in {suffix}")
+    if not is_file:
+        targets = [(target / place.with_suffix(suffix), recording) for recording, place in recordings]
+    elif target.suffix.lower() != suffix:
+        other = registry.BY_SUFFIX.get(target.suffix.lower())
+        hint = f"--format {other}, " if other else ""
+        raise InputError(f"{out}: {settings.kind} files end in {suffix}; expected {hint}such a file, or a folder: {out}/")
+    elif len(recordings) > 1:
+        raise InputError(f"{out}: one file for {len(recordings)} recordings; allowed: a folder")
+    else:
+        targets = [(target, recordings[0][0])]
+    read = {os.path.realpath(path) for path in (settings.model, settings.face, *dict(recordings)) if path is not None}
+    found: dict[Path, Path] = {}
+    for path, recording in targets:
+        if path in found:
+            raise InputError(f"{recording}: would write {path}, as {found[path]} does; allowed: one recording a name")
+        if os.path.realpath(path) in read:
+            raise InputError(f"{path}: would be written over, and it is read; allowed: another place")
+        found[path] = recording
+    return found
+
+
+def _recordings(path: Path) -> list[tuple[Path, Path]]:
+    """Recordings, each with its place in the output folder."""
+    if not path.is_dir():
+        return [(path, Path(path.name))]
+    found = list_recordings(path)
+    if not found:
+        raise InputError(f"{path}: holds no recordings; expected {' '.join(AUDIO_SUFFIXES)}")
+    return [(file, file.relative_to(path)) for file in found]
+
+
+@contextmanager
+def _errors(jobs: Sequence[tuple], workers: int) -> Iterator[Iterator[str | None]]:
+    """What `_attempt` gives for each of the jobs, in processes where there are several."""
+    if min(workers, len(jobs)) < 2:
+        yield map(_attempt, jobs)
+        return
+    asked_by, ahead = f"--workers {workers}", len(jobs)  # errors are short
+    with mapped(_attempt_apart, jobs, min(workers, len(jobs)), asked_by=asked_by, ahead=ahead) as errors:
+        yield errors
+
+
+def _attempt_apart(job: tuple[Path, Path, Settings, bool]) -> str | None:
+    """`_attempt` in a process of its own, which shows its notes as well."""
+    show_notes()
+    return _attempt(job)
+
+
+def _attempt(job: tuple[Path, Path, Settings, bool]) -> str | None:
+    """The error of one recording, in one line."""
+    recording, path, settings, progress = job
+    try:
+        animate_file(recording, path, settings, progress=progress)
+    except (InputError, OSError) as error:  # one that cannot be written must not stop the others either
+        return str(error)
+    except MemoryError:
+        return f"{recording}: {NO_MEMORY}"
+    return None
+
+
+@cache
+def _model(path: Path) -> Model:
+    return Model(path)

@@ -1,0 +1,200 @@
+"""A face that speaks as the sound comes in: a microphone or a recording to Unreal, in real time."""
+
+import errno
+import itertools
+import logging
+import math
+import queue
+import socket
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+
+from facedistill.app.animate import open_recording
+from facedistill.core.errors import InputError
+from facedistill.formats.live_link import packet
+from facedistill.runtime import Animator, Eyes, Frames, Model
+
+SUBJECT = "facedistill"
+ROUNDING_S = 1e-4  # a chunk may be a sample shorter than a frame
+_MICROPHONES = 'in the clone, `pip install ".[mic]"`; on Linux also `apt install libportaudio2`'
+SILENT_S = 2.0  # a microphone that gives nothing for so long is gone
+UNHEARD = (errno.ECONNREFUSED, errno.ECONNRESET)  # nobody listens at the port
+# The network is not there, or is full; what is sent later may arrive.
+UNREACHED = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN, errno.EADDRNOTAVAIL, errno.ENOBUFS)
+OUTAGE_S = 5.0  # without an error until one is over: far machines say only now and then that nobody listens
+
+
+def stream_recording(path: Path, fps: int) -> tuple[int, Iterator[np.ndarray]]:
+    """A recording as a microphone would deliver it: a chunk a frame, none before its time.
+
+    Returns:
+        The sample rate in Hz, and the chunks, (S,) float32.
+
+    Raises:
+        InputError: here or while chunks are read: see `audio.open_mono`.
+    """
+    sound = open_recording(path)
+
+    def paced() -> Iterator[np.ndarray]:
+        start_s = time.monotonic()
+        for number, chunk in enumerate(_chunks(sound.blocks, sound.rate_hz, fps), 1):
+            time.sleep(max(0.0, start_s + number * sound.rate_hz // fps / sound.rate_hz - time.monotonic()))
+            yield chunk
+
+    return sound.rate_hz, paced()
+
+
+def stream_microphone(fps: int) -> tuple[int, Iterator[np.ndarray]]:
+    """The default microphone, until interrupted, as `stream_recording` gives it; InputError if none is there or can be opened."""
+    try:
+        import sounddevice
+    except (ImportError, OSError) as error:  # OSError: the package is there, PortAudio is not
+        raise InputError(f"--mic: no access to microphones ({error}); hint: {_MICROPHONES}") from None
+    try:
+        rate_hz = int(sounddevice.query_devices(kind="input")["default_samplerate"])
+    except (sounddevice.PortAudioError, ValueError) as error:
+        raise InputError(f"--mic: no microphone ({error})") from None
+    return rate_hz, _microphone(sounddevice, rate_hz, fps)
+
+
+def live(
+    source: tuple[int, Iterator[np.ndarray]], model: Model, target: tuple[str, int], *,
+    fps: int = 60, ensemble: bool = False, blinks: int | None = None, subject: str = SUBJECT,
+) -> int:  # fmt: skip
+    """Sends a packet for every frame, as soon as it is known, whether anybody listens or not: who comes later gets what follows.
+
+    Args:
+        source: sample rate in Hz, and chunks of sound.
+        target: host and port that Live Link listens at.
+        blinks: see `animate.Settings`.
+        subject: the name that Unreal shows.
+
+    Returns:
+        Frames sent.
+
+    Raises:
+        InputError: a target that cannot be, such as a host that is not known.
+    """
+    rate_hz, chunks = source
+    animator = Animator(model, rate_hz=rate_hz, fps=fps, ensemble=ensemble)
+    eyes = None if blinks is None else Eyes(blinks)
+    now = datetime.now()
+    first = int((now - now.replace(hour=0, minute=0, second=0, microsecond=0)).total_seconds() * fps)
+    n_sent = 0
+    try:
+        with closing(_Receiver(*target)) as receiver:
+            for frames in _paced_frames(animator, chunks):
+                weights = frames.weights if eyes is None else eyes.apply(frames.weights, frames.times_s, animator.curves)
+                for row in weights.tolist():
+                    named = dict(zip(animator.curves, row, strict=True))
+                    receiver.send(packet(subject, first + n_sent, fps=fps, weights=named))
+                    n_sent += 1
+    except KeyboardInterrupt:  # how a microphone ends
+        pass
+    return n_sent
+
+
+def _paced_frames(animator: Animator, chunks: Iterator[np.ndarray]) -> Iterator[Frames]:
+    """Frames at an even pace: each the same whole number of frames after its own time, the least that lets all be known.
+
+    A frame is known earlier or later by up to a step of the model; to send it at once would make the face stutter.
+    """
+    wait_s = math.ceil(animator.lookahead_s * animator.fps) / animator.fps
+    waiting, n_samples = Frames(np.zeros(0), np.zeros((0, len(animator.curves)), np.float32)), 0
+    for chunk in chunks:
+        waiting = _joined(waiting, animator.push(chunk))
+        n_samples += len(chunk)
+        due = int(np.searchsorted(waiting.times_s, n_samples / animator.rate_hz - wait_s + ROUNDING_S))
+        yield Frames(waiting.times_s[:due], waiting.weights[:due])
+        waiting = Frames(waiting.times_s[due:], waiting.weights[due:])
+    waiting = _joined(waiting, animator.flush())
+    for number in range(len(waiting)):
+        time.sleep(1 / animator.fps)
+        yield Frames(waiting.times_s[number : number + 1], waiting.weights[number : number + 1])
+
+
+def _joined(first: Frames, then: Frames) -> Frames:
+    return Frames(np.concatenate([first.times_s, then.times_s]), np.concatenate([first.weights, then.weights]))
+
+
+class _Receiver:
+    """Whoever listens at a port, now or later."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._name, self._socket, self._failed_s = f"--target {host}:{port}", None, -math.inf
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
+        except (OSError, UnicodeError) as error:
+            raise self._bad(error) from None
+        self._addresses = itertools.cycle(found)  # of which one may be heard and another not: a name's IPv4 and IPv6
+
+    def send(self, packet: bytes) -> None:
+        """Sends a packet; a failure that may pass is told once.
+
+        Raises:
+            InputError: one that does not.
+        """
+        for _ in range(2):  # what the first call tells may be of the packet before: then this one was not sent
+            try:
+                self._connected().send(packet)
+                return
+            except OSError as error:
+                if error.errno not in UNHEARD + UNREACHED:
+                    raise self._bad(error) from None
+                self._fail(error)
+
+    def close(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def _connected(self) -> socket.socket:
+        if self._socket is None:  # a socket that is not connected would not be told that nobody listens
+            family, kind, protocol, _, address = next(self._addresses)
+            self._socket = socket.socket(family, kind, protocol)
+            self._socket.connect(address)
+        return self._socket
+
+    def _fail(self, error: OSError) -> None:
+        self.close()  # the next socket takes the way that there is by then
+        if time.monotonic() - self._failed_s > OUTAGE_S:
+            why = "nobody listens there" if error.errno in UNHEARD else f"cannot be reached now ({error.strerror})"
+            logging.getLogger(__name__).warning("%s: %s; frames are sent on", self._name, why)
+        self._failed_s = time.monotonic()
+
+    def _bad(self, error: Exception) -> InputError:
+        return InputError(f"{self._name}: cannot be reached ({error})")
+
+
+def _chunks(blocks: Iterable[np.ndarray], rate_hz: int, fps: int) -> Iterator[np.ndarray]:
+    """A chunk a frame, of blocks of any size."""
+    waiting, begin, number = np.zeros(0, np.float32), 0, 1
+    for block in blocks:
+        waiting, used = np.concatenate([waiting, block]), 0
+        while used + (size := number * rate_hz // fps - begin) <= len(waiting):
+            yield waiting[used : used + size]
+            used, begin, number = used + size, begin + size, number + 1
+        waiting = waiting[used:]
+    if len(waiting):
+        yield waiting
+
+
+def _microphone(sounddevice, rate_hz: int, fps: int) -> Iterator[np.ndarray]:
+    heard: queue.SimpleQueue[np.ndarray] = queue.SimpleQueue()
+
+    def hear(chunk: np.ndarray, *_) -> None:
+        heard.put(chunk[:, 0].copy())
+
+    try:
+        with sounddevice.InputStream(samplerate=rate_hz, blocksize=rate_hz // fps, channels=1, dtype="float32", callback=hear):
+            while True:
+                yield heard.get(timeout=SILENT_S)
+    except queue.Empty:
+        raise InputError(f"--mic: the microphone gave no sound for {SILENT_S:g} s; allowed: one that is connected") from None
+    except sounddevice.PortAudioError as error:
+        raise InputError(f"--mic: the microphone cannot be opened ({error})") from None

@@ -1,0 +1,110 @@
+"""Real recordings as unlabelled or test data: any folder or manifest of audio, and LibriSpeech by its published layout."""
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import soundfile as sf
+from torchaudio.datasets import LIBRISPEECH
+from tqdm import tqdm
+
+from facedistill.core.errors import InputError
+from facedistill.core.manifest import Utterance, read_manifest
+from facedistill.core.sound import SAMPLE_RATE_HZ
+from facedistill.speech.audio import AUDIO_SUFFIXES, list_recordings, read_audio, write_flac
+from facedistill.speech.phones import read_ipa, write_phones
+
+SPLITS = {"train": "unlabelled", "unlabelled": "unlabelled", "test": "test-recordings", "test-recordings": "test-recordings"}
+UNDETERMINED = "und"  # the language of a recording that nothing says it of (BCP 47)
+HELD_OUT = "held-out"  # training recordings that no model learns from, to choose between models by
+LIBRISPEECH_FOLDER = "LibriSpeech"
+
+
+def import_recordings(folder: Path, source: Path, held_out: Sequence[str] = ()) -> list[Utterance]:
+    """Converts recordings to 16 kHz mono FLAC below `folder`, and their phone labels to IPA.
+
+    Args:
+        source: a folder that is searched for audio: test data where phone labels lie beside a recording (`.tsv`: start_s, end_s,
+            phone; IPA), unlabelled otherwise, with the transcript beside it (`.txt`), if any; or a manifest, whose `train` split
+            is unlabelled data and whose `test` split, where it has phones, is test data.
+        held_out: patterns of "source/speaker" and "source/id"; the unlabelled recordings that match one are split "held-out".
+
+    Raises:
+        InputError: nothing there, or a recording or label file that cannot be read.
+    """
+    is_folder = source.is_dir()
+    rows = [_beside(source, path) for path in list_recordings(source)] if is_folder else read_manifest(source)
+    utterances = [replace(row, split=SPLITS[row.split]) for row in rows if row.split in SPLITS]
+    utterances = [row for row in utterances if row.split == "unlabelled" or row.phones is not None]
+    utterances = [replace(row, split=HELD_OUT) if _is_held_out(row, held_out) else row for row in utterances]
+    if not utterances:
+        raise InputError(f"{source}: no recordings; allowed: a folder with {' '.join(AUDIO_SUFFIXES)} files, or a manifest")
+    root = source if is_folder else source.parent
+    return [_import_one(folder, root, row) for row in tqdm(utterances, desc="prepare recordings", mininterval=5)]
+
+
+def _is_held_out(row: Utterance, patterns: Sequence[str]) -> bool:
+    names = (f"{row.source}/{row.speaker}", f"{row.source}/{row.id}")
+    return row.split == "unlabelled" and any(fnmatchcase(name, pattern) for name in names for pattern in patterns)
+
+
+def _beside(source: Path, path: Path) -> Utterance:
+    """The row of an audio file, with what lies beside it under the same name."""
+    audio, transcript, phones = (path.with_suffix(suffix) for suffix in (path.suffix, ".txt", ".tsv"))
+    return Utterance(
+        id=path.relative_to(source).with_suffix("").as_posix(), source=source.name, speaker="unknown", language=UNDETERMINED,
+        split="test" if phones.is_file() else "unlabelled", audio=audio.relative_to(source).as_posix(), duration_s=0.0,
+        transcript=" ".join(transcript.read_text("utf-8", "replace").split()) if transcript.is_file() else None,
+        phones=phones.relative_to(source).as_posix() if phones.is_file() else None,
+    )  # fmt: skip
+
+
+def _import_one(folder: Path, root: Path, row: Utterance) -> Utterance:
+    audio = read_audio(root / row.audio)
+    key = re.sub(r"[^\w.-]+", "_", f"{row.source}-{row.id}")
+    changes = {"id": key, "audio": f"audio/{row.split}/{key}.flac", "duration_s": len(audio) / SAMPLE_RATE_HZ, "curves": None}
+    write_flac(folder / changes["audio"], audio)
+    if row.phones is not None:
+        changes |= {"phones": f"phones/{row.split}/{key}.tsv", "phoneset": "ipa"}
+        write_phones(folder / changes["phones"], read_ipa(root / row.phones, row.phoneset))
+    return replace(row, **changes)
+
+
+def librispeech_subset(folder: Path, root: Path, *, subset: str, split: str) -> list[Utterance]:
+    """The utterances of one subset; its FLAC is 16 kHz mono already and is used where it lies.
+
+    Args:
+        folder: the folder that audio paths are made relative to.
+        root: the folder that holds LibriSpeech/train-clean-100/19/198/19-198.trans.txt and the like.
+        subset: train-clean-100, test-other, ...
+
+    Raises:
+        InputError: the subset is not there, is empty, or holds a file that is not 16 kHz FLAC.
+    """
+    archive = root / LIBRISPEECH_FOLDER
+    try:
+        dataset = LIBRISPEECH(root, url=subset, folder_in_archive=LIBRISPEECH_FOLDER, download=False)
+    except RuntimeError:
+        raise InputError(f"prepare.librispeech.root: {archive / subset} is not there; allowed: the published layout") from None
+    if len(dataset) == 0:
+        raise InputError(f"{archive / subset}: holds no .flac files; allowed: the published layout")
+    return [_librispeech_row(folder, archive, dataset.get_metadata(index), split) for index in range(len(dataset))]
+
+
+def _librispeech_row(folder: Path, archive: Path, metadata: tuple, split: str) -> Utterance:
+    relative, _, transcript, speaker, chapter, number = metadata
+    path = archive / relative
+    try:
+        info = sf.info(path)
+    except sf.SoundFileError as error:
+        raise InputError(f"{path}: not readable as audio ({error})") from None
+    if info.samplerate != SAMPLE_RATE_HZ or info.channels != 1:
+        raise InputError(f"{path}: {info.samplerate} Hz, {info.channels} channels; allowed: 16000 Hz, 1 channel")
+    return Utterance(
+        id=f"{speaker}-{chapter}-{number:04d}", source="librispeech", speaker=str(speaker), language="en", split=split,
+        audio=Path(os.path.relpath(path, folder)).as_posix(), duration_s=info.duration, transcript=transcript,
+        licence="CC BY 4.0",
+    )  # fmt: skip

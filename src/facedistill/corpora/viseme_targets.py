@@ -1,0 +1,173 @@
+"""What each speech sound asks of the jaw, the lips and the tongue, and how these articulators move the ARKit curves.
+
+A sound's target is set on nine articulators rather than on 52 curves, since the lips work as tract variables (Saltzman &
+Munhall, 1989, "A dynamical approach to gestural patterning in speech production"): closing the lips is one gesture, whatever
+the jaw does. `pose` turns articulators into curves. Target values follow the descriptions of Edwards et al. (2016), "JALI: an
+animator-centric viseme model for expressive lip synchronization" (jaw and lips apart; p b m close, f v tuck, sibilants close
+the jaw, w u o ʃ round), and Cohen & Massaro (1993), "Modeling coarticulation in synthetic visual speech".
+"""
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from facedistill.rig.arkit import INDEX, N_CURVES
+from facedistill.speech.phones import RHOTIC_VOWELS, VOWEL, VOWELS, Sound, sounds
+
+ARTICULATORS = ("jaw", "closure", "tuck", "pucker", "funnel", "spread", "lower_down", "upper_up", "tongue")  # A of them
+GROUPS = ("jaw", "closure", "tuck", "rounding", "height", "tongue")  # G sets of articulators that move together
+GROUP_OF = ("jaw", "closure", "tuck", "rounding", "rounding", "height", "height", "height", "tongue")
+
+# Speakers aim past contact: the lips are still closing when they meet (Löfqvist & Gracco, 1997, "Lip and jaw kinematics in
+# bilabial stop consonant production"). A target above 1 is such a virtual position; `pose` stops at contact.
+CONTACT = 1.6
+# mouthClose corrects jawOpen: nearly as much of it shuts the lips on both ARKit heads known to this project.
+CLOSE_PER_JAW, TUCK_PER_JAW = 0.94, 0.70
+OPEN_LIPS = 0.5  # dominance over lip contact of every sound that makes none
+
+
+@dataclass(frozen=True)
+class Target:
+    """A sound's position and its strength in the blend with its neighbours.
+
+    Attributes:
+        articulators: (A,) float32, in the order of `ARTICULATORS`; 0 is rest, 1 the full ARKit curve or full contact.
+        dominance: (G,) float32 > 0, in the order of `GROUPS`: the alpha of Cohen & Massaro; small means transparent.
+    """
+
+    articulators: np.ndarray
+    dominance: np.ndarray
+
+    @property
+    def weights(self) -> np.ndarray:
+        """(K,) float32 ARKit weights of the sound held alone."""
+        return pose(self.articulators)
+
+
+# place:               jaw  closure   tuck     pucker funnel spread lower upper tongue | jaw closure tuck rounding height tongue
+_CONSONANT_TARGETS = {
+    "bilabial":           (0.08, CONTACT, 0.0,     0.00, 0.00, 0.00, 0.00, 0.00, 0.00, 0.90, 4.0, 0.5, 0.12, 0.10, 0.5),
+    "bilabial-fricative": (0.07, 0.55,    0.0,     0.00, 0.00, 0.05, 0.03, 0.03, 0.00, 0.90, 2.0, 0.5, 0.12, 0.30, 0.5),
+    "labiodental":        (0.05, 0.00,    CONTACT, 0.00, 0.00, 0.05, 0.00, 0.08, 0.00, 2.20, 1.0, 4.0, 0.15, 0.50, 0.5),
+    "labial-glide":       (0.03, 0.00,    0.0,     0.85, 0.05, 0.00, 0.00, 0.00, 0.00, 1.50, 0.5, 0.5, 1.60, 1.00, 0.5),
+    "dental":             (0.07, 0.00,    0.0,     0.00, 0.00, 0.05, 0.07, 0.05, 0.35, 1.60, 0.5, 0.5, 0.10, 0.40, 2.0),
+    "alveolar":           (0.06, 0.00,    0.0,     0.00, 0.00, 0.10, 0.07, 0.05, 0.00, 1.60, 0.5, 0.5, 0.05, 0.30, 0.5),
+    "lateral":            (0.10, 0.00,    0.0,     0.00, 0.00, 0.05, 0.07, 0.05, 0.00, 1.20, 0.5, 0.5, 0.05, 0.25, 0.5),
+    "tap":                (0.08, 0.00,    0.0,     0.05, 0.03, 0.05, 0.06, 0.05, 0.00, 1.20, 0.5, 0.5, 0.05, 0.20, 0.5),
+    "sibilant":           (0.03, 0.00,    0.0,     0.00, 0.00, 0.25, 0.11, 0.08, 0.00, 3.00, 0.5, 0.5, 0.12, 0.80, 0.5),
+    "postalveolar":       (0.04, 0.00,    0.0,     0.45, 0.25, 0.00, 0.06, 0.10, 0.00, 2.80, 0.5, 0.5, 1.20, 0.60, 0.5),
+    "approximant":        (0.07, 0.00,    0.0,     0.32, 0.12, 0.00, 0.05, 0.05, 0.00, 1.20, 0.5, 0.5, 0.50, 0.30, 0.5),
+    "palatal":            (0.05, 0.00,    0.0,     0.00, 0.00, 0.40, 0.05, 0.05, 0.00, 1.50, 0.5, 0.5, 0.15, 0.60, 0.5),
+    "velar":              (0.10, 0.00,    0.0,     0.00, 0.00, 0.05, 0.04, 0.03, 0.00, 0.90, 0.5, 0.5, 0.03, 0.08, 0.5),
+    "glottal":            (0.12, 0.00,    0.0,     0.00, 0.00, 0.00, 0.04, 0.03, 0.00, 0.12, 0.5, 0.5, 0.02, 0.03, 0.5),
+}  # fmt: skip
+
+
+def target(sound: Sound | None) -> Target:
+    """The target of one sound; of silence, given as None, the face at rest."""
+    if sound is None:
+        return Target(np.zeros(len(ARTICULATORS), np.float32), np.array([1.0, OPEN_LIPS, OPEN_LIPS, 0.7, 0.8, 0.8], np.float32))
+    position, dominance = _vowel(sound) if sound.place == VOWEL else _consonant(sound)
+    _apply_marks(sound.marks, position, dominance)
+    return Target(
+        np.array([position[name] for name in ARTICULATORS], np.float32),
+        np.array([dominance[name] for name in GROUPS], np.float32),
+    )
+
+
+@cache
+def targets(ipa: str) -> tuple[Target, ...]:
+    """The targets of an IPA label in sequence: several for diphthongs, affricates and other compounds, rest for silence.
+
+    Raises:
+        InputError: the label has no known IPA letter.
+    """
+    return tuple(target(sound) for sound in sounds(ipa)) or (target(None),)
+
+
+def _consonant(sound: Sound) -> tuple[dict[str, float], dict[str, float]]:
+    row = _CONSONANT_TARGETS[sound.place]
+    return dict(zip(ARTICULATORS, row, strict=False)), dict(zip(GROUPS, row[len(ARTICULATORS) :], strict=True))
+
+
+def _vowel(sound: Sound) -> tuple[dict[str, float], dict[str, float]]:
+    """Openness drives the jaw and lowers the lips, rounding purses and narrows them, frontness spreads unrounded ones.
+
+    Close vowels open the lips far more than the tongue: a viewer must tell every vowel from the consonants beside it.
+    """
+    openness, back, rounded = VOWELS[sound.letter]
+    front = (1 - back) * (1 - rounded)
+    position = {
+        "jaw": 0.27 + 0.12 * openness - 0.06 * rounded * (1 - openness),
+        "closure": 0.0,
+        "tuck": 0.0,
+        "pucker": rounded * (0.75 - 0.45 * openness),
+        "funnel": rounded * (0.07 + 0.14 * min(openness, 0.7)),
+        "spread": front * (0.60 - 0.40 * openness),
+        "lower_down": (1 - 0.6 * rounded) * (0.14 + 0.14 * openness),
+        "upper_up": (1 - 0.6 * rounded) * (0.04 + 0.08 * openness),
+        "tongue": 0.0,
+    }
+    reduced = 0.55 if sound.letter in "əᵻᵿ" else 1.0  # central reduced vowels follow their neighbours
+    dominance = {
+        "jaw": reduced * (0.9 + 0.6 * openness),
+        "closure": OPEN_LIPS,
+        "tuck": OPEN_LIPS,
+        "rounding": reduced * (1.3 if rounded else 0.5 + 0.3 * front),
+        "height": reduced * 0.9,
+        "tongue": 0.5,
+    }
+    if sound.letter in RHOTIC_VOWELS:
+        position["pucker"] = 0.30
+    return position, dominance
+
+
+def _apply_marks(marks: str, position: dict[str, float], dominance: dict[str, float]) -> None:
+    if "ʷ" in marks or "\u0339" in marks:  # labialised, more rounded
+        position["pucker"], dominance["rounding"] = max(position["pucker"], 0.55), max(dominance["rounding"], 1.0)
+    if "ʲ" in marks:  # palatalised
+        position["spread"], dominance["height"] = max(position["spread"], 0.25), max(dominance["height"], 0.4)
+    if "˞" in marks:  # r-coloured
+        position["pucker"] = max(position["pucker"], 0.25)
+    if "ː" in marks:  # long sounds reach their targets
+        dominance["jaw"], dominance["height"] = 1.3 * dominance["jaw"], 1.3 * dominance["height"]
+
+
+def pose(articulators: np.ndarray) -> np.ndarray:
+    """ARKit weights of articulator positions.
+
+    Contact is multiplicative: full closure cancels the jaw through mouthClose and undoes the lips' own opening, so that the lips
+    meet at any jaw height, rounded lips included.
+
+    Args:
+        articulators: (..., A) in the order of `ARTICULATORS`.
+
+    Returns:
+        (..., K) float32, left and right alike, in [0, 1].
+    """
+    value = dict(zip(ARTICULATORS, np.moveaxis(np.asarray(articulators, np.float32), -1, 0), strict=True))
+    closure = np.clip(value["closure"], 0, 1)
+    tuck = np.clip(value["tuck"], 0, 1) * (1 - closure)
+    apart = (1 - closure) * (1 - tuck)
+    curves = {
+        "jawOpen": value["jaw"],
+        "mouthClose": value["jaw"] * (CLOSE_PER_JAW * closure + TUCK_PER_JAW * tuck),
+        "mouthPucker": value["pucker"],
+        "mouthFunnel": value["funnel"] * apart,
+        "mouthRollLower": 0.06 * closure + 0.50 * tuck,
+        "mouthRollUpper": 0.05 * closure,
+        "mouthShrugLower": 0.05 * closure + 0.12 * tuck,
+        "mouthSmile": 0.60 * value["spread"],
+        "mouthStretch": 0.30 * value["spread"],
+        "mouthDimple": 0.20 * value["spread"],
+        "mouthPress": 0.15 * closure + 0.15 * np.clip(value["closure"] - 1, 0, 1),
+        "mouthLowerDown": value["lower_down"] * apart,
+        "mouthUpperUp": value["upper_up"] * apart + 0.40 * tuck,
+        "tongueOut": value["tongue"] * (1 - closure),
+    }
+    weights = np.zeros((*closure.shape, N_CURVES), np.float32)
+    for name, curve in curves.items():
+        for side in ("",) if name in INDEX else ("Left", "Right"):
+            weights[..., INDEX[name + side]] = curve
+    return np.clip(weights, 0, 1, out=weights)

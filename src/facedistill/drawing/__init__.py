@@ -1,1 +1,0 @@
-"""Pictures: figures with one style, and the head as an image."""

@@ -1,1 +1,0 @@
-"""The face: ARKit curves, phones and how they move the mouth, and a procedural head to measure on."""

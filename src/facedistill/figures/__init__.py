@@ -1,0 +1,1 @@
+"""Figures and tables of the notebooks, in one style, and the claims that they are judged by."""

@@ -1,0 +1,206 @@
+"""Stage `align`: recordings become paired data: phones of their transcripts, timed by forced alignment, and the curves of these.
+
+A phone model learns from synthetic speech, whose phone times are exact, and from recordings with given phones; then it aligns
+the transcribed recordings, learns from those too, and aligns them again. Recordings that it is unsure of are left out.
+"""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from tqdm import tqdm
+
+from facedistill.core.errors import InputError
+from facedistill.core.files import write_json
+from facedistill.core.imports import import_closure
+from facedistill.core.manifest import SYNTHETIC, Utterance, read_manifest, rebase_paths, select, write_manifest
+from facedistill.core.params import Params
+from facedistill.core.paths import DATA
+from facedistill.core.sections import AlignParams
+from facedistill.core.sound import SAMPLE_RATE_HZ
+from facedistill.corpora.recordings import HELD_OUT, UNDETERMINED
+from facedistill.corpora.truth import truth_curves
+from facedistill.measure.boundaries import boundary_errors_ms
+from facedistill.models.aligner import Aligner, Alignment, HubAligner, PhoneModel, align_phones
+from facedistill.models.dataset import UNKNOWN, Corpus, batch
+from facedistill.models.encoder import SCRATCH
+from facedistill.models.state import load_state, save_state
+from facedistill.models.training import Run, prepare_torch, remove_checkpoints, work_folder
+from facedistill.models.workers import device, workers
+from facedistill.rig.curves import write_shard
+from facedistill.speech.audio import read_audio
+from facedistill.speech.espeak import pronounce
+from facedistill.speech.phones import Phone, read_phones, write_phones
+
+SHARD_UTTERANCES = 500
+ALIGNED = "aligned"  # the label kind of what this stage has timed
+
+
+class AlignerLoss:
+    """Draws a batch and scores the phone model on it, frame by frame."""
+
+    def __init__(self, corpus: Corpus, params: AlignParams) -> None:
+        self.corpus, self.params = corpus, params
+        self.n_samples = int(params.optimizer.crop_s * SAMPLE_RATE_HZ)
+
+    def __call__(self, model: Aligner, n_crops: int, rng: np.random.Generator) -> dict[str, Tensor]:
+        n_frames = (self.n_samples - 2 * model.hop_samples) // model.hop_samples + 1
+        times_s = (np.arange(n_frames) + 1) * model.hop_samples / SAMPLE_RATE_HZ
+        augment = self.params.augment
+        audio, _, classes = batch(self.corpus, size=n_crops, n_samples=self.n_samples, times_s=times_s, params=augment, rng=rng)
+        scores = model(audio.to(device()))
+        return {"total": cross_entropy(scores.flatten(0, 1), classes.to(device()).flatten(), ignore_index=UNKNOWN)}
+
+
+def align(params: Params) -> None:
+    """Writes data/align: phones/, curves/, summary.json, and manifest.jsonl with all training data and the held-out recordings.
+
+    What is aligned is split "paired" there beside the synthetic utterances, or "held-out"; what is not stays "unlabelled".
+    """
+    prepare_torch()
+    folder, out = DATA / "prepare", DATA / "align"
+    rows = read_manifest(folder / "manifest.jsonl")
+    recorded = [row for row in select(rows, "unlabelled", HELD_OUT) if row.source != SYNTHETIC]
+    recorded = [row for row in recorded if row.phones or _is_transcribed(row)]
+    tests = [row for row in rows if row.split == "test-recordings" and row.phones]
+    settings = f"{params.seed}{params.align.model_dump_json()}"
+    work = work_folder("align", code=import_closure(__name__), settings=settings, inputs=[folder / "manifest.jsonl"])
+    timed, summary = _timed(params, folder, select(rows, "paired"), recorded, tests, work)
+    shutil.rmtree(out, ignore_errors=True)
+    others = [rebase_paths(row, "../prepare") for row in select(rows, "paired", "unlabelled") if row.id not in timed]
+    write_json(out / "summary.json", summary)
+    kept = [row for row in recorded if row.id in timed]
+    write_manifest(out / "manifest.jsonl", others + _write_recordings(folder, out, kept, timed, params))
+    remove_checkpoints(work)
+
+
+def _timed(
+    params: Params, folder: Path, paired: list[Utterance], recorded: list[Utterance], tests: list[Utterance], work: Path
+) -> tuple[dict[str, list[Phone]], dict]:
+    """{id: phones} of the recordings to keep, and what is known of the alignments."""
+    given = {row.id: read_phones(folder / row.phones) for row in recorded if row.phones}
+    to_align = {row: _pronounced(row) for row in recorded if row.id not in given}
+    if not to_align:
+        return given, {"given": len(given), "aligned": 0, "dropped": 0, "rounds": []}
+    checks = {row: _labels(folder, row) for row in tests}
+    known, model, rounds = given, None, []
+    for number in range(params.align.rounds + 1):
+        training = [row for row in recorded if row.id in known and row.split != HELD_OUT]
+        model = _phone_model(params, folder, paired, training, known, model, work, number)
+        found = _align_all(model, folder, to_align, f"align, round {number}")
+        kept = {key: value.phones for key, value in found.items() if value.confidence >= params.align.min_confidence}
+        known = given | kept
+        rounds.append({"kept": len(kept), "confidence": _quantiles(found), "boundaries": _boundaries(model, folder, checks)})
+        if isinstance(model, HubAligner):
+            break
+    return known, {"given": len(given), "aligned": len(kept), "dropped": len(to_align) - len(kept), "rounds": rounds}
+
+
+def _is_transcribed(row: Utterance) -> bool:
+    return bool(row.transcript) and row.language != UNDETERMINED
+
+
+def _pronounced(row: Utterance) -> list[str]:
+    """The phones of a transcript.
+
+    Raises:
+        InputError: its language is not spoken, or it has nothing to speak.
+    """
+    try:
+        return pronounce(row.transcript, row.language)
+    except InputError as error:
+        raise InputError(f"{row.id}: its transcript cannot be read ({error})") from None
+
+
+def _labels(folder: Path, row: Utterance) -> list[str]:
+    """What is spoken in a labelled recording: its transcript as espeak-ng reads it, or where there is none its labels."""
+    if _is_transcribed(row):
+        return _pronounced(row)
+    return [phone.label for phone in read_phones(folder / row.phones) if phone.label]
+
+
+def _phone_model(
+    params: Params, folder: Path, paired: list[Utterance], recorded: list[Utterance], known: dict[str, list[Phone]],
+    before: PhoneModel | None, work: Path, number: int,
+) -> PhoneModel:  # fmt: skip
+    """The hub's model; or our own, trained on synthetic speech and on the recordings whose phones are known by now."""
+    settings = params.align
+    if settings.recogniser.source != SCRATCH:
+        return HubAligner(settings.recogniser.source)
+    torch.manual_seed(params.seed)
+    model = before or Aligner(settings.recogniser.channels).to(device())
+    saved = work / f"round-{number}.pt"
+    weights = load_state(saved)
+    if weights is None:
+        labels = work / f"phones-{number}"
+        for row in recorded:
+            write_phones(labels / f"{row.id}.tsv", known[row.id])
+        rows = paired + [replace(row, phones=str(labels / f"{row.id}.tsv")) for row in recorded]
+        run = Run(
+            name=f"align, round {number}", module=model, optimizer=settings.optimizer, seed=params.seed + number,
+            steps=settings.round_steps if number else settings.steps, work=work / f"training-{number}",
+            loss=AlignerLoss(Corpus(folder, rows, with_curves=False), settings),
+        )  # fmt: skip
+        run.fit()
+        weights = model.state_dict()
+        save_state(saved, weights)
+        remove_checkpoints(run.work)
+    model.load_state_dict(weights)
+    return model.eval()
+
+
+def _align_all(model: PhoneModel, folder: Path, spoken: dict[Utterance, list[str]], title: str) -> dict[str, Alignment]:
+    """{id: alignment} of the recordings that can be aligned at all."""
+    with workers() as pool:
+        found = pool.map(lambda row: align_phones(model, read_audio(folder / row.audio), spoken[row]), spoken)
+        shown = tqdm(zip(spoken, found, strict=True), total=len(spoken), desc=title, unit="recording", mininterval=5)
+        return {row.id: alignment for row, alignment in shown if alignment is not None}
+
+
+def _boundaries(model: PhoneModel, folder: Path, checks: dict[Utterance, list[str]]) -> dict[str, dict[str, float | int]]:
+    """Boundary errors against the labels of test recordings, by source: number, median and 90th percentile in ms."""
+    found, errors = _align_all(model, folder, checks, "measure alignments"), {}
+    for row in checks:
+        if row.id in found:
+            trusted = read_phones(folder / row.phones)
+            errors.setdefault(row.source, []).append(np.abs(boundary_errors_ms(found[row.id].phones, trusted)))
+    pooled = {source: np.concatenate(values) for source, values in errors.items()}
+    return {
+        source: {
+            "n": len(values), "median_ms": round(float(np.median(values)), 1), "p90_ms": round(float(np.quantile(values, 0.9)), 1)
+        }
+        for source, values in pooled.items() if len(values)
+    }  # fmt: skip
+
+
+def _quantiles(found: dict[str, Alignment]) -> dict[str, float]:
+    values = [alignment.confidence for alignment in found.values()] or [0.0]
+    return {f"p{share}": round(float(np.percentile(values, share)), 3) for share in (5, 25, 50, 75, 95)}
+
+
+def _write_recordings(
+    folder: Path, out: Path, kept: list[Utterance], timed: dict[str, list[Phone]], params: Params
+) -> list[Utterance]:
+    """Writes the phones and, shard by shard, the curves of what was timed, and gives its rows of the manifest."""
+    rows, curves = [], {}
+    for number, row in enumerate(tqdm(kept, desc="curves of recordings", unit="recording", mininterval=5)):
+        audio, phones = read_audio(folder / row.audio), timed[row.id]
+        curves[row.id] = truth_curves(audio, phones, seed=params.seed + number, strength=params.prepare.articulation)
+        write_phones(out / f"phones/{row.id}.tsv", phones)
+        rows.append(_paired_row(row, f"curves/recordings-{number // SHARD_UTTERANCES:05d}.npz"))
+        if len(curves) == SHARD_UTTERANCES or row is kept[-1]:
+            write_shard(out / rows[-1].curves, curves)
+            curves = {}
+    return rows
+
+
+def _paired_row(row: Utterance, shard: str) -> Utterance:
+    """A timed recording as the manifest of data/align has it."""
+    return replace(
+        row, audio=f"../prepare/{row.audio}", phones=f"phones/{row.id}.tsv", phoneset="ipa", curves=shard,
+        split=row.split if row.split == HELD_OUT else "paired", label_kind=row.label_kind if row.phones else ALIGNED,
+    )  # fmt: skip

@@ -1,0 +1,171 @@
+"""Stage `distill`: students from pseudo-labels. Stage 1 trains `small`; stage 2 trains the others on its features too."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from facedistill.core.errors import InputError
+from facedistill.core.files import write_json
+from facedistill.core.imports import import_closure
+from facedistill.core.manifest import Utterance, read_manifest, select
+from facedistill.core.params import Params, changed
+from facedistill.core.paths import DATA
+from facedistill.core.sections import FEATURE_TEACHER, DistillParams, StudentParams
+from facedistill.core.sound import SAMPLE_RATE_HZ
+from facedistill.models import losses
+from facedistill.models.dataset import N_PHONE_CLASSES, Corpus, batch, subsample
+from facedistill.models.filterbank import GRID_FPS, HOP_SAMPLES
+from facedistill.models.student import Student, StudentConfig, load_student, n_parameters, save_student
+from facedistill.models.training import Run, prepare_torch, remove_checkpoints, work_folder, write_log
+from facedistill.models.workers import device
+from facedistill.rig.arkit import CURVES
+from facedistill.rig.controls import read_controls
+
+FEATURE_FRAMES = 63  # a second of every crop: a wide feature teacher costs more than its narrow student does
+
+
+class StudentWithAuxHeads(nn.Module):
+    """A student in training, with what it does not keep: a phone head, and projections where its feature teacher is wider."""
+
+    def __init__(self, student: Student, feature_teacher: Student | None, n_layers: int) -> None:
+        super().__init__()
+        self.student = student
+        self.phones = nn.Conv1d(student.config.channels, N_PHONE_CLASSES, 1)
+        widths = (student.config.channels, (feature_teacher or student).config.channels)
+        self.projections = nn.ModuleList(
+            nn.Conv1d(*widths, 1) if widths[0] != widths[1] else nn.Identity() for _ in range(n_layers if feature_teacher else 0)
+        )
+
+
+class StudentLoss:
+    """Draws a batch and scores a student on it, and its deepest features against the feature teacher's for the same frames."""
+
+    def __init__(self, config: StudentConfig, feature_teacher: Student | None, corpus: Corpus, params: DistillParams) -> None:
+        self.feature_teacher, self.corpus, self.params = feature_teacher, corpus, params
+        self.scale = corpus.curve_scale().to(device())
+        self.frames = round(params.optimizer.crop_s * GRID_FPS)
+        configs = [config] + ([feature_teacher.config] if feature_teacher else [])
+        self.past = max(config.past_samples for config in configs)
+        future = max(config.window_samples - config.past_samples for config in configs)
+        self.n_samples = self.past + future + HOP_SAMPLES * (self.frames - 1)
+        self.times_s = (self.past + HOP_SAMPLES * np.arange(self.frames)) / SAMPLE_RATE_HZ
+
+    def __call__(self, module: StudentWithAuxHeads, n_crops: int, rng: np.random.Generator) -> dict[str, Tensor]:
+        views, student = 2 if self.params.losses.consistency > 0 else 1, module.student
+        drawn = batch(
+            self.corpus, size=n_crops, views=views, n_samples=self.n_samples, times_s=self.times_s, params=self.params.augment,
+            rng=rng,
+        )  # fmt: skip
+        audio, target, classes = (part.to(device()) for part in drawn)
+        features = student.features(self._window(audio, student.config, self.frames))
+        pred = student.curves(features[-1])
+        terms = self._of_curves(pred, target)
+        terms["phones"] = losses.phones(scores=module.phones(features[-1]).transpose(1, 2), classes=classes)
+        if views == 2:
+            terms["consistency"] = losses.consistency(pred=pred, scale=self.scale)
+        if self.feature_teacher is not None:
+            n_frames, n_layers = min(FEATURE_FRAMES, self.frames), self.params.feature_layers
+            with torch.no_grad():
+                heard = self._window(audio, self.feature_teacher.config, n_frames)
+                wanted = self.feature_teacher.features(heard)[-n_layers:]
+            deepest = zip(module.projections, features[-n_layers:], strict=True)
+            terms["feature"] = losses.feature(pred=[project(x[:, :, :n_frames]) for project, x in deepest], target=wanted)
+        weights = self.params.losses.model_dump()
+        return terms | {"total": sum(weights[name] * value for name, value in terms.items())}
+
+    def _of_curves(self, pred: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """The terms of (B, T, K) curves; those of the lips, where the controls tell where they are."""
+        controls, spread = self.corpus.controls, {"pred": pred, "target": target, "scale": self.scale}
+        terms = {"reconstruction": losses.reconstruction(**spread), "velocity": losses.velocity(**spread)}
+        if controls.lips is None:
+            return terms
+        if self.params.closed_weight > 1:
+            weight = self.params.closed_weight
+            terms["reconstruction"] = losses.closed_reconstruction(**spread, controls=controls, weight=weight)
+        of_lips = {"lips": losses.lip_vertex_loss, "lip_gap": losses.lip_gap, "closure": losses.closure}
+        return terms | {name: loss(pred=pred, target=target, controls=controls) for name, loss in of_lips.items()}
+
+    def _window(self, audio: Tensor, config: StudentConfig, n_frames: int) -> Tensor:
+        """The part of (B, S) audio that a network needs for the batch's first frames."""
+        first = self.past - config.past_samples
+        return audio[:, first : first + config.window_samples + HOP_SAMPLES * (n_frames - 1)]
+
+
+def student_config(params: DistillParams, student: StudentParams, curves: tuple[str, ...] = CURVES) -> StudentConfig:
+    """The network of a student that gives these curves."""
+    return StudentConfig(
+        channels=student.channels, past_ms=student.past_ms, future_ms=student.future_ms, dilations=student.dilations,
+        filters=params.filters, level_keep_ratio=params.level_ratio, curves=curves,
+    )  # fmt: skip
+
+
+def training_data(params: Params) -> tuple[Path, list[Utterance]]:
+    """The folder of the manifest that `distill.data` names, and the utterances that it chooses of it."""
+    data = params.distill.data
+    folder = DATA / ("label" if data.labels == "teacher" else "align")
+    rows = read_manifest(folder / "manifest.jsonl")
+    return folder, subsample(rows if data.labels == "teacher" else select(rows, "paired"), data, params.seed)
+
+
+def train_student(params: Params, student: StudentParams, out: Path, *, folder: Path, rows: Sequence[Utterance]) -> Path:
+    """Trains one student and writes `out`, below data: model.safetensors, config.json, losses.csv and summary.json.
+
+    Args:
+        folder: what the paths in `rows` are relative to, with the controls that the curves are of.
+        rows: utterances with curves.
+
+    Returns:
+        The resumable state, for the caller to remove once nothing needs to be trained again.
+    """
+    prepare_torch()
+    corpus, settings = Corpus(folder, rows, controls=read_controls(folder)), params.distill
+    config = student_config(settings, student, corpus.controls.names)
+    feature_teacher, inputs = None, corpus.files
+    if settings.losses.feature > 0:
+        feature_teacher = load_student(DATA / "distill" / FEATURE_TEACHER).requires_grad_(False).to(device())
+        inputs.append(DATA / "distill" / FEATURE_TEACHER / "model.safetensors")
+    torch.manual_seed(params.seed)
+    module = StudentWithAuxHeads(Student(config), feature_teacher, settings.feature_layers).to(device())
+    if not corpus.controls.are_arkit:
+        module.student.scale_output_init(corpus.curve_scale())
+    if student.start is not None:
+        module.student.load_state_dict(load_student(DATA / "distill" / student.start).state_dict())
+        inputs.append(DATA / "distill" / student.start / "model.safetensors")
+    name = "-".join(out.relative_to(DATA).parts)
+    key = f"{params.seed}{student}{settings.model_dump_json()}"
+    run = Run(
+        name=name, module=module, loss=StudentLoss(config, feature_teacher, corpus, settings), optimizer=settings.optimizer,
+        steps=student.steps, seed=params.seed, work=work_folder(name, code=import_closure(__name__), settings=key, inputs=inputs),
+    )  # fmt: skip
+    write_log(out / "losses.csv", run.fit())
+    save_student(module.student, out)
+    load_student(out, config.curves).animate(np.zeros(SAMPLE_RATE_HZ, np.float32))  # a saved student that loads and runs
+    write_json(out / "summary.json", {"parameters": n_parameters(module.student)} | _amount(rows))
+    return run.work
+
+
+def distill(params: Params, name: str) -> None:
+    """Stage 1 for `small`, which has no feature teacher, and stage 2 for every other student of `distill.students`.
+
+    Raises:
+        InputError: unknown name.
+    """
+    students = params.distill.students
+    if name not in students:
+        raise InputError(f"distill.students: no student {name!r}; allowed: {', '.join(students)}")
+    if name == FEATURE_TEACHER:
+        params = changed(params, {"distill.losses.feature": 0.0})
+    folder, rows = training_data(params)
+    remove_checkpoints(train_student(params, students[name], DATA / "distill" / name, folder=folder, rows=rows))
+
+
+def _amount(rows: Sequence[Utterance]) -> dict[str, float | int]:
+    """How much a student learns from."""
+    return {
+        "hours": round(sum(row.duration_s for row in rows) / 3600, 4),
+        "voices": len({(row.source, row.speaker) for row in rows}),
+        "languages": len({row.language for row in rows}),
+    }

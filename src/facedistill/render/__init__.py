@@ -1,0 +1,1 @@
+"""The head as an image: scene, shading, stills and films."""

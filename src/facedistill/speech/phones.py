@@ -1,0 +1,222 @@
+"""Timed phones: their files, their labels in every alphabet as IPA, and IPA labels as speech sounds with phonetic features."""
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from facedistill.core.errors import InputError
+from facedistill.core.files import write_text
+from facedistill.speech.alphabets import ARPABET, MRPA, SILENCES, XSAMPA
+
+PHONESETS = ("ipa", "sampa", "mrpa", "arpabet")
+SILENCE, BILABIAL, LABIODENTAL, VOWEL, OTHER = CLASSES = ("silence", "bilabial", "labiodental", "vowel", "other")
+
+# Vowel letter: openness (0 close to 1 open), backness (0 front to 1 back), rounding, after the IPA chart (2020).
+VOWELS = {
+    "i": (0.0, 0.0, 0), "y": (0.0, 0.0, 1), "ɨ": (0.0, 0.5, 0), "ʉ": (0.0, 0.5, 1), "ɯ": (0.0, 1.0, 0), "u": (0.0, 1.0, 1),
+    "ɪ": (0.15, 0.2, 0), "ʏ": (0.15, 0.2, 1), "ᵻ": (0.15, 0.5, 0), "ᵿ": (0.15, 0.8, 1), "ʊ": (0.15, 0.8, 1), "ı": (0.0, 1.0, 0),
+    "e": (0.33, 0.0, 0), "ø": (0.33, 0.0, 1), "ɘ": (0.33, 0.5, 0), "ɵ": (0.33, 0.5, 1), "ɤ": (0.33, 1.0, 0), "o": (0.33, 1.0, 1),
+    "ə": (0.4, 0.5, 0), "ɚ": (0.4, 0.5, 0), "ɛ": (0.66, 0.0, 0), "œ": (0.66, 0.0, 1), "ɜ": (0.55, 0.5, 0), "ɝ": (0.55, 0.5, 0),
+    "ɞ": (0.66, 0.5, 1), "ʌ": (0.66, 1.0, 0), "ɔ": (0.66, 1.0, 1), "æ": (0.83, 0.0, 0), "ɐ": (0.83, 0.5, 0), "a": (1.0, 0.2, 0),
+    "ɶ": (1.0, 0.0, 1), "ɑ": (1.0, 1.0, 0), "ɒ": (1.0, 1.0, 1),
+}  # fmt: skip
+RHOTIC_VOWELS = frozenset("ɚɝ")
+
+# Consonant letters by what can be seen of them (Fisher's visemes, refined by what the jaw and the lips of each do).
+CONSONANTS = {
+    "bilabial": "pbmɓʙʘ",
+    "bilabial-fricative": "ɸβ",
+    "labiodental": "fvɱⱱʋ",
+    "labial-glide": "wʍɥ",
+    "dental": "θðǀ",
+    "alveolar": "tdnɗʈɖɳᶑǃǁǂ",
+    "lateral": "lɫɬɮɭɺʟ",
+    "tap": "rɾɽ",
+    "sibilant": "szɕʑ",
+    "postalveolar": "ʃʒʂʐɧ",
+    "approximant": "ɹɻ",
+    "palatal": "jçʝcɟɲʎʄ",
+    "velar": "kɡgxɣŋɰqɢχʁɴʀɠʛ",
+    "glottal": "hɦʔħʕʡʢʜ",
+}
+_PLACE = {letter: place for place, letters in CONSONANTS.items() for letter in letters}
+LETTERS = (*VOWELS, *_PLACE)  # every base letter a sound can have
+_SPELLINGS = {"c\u0327": "ç", "ε": "ɛ", "?": "ʔ", ":": "ː", "ʣ": "dz", "ʤ": "dʒ", "ʥ": "dʑ", "ʦ": "ts", "ʧ": "tʃ", "ʨ": "tɕ"}
+
+
+@dataclass(frozen=True)
+class Phone:
+    """A phone and its time in the audio, in seconds; an empty label is silence."""
+
+    start_s: float
+    end_s: float
+    label: str
+
+
+@dataclass(frozen=True)
+class Sound:
+    """One speech sound of a label: a letter and the marks that modify it, such as "ʷ" or the nasal tilde."""
+
+    letter: str
+    marks: str = ""
+
+    @property
+    def place(self) -> str:
+        """A key of `CONSONANTS`, or "vowel"."""
+        return _PLACE.get(self.letter, VOWEL)
+
+
+def read_phones(path: Path) -> list[Phone]:
+    """Reads tab-separated start, end (seconds) and label, one phone a line, without a header.
+
+    Raises:
+        InputError: the file is missing, a row is not three columns, a time is not a number, or times do not increase.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as a phone file ({error})") from None
+    phones: list[Phone] = []
+    for number, line in enumerate(lines, start=1):
+        columns = line.split("\t")
+        if len(columns) != 3:
+            raise InputError(f"{path}: line {number} has {len(columns)} tab-separated columns; allowed: start, end, label")
+        try:
+            start_s, end_s = float(columns[0]), float(columns[1])
+        except ValueError:
+            raise InputError(f"{path}: line {number}: {columns[0]!r}, {columns[1]!r} are not times in seconds") from None
+        earliest_s = phones[-1].end_s if phones else 0.0
+        if not earliest_s - 1e-6 <= start_s < end_s < float("inf"):
+            raise InputError(f"{path}: line {number}: times {start_s} to {end_s} s; allowed: increasing, from {earliest_s} s on")
+        phones.append(Phone(start_s, end_s, columns[2].strip()))
+    return phones
+
+
+def read_ipa(path: Path, phoneset: str | None) -> list[Phone]:
+    """Reads phones as IPA, whatever alphabet a manifest says that they are in.
+
+    Raises:
+        InputError: see `read_phones`, `phoneset_of` and `to_ipa`.
+    """
+    alphabet = phoneset_of(phoneset)
+    return [Phone(phone.start_s, phone.end_s, to_ipa(phone.label, alphabet)) for phone in read_phones(path)]
+
+
+def write_phones(path: Path, phones: list[Phone]) -> None:
+    """Writes phones as `read_phones` reads them, times in seconds with 6 decimals, atomically."""
+    write_text(path, "".join(f"{phone.start_s:.6f}\t{phone.end_s:.6f}\t{phone.label}\n" for phone in phones))
+
+
+def phoneset_of(description: str | None) -> str:
+    """The phoneset that a manifest's free-text description means, one of `PHONESETS`; none given means IPA.
+
+    Raises:
+        InputError: the description names no known phoneset.
+    """
+    if description is None:
+        return "ipa"
+    words = re.findall(r"[a-z]+", description.lower())
+    for phoneset, names in (
+        ("arpabet", ("arpabet", "radio", "timit")),
+        ("mrpa", ("mrpa",)),
+        ("sampa", ("sampa", "xsampa")),
+        ("ipa", ("ipa", "espeak")),
+    ):
+        if any(name in words for name in names):
+            return phoneset
+    raise InputError(f"phoneset {description!r} is not known; allowed: a description that names {', '.join(PHONESETS)}")
+
+
+@cache
+def to_ipa(label: str, phoneset: str) -> str:
+    """A phone label as IPA, "" for every label that means silence, noise or breath.
+
+    Compound labels of SAMPA and MRPA ("pt", "aI") become several letters.
+
+    Raises:
+        InputError: the label is not one of its phoneset, or the phoneset is not one of `PHONESETS`.
+    """
+    label = label.strip()
+    if label.lower() in SILENCES:
+        return ""
+    if phoneset == "ipa":
+        return label
+    if phoneset in ("sampa", "mrpa"):
+        return _longest_match(label, XSAMPA if phoneset == "sampa" else MRPA)
+    if phoneset != "arpabet":
+        raise InputError(f"phoneset {phoneset!r} is not known; allowed: {', '.join(PHONESETS)}")
+    plain = re.sub(r"(_[bies])?$", "", label.lower()).rstrip("012")  # Kaldi's word positions and the stress digit
+    if plain not in ARPABET:
+        raise InputError(f"phone {label!r} is not ARPAbet; allowed: {' '.join(ARPABET)}")
+    return ARPABET[plain]
+
+
+def _longest_match(label: str, table: dict[str, str]) -> str:
+    ipa, position = "", 0
+    while position < len(label):
+        for length in (4, 3, 2, 1):
+            symbol = label[position : position + length]
+            if symbol in table:
+                ipa += table[symbol]
+                break
+        else:
+            symbol = label[position]
+            if not ("a" <= symbol <= "z"):
+                raise InputError(f"phone {label!r} is not SAMPA: {symbol!r} is not one of its symbols")
+            ipa += symbol
+        position += len(symbol)
+    return ipa
+
+
+@cache
+def sounds(ipa: str) -> tuple[Sound, ...]:
+    """Decomposes an IPA label into its sounds, in order: "aɪ" and "tʃ" are two, "ɔ̃ː" is one, "" none.
+
+    Stress, tone, ties and marks without a visible effect are kept as marks of the letter before them or dropped. A label of
+    marks alone ("ʲ", a tone) is a glottal sound, which takes its shape from its neighbours; "(en)", with which espeak-ng
+    announces another language, is silence.
+
+    Raises:
+        InputError: the label has letters, but none that is known.
+    """
+    text = unicodedata.normalize("NFD", re.sub(r"\(.*?\)", "", ipa)).strip()
+    for spelling, letters in _SPELLINGS.items():
+        text = text.replace(spelling, letters)
+    if len(capitals := re.findall("[A-Z]", text)) == 1:  # a few of espeak-ng's ASCII names are not translated to IPA
+        text = text.replace(capitals[0], XSAMPA[capitals[0]])
+    found: list[Sound] = []
+    for symbol in text:
+        if symbol in VOWELS or symbol in _PLACE:
+            found.append(Sound(symbol))
+        elif found:
+            found[-1] = Sound(found[-1].letter, found[-1].marks + symbol)
+    if found or not text:
+        return tuple(found)
+    if any(unicodedata.category(symbol) in ("Lu", "Ll", "Lo") for symbol in text):
+        raise InputError(f"phone {ipa!r} has no known IPA letter; allowed: labels with {' '.join(LETTERS)}")
+    return (Sound("ʔ", text),)
+
+
+def classify(ipa: str) -> str:
+    """What a lip reader sees of an IPA label, one of `CLASSES`.
+
+    A label with several sounds is "bilabial" if any of them closes the lips ("mb", "k͡p"), else "labiodental" if any is, else
+    "vowel" if its first sound, glottal ones apart ("ʔa"), is one.
+
+    Raises:
+        InputError: the label has no known IPA letter.
+    """
+    places = [sound.place for sound in sounds(ipa)]
+    if not places:
+        return SILENCE
+    for visible in (BILABIAL, LABIODENTAL):
+        if visible in places:
+            return visible
+    return VOWEL if _first_visible(ipa).place == VOWEL else OTHER
+
+
+def _first_visible(ipa: str) -> Sound:
+    found = sounds(ipa)
+    return next((sound for sound in found if sound.place != "glottal"), found[0])
