@@ -83,7 +83,7 @@ def measure(page: Page, source: str) -> dict[str, object]:
     picture = page.evaluate("() => `${stage.width} x ${stage.height}`")
     window = "{width} x {height}".format(**page.viewport_size)
     return {
-        "heard": source, "window, px": window, "picture, px": picture, "frames/s": round((last - first) / (last_s - first_s), 1),
+        "source": source, "window, px": window, "picture, px": picture, "frames/s": round((last - first) / (last_s - first_s), 1),
         "ms of processor/frame": round(1000 * (after_s - before_s) / (last - first)),
     }  # fmt: skip
 
@@ -94,7 +94,7 @@ def main() -> None:
     arguments = parser.parse_args()
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
-        parser.error(f"no browser; allowed: one of the commands {', '.join(BROWSERS)}")
+        parser.error(f"no browser; expected one of the commands {', '.join(BROWSERS)}")
     if not (WEB / "dist").is_dir():
         parser.error(f"{WEB / 'dist'}: no page; run `make web`")
     rows = []

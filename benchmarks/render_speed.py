@@ -16,7 +16,7 @@ from facedistill.app.bench import machine
 from facedistill.core.files import write_json
 from facedistill.render.clip import Look, Panel, Strip
 from facedistill.render.film import render
-from facedistill.render.heads import sitter
+from facedistill.render.heads import load_head
 from facedistill.rig.arkit import N_CURVES
 
 WORKERS = (1, 2)
@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, metavar="OUT.json")
     arguments = parser.parse_args()
     n_frames = arguments.frames
-    sitter(None)  # is built once, and is no part of a film
+    load_head(None)  # is built once, and is no part of a film
     rows = [
         {"processes": workers, "strip": "yes" if strip else "no", "frames/s": round(n_frames / taken, 1)}
         for workers in WORKERS for strip in (False, True)

@@ -58,7 +58,7 @@ def check_same(config: StudentConfig, audio: Tensor) -> None:
     with torch.inference_mode():
         error = (dense(student, audio) - window_by_window(student, audio)).abs().max().item()
     if error > TOLERANCE:
-        raise RuntimeError(f"dense and window by window differ by {error:.2g}; allowed: {TOLERANCE}")
+        raise RuntimeError(f"dense and window by window differ by {error:.2g}; expected {TOLERANCE}")
 
 
 def step_s(config: StudentConfig, forward: Forward, audio: Tensor, target: Tensor, repeats: int) -> float:

@@ -18,8 +18,8 @@ from facedistill.core.errors import InputError
 from facedistill.core.files import read_json, write_json, write_text
 from facedistill.core.imports import import_closure, imported
 from facedistill.core.manifest import SYNTHETIC, Utterance, read_manifest, rebase_paths, select, write_manifest
-from facedistill.core.messages import tell_error
-from facedistill.core.params import Params, changed, load_params
+from facedistill.core.messages import print_error
+from facedistill.core.params import Params, load_params, with_overrides
 from facedistill.core.paths import DATA, PARAMS, ROOT
 from facedistill.corpora.recordings import HELD_OUT
 from facedistill.figures.recordings import text
@@ -92,7 +92,7 @@ CHANGES = {
     "no augmentation": Change(
         _augment(speed=[1.0, 1.0], gain_db=[0.0, 0.0], equalise=0.0, room=0.0, noise=0.0, telephone=0.0, clip=0.0, quiet=0.0)
     ),
-    "all of the level in every band": Change({"distill.level_ratio": 1.0}),
+    "all of the level in every band": Change({"distill.level_keep_ratio": 1.0}),
     "no changes of speed and pitch": Change(_augment(speed=[1.0, 1.0])),
     "no equaliser": Change(_augment(equalise=0.0)),
     "no noise, no rooms": Change(_augment(noise=0.0, room=0.0)),
@@ -116,7 +116,7 @@ CHANGES = {
 def result_of(name: str, baseline: Params, examples: list[Example]) -> dict:
     """What the network of a change is worth; trained and measured unless that was done with this package, data and settings."""
     change, folder = CHANGES[name], DATA / "align"
-    params, known = changed(baseline, change.set), read_manifest(folder / "manifest.jsonl")
+    params, known = with_overrides(baseline, change.set), read_manifest(folder / "manifest.jsonl")
     encoder = sorted((ROOT / params.teach.encoder.source).glob("*.safetensors")) if change.network == TEACHER else []
     rows = [rebase_paths(row, "../../align") for row in select(known, "paired") if change.keep(row)]
     if not rows:
@@ -139,7 +139,7 @@ def result_of(name: str, baseline: Params, examples: list[Example]) -> dict:
 def settings_of(name: str, baseline: Params) -> str:
     """The parameters that decide a row, and those of the teachers that it learns from."""
     change = CHANGES[name]
-    params = changed(baseline, change.set)
+    params = with_overrides(baseline, change.set)
     own = params.teach if change.network == TEACHER else params.distill
     others = f"{params.label.model_dump_json()}{settings_of(change.labels, baseline)}" if change.labels else ""
     return f"{params.seed}{change.network}{own.model_dump_json()}{others}"
@@ -155,7 +155,7 @@ def labels_of(teacher: str, baseline: Params, examples: list[Example]) -> Path:
     result_of(teacher, baseline, examples)
     out = folder_of(teacher) / LABELS
     if not out.is_dir():
-        labels = changed(baseline, {"label.keep_paired": False, "label.splits": ["paired"]}).label
+        labels = with_overrides(baseline, {"label.keep_paired": False, "label.splits": ["paired"]}).label
         write_labels(labels, folder_of(teacher), out)
     return out
 
@@ -163,7 +163,7 @@ def labels_of(teacher: str, baseline: Params, examples: list[Example]) -> Path:
 def train(change: Change, params: Params, corpus: Path, out: Path) -> AnimateAll:
     """Trains the network of a change on a folder with a manifest and curves."""
     if change.network != TEACHER:
-        unguided, rows = changed(params, {"distill.losses.feature": 0.0}), read_manifest(corpus / "manifest.jsonl")
+        unguided, rows = with_overrides(params, {"distill.losses.feature": 0.0}), read_manifest(corpus / "manifest.jsonl")
         remove_checkpoints(train_student(unguided, params.distill.students[change.network], out, folder=corpus, rows=rows))
         return each(load_student(out).to(device()).animate)
     shutil.rmtree(out / LABELS, ignore_errors=True)
@@ -199,8 +199,8 @@ def row_of(name: str, measured: Mapping[str, Mapping]) -> dict[str, str]:
 
 def about(recordings: list[Utterance], steps: int, teacher_steps: int) -> str:
     """What the table says above its rows."""
-    heard = {(row.source, row.speaker) for row in select(read_manifest(DATA / "align" / "manifest.jsonl"), "paired")}
-    new = sum((recording.source, recording.speaker) not in heard for recording in recordings)
+    received = {(row.source, row.speaker) for row in select(read_manifest(DATA / "align" / "manifest.jsonl"), "paired")}
+    new = sum((recording.source, recording.speaker) not in received for recording in recordings)
     aligned = sum(recording.label_kind == ALIGNED for recording in recordings)
     return ABOUT.format(steps=steps, teacher_steps=teacher_steps, n=len(recordings), new=new, aligned=aligned)
 
@@ -208,7 +208,7 @@ def about(recordings: list[Utterance], steps: int, teacher_steps: int) -> str:
 def _count(written: str) -> int:
     """A number of steps, for argparse, which names what it refuses."""
     if not written.isdecimal() or int(written) < 1:
-        raise argparse.ArgumentTypeError(f"{written!r}; allowed: whole numbers from 1")
+        raise argparse.ArgumentTypeError(f"{written!r}; expected whole numbers from 1")
     return int(written)
 
 
@@ -221,7 +221,7 @@ def main() -> None:
     try:
         compare(arguments.only, arguments.steps, arguments.teacher_steps)
     except InputError as error:
-        tell_error(str(error))
+        print_error(str(error))
         sys.exit(2)
 
 
@@ -232,7 +232,9 @@ def compare(names: list[str], steps: int, teacher_steps: int) -> None:
     missing = {CHANGES[name].network for name in names} - {TEACHER, *students}
     if missing:
         raise InputError(f"{PARAMS}: distill.students: no {', '.join(sorted(missing))}, which is to be compared")
-    baseline = changed(params, {"teach.steps": teacher_steps} | {f"distill.students.{name}.steps": steps for name in students})
+    baseline = with_overrides(
+        params, {"teach.steps": teacher_steps} | {f"distill.students.{name}.steps": steps for name in students}
+    )
     recordings = [row for row in select(read_manifest(DATA / "align" / "manifest.jsonl"), HELD_OUT) if row.phones]
     if not recordings:
         raise InputError(f"{DATA / 'align'}: nothing held out to measure on; prepare.recordings.held_out names what is")

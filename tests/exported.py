@@ -107,7 +107,7 @@ def inputs_of(width: int | None) -> tuple[list, list]:
     """Inputs and outputs of a stream with one history of `width` columns, or none."""
     ends = ["frames", ["L", 512]], ["curves", ["L", 52]]
     if width is not None:
-        ends = [*ends, ["history0", [2, width]], ["heard0", ["N", width]]]
+        ends = [*ends, ["state_in0", [2, width]], ["state_out0", ["N", width]]]
     made = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in ends]
     return made[::2], made[1::2]
 

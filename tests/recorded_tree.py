@@ -39,9 +39,9 @@ def make_tree(root: Path, *, n_test: int = 3, n_train: int = 2, seed: int = 0) -
             for number in range(count):
                 key = f"{source}-{split}-{number}"
                 times = np.concatenate([[0], np.cumsum(rng.uniform(0.04, 0.16, 18))]).round(6)
-                chosen = [labels[index] for index in rng.permutation(len(labels)).tolist() * 2][: len(times) - 1]
+                selected = [labels[index] for index in rng.permutation(len(labels)).tolist() * 2][: len(times) - 1]
                 phones = "".join(
-                    f"{start:.6f}\t{end:.6f}\t{label}\n" for start, end, label in zip(times, times[1:], chosen, strict=False)
+                    f"{start:.6f}\t{end:.6f}\t{label}\n" for start, end, label in zip(times, times[1:], selected, strict=False)
                 )
                 (root / "phones").mkdir(parents=True, exist_ok=True)
                 (root / f"phones/{key}.tsv").write_text(phones, encoding="utf-8")

@@ -36,9 +36,15 @@ def folder(tmp_path_factory) -> Path:
 
 def run(folder: Path, *arguments: str, code: tuple[str, ...] = ("-m", "facedistill"), **variables: str | None):
     """The command line in a folder; a variable of the environment that is None is not there."""
-    told = {name: value for name, value in (os.environ | variables).items() if value is not None}
+    environment = {name: value for name, value in (os.environ | variables).items() if value is not None}
     return subprocess.run(
-        [sys.executable, *code, *arguments], cwd=folder, env=told, capture_output=True, text=True, check=False, errors="replace"
+        [sys.executable, *code, *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        errors="replace",
     )
 
 
@@ -111,9 +117,9 @@ def test_many_channels_are_read_to_the_real_end(tmp_path, caplog):
         "longer": (whole + whole[-130 * 500 :], np.r_[expected, expected[-500:]]),
     }
     cases["joined"] = whole + whole, np.r_[expected, expected]
-    for name, (content, heard) in cases.items():
+    for name, (content, sound) in cases.items():
         (tmp_path / f"{name}.wav").write_bytes(content)
-        np.testing.assert_allclose(read_mono(tmp_path / f"{name}.wav")[0], heard, atol=1e-6)
+        np.testing.assert_allclose(read_mono(tmp_path / f"{name}.wav")[0], sound, atol=1e-6)
     assert "cut.wav: ends after" in caplog.text and "longer.wav: goes on after" in caplog.text
 
 

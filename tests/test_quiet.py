@@ -61,9 +61,9 @@ def guarded(folder: Path, code: str, *arguments: str, allowed: int = 0) -> subpr
     """Runs code of Python with an empty home folder."""
     (folder / "home").mkdir(exist_ok=True)
     unset = {*NO_TELEMETRY, "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"}
-    told = {name: value for name, value in os.environ.items() if name not in unset} | {"HOME": str(folder / "home")}
+    message = {name: value for name, value in os.environ.items() if name not in unset} | {"HOME": str(folder / "home")}
     command = [sys.executable, "-c", GUARD, str(allowed), code, *arguments]
-    return subprocess.run(command, cwd=folder, env=told, capture_output=True, text=True, check=False)
+    return subprocess.run(command, cwd=folder, env=message, capture_output=True, text=True, check=False)
 
 
 @WATCHED

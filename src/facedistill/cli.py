@@ -16,7 +16,7 @@ import typer.exceptions
 
 from facedistill import STAGES
 from facedistill.core.errors import InputError
-from facedistill.core.messages import show_notes, tell_error
+from facedistill.core.messages import print_error, show_notes
 from facedistill.core.processes import end_cleanly
 from facedistill.study.command import app as study
 
@@ -61,21 +61,21 @@ def main() -> None:
             record_duration(" ".join(sys.argv[1:]), time.monotonic() - start_s)
         sys.exit(code)
     except (InputError, OSError) as error:  # OSError: a name too long, a folder that must not be written to, a full disk
-        tell_error(str(error))
+        print_error(str(error))
     except MemoryError:
-        tell_error(f"{sys.argv[1]}: not enough memory for it; expected a smaller input, or more memory")
+        print_error(f"{sys.argv[1]}: not enough memory for it; expected a smaller input, or more memory")
     except ImportError as error:
         if str(error.name).startswith("facedistill"):
             raise
         if isinstance(error, ModuleNotFoundError):
             extra = EXTRAS.get(sys.argv[1], "train")
-            tell_error(f'{sys.argv[1]} needs the package {error.name}; hint: in the clone, `pip install ".[{extra}]"`')
+            print_error(f'{sys.argv[1]} needs the package {error.name}; hint: in the clone, `pip install ".[{extra}]"`')
         elif NO_LIBRARY in str(error):  # one of the system, that a package needs
-            tell_error(f"{sys.argv[1]}: {error}; hint: install that library of the system (README says how)")
+            print_error(f"{sys.argv[1]}: {error}; hint: install that library of the system (README says how)")
         else:
             raise
     except typer.exceptions.TyperException as error:  # wrong usage, which Typer itself would tell in a box of lines
-        tell_error(" ".join(error.format_message().split()))
+        print_error(" ".join(error.format_message().split()))
     sys.exit(BAD_INPUT)
 
 

@@ -179,7 +179,7 @@ def test_out_may_be_a_file(tmp_path, capsys):
 
 def test_a_file_is_no_place_for_two(tmp_path):
     recordings = [speech(tmp_path / "a.wav"), speech(tmp_path / "b.wav")]
-    with pytest.raises(InputError, match="face.csv: one file for 2 recordings; allowed: a folder"):
+    with pytest.raises(InputError, match="face.csv: one file for 2 recordings; expected a folder"):
         animate_batch(recordings, tmp_path / "face.csv", SETTINGS)
     assert not (tmp_path / "face.csv").exists()
 
@@ -355,13 +355,13 @@ def test_nothing_that_is_read_is_written_over(tmp_path):
     """A recording whose content is not what its name says, over itself by way of a link."""
     recording = speech(tmp_path / "a.wav")
     (tmp_path / "a.csv").symlink_to(recording)
-    with pytest.raises(InputError, match="a.csv: would be written over, and it is read; allowed: another place"):
+    with pytest.raises(InputError, match="a.csv: would be written over, and it is read; expected another place"):
         animate_batch([recording], tmp_path, SETTINGS)
 
 
 @pytest.mark.parametrize(("inputs", "out"), [([""], "out"), (["a.wav"], "")])
 def test_an_empty_name_is_refused(inputs, out):
-    with pytest.raises(InputError, match="^an empty name; allowed: "):
+    with pytest.raises(InputError, match="^an empty name; expected "):
         animate_batch(inputs, out, SETTINGS)
 
 
@@ -378,7 +378,7 @@ def test_nothing_is_left_half_written(tmp_path, kind, monkeypatch, capsys):
 
 @pytest.mark.parametrize("gains", [{"jawopen": 1.0}, {"jawOpen": 1.0, "tail": 2.0}])
 def test_a_gain_of_an_unknown_curve_is_refused(tmp_path, gains):
-    with pytest.raises(InputError, match="gain of '(jawopen|tail)': no such curve; allowed: "):
+    with pytest.raises(InputError, match="gain of '(jawopen|tail)': no such curve; expected "):
         animate_batch([speech(tmp_path / "a.wav")], tmp_path / "out", replace(SETTINGS, gains=gains))
     assert not (tmp_path / "out").exists()
 
@@ -387,7 +387,7 @@ def test_a_gain_of_an_unknown_curve_is_refused(tmp_path, gains):
 
 
 def test_a_window_graph_animates_nothing(tmp_path):
-    with pytest.raises(InputError, match="a graph of one window; allowed: the streaming graph"):
+    with pytest.raises(InputError, match="a graph of one window; expected the streaming graph"):
         animate_batch([speech(tmp_path / "a.wav")], tmp_path / "out", Settings(model_path(kind="window")))
     assert not (tmp_path / "out").exists()
 

@@ -216,7 +216,7 @@ def test_nothing_to_measure(tmp_path, monkeypatch):
         bench([], seconds=1, out=None, exported=True)
     with pytest.raises(InputError, match="^no models are released here; name a model's file, or .* --exported$"):
         bench([], seconds=1, out=None)
-    with pytest.raises(InputError, match="^--exported measures all of data/export; allowed: without names$"):
+    with pytest.raises(InputError, match="^--exported measures all of data/export; expected without names$"):
         bench([str(model_path())], seconds=1, out=None, exported=True)
     with pytest.raises(InputError, match="nope"):
         bench(["nope"], seconds=1, out=None)
@@ -226,7 +226,7 @@ def test_nothing_to_measure(tmp_path, monkeypatch):
 def test_a_place_that_cannot_be_written_is_told_before_anything_is_measured(tmp_path, monkeypatch, place):
     monkeypatch.setattr(bench_module, "_alone", lambda *_: pytest.fail("measured"))
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(InputError, match="cannot be written; allowed: a file in a folder that is there"):
+    with pytest.raises(InputError, match="cannot be written; expected a file in a folder that is there"):
         bench([str(model_path())], seconds=1, out=tmp_path / place)
 
 

@@ -181,15 +181,15 @@ def test_no_chunk_is_given_before_its_time_and_time_does_not_drift(recording, cl
     """However long the work on a chunk takes; a machine that is too slow falls behind and is not made slower."""
     samples, rate_hz = sf.read(recording, dtype="float32")
     given_hz, chunks = module.stream_recording(recording, fps)
-    start_s, heard, steps = clock.now_s, [], []
+    start_s, audio, steps = clock.now_s, [], []
     for chunk in chunks:
-        heard.append(chunk)
-        assert clock.now_s - start_s >= sum(map(len, heard)) / rate_hz
+        audio.append(chunk)
+        assert clock.now_s - start_s >= sum(map(len, audio)) / rate_hz
         clock.now_s += work_s
         steps.append(clock.now_s - start_s)
     assert given_hz == rate_hz
-    np.testing.assert_array_equal(np.concatenate(heard), samples)
-    assert [len(chunk) for chunk in heard] == [len(part) for part in np.split(samples, np.arange(1, len(heard)) * rate_hz // fps)]
+    np.testing.assert_array_equal(np.concatenate(audio), samples)
+    assert [len(chunk) for chunk in audio] == [len(part) for part in np.split(samples, np.arange(1, len(audio)) * rate_hz // fps)]
     late_s = steps[-1] - 0.5 - work_s
     assert late_s <= (0.002 if work_s < 1 / fps else work_s * len(steps))
 
@@ -300,8 +300,8 @@ def test_a_network_that_comes_back(unreal, monkeypatch, caplog, code, failing):
         for _ in range(3):
             receiver.send(b"lost")
         is_down = False
-        receiver.send(b"heard")
-    assert unreal.recv(100) == b"heard"
+        receiver.send(b"state_out")
+    assert unreal.recv(100) == b"state_out"
     assert caplog.messages == [f"--target {host}:{port}: cannot be reached now (no network); frames are sent on"]
 
 
@@ -389,14 +389,14 @@ def test_a_microphone_is_heard_as_a_recording_is(unreal, monkeypatch):
     samples = noise(0.5, rate_hz=48_000)
     chunks = samples.reshape(30, -1)
     device = fake_sounddevice(monkeypatch, chunks)
-    rate_hz, heard = module.stream_microphone(60)
-    model, some = Model(model_path()), itertools.islice(heard, 30)
+    rate_hz, audio = module.stream_microphone(60)
+    model, some = Model(model_path()), itertools.islice(audio, 30)
     assert module.live((rate_hz, some), model, unreal.getsockname()) == 30
     expected = Animator(model, rate_hz=48_000, fps=60).animate(samples).weights
     for packet, row in zip(received(unreal), expected, strict=True):
         assert packet.curves == dict(zip(model.metadata.curves, row.tolist(), strict=True))
     assert device.asked == {"samplerate": 48_000, "blocksize": 800, "channels": 1, "dtype": "float32"}
-    heard.close()
+    audio.close()
     assert device.closed
 
 

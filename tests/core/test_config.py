@@ -39,7 +39,7 @@ CHANGES = {  # each allowed together with all others
     "distill.students.real-time": None,
     "distill.students.v1.5": SMALL,
     "distill.data.voices": 5,
-    "ablate.variants.no-lips-loss": None,
+    "ablate.variants.no-lip-vertex-loss": None,
     "ablate.variants.small-paired-only.why": "because",
     "ablate.variants.clipped": {"set": {"distill.augment.clip": 1.0}},
     "teachers.brief": None,  # the last entry, before a blank line and a comment

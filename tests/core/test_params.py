@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from facedistill.core.config import read_yaml
 from facedistill.core.errors import InputError
-from facedistill.core.params import changed, load_params
+from facedistill.core.params import load_params, with_overrides
 from facedistill.core.paths import PARAMS
 from facedistill.core.sections import N_VARIANTS, WINDOWS_MS, StudentParams
 from facedistill.models.student import StudentConfig
@@ -73,27 +73,27 @@ def test_a_misspelt_key_is_named_before_all_else_with_the_nearest_right_one(tmp_
         (
             "distill.students.tiny-real-time.start",
             "small",
-            "distill.students: .* tiny-real-time.start: 'small'; allowed: null, on-device .as many channels, as long a wi",
+            "distill.students: .* tiny-real-time.start: 'small'; expected null, on-device .as many channels, as long a wi",
         ),
         ("label", ..., "label: Field required"),
         ("seed", "1", "seed: Input should be a valid integer"),
         ("teach.encoder.trainable", "yes", "teach.encoder.trainable: Input should be a valid boolean"),
-        ("teach.encoder.width", 100, "teach.encoder: .*width: 100; allowed: multiples of 16"),
+        ("teach.encoder.width", 100, "teach.encoder: .*width: 100; expected multiples of 16"),
         ("teach.augment.speed", [0, 1], "teach.augment.speed.0: Input should be greater than 0"),
         ("teach.augment.gain_db", [float("nan"), 1], "teach.augment.gain_db.0: Input should be a finite number"),
         ("prepare.synthetic.hours.test", float("inf"), "prepare.synthetic.hours.test: Input should be a finite number"),
         ("prepare.synthetic.languages", [], "prepare.synthetic.languages: Tuple should have at least 1 item"),
         ("prepare.synthetic.languages", ["ro"], "prepare.synthetic: .*'ro' is in languages too"),
-        ("prepare.synthetic.voices.paired", 41, "prepare.synthetic.voices: .*71 voices; allowed: at most 70"),
+        ("prepare.synthetic.voices.paired", 41, "prepare.synthetic.voices: .*71 voices; expected at most 70"),
         ("prepare.synthetic.rate_wpm", [10, 200], "prepare.synthetic.rate_wpm.0: Input should be greater than or equal to 80"),
         ("distill.students.small.window_ms", 500, "small.window_ms: .*allowed: 64, 128, 256, 512, 1024, 2048, .*got 500"),
-        ("distill.students.small.future_ms", 600, "distill.students.small: .*future_ms: 600; allowed: at most window_ms, 512"),
+        ("distill.students.small.future_ms", 600, "distill.students.small: .*future_ms: 600; expected at most window_ms, 512"),
         ("distill.data.hours_ratio", 0.0, "distill.data.hours_ratio: Input should be greater than 0"),
         ("distill.data.labels", "magic", "distill.data.labels: Input should be 'teacher' or 'paired'"),
-        ("distill.students.small.start", "real-time", "distill.students: .* small.start: 'real-time'; allowed: null .as many"),
+        ("distill.students.small.start", "real-time", "distill.students: .* small.start: 'real-time'; expected null .as many"),
         ("distill.students.small", ..., "distill.students: .* no student 'small'"),
-        ("ablate.variants.baseline.set", {"seed": 2}, "variants.baseline: missing or not empty; allowed: `set: {}`"),
-        ("ablate.variants.paired-only.why", None, "variants.paired-only: .*why: missing; allowed: a variant of 3 keys says why"),
+        ("ablate.variants.baseline.set", {"seed": 2}, "variants.baseline: missing or not empty; expected `set: {}`"),
+        ("ablate.variants.paired-only.why", None, "variants.paired-only: .*why: missing; expected a variant of 3 keys says why"),
         (
             "ablate.variants.no-velocity-loss.set",
             {"distill.losses.speed": 0},
@@ -102,22 +102,22 @@ def test_a_misspelt_key_is_named_before_all_else_with_the_nearest_right_one(tmp_
         (
             "ablate.variants.no-velocity-loss.set",
             {"seed.x": 0},
-            "no-velocity-loss.set: 'seed.x' has no effect here; allowed: ablate.student.* or distill.*",
+            "no-velocity-loss.set: 'seed.x' has no effect here; expected ablate.student.* or distill.*",
         ),
         ("ablate.variants.no-velocity-loss.set", {"distill.losses.velocity": -1}, "set: distill.losses.velocity: Input should"),
-        ("ablate.variants.no-velocity-loss.set", {"teach.steps": 7}, "'teach.steps' has no effect here; allowed: ablate.student"),
+        ("ablate.variants.no-velocity-loss.set", {"teach.steps": 7}, "'teach.steps' has no effect here; expected ablate.student"),
         ("ablate.variants.no-velocity-loss.set", {"distill.students.small.steps": 7}, "steps' has no effect here"),
-        ("ablate.seeds", [1, 1], "ablate: .*seeds: .1, 1.; allowed: each once"),
-        ("teachers.mfcc.set", {"distill.filters": 8}, "teachers.mfcc.set: 'distill.filters' has no effect here; allowed: teach"),
+        ("ablate.seeds", [1, 1], "ablate: .*seeds: .1, 1.; expected each once"),
+        ("teachers.mfcc.set", {"distill.filters": 8}, "teachers.mfcc.set: 'distill.filters' has no effect here; expected teach"),
         ("teachers.mfcc.set", {"teach.stepz": 8}, "teachers.mfcc.set: no key 'teach.stepz'; expected teach.steps"),
-        ("teachers.mfcc.set", {"augment.noise": 0.5}, "'augment.noise' has no effect here; allowed: teach.*"),
+        ("teachers.mfcc.set", {"augment.noise": 0.5}, "'augment.noise' has no effect here; expected teach.*"),
         ("ablate.variants.no-velocity-loss.set", {"optimizer.batch_size": 1}, "'optimizer.batch_size' has no effect here"),
         ("teachers.mfcc.kind", "theirs", "teachers.mfcc: Input tag 'theirs' found using 'kind' does not match any of"),
         ("teachers.mfcc.components", 0, "teachers.mfcc.ours.components: Input should be greater than or equal to 1"),
-        ("ablate.student.start", "small", "ablate: .*student.start: 'small'; allowed: null"),
-        ("evaluate.baselines", ["nope"], "evaluate.baselines: 'nope'; allowed: channels-512, "),
-        ("evaluate.baselines", ["baseline"], "evaluate.baselines: 'baseline'; allowed: channels-512, "),
-        ("evaluate.smoothed", "nope", "evaluate.smoothed: 'nope'; allowed: on-device, real-time"),
+        ("ablate.student.start", "small", "ablate: .*student.start: 'small'; expected null"),
+        ("evaluate.baselines", ["nope"], "evaluate.baselines: 'nope'; expected channels-512, "),
+        ("evaluate.baselines", ["baseline"], "evaluate.baselines: 'baseline'; expected channels-512, "),
+        ("evaluate.smoothed", "nope", "evaluate.smoothed: 'nope'; expected on-device, real-time"),
         ("seed", -1, "seed: Input should be greater than or equal to 0"),
     ],
 )
@@ -315,12 +315,12 @@ def test_any_text_is_a_value_or_one_line(tmp_path, text):
 
 def test_a_change_touches_its_key_alone_and_is_checked():
     params = load_params()
-    other = changed(params, {"distill.losses.velocity": 0, "seed": 7})
+    other = with_overrides(params, {"distill.losses.velocity": 0, "seed": 7})
     assert other.distill.losses.velocity == 0 and other.seed == 7
-    assert changed(other, {"distill.losses.velocity": params.distill.losses.velocity, "seed": params.seed}) == params
-    assert changed(params, {}) == params
+    assert with_overrides(other, {"distill.losses.velocity": params.distill.losses.velocity, "seed": params.seed}) == params
+    assert with_overrides(params, {}) == params
     with pytest.raises(InputError, match="distill.losses.velocity: Input should be greater than or equal to 0, got -1"):
-        changed(params, {"distill.losses.velocity": -1})
+        with_overrides(params, {"distill.losses.velocity": -1})
 
 
 @pytest.mark.parametrize("window_ms, dilations", [(64, (1,)), (128, (1, 2)), (512, (1, 2, 4, 8)), (1024, (1, 2, 4, 8, 16))])

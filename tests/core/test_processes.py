@@ -122,8 +122,8 @@ def ended(_: object) -> None:
     ],
     ids=["killed", "ended", "exits", "strange", "local", "unreadable"],
 )
-def test_what_goes_wrong_in_a_process_is_told(function, error, told):
-    with pytest.raises(error, match=told), mapped(function, [7], 1, asked_by="x") as results:
+def test_what_goes_wrong_in_a_process_is_told(function, error, message):
+    with pytest.raises(error, match=message), mapped(function, [7], 1, asked_by="x") as results:
         next(results)
 
 
@@ -189,12 +189,12 @@ def ended_by(parent: subprocess.Popen, number: int, *, group: bool = False) -> s
     (os.killpg if group else os.kill)(parent.pid, number)
     _, alive = psutil.wait_procs(children, timeout=2 * ENDED_S)
     try:
-        _, told = parent.communicate(timeout=2 * ENDED_S)
+        _, message = parent.communicate(timeout=2 * ENDED_S)
     finally:
         for process in (parent, *alive):
             process.kill()
     assert not alive
-    return told
+    return message
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
@@ -205,9 +205,9 @@ def test_a_signal_ends_all_processes_and_leaves_no_temporary_file(tmp_path, name
         pytest.skip("nobody is left to clean")
     parent, number = begun(tmp_path, half_written), getattr(signal, name)
     assert len(list(tmp_path.glob(".*.tmp"))) == 3
-    told = ended_by(parent, number, group=whole_group)
+    message = ended_by(parent, number, group=whole_group)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a has begun", "b has begun", "parent.py"]
-    assert parent.returncode == (-number if name in ("SIGINT", "SIGKILL") else 128 + number), told
+    assert parent.returncode == (-number if name in ("SIGINT", "SIGKILL") else 128 + number), message
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")

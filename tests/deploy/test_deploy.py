@@ -57,21 +57,21 @@ def frames(samples: np.ndarray) -> np.ndarray:
 def streamed(network, graph: onnx.ModelProto, samples: np.ndarray, sizes: tuple[int, ...]) -> np.ndarray:
     """The curves of every step, computed in turns of the given numbers of rows."""
     run, rows, curves, turn = session(graph), frames(samples), [], 0
-    histories = no_histories(network, graph)
+    states = initial_states(network, graph)
     while len(rows):
         size = sizes[turn % len(sizes)]
-        found, *heard = run.run(
-            ["curves", *(f"heard{number}" for number in range(len(histories)))], {"frames": rows[:size], **histories}
+        found, *sound = run.run(
+            ["curves", *(f"state_out{number}" for number in range(len(states)))], {"frames": rows[:size], **states}
         )
         curves.append(found)
-        histories = {name: after[-len(before) :] for (name, before), after in zip(histories.items(), heard, strict=True)}
+        states = {name: after[-len(before) :] for (name, before), after in zip(states.items(), sound, strict=True)}
         rows, turn = rows[size:], turn + 1
     return np.concatenate(curves)
 
 
-def no_histories(network, graph: onnx.ModelProto) -> dict[str, np.ndarray]:
+def initial_states(network, graph: onnx.ModelProto) -> dict[str, np.ndarray]:
     kind = {TensorProto.FLOAT: np.float32, TensorProto.UINT8: np.uint8}[graph.graph.input[-1].type.tensor_type.elem_type]
-    return {f"history{number}": np.zeros(shape, kind) for number, shape in enumerate(history_shapes(network.config))}
+    return {f"state_in{number}": np.zeros(shape, kind) for number, shape in enumerate(history_shapes(network.config))}
 
 
 def weights(graph: onnx.ModelProto) -> dict[str, np.ndarray]:
@@ -144,7 +144,7 @@ def test_a_window_and_a_stream_round_alike(graphs):
     scales = {name for name in stream if name.endswith(("_scale", "_zero_point", "_quantized"))}
     assert len(scales & window.keys()) > 40
     for name in scales:
-        same = re.sub(r"^(history|heard)(\d)", r"block\2.taps", name)  # which a window does not have
+        same = re.sub(r"^(state_in|state_out)(\d)", r"block\2.taps", name)  # which a window does not have
         same = re.sub(r"^front", "block0.taps", same)  # a window quantises it after cutting it
         np.testing.assert_array_equal(window[same], stream[name])
 
@@ -158,7 +158,7 @@ def test_graphs_are_plain_onnx(graphs, precision, kind):
     assert {node.op_type for node in graph.graph.node} <= STANDARD and {node.domain for node in graph.graph.node} == {""}
     assert {weight.data_location for weight in graph.graph.initializer} == {TensorProto.DEFAULT}
     for tensor in (*graph.graph.input, *graph.graph.output):
-        state = precision == "int8" and tensor.name.startswith(("history", "heard"))
+        state = precision == "int8" and tensor.name.startswith(("state_in", "state_out"))
         assert tensor.type.tensor_type.elem_type == (TensorProto.UINT8 if state else TensorProto.FLOAT)
     clip = next(node for node in graph.graph.node if node.op_type == "Clip")
     assert [weights(graph)[name].shape for name in clip.input[1:]] == [(), ()], "the standard wants scalars"
@@ -218,11 +218,11 @@ def test_working_memory_of_a_window_is_what_a_naive_count_finds(graphs, precisio
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("n_rows", [1, 5, 16])
 def test_working_memory_of_a_step_is_what_a_naive_count_finds(graphs, precision, n_rows):
-    graph, histories = graphs[precision, "streaming"], history_shapes(student().config)
-    feeds, n_bytes = no_histories(student(), graph), 1 if precision == "int8" else 4
+    graph, states = graphs[precision, "streaming"], history_shapes(student().config)
+    feeds, n_bytes = initial_states(student(), graph), 1 if precision == "int8" else 4
     found = working_memory(graph, n_rows)
     assert (found.activations, found.state) == recount(graph, {"frames": frames(noise(1.0))[:n_rows], **feeds})
-    kept = sum((2 * rows + n_rows) * width for rows, width in histories)
+    kept = sum((2 * rows + n_rows) * width for rows, width in states)
     assert found.state == n_bytes * kept + 4 * n_rows * (512 + 52), "state before and after"
 
 
@@ -346,7 +346,7 @@ def test_training_data_is_what_models_learn_from():
 
 
 @pytest.mark.parametrize(
-    ("corpora", "heard", "warned"),
+    ("corpora", "state_out", "warned"),
     [
         (CORPORA[:1], "3.2 h of synthetic speech, with", True),
         (CORPORA[1:2], "0.5 h of recordings by 1,200 speakers, with", False),
@@ -354,9 +354,9 @@ def test_training_data_is_what_models_learn_from():
         (CORPORA[2:], "0.1 h of recordings, with", False),
     ],
 )
-def test_limits_follow_from_the_training_data(corpora, heard, warned):
-    told = limits_of(corpora)
-    assert told.startswith(f"Trained on {heard} curves made by rule") and ("No recording was heard" in told) is warned
+def test_limits_follow_from_the_training_data(corpora, sound, warned):
+    message = limits_of(corpora)
+    assert message.startswith(f"Trained on {sound} curves made by rule") and ("No recording was heard" in message) is warned
 
 
 def test_real_speech_is_quoted_or_said_to_be_unmeasured():

@@ -154,8 +154,8 @@ def test_a_model_that_gives_nan_on_silence_is_refused(tmp_path):
 
 
 def test_a_model_whose_state_is_infinite_after_silence_is_refused(tmp_path):
-    nodes = [PRODUCT, helper.make_node("ReduceMean", ["curves"], ["m"], axes=[1]), helper.make_node("Log", ["m"], ["heard"])]
-    nodes.append(helper.make_node("Concat", ["history0", "heard"], ["heard0"], axis=0))
+    nodes = [PRODUCT, helper.make_node("ReduceMean", ["curves"], ["m"], axes=[1]), helper.make_node("Log", ["m"], ["state_out"])]
+    nodes.append(helper.make_node("Concat", ["state_in0", "state_out"], ["state_out0"], axis=0))
     with pytest.raises(InputError, match="silence gives NaN, infinite or missing curves"):
         Model(saved(tmp_path / "a.onnx", nodes, [a_weight()], width=1))
 
@@ -181,15 +181,15 @@ def test_a_model_that_gives_another_number_of_frames_is_refused(tmp_path, curves
 )
 def test_sizes_that_would_fill_the_memory_are_refused(tmp_path, width, metadata, message):
     """In a process that is given 4 GB of addresses, of which onnxruntime takes some by itself."""
-    nodes = [PRODUCT, *([helper.make_node("Identity", ["history0"], ["heard0"])] if width else [])]
+    nodes = [PRODUCT, *([helper.make_node("Identity", ["state_in0"], ["state_out0"])] if width else [])]
     path = saved(tmp_path / "a.onnx", nodes, [a_weight()], width, metadata)
     code = "import sys; from facedistill.runtime import Model; Model(sys.argv[1])"
     done = subprocess.run(
         [sys.executable, "-c", code, path], capture_output=True, text=True, check=False,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (2**32, 2**32)),
     )  # fmt: skip
-    told = done.stderr.splitlines()[-1]
-    assert told.startswith(f"facedistill.core.errors.InputError: {path}: ") and message in told and len(told) < 500
+    printed = done.stderr.splitlines()[-1]
+    assert printed.startswith(f"facedistill.core.errors.InputError: {path}: ") and message in printed and len(printed) < 500
 
 
 def test_operators_that_nobody_knows_are_one_line(tmp_path):

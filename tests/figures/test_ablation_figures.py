@@ -72,13 +72,13 @@ def smoothed(difference: float, ratio: float) -> dict:
 @pytest.fixture
 def evaluated(tmp_path: Path) -> Path:
     """The ablation's files of `evaluate`: each variant is 0.1 worse than the one before, with 0.02 of doubt; two seeds."""
-    facts = {name: facts_of(change) for name, change in CHANGES.items()}
+    metadata = {name: facts_of(change) for name, change in CHANGES.items()}
     differences = {
         name: {metric: {"difference": interval(gain), "ratio": interval(1)} for metric in METRICS} for name, gain in GAIN.items()
     }
     seeds = {name: {f"seed-{seed}": dict.fromkeys(METRICS, 0.9 + gain * seed) for seed in (1, 2)} for name, gain in GAIN.items()}
     files = {
-        "variants": facts,
+        "variants": metadata,
         "ablations": {SPLIT: {name: measured(0.9 + gain) for name, gain in GAIN.items()}},
         "ablation_differences": {SPLIT: differences},
         "ablation_seeds": {SPLIT: seeds},
@@ -129,9 +129,9 @@ def test_an_axis_holds_what_differs_by_it_alone(evaluated):
 
 def test_no_verdict_is_made_of_a_difference_from_something_else(evaluated):
     path = evaluated / "variants.json"
-    facts = json.loads(path.read_text())
-    facts["voices-5"]["reference"] = BASELINE
-    path.write_text(json.dumps(facts))
+    metadata = json.loads(path.read_text())
+    metadata["voices-5"]["reference"] = BASELINE
+    path.write_text(json.dumps(metadata))
     assert verdicts_of(evaluated)["Five voices are too few", "Lip-gap correlation"] == "not measured"
 
 
@@ -184,16 +184,16 @@ def test_smoothing_is_drawn_by_its_delay_side_by_side(evaluated):
 def test_smoothing_is_judged_at_equal_delay_by_intervals(evaluated):
     table = smoothing.smoothing_table(smoothing.read_smoothing(evaluated), SPLIT)
     differences = read_evaluated("smoothing_differences", evaluated)
-    told = smoothing.judge_smoothing(table, differences, SPLIT)
-    verdicts = dict(zip(told["Claim"], told["Verdict"], strict=True))
+    message = smoothing.judge_smoothing(table, differences, SPLIT)
+    verdicts = dict(zip(message["Claim"], message["Verdict"], strict=True))
     assert verdicts == {
         "average-3 halves the jitter": "holds",
         "average-3 shakes less than one-euro-17ms, which is as late": "holds",  # 0.1 less, give or take 0.02
         "average-3 follows the lips better than one-euro-17ms, which is as late": "FAILS",
         "All are as late as their look-ahead says": "holds",
     }
-    assert told.loc[2, "Measured"] == "-0.100 [-0.120, -0.080]"
-    assert told.loc[2, "Measure"] == "Lip-gap correlation, average-3 minus one-euro-17ms"
+    assert message.loc[2, "Measured"] == "-0.100 [-0.120, -0.080]"
+    assert message.loc[2, "Measure"] == "Lip-gap correlation, average-3 minus one-euro-17ms"
     late = smoothing.judge_smoothing(
         table.assign(lag_ms=[0.0, 1.0, 4.5]), read_evaluated("smoothing_differences", evaluated), SPLIT
     )

@@ -62,8 +62,8 @@ def found(tmp_path):
         "teacher": {"weights_bytes": 20_000_000, "memory_bytes": {"measured": 90_000_000}, "offline_ms_per_s": time(60.0)},
         "amplitude-envelope": {"weights_bytes": 0, "offline_ms_per_s": time(0.5)},
     }
-    told = {"processor": "a processor", "system": "Linux", "python": "3.11", "onnxruntime": "1.32"}
-    (tmp_path / "bench.json").write_text(json.dumps({"machine": told, "repeats": 3, "systems": systems}))
+    message = {"processor": "a processor", "system": "Linux", "python": "3.11", "onnxruntime": "1.32"}
+    (tmp_path / "bench.json").write_text(json.dumps({"machine": message, "repeats": 3, "systems": systems}))
     for student, rows in {
         "wide": [("float32", "a", 0.8, 0.9)],
         "tiny": [("float32", "c", 0.8, 0.9), ("int8", "b", 0.796, 0.88)],

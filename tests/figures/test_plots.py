@@ -149,8 +149,8 @@ def test_corpus_tables_and_figure(tmp_path: Path):
 
 
 def test_key_phones_are_the_lips_own_first():
-    chosen = sentence.key_phones(PHONES, n=3, first_s=0.0, last_s=1.0)
-    assert [phone.label for phone in chosen] == ["p", "a", "f"]
+    selected = sentence.key_phones(PHONES, n=3, first_s=0.0, last_s=1.0)
+    assert [phone.label for phone in selected] == ["p", "a", "f"]
     assert [phone.label for phone in sentence.key_phones(PHONES, n=9, first_s=0.15, last_s=0.7)] == ["a", "f"]
 
 

@@ -41,7 +41,7 @@ LOCK = {
 }  # fmt: skip
 
 
-def told(root: Path, *, lock=LOCK, params="notebooks: {fig1: {n: 1}}", model="weights") -> Provenance | None:
+def message(root: Path, *, lock=LOCK, params="notebooks: {fig1: {n: 1}}", model="weights") -> Provenance | None:
     (root / "models" / "one").mkdir(parents=True, exist_ok=True)
     (root / "models" / "one" / "a.onnx").write_text(model)
     (root / "dvc.yaml").write_text(yaml.safe_dump(DVC))
@@ -56,7 +56,7 @@ def replaced(old: str, new: str) -> dict:
 
 def test_a_figure_that_reads_no_data_says_so(tmp_path):
     alone = {"stages": {"fig1": {"cmd": "x", "deps": ["data/code/b.txt"], "params": ["notebooks.fig1"], "plots": PLOTS}}}
-    told(tmp_path)
+    message(tmp_path)
     (tmp_path / "dvc.yaml").write_text(yaml.safe_dump(alone))
     assert provenance("fig1", tmp_path).data == "none"
 
@@ -75,15 +75,15 @@ def test_a_figure_that_reads_no_data_says_so(tmp_path):
     ],
 )
 def test_hashes_change_with_what_the_figure_depends_on(tmp_path, change, params_differ, data_differ):
-    before, after = told(tmp_path), told(tmp_path, **change)
+    before, after = message(tmp_path), message(tmp_path, **change)
     assert before.stage == after.stage == "fig1"
     assert (before.params != after.params, before.data != after.data) == (params_differ, data_differ)
 
 
 def test_what_is_no_stage_or_was_not_run_has_none(tmp_path):
-    assert told(tmp_path, lock={}) is None
+    assert message(tmp_path, lock={}) is None
     assert provenance("fig0", tmp_path) is None
-    told(tmp_path)
+    message(tmp_path)
     assert provenance("fig1_more", tmp_path).stage == "fig1", "a stage may make more than one figure"
     assert provenance("fig1", tmp_path / "nowhere") is None
 

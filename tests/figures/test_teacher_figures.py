@@ -35,27 +35,27 @@ def interval(value: float | None) -> dict[str, float | None]:
 @pytest.fixture
 def evaluated(tmp_path: Path) -> Path:
     """What `evaluate` writes of four teachers of ours and one from outside, of whom there are labels alone."""
-    facts = {
+    metadata = {
         name: {"kind": "ours", "parameters": 5e6, "controls": 50 if name == "mesh" else 52, "hours": 1.5, "held_out_hours": 0.2}
         | {"variance_kept": 0.9995 if name == "mesh" else None}
         for name in QUALITY
     }
-    facts["theirs"] = facts["hubert"] | {"kind": "outside", "parameters": None, "controls": 116}
+    metadata["theirs"] = metadata["hubert"] | {"kind": "outside", "parameters": None, "controls": 116}
     taught = {
         name: {
             role: dict.fromkeys(teachers.SHOWN, interval(value)) for role, value in zip(("teacher", "student"), pair, strict=True)
         }
         for name, pair in QUALITY.items()
     }
-    agreement = {name: {"correlation": interval(0.7), "explained": interval(0.5)} for name in facts}
-    for stem, value in {"teachers": facts, "taught": {SPLIT: taught}, "agreement": agreement}.items():
+    agreement = {name: {"correlation": interval(0.7), "explained": interval(0.5)} for name in metadata}
+    for stem, value in {"teachers": metadata, "taught": {SPLIT: taught}, "agreement": agreement}.items():
         (tmp_path / f"{stem}.json").write_text(json.dumps(value))
     return tmp_path
 
 
 def table_of(folder: Path):
-    taught, agreement, facts = (read_evaluated(stem, folder) for stem in ("taught", "agreement", "teachers"))
-    return teachers.teachers_table(taught, agreement, facts, SPLIT)
+    taught, agreement, metadata = (read_evaluated(stem, folder) for stem in ("taught", "agreement", "teachers"))
+    return teachers.teachers_table(taught, agreement, metadata, SPLIT)
 
 
 def verdicts_of(folder: Path):

@@ -84,15 +84,15 @@ def test_what_is_said_to_be_at_most_so_much_is_just_below_it(known):
     released = {path.stem: systems[path.stem] for path in (ROOT / "models").glob("*/*.onnx") if not path.stem.endswith("-window")}
     assert {"on-device", "on-device-int8", "real-time-float16", "tiny-real-time", "tiny-real-time-int8"} <= set(released)
     kept_auc = [
-        groups[WEIGHTED]["closure_auc"]["value"] / facts["conditions"]["clean"][WEIGHTED]["closure_auc"]["value"]
-        for facts in released.values()
-        for groups in facts["conditions"].values()
+        groups[WEIGHTED]["closure_auc"]["value"] / metadata["conditions"]["clean"][WEIGHTED]["closure_auc"]["value"]
+        for metadata in released.values()
+        for groups in metadata["conditions"].values()
     ]
-    gaps = [quiet["gap_mm"] for facts in released.values() for quiet in facts["non-speech"].values()]
+    gaps = [quiet["gap_mm"] for metadata in released.values() for quiet in metadata["non-speech"].values()]
 
     def jitter(word: str, *sounds: str) -> list[float]:
-        chosen = [facts["non-speech"] for name, facts in released.items() if word in name]
-        return [100 * facts[sound]["jitter_ratio"] for facts in chosen for sound in sounds]
+        selected = [metadata["non-speech"] for name, metadata in released.items() if word in name]
+        return [100 * metadata[sound]["jitter_ratio"] for metadata in selected for sound in sounds]
 
     for name, unit, values in (
         ("auc-lost", 1, [100 * (1 - ratio) for ratio in kept_auc]),
@@ -107,15 +107,15 @@ def test_what_is_said_to_be_at_most_so_much_is_just_below_it(known):
 def test_a_number_of_the_grid_is_told_in_four_ways(known):
     row = pd.read_csv(kept.GRID / "seeds" / "tab2_ablations.csv", index_col=0).loc["channels-64"]
     assert row["lip_gap_r_gain"] < -0.01, "half the width loses"
-    told = [known[f"release/seeds/channels-64/lip_gap_r_gain{way}"] for way in ("", "/signed", "/turned", "/interval")]
+    message = [known[f"release/seeds/channels-64/lip_gap_r_gain{way}"] for way in ("", "/signed", "/turned", "/interval")]
     value, low, high = (f"{row[f'lip_gap_r_gain{end}']:.3f}" for end in ("", "_low", "_high"))
-    assert told == [value, value, value.removeprefix("-"), f"{value} [{low}, {high}]"]
+    assert message == [value, value, value.removeprefix("-"), f"{value} [{low}, {high}]"]
     assert known["release/seeds/no-feature-loss/lip_gap_r_gain/signed"].startswith("+")
 
 
 def test_what_the_lips_loss_brings_it_brings_in_one_seed():
     seeds = read_json(kept.GRID / "seeds" / "ablation_seeds.json")["test-voices"]
-    brings = [seeds["no-lips-loss"][seed]["lve_mm"] - run["lve_mm"] for seed, run in seeds["baseline"].items()]
+    brings = [seeds["no-lip-vertex-loss"][seed]["lve_mm"] - run["lve_mm"] for seed, run in seeds["baseline"].items()]
     assert len(brings) == 3 and max(brings) > 0.9 * sum(brings) > 0, "nearly all"
 
 
@@ -154,12 +154,12 @@ def test_numbers_that_changed_are_written_and_told(place, monkeypatch, capsys):
         "<!--=table-1\n/pbm-->0.1<!--/-->": "line 1: a marker without its partner",
     }.items(),
 )
-def test_a_wrong_marker_is_one_line_and_nothing_is_written(place, monkeypatch, capsys, text, told):
+def test_a_wrong_marker_is_one_line_and_nothing_is_written(place, monkeypatch, capsys, text, message):
     last, first = place / "figures" / "release" / "README.md", (place / "README.md").read_text()
     last.write_text(text)
     assert run(monkeypatch, "fill") == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"error: figures/release/README.md: {told}") and "expected" in line
+    assert line.startswith(f"error: figures/release/README.md: {message}") and "expected" in line
     assert (last.read_text(), (place / "README.md").read_text()) == (text, first)
 
 

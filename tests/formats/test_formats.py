@@ -28,11 +28,11 @@ EXACT = settings(max_examples=25, deadline=None, derandomize=True)
 @st.composite
 def animations(draw, names=CURVES + OTHERS, any_times=False) -> Animation:
     """Any of the names in any order; weights that recordings have and that floats can be; regular, or at any times."""
-    chosen = draw(st.lists(st.sampled_from(names), min_size=1, max_size=7, unique=True))
+    selected = draw(st.lists(st.sampled_from(names), min_size=1, max_size=7, unique=True))
     n_frames = draw(st.integers(1, 9))
     weight = st.floats(-0.5, 1.5) | st.floats(-1e300, 1e300)
-    rows = draw(st.lists(st.lists(weight, min_size=len(chosen), max_size=len(chosen)), min_size=n_frames, max_size=n_frames))
-    moving = regular(chosen, rows, draw(st.sampled_from(RATES)))
+    rows = draw(st.lists(st.lists(weight, min_size=len(selected), max_size=len(selected)), min_size=n_frames, max_size=n_frames))
+    moving = regular(selected, rows, draw(st.sampled_from(RATES)))
     if not (any_times and draw(st.booleans())):
         return moving
     steps_s = draw(st.lists(st.floats(0.001, 3), min_size=n_frames, max_size=n_frames))
@@ -240,15 +240,15 @@ def test_the_frame_rate_of_a_file_can_be_overruled(kind, tmp_path):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda path: write(path / "a.txt", take()), "'.txt' is not one to write curves to; allowed: .csv, .glb, .json, .npz"),
+        (lambda path: write(path / "a.txt", take()), "'.txt' is not one to write curves to; expected .csv, .glb, .json, .npz"),
         (lambda path: write(path / "a.gltf", take(), kind="glb"), "allowed: .glb"),
         (lambda path: write(path / "a.json", take(), kind="npz"), "allowed: .npz"),
-        (lambda path: write(path / "a.csv", take(), kind="fbx"), "'fbx' is no file format; allowed: livelink, a2f"),
+        (lambda path: write(path / "a.csv", take(), kind="fbx"), "'fbx' is no file format; expected livelink, a2f"),
         (lambda path: write(path / "a.csv", take(), face=path / "b.glb"), "a face cannot go into csv"),
         (lambda path: write(path / "file" / "a.csv", take()), "cannot be written"),
         (lambda path: read(path / "a.csv"), "no such file"),
         (lambda path: read(path), "no file of curves ends in ''"),
-        (lambda path: read(path / "a.fbx"), "no file of curves ends in '.fbx'; allowed: .csv"),
+        (lambda path: read(path / "a.fbx"), "no file of curves ends in '.fbx'; expected .csv"),
         (lambda path: read(path / "a.csv", fps=0), "0 frames per second"),
         (lambda path: read(path / "file", kind="csv", fps=float("nan")), "nan frames per second"),
         (lambda path: convert(path / "ok.csv", path / "b.csv", at_fps=-1), "-1 frames per second"),

@@ -54,8 +54,10 @@ def ends_well(monkeypatch, capfd) -> Check:
         monkeypatch.setattr(sys, "argv", ["facedistill", *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
             cli.main()
-        told = capfd.readouterr().err.splitlines()
-        lines = [line for line in told if line and not line.startswith(("animated ", "animate:"))]  # a bar, where it takes long
+        message = capfd.readouterr().err.splitlines()
+        lines = [
+            line for line in message if line and not line.startswith(("animated ", "animate:"))
+        ]  # a bar, where it takes long
         notes = [line for line in lines if line.startswith("note: ")]
         assert all(str(arguments[1]) in note and len(note) < 1000 for note in notes)
         lines = [line for line in lines if line not in notes]

@@ -415,7 +415,7 @@ def test_targets_without_a_name_rest_at_their_weights(tmp_path):
 # Told -----------------------------------------------------------------------------------------------------------------
 
 
-def told(caplog, path: Path) -> list[str]:
+def printed(caplog, path: Path) -> list[str]:
     """What was told of a file, after its name."""
     assert all(record.levelno == logging.WARNING for record in caplog.records)
     assert all(message.startswith(f"{path}: ") and "\n" not in message for message in caplog.messages)
@@ -424,7 +424,7 @@ def told(caplog, path: Path) -> list[str]:
 
 def test_a_head_without_fault_is_read_in_silence(skinned, tmp_path, caplog):
     read_face(save(skinned, tmp_path / "a.glb"))
-    assert told(caplog, tmp_path / "a.glb") == []
+    assert printed(caplog, tmp_path / "a.glb") == []
 
 
 def test_default_weights_of_arkits_shapes_are_told(tmp_path, caplog):
@@ -433,7 +433,7 @@ def test_default_weights_of_arkits_shapes_are_told(tmp_path, caplog):
     gltf.content["nodes"][0]["weights"] = [0.5]
     found = read_face(save(gltf, tmp_path / "b.glb"))
     np.testing.assert_array_equal(found.vertices, plain.vertices)
-    assert told(caplog, tmp_path / "b.glb") == ["the default weights of jawOpen are left out: a face at rest has 0"]
+    assert printed(caplog, tmp_path / "b.glb") == ["the default weights of jawOpen are left out: a face at rest has 0"]
 
 
 def on_joints(weights: np.ndarray) -> Gltf:
@@ -452,7 +452,7 @@ def test_weights_are_scaled_to_a_sum_of_1(tmp_path, caplog):
     weights[1], weights[2], weights[3] = [2, 6, 0, 0], 0, [0.51, 0.5, 0, 0]
     heights = read_face(save(on_joints(weights), tmp_path / "a.glb")).vertices[:, 2]
     np.testing.assert_allclose(heights, [2, 1.5, 3, 1 + 2 * 0.51 / 1.01, 2, 2, 2], atol=1e-6)
-    (message,) = told(caplog, tmp_path / "a.glb")
+    (message,) = printed(caplog, tmp_path / "a.glb")
     assert message.startswith("the joint weights of 2 vertices do not sum to 1")
 
 
@@ -460,7 +460,7 @@ def test_a_fault_of_many_parts_is_one_note(tmp_path, caplog):
     gltf = on_joints(np.tile([0.5, 0.25, 0, 0], (7, 1)))
     gltf.content["meshes"][0]["primitives"] *= 5
     read_face(save(gltf, tmp_path / "a.glb"))
-    (message,) = told(caplog, tmp_path / "a.glb")
+    (message,) = printed(caplog, tmp_path / "a.glb")
     assert message.startswith("the joint weights of 35 vertices do not sum to 1")
 
 
@@ -468,7 +468,7 @@ def test_colours_of_another_kind_are_told(tmp_path, caplog):
     gltf = one_triangle([0, 1, 2])
     gltf.content["extensionsUsed"] = ["KHR_materials_pbrSpecularGlossiness"]
     read_face(save(gltf, tmp_path / "a.glb"))
-    assert told(caplog, tmp_path / "a.glb") == ["colours by KHR_materials_pbrSpecularGlossiness are left out"]
+    assert printed(caplog, tmp_path / "a.glb") == ["colours by KHR_materials_pbrSpecularGlossiness are left out"]
 
 
 # Refused --------------------------------------------------------------------------------------------------------------

@@ -228,10 +228,10 @@ def wrong(case: Case, found: Animation) -> str:
     return ""
 
 
-def read_all(chosen: list[Case], folder: Path) -> tuple[list[str], list[Case]]:
+def read_all(selected: list[Case], folder: Path) -> tuple[list[str], list[Case]]:
     """What is wrong with any of the cases, and those that are refused."""
     faults, refused = [], []
-    for case in chosen:
+    for case in selected:
         try:
             found = read(write_case(case, folder))
         except InputError as error:
@@ -250,11 +250,11 @@ def has_too_many_odd(case: Case) -> bool:
 def test_the_matrix_is_read_rightly(tmp_path):
     """And no more than one in twenty is refused: what is short, and has several odd rows."""
     everything = cases()
-    chosen = [everything[number] for number in np.random.default_rng(0).choice(len(everything), 600, replace=False)]
-    faults, refused = read_all(chosen, tmp_path)
+    selected = [everything[number] for number in np.random.default_rng(0).choice(len(everything), 600, replace=False)]
+    faults, refused = read_all(selected, tmp_path)
     assert not faults, "\n".join(faults[:20])
-    assert refused == [case for case in chosen if has_too_many_odd(case)]
-    assert 0 < len(refused) <= 0.05 * len(chosen)
+    assert refused == [case for case in selected if has_too_many_odd(case)]
+    assert 0 < len(refused) <= 0.05 * len(selected)
 
 
 # One file each.
@@ -404,7 +404,7 @@ def odd(times: list[float], at: int, fault: str) -> tuple[list[float], list[int]
         ("late", 0, "at a time that does not ascend; put between its neighbours"),
     ],
 )
-def test_an_odd_row_is_put_right_and_told(fault, number, told, tmp_path, caplog):
+def test_an_odd_row_is_put_right_and_told(fault, number, message, tmp_path, caplog):
     @settings(max_examples=40, deadline=None, derandomize=True)
     @given(st.integers(20, 200), st.data(), st.sampled_from([24, 25, 30, 60, 29.5]), st.sampled_from([3, 4, 17]))
     def check(n_rows, data, fps, decimals):
@@ -417,7 +417,7 @@ def test_an_odd_row_is_put_right_and_told(fault, number, told, tmp_path, caplog)
         assert found.fps == fps
         (record,) = caplog.records
         assert record.levelno == logging.WARNING
-        assert record.getMessage() == f"{tmp_path / 'take.csv'}: data row {at + 1 + number} is {told}"
+        assert record.getMessage() == f"{tmp_path / 'take.csv'}: data row {at + 1 + number} is {message}"
 
     check()
 
@@ -454,9 +454,9 @@ def test_thirty_swapped_pairs_are_put_right(style, tmp_path):
     ],
     ids=str,
 )
-def test_a_hole_longer_than_two_seconds_is_told(frames, told, tmp_path, caplog):
+def test_a_hole_longer_than_two_seconds_is_told(frames, message, tmp_path, caplog):
     read(plain(tmp_path, [frame / 30 for frame in frames]))
-    assert [record.getMessage().partition(".csv: ")[2] for record in caplog.records] == [told] * bool(told)
+    assert [record.getMessage().partition(".csv: ")[2] for record in caplog.records] == [message] * bool(message)
 
 
 @pytest.mark.parametrize(
@@ -547,8 +547,8 @@ def test_one_plain_rollover_tells_the_base_unless_rows_are_missing_before(base_h
     frames = np.arange(base_hz // 2, base_hz * 3 // 2)
     found = read(live_link(tmp_path, counted(frames, base_hz)))
     np.testing.assert_array_equal(found.times_s, np.arange(len(frames)) / base_hz)
-    told = f"shows only once how many frames it counts in a second; {base_hz} frames a second are assumed; {GIVE_RATE}"
-    assert [record.getMessage().endswith(told) for record in caplog.records] == [True] * (base_hz != 60)
+    message = f"shows only once how many frames it counts in a second; {base_hz} frames a second are assumed; {GIVE_RATE}"
+    assert [record.getMessage().endswith(message) for record in caplog.records] == [True] * (base_hz != 60)
 
 
 def test_a_take_begins_at_0_s_whichever_row_comes_first(tmp_path):

@@ -134,7 +134,7 @@ def test_two_recordings_of_one_name_are_told(tmp_path):
 @pytest.mark.parametrize(
     "files, message",
     [
-        ([], "no label files; allowed: one .csv"),
+        ([], "no label files; expected one .csv"),
         (["a.csv", "a.json"], r"a\.json: .*a\.csv is called 'a' too"),
         (["a.csv", "z.csv"], r"z\.csv: no recording of that name"),
     ],

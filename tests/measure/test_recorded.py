@@ -183,8 +183,8 @@ def test_what_is_here_is_measured_and_what_is_not_is_told(tmp_path, manifest, pa
     folder = make_folder(tmp_path, manifest, peers=["headaudio", "rhubarb"], variants=["paired-only/seed-1"])
     export_tree(tmp_path / "data" / "export", ["tiny"])
     benchmark(params, folder, data=tmp_path / "data", released=tmp_path / "models")
-    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("skipped")]
-    assert told == [
+    message = [line for line in capsys.readouterr().out.splitlines() if line.startswith("skipped")]
+    assert message == [
         "skipped: teacher: no data/teach/model.safetensors",
         "skipped: paired-only: no data/ablate/paired-only/seed-1/model.safetensors",
         "skipped: headaudio: no package @met4citizen/headaudio; run `npm ci` in bench",
@@ -195,13 +195,13 @@ def test_what_is_here_is_measured_and_what_is_not_is_told(tmp_path, manifest, pa
     assert list(results) == ["tiny", "tiny-float16", "tiny-int8", *envelopes, "rhubarb"]
     row = results["tiny-int8"]["weighted"]
     assert row["closure_auc"].keys() == {"value", "low", "high", "n"} and row["closure_auc_at_lag"]["value"] is not None
-    facts = details["systems"]["tiny"]
-    assert set(facts["conditions"]) == {"clean", "level-20db", "noise-snr10db", "telephone"}
-    assert set(facts["lips"]) == {"test", "test-talkers"} and facts["lips"]["test-talkers"]["n_talkers"] == 2
+    metadata = details["systems"]["tiny"]
+    assert set(metadata["conditions"]) == {"clean", "level-20db", "noise-snr10db", "telephone"}
+    assert set(metadata["lips"]) == {"test", "test-talkers"} and metadata["lips"]["test-talkers"]["n_talkers"] == 2
     silence = details["systems"]["amplitude-envelope"]["non-speech"]["silence"]
     assert silence == {"gap_mm": 0, "jitter": 0, "jitter_ratio": 0}
     assert details["recordings"]["studio"]["n_speakers"] == 2 and details["recordings"]["lab"]["n_speakers_heard"] == 2
-    assert facts["languages"]["en"]["pbm"]["n"] == results["tiny"]["weighted"]["pbm"]["n"]
+    assert metadata["languages"]["en"]["pbm"]["n"] == results["tiny"]["weighted"]["pbm"]["n"]
     card = real_speech_section({name: results[name] for name in ("tiny", "tiny-int8")})
     assert "| `tiny-int8` | weighted |" in card and "not measurable" not in card.splitlines()[-1]
     table = (folder / "tab6_real_speech.md").read_text()

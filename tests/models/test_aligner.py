@@ -183,5 +183,5 @@ def test_a_hub_model_aligns_with_its_own_phones(hub_model):
 
 
 def test_a_hub_model_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(InputError, match="align.recogniser.source: .* cannot be loaded .*; allowed: 'scratch', a hub id"):
+    with pytest.raises(InputError, match="align.aligner.source: .* cannot be loaded .*; expected 'scratch', a hub id"):
         HubAligner(str(tmp_path))

@@ -28,11 +28,11 @@ from facedistill.speech.phones import Phone, write_phones
 
 STILL = AugmentParams(
     speed=(1, 1), gain_db=(0, 0), equalise=0, equaliser_db=0, room=0, rt60_s=0.5, noise=0, snr_db=(5, 40), telephone=0, clip=0,
-    quiet=0, quiet_db=(-60, -40)
+    non_speech=0, non_speech_db=(-60, -40)
 )  # fmt: skip
 
 
-NOISY = STILL.model_copy(update={"noise": 1.0, "quiet": 0.2})
+NOISY = STILL.model_copy(update={"noise": 1.0, "non_speech": 0.2})
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ def test_time_without_phones_is_silence():
 
 
 def test_where_nobody_speaks_the_face_aims_below_rest(corpus):
-    params = STILL.model_copy(update={"quiet": 0.5})
+    params = STILL.model_copy(update={"non_speech": 0.5})
     crop = {"n_samples": 16_000, "times_s": np.arange(60) / FPS, "params": params, "rng": np.random.default_rng(0)}
     audio, curves, spoken = batch(corpus, size=40, **crop)
     quiet = (curves == BELOW_REST).flatten(1).all(dim=1)
@@ -129,7 +129,7 @@ def test_a_face_that_rests_elsewhere_comes_to_rest_there(corpus_folder):
     rows = select(read_manifest(corpus_folder / "manifest.jsonl"), "paired")
     controls = Controls(tuple(f"c{k}" for k in range(52)), np.full(52, 0.25, np.float32))
     crop = {"n_samples": 16_000, "times_s": np.arange(60) / FPS, "rng": np.random.default_rng(0)}
-    params = STILL.model_copy(update={"quiet": 1.0})
+    params = STILL.model_copy(update={"non_speech": 1.0})
     _, curves, _ = batch(Corpus(corpus_folder, rows, controls=controls), size=2, params=params, **crop)
     assert (curves == 0.25).all()
     outside = at_rest_outside(np.ones((2, 52), np.float32), np.array([-1, 0.5]), 1.0, controls.rest)
@@ -151,7 +151,7 @@ def test_labels_must_match(corpus_folder):
     with pytest.raises(InputError, match="no utterances"):
         Corpus(corpus_folder, [])
     write_shard(corpus_folder / "curves/s.npz", {"u0": np.zeros((4, 51)), "u1": np.zeros((4, 52)), "u2": np.zeros((4, 52))})
-    with pytest.raises(InputError, match=r"shape \(4, 51\); allowed: \(T, 52\)"):
+    with pytest.raises(InputError, match=r"shape \(4, 51\); expected \(T, 52\)"):
         Corpus(corpus_folder, rows[:3])
     write_shard(corpus_folder / "curves/s.npz", {"u0": np.zeros((4, 52))})
     with pytest.raises(InputError, match="not a curve shard that matches its manifest"):

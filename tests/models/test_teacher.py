@@ -56,8 +56,8 @@ def test_a_hub_hubert_teaches_and_labels(smoke_params, hub_checkpoint, data):
     for row in rows:
         assert curves[row.id].shape == (n_frames(round(row.duration_s * 16_000)), 52)
         assert (data / "label" / row.audio).is_file()
-        heard = read_phones(data / "label" / row.phones)
-        assert heard[0].start_s == 0 and heard[-1].end_s == pytest.approx(len(curves[row.id]) / 60, abs=1e-5)
+        sound = read_phones(data / "label" / row.phones)
+        assert sound[0].start_s == 0 and sound[-1].end_s == pytest.approx(len(curves[row.id]) / 60, abs=1e-5)
         assert 0 <= curves[row.id].min() and curves[row.id].max() <= 1
 
 
@@ -102,7 +102,7 @@ def test_a_broken_shard_is_labelled_again(smoke_params, data, monkeypatch, caplo
     monkeypatch.setattr(label_stage, "remove_checkpoints", lambda *_: None)
     label(params)
     animated, predict = [], Teacher.predict
-    monkeypatch.setattr(Teacher, "predict", lambda self, *told, **more: animated.append(1) or predict(self, *told, **more))
+    monkeypatch.setattr(Teacher, "predict", lambda self, *text, **more: animated.append(1) or predict(self, *text, **more))
     states = sorted((tmp_path / "work").glob("label-*/*.pt"))
     for path, damage in zip(states[1:], (SOME_DAMAGES["flipped"], SOME_DAMAGES["empty"]), strict=True):
         path.write_bytes(damage(path.read_bytes()))
@@ -236,7 +236,7 @@ def test_saved_teacher_is_the_same(teacher, smoke_params, tmp_path):
 
 @pytest.mark.parametrize(("free", "rank"), [(0, 52), (8, 60)])
 def test_meshes_move_along_the_curves_shapes_and_along_free_directions(smoke_params, free, rank):
-    generator = smoke_params.teach.generator.model_copy(update={"free": free, "channels": 64})
+    generator = smoke_params.teach.generator.model_copy(update={"n_free_directions": free, "channels": 64})
     teacher = build_teacher(smoke_params.teach.model_copy(update={"generator": generator}))
     features = torch.randn(1, 200, teacher.encoder.config.hidden_size, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():

@@ -128,8 +128,8 @@ def test_a_broken_checkpoint_is_told_and_set_aside_and_training_starts_over(tmp_
     assert resumed.fit() == log
     pairs = zip(unbroken.module.state_dict().values(), resumed.module.state_dict().values(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)
-    (told,) = caplog.messages
-    assert told == f"{path}: broken, so set aside as checkpoint.pt.broken; what it held is made anew"
+    (message,) = caplog.messages
+    assert message == f"{path}: broken, so set aside as checkpoint.pt.broken; what it held is made anew"
     assert (tmp_path / "killed" / "checkpoint.pt.broken").read_bytes() == broken
 
 

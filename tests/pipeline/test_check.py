@@ -8,7 +8,7 @@ import pytest
 
 from facedistill.core import imports
 from facedistill.core.errors import InputError
-from facedistill.core.params import Params, changed, load_params
+from facedistill.core.params import Params, load_params, with_overrides
 from facedistill.core.paths import PACKAGE
 from facedistill.pipeline import check as module
 
@@ -98,9 +98,11 @@ def test_a_notebook_depends_on_itself_and_on_what_its_cells_import(code, monkeyp
     monkeypatch.setattr(module, "NOTEBOOKS", tmp_path / "n")
     monkeypatch.setattr(module, "digest", lambda files: "\n".join(map(str, files)))
     module.check(load_params())
-    told = (code / "a.txt").read_text().splitlines()
-    assert {str(tmp_path / "n" / "a.ipynb"), str(PACKAGE / "measure" / "scores.py"), str(PACKAGE / "notebooks.py")} <= set(told)
-    assert str(PACKAGE / "teach.py") not in told
+    message = (code / "a.txt").read_text().splitlines()
+    assert {str(tmp_path / "n" / "a.ipynb"), str(PACKAGE / "measure" / "scores.py"), str(PACKAGE / "notebooks.py")} <= set(
+        message
+    )
+    assert str(PACKAGE / "teach.py") not in message
 
 
 @pytest.mark.parametrize(
@@ -113,17 +115,17 @@ def test_a_notebook_depends_on_itself_and_on_what_its_cells_import(code, monkeyp
         ({"prepare.recordings.path": "no/such"}, "prepare.recordings.path: no/such: no such file or folder"),
         ({"prepare.librispeech.root": "no/such"}, "prepare.librispeech.root: no/such: no such"),
         ({"teach.encoder.source": "data/encodr"}, "teach.encoder.source: data/encodr: no such"),
-        ({"align.recogniser.source": "./model"}, "align.recogniser.source: ./model: no such"),
+        ({"align.aligner.source": "./model"}, "align.aligner.source: ./model: no such"),
     ],
 )
-def test_what_the_parameters_name_must_be_there(code, change, told):
-    with pytest.raises(InputError, match=told):
-        module.check(changed(load_params(), change))
+def test_what_the_parameters_name_must_be_there(code, change, message):
+    with pytest.raises(InputError, match=message):
+        module.check(with_overrides(load_params(), change))
     assert not code.exists()
 
 
 def test_models_of_the_hub_are_not_looked_for(code):
-    module.check(changed(load_params(), {"teach.encoder.source": "facebook/hubert-base-ls960"}))
+    module.check(with_overrides(load_params(), {"teach.encoder.source": "facebook/hubert-base-ls960"}))
     assert (code / "teach.txt").is_file()
 
 

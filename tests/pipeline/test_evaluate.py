@@ -7,7 +7,7 @@ import torch
 
 from facedistill.core.files import write_json
 from facedistill.core.manifest import Utterance, write_manifest
-from facedistill.core.params import changed
+from facedistill.core.params import with_overrides
 from facedistill.models.student import Student, save_student
 from facedistill.models.teacher import build_teacher, mesh_basis, save_teacher
 from facedistill.pipeline import evaluate as stage
@@ -60,7 +60,7 @@ def save_taught(params, data) -> None:
         write_manifest(out / "label" / "manifest.jsonl", [replace(row, curves="s.npz")])
         save_student(Student(student_config(params.distill, params.ablate.student, controls.names)), out / "student")
         if choice.set:
-            varied = changed(params, choice.set).teach
+            varied = with_overrides(params, choice.set).teach
             save_teacher(build_teacher(varied), varied, out / "teacher")
         write_json(out / "summary.json", {"kind": "ours", "controls": len(controls.names)})
 
@@ -84,7 +84,7 @@ def make_data(params, folder) -> None:
         save_student(Student(student_config(params.distill, student)), folder / "distill" / name)
     for name, variant in params.ablate.variants.items():
         for seed in params.ablate.seeds:
-            varied, out = changed(params, variant.set), folder / "ablate" / name / f"seed-{seed}"
+            varied, out = with_overrides(params, variant.set), folder / "ablate" / name / f"seed-{seed}"
             save_student(Student(student_config(varied.distill, varied.ablate.student)), out)
             write_json(out / "summary.json", {"parameters": 1000, "hours": 0.5, "voices": 3, "languages": 2})
     save_taught(params, folder)
@@ -124,16 +124,16 @@ def test_every_system_on_every_test_set(params, data):
 
 
 def test_facts_of_the_systems(params, data):
-    facts = {system.name: system for system in stage.systems(params)}
-    lookahead_ms = {name: facts[name].lookahead_ms for name in SYSTEMS}
+    metadata = {system.name: system for system in stage.systems(params)}
+    lookahead_ms = {name: metadata[name].lookahead_ms for name in SYSTEMS}
     assert lookahead_ms["teacher"] is None
     assert lookahead_ms["small"] == lookahead_ms["paired-only"] == 256 + 16
     assert lookahead_ms["real-time"] == 64 + 16
     assert lookahead_ms["real-time-ensemble"] == pytest.approx(64 + 16 + 1000 / 60)
     assert lookahead_ms["amplitude-envelope"] is None
-    assert facts["small"].weights_bytes > facts["on-device"].weights_bytes > 4 * facts["on-device"].parameters
+    assert metadata["small"].weights_bytes > metadata["on-device"].weights_bytes > 4 * metadata["on-device"].parameters
     audio = np.random.default_rng(0).standard_normal(9000).astype(np.float32) * 0.1
-    assert {system.load()([audio])[0].shape for system in facts.values()} == {(n_frames(9000), 52)}
+    assert {system.load()([audio])[0].shape for system in metadata.values()} == {(n_frames(9000), 52)}
 
 
 def test_sets_are_cut_evenly(params, data):
@@ -153,12 +153,12 @@ def test_scoring_repeats(params, data):
 
 
 def test_variants_are_compared_with_the_baseline_over_all_seeds(params, data):
-    scores, differences, seeds, facts = (
+    scores, differences, seeds, metadata = (
         read_strictly(data / "evaluate" / f"{stem}.json")
         for stem in ("ablations", "ablation_differences", "ablation_seeds", "variants")
     )
     names = [name for name in params.ablate.variants if name not in params.evaluate.baselines]
-    for table in (scores["test-voices"], differences["test-voices"], seeds["test-voices"], facts):
+    for table in (scores["test-voices"], differences["test-voices"], seeds["test-voices"], metadata):
         assert list(table) == names
     assert differences["test-voices"]["baseline"]["lip_gap_r"]["difference"] == {"value": 0.0, "low": 0.0, "high": 0.0}
     for name in names:
@@ -167,9 +167,9 @@ def test_variants_are_compared_with_the_baseline_over_all_seeds(params, data):
             each = [seeds["test-voices"][name][f"seed-{seed}"][metric] for seed in params.ablate.seeds]
             assert found["value"] == pytest.approx(np.mean(each), rel=1e-6, abs=2e-5)
         assert each[0] != each[1] and scores["test-voices"][name]["lip_gap_r"]["n"] == 2
-    assert facts["channels-4"]["channels"] == 4 and facts["channels-4"]["set"] == {"ablate.student.channels": 4}
-    assert facts["window-256ms"]["why"] and facts["baseline"]["set"] == {}
-    assert facts["baseline"]["guided"] and not facts["no-feature-loss"]["guided"]
+    assert metadata["channels-4"]["channels"] == 4 and metadata["channels-4"]["set"] == {"ablate.student.channels": 4}
+    assert metadata["window-256ms"]["why"] and metadata["baseline"]["set"] == {}
+    assert metadata["baseline"]["guided"] and not metadata["no-feature-loss"]["guided"]
 
 
 def test_a_variant_is_compared_with_what_makes_all_its_changes_but_the_last(params):
@@ -181,9 +181,11 @@ def test_a_variant_is_compared_with_what_makes_all_its_changes_but_the_last(para
 
 
 def test_teachers_and_students_are_measured_and_compared(params, data):
-    taught, agreement, facts = (read_strictly(data / "evaluate" / f"{stem}.json") for stem in ("taught", "agreement", "teachers"))
-    assert list(agreement) == list(facts) == list(params.teachers)
-    assert facts["mesh"]["controls"] == 4 and facts["hubert"]["controls"] == 52
+    taught, agreement, metadata = (
+        read_strictly(data / "evaluate" / f"{stem}.json") for stem in ("taught", "agreement", "teachers")
+    )
+    assert list(agreement) == list(metadata) == list(params.teachers)
+    assert metadata["mesh"]["controls"] == 4 and metadata["hubert"]["controls"] == 52
     for name in params.teachers:
         pair = taught["test-voices"][name]
         assert list(pair) == ["teacher", "student"]
@@ -195,12 +197,12 @@ def test_teachers_and_students_are_measured_and_compared(params, data):
 
 def test_smoothing_costs_delay_and_takes_jitter(params, data):
     files = ("smoothing", "smoothing_differences", "smoothers")
-    scores, differences, facts = (read_strictly(data / "evaluate" / f"{stem}.json") for stem in files)
+    scores, differences, metadata = (read_strictly(data / "evaluate" / f"{stem}.json") for stem in files)
     jitter = {name: found["jitter"]["value"] for name, found in scores["test-voices"].items()}
-    assert list(jitter) == list(facts)
+    assert list(jitter) == list(metadata)
     assert jitter["average-7"] < jitter["average-3"] < jitter["none"]
-    assert facts["average-5"]["lookahead_ms"] - facts["none"]["lookahead_ms"] == pytest.approx(2000 / 60)
-    assert facts["one-euro-33ms"]["lookahead_ms"] == facts["average-5"]["lookahead_ms"]
-    assert facts["one-euro-33ms"]["reference"] == facts["savitzky-golay-5"]["reference"] == "average-5"
+    assert metadata["average-5"]["lookahead_ms"] - metadata["none"]["lookahead_ms"] == pytest.approx(2000 / 60)
+    assert metadata["one-euro-33ms"]["lookahead_ms"] == metadata["average-5"]["lookahead_ms"]
+    assert metadata["one-euro-33ms"]["reference"] == metadata["savitzky-golay-5"]["reference"] == "average-5"
     gained = differences["test-voices"]["one-euro-33ms"]["jitter"]["difference"]["value"]
     assert gained == pytest.approx(jitter["one-euro-33ms"] - jitter["average-5"], rel=1e-4)

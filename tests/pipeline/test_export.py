@@ -129,7 +129,7 @@ def test_int8_is_calibrated_on_whole_windows_from_the_start(monkeypatch):
 
 
 def test_only_students_are_exported(smoke_params, data):
-    with pytest.raises(InputError, match="student 'teacher'; allowed: small, on-device, real-time, tiny-real-time$"):
+    with pytest.raises(InputError, match="student 'teacher'; expected small, on-device, real-time, tiny-real-time$"):
         stage.export(smoke_params, "teacher")
     with pytest.raises(InputError, match="small"):
         stage.export(smoke_params, "small")  # not distilled yet
@@ -156,10 +156,10 @@ def test_a_graph_that_is_off_is_no_export(smoke_params, data, monkeypatch, value
         return half
 
     monkeypatch.setattr(stage, "to_float16", spoiled)
-    told = f"^float16, {kind}: .* from the network; allowed: {smoke_params.export.tolerances.float16}$"
+    message = f"^float16, {kind}: .* from the network; expected {smoke_params.export.tolerances.float16}$"
     if kind == "streaming" and np.isnan(value):  # such a model is not even loaded
-        told = "silence gives NaN"
-    with pytest.raises((RuntimeError, InputError), match=told):
+        message = "silence gives NaN"
+    with pytest.raises((RuntimeError, InputError), match=message):
         stage.export(smoke_params, NAME)
     assert not {"quality.json", "files.json", "origin.json", "README.md"} & {
         path.name for path in (data / "export" / NAME).iterdir()

@@ -7,7 +7,7 @@ import torch
 from facedistill.core.errors import InputError
 from facedistill.core.files import read_json
 from facedistill.core.manifest import read_manifest, select, write_manifest
-from facedistill.core.sections import OutsideTeacher, OwnTeacher
+from facedistill.core.sections import ExternalLabels, InternalTeacher
 from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.corpora.recordings import HELD_OUT
 from facedistill.formats.animation import regular
@@ -54,8 +54,8 @@ def with_teachers(params, **teachers):
     return params.model_copy(update={"teachers": teachers})
 
 
-def own(components: int | None = None, **change) -> OwnTeacher:
-    return OwnTeacher(
+def own(components: int | None = None, **change) -> InternalTeacher:
+    return InternalTeacher(
         kind="ours",
         splits=("paired", "unlabelled"),
         set={key.replace("__", "."): value for key, value in change.items()},
@@ -63,9 +63,9 @@ def own(components: int | None = None, **change) -> OwnTeacher:
     )
 
 
-def outside(folder, **given) -> OutsideTeacher:
+def outside(folder, **given) -> ExternalLabels:
     fields = {"kind": "outside", "audio": str(folder), "labels": str(folder), "fps": None, "components": 3, "held_out": ("b*",)}
-    return OutsideTeacher(**fields | given)
+    return ExternalLabels(**fields | given)
 
 
 @pytest.mark.parametrize("change", [{}, {"teach__encoder__source": "mfcc"}, {"teach__steps": 1}])
@@ -81,9 +81,9 @@ def test_a_student_learns_from_one_of_our_teachers_alone(data, smoke_params, cha
     truth = read_curves(out / "label", [held_out])[held_out.id]
     np.testing.assert_allclose(truth, teacher.animate(audio), atol=2e-3)
     assert load_student(out / "student").animate(audio).shape == truth.shape
-    facts, learnt = read_json(out / "summary.json"), read_json(out / "student" / "summary.json")
+    metadata, learnt = read_json(out / "summary.json"), read_json(out / "student" / "summary.json")
     heard_s = sum(row.duration_s for row in rows) - held_out.duration_s
-    assert facts["controls"] == 52 and facts["hours"] == learnt["hours"] == pytest.approx(heard_s / 3600, abs=1e-4)
+    assert metadata["controls"] == 52 and metadata["hours"] == learnt["hours"] == pytest.approx(heard_s / 3600, abs=1e-4)
 
 
 def test_a_student_of_meshes_gives_coefficients_that_are_the_teachers_mesh(data, smoke_params):
@@ -189,14 +189,14 @@ def test_a_teacher_that_changes_nothing_is_told(data, smoke_params, monkeypatch,
 
     monkeypatch.setattr("facedistill.pipeline.teachers.train_teacher", stop)
     steps = smoke_params.teach.steps
-    for change, told in (
+    for change, message in (
         (steps + 1, ""),
         (steps, "teachers.same: the teacher of `teach` once more: its values are those of params.yaml\n"),
     ):
         capsys.readouterr()
         with pytest.raises(KeyboardInterrupt):
             stage.teachers(with_teachers(smoke_params, same=own(teach__steps=change)), "same")
-        assert capsys.readouterr().err == told
+        assert capsys.readouterr().err == message
 
 
 def test_what_an_arkit_face_has_no_place_for_is_told(data, smoke_params, tmp_path, capsys):
@@ -242,7 +242,7 @@ def test_takes_of_two_rigs_are_told(data, smoke_params, tmp_path):
 
 
 def test_an_unknown_teacher_is_told(smoke_params):
-    with pytest.raises(InputError, match="teachers: no teacher 'x'; allowed: hubert, mesh, mfcc"):
+    with pytest.raises(InputError, match="teachers: no teacher 'x'; expected hubert, mesh, mfcc"):
         stage.teachers(smoke_params, "x")
 
 
@@ -310,5 +310,5 @@ def test_frames_of_cepstra_stand_where_their_times_say(smoke_params):
     times_s = torch.arange(0, 1, 1 / 60)
     features = encode_at(encoder, audio, times_s)[0].detach()
     quiet = features[0]
-    heard = times_s[(features - quiet).abs().amax(dim=1) > 1e-3]
-    assert 0.47 < heard.min() <= 0.5 <= heard.max() < 0.53
+    received = times_s[(features - quiet).abs().amax(dim=1) > 1e-3]
+    assert 0.47 < received.min() <= 0.5 <= received.max() < 0.53

@@ -19,7 +19,7 @@ from facedistill.figures.sentence import pose_at
 from facedistill.formats import head_glb
 from facedistill.formats.glb import Gltf, load
 from facedistill.formats.gltf_face import read_face
-from facedistill.render.heads import sitter
+from facedistill.render.heads import load_head
 from facedistill.render.portrait import draw_difference, draw_picture
 from facedistill.render.scene import Canvas
 from facedistill.rig.arkit import CURVES, INDEX, N_CURVES
@@ -143,7 +143,7 @@ def test_a_head_is_brought_to_the_place_of_the_built_in_one(built_in, tmp_path):
     gltf = load(built_in)
     gltf.content["nodes"][0] |= {"translation": [3, -2, 0.5], "scale": [0.4, 0.4, 0.4]}
     (tmp_path / "small.glb").write_bytes(gltf.to_bytes())
-    theirs, ours = sitter(tmp_path / "small.glb").form, sitter(None).form
+    theirs, ours = load_head(tmp_path / "small.glb").form, load_head(None).form
     lowest, highest = theirs.neutral.min(0), theirs.neutral.max(0)
     np.testing.assert_allclose([lowest, highest], [ours.neutral.min(0), ours.neutral.max(0)], atol=1.0)
     smile = pose(mouthSmileLeft=1.0)
@@ -271,7 +271,7 @@ def test_a_head_that_looks_away_is_told(built_in, tmp_path):
     gltf.content["nodes"][0]["rotation"] = [0, 1, 0, 0]
     (tmp_path / "away.glb").write_bytes(gltf.to_bytes())
     with pytest.raises(InputError, match=r"away.glb: .* a head that looks along \+z, with y up"):
-        sitter(tmp_path / "away.glb")
+        load_head(tmp_path / "away.glb")
 
 
 @pytest.mark.skipif(not REALISTIC.is_file(), reason=f"no {REALISTIC.name}")

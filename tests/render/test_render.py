@@ -47,9 +47,9 @@ def talking(n_frames: int, seed: int = 0) -> np.ndarray:
 def frames_of(film: Path) -> tuple[dict, np.ndarray]:
     """What ffmpeg says of a film, and its frames (T, H, W, 3)."""
     frames = imageio_ffmpeg.read_frames(str(film))
-    facts = next(frames)
-    width, height = facts["size"]
-    return facts, np.stack([np.frombuffer(frame, np.uint8).reshape(height, width, 3) for frame in frames])
+    metadata = next(frames)
+    width, height = metadata["size"]
+    return metadata, np.stack([np.frombuffer(frame, np.uint8).reshape(height, width, 3) for frame in frames])
 
 
 def sound_of(film: Path) -> np.ndarray:
@@ -79,9 +79,9 @@ def tone(path: Path, duration_s: float = 0.4) -> Path:
 def test_a_film_has_the_frames_the_rate_the_size_and_the_codecs(tmp_path):
     sound = Strip(np.zeros(8_000, np.float32), RATE_HZ)
     render([Panel("a", talking(15))], tmp_path / "a.mp4", LOOK, sound=sound, workers=1)
-    facts, frames = frames_of(tmp_path / "a.mp4")
-    assert (facts["codec"], facts["audio_codec"], facts["fps"], facts["size"]) == ("h264", "aac", 30.0, (64, 64))
-    assert len(frames) == 15 and facts["pix_fmt"].startswith("yuv420p")
+    metadata, frames = frames_of(tmp_path / "a.mp4")
+    assert (metadata["codec"], metadata["audio_codec"], metadata["fps"], metadata["size"]) == ("h264", "aac", 30.0, (64, 64))
+    assert len(frames) == 15 and metadata["pix_fmt"].startswith("yuv420p")
 
 
 def test_frames_are_the_pictures(tmp_path):
@@ -114,8 +114,8 @@ def test_the_same_bytes_however_many_processes_draw(tmp_path):
         render(panels, tmp_path / f"{name}.mp4", LOOK, sound=sound, strip=True, workers=workers)
     one, two, again = ((tmp_path / f"{name}.mp4").read_bytes() for name in ("one", "two", "again"))
     assert one == two == again
-    facts, frames = frames_of(tmp_path / "one.mp4")
-    assert facts["size"] == BESIDE and len(frames) == 31
+    metadata, frames = frames_of(tmp_path / "one.mp4")
+    assert metadata["size"] == BESIDE and len(frames) == 31
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".mp4"] * 3  # nothing temporary is left
 
 
@@ -161,12 +161,12 @@ def test_a_film_may_have_any_name(tmp_path, monkeypatch, name):
     ("script", "told"),
     [("echo 'no more' >&2; exit 3", "no more"), ("exit 3", "exit code 3"), ("kill -9 $$", "Killed"), ("exit 0", "exit code 0")],
 )
-def test_an_encoder_that_ends_early_is_told(tmp_path, monkeypatch, script, told):
+def test_an_encoder_that_ends_early_is_told(tmp_path, monkeypatch, script, text):
     encoder = tmp_path / "encoder"
     encoder.write_text(f"#!/bin/sh\nhead -c 10 >/dev/null\n{script}\n")
     encoder.chmod(0o755)
     monkeypatch.setattr(film.imageio_ffmpeg, "get_ffmpeg_exe", lambda: str(encoder))
-    with pytest.raises(InputError, match=rf"a.mp4: ffmpeg cannot encode it \({told}\)$"):
+    with pytest.raises(InputError, match=rf"a.mp4: ffmpeg cannot encode it \({text}\)$"):
         render([Panel("a", talking(99))], tmp_path / "out" / "a.mp4", LOOK, workers=1, quiet=True)
     assert not list((tmp_path / "out").iterdir())
 
@@ -295,15 +295,15 @@ def test_command_compares_and_shows_the_sound(tmp_path, monkeypatch, capsys):
     out = tmp_path / "out.mp4"
     arguments = ("--compare", first, second, "--sound", sound, "--phones", tmp_path / "a.tsv", "--size", 64, "-o", out)
     assert run(monkeypatch, "render", *arguments) == 0
-    facts, frames = frames_of(out)
-    assert facts["size"] == BESIDE and len(frames) == 12 and facts["audio_codec"] == "aac"
+    metadata, frames = frames_of(out)
+    assert metadata["size"] == BESIDE and len(frames) == 12 and metadata["audio_codec"] == "aac"
     assert capsys.readouterr().out.split() == [str(out)]
 
 
 def test_command_animates_a_recording_first(tmp_path, monkeypatch):
     assert run(monkeypatch, "render", tone(tmp_path / "a.wav"), "--size", 64, "-o", tmp_path / "a.mp4") == 0
-    facts, frames = frames_of(tmp_path / "a.mp4")
-    assert len(frames) == 12 and facts["audio_codec"] == "aac" and facts["duration"] == pytest.approx(0.4, abs=0.05)
+    metadata, frames = frames_of(tmp_path / "a.mp4")
+    assert len(frames) == 12 and metadata["audio_codec"] == "aac" and metadata["duration"] == pytest.approx(0.4, abs=0.05)
 
 
 def test_command_makes_a_film_of_each_with_the_sound_of_its_name(tmp_path, monkeypatch):
@@ -322,8 +322,8 @@ def test_command_draws_the_others_where_one_is_bad(tmp_path, monkeypatch, capsys
     (tmp_path / "bad.csv").write_text("nothing", encoding="utf-8")
     (tmp_path / "clips.v1").mkdir()
     assert run(monkeypatch, "render", tmp_path / "bad.csv", good, "--size", 64, "-o", tmp_path / "clips.v1") == 2
-    told = capsys.readouterr().err.splitlines()
-    assert len(told) == 2 and "bad.csv" in told[0] and "1 of 2 films are missing" in told[1]
+    text = capsys.readouterr().err.splitlines()
+    assert len(text) == 2 and "bad.csv" in text[0] and "1 of 2 films are missing" in text[1]
     assert [path.name for path in (tmp_path / "clips.v1").iterdir()] == ["good.mp4"]
 
 
@@ -335,8 +335,8 @@ def test_want_of_memory_is_told_in_one_line_a_film(tmp_path, monkeypatch, capsys
     sources = [curves_file(tmp_path / f"{name}.csv") for name in names]
     monkeypatch.setattr("facedistill.app.render._render_clip", failing)
     assert run(monkeypatch, "render", *sources, "-o", tmp_path / "clips") == 2
-    told = capsys.readouterr().err.splitlines()
-    assert told[: len(names)] == [f"error: {source}: {NO_MEMORY}" for source in sources]
+    text = capsys.readouterr().err.splitlines()
+    assert text[: len(names)] == [f"error: {source}: {NO_MEMORY}" for source in sources]
 
 
 @pytest.mark.parametrize(
@@ -370,6 +370,6 @@ def test_bad_input_is_told_in_one_line(arguments, message, tmp_path, monkeypatch
     registry.write(tmp_path / "smirk.csv", regular(["smirk"], np.zeros((9, 1)), 30.0))
     before = sorted(path for path in tmp_path.rglob("*") if path.is_file())
     assert run(monkeypatch, "render", *arguments) == 2
-    told = capsys.readouterr().err
-    assert message in told and told.count("\n") == 1
+    text = capsys.readouterr().err
+    assert message in text and text.count("\n") == 1
     assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == before

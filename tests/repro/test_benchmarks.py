@@ -12,7 +12,7 @@ from recorded_tree import make_tree, read_examples
 
 from facedistill.core.files import read_json
 from facedistill.core.manifest import read_manifest
-from facedistill.core.params import changed
+from facedistill.core.params import with_overrides
 from facedistill.core.paths import ROOT
 from facedistill.corpora.synthetic import plans
 from facedistill.measure.systems import each
@@ -46,7 +46,7 @@ def test_rendering_is_timed_in_every_way(tmp_path):
 def test_a_change_changes_what_it_says_and_nothing_else(name):
     change, params = what_works.CHANGES[name], params_of("release")
     before = params.model_dump()
-    differing = set(paths_that_differ(before, changed(params, change.set).model_dump()))
+    differing = set(paths_that_differ(before, with_overrides(params, change.set).model_dump()))
     assert differing == set(change.set)
     assert change.network in (what_works.TEACHER, *before["distill"]["students"])
     assert change.labels is None or what_works.CHANGES[change.labels].network == what_works.TEACHER
@@ -83,8 +83,8 @@ def test_without_aligned_recordings_it_is_one_line(tmp_path, monkeypatch, capsys
     monkeypatch.setattr(sys, "argv", ["what_works.py"])
     with pytest.raises(SystemExit) as ended:
         what_works.main()
-    told = capsys.readouterr().err
-    assert ended.value.code == 2 and told.startswith("error: ") and "manifest.jsonl" in told and told.count("\n") == 1
+    message = capsys.readouterr().err
+    assert ended.value.code == 2 and message.startswith("error: ") and "manifest.jsonl" in message and message.count("\n") == 1
 
 
 def test_results_of_other_settings_are_not_taken(tmp_path, monkeypatch, corpus_folder):
@@ -101,7 +101,7 @@ def test_results_of_other_settings_are_not_taken(tmp_path, monkeypatch, corpus_f
     monkeypatch.setattr(what_works, "measure", lambda *arguments: {"trained": len(trained)})
     results = []
     for steps in (100, 100, 200, 200):
-        baseline = changed(params, {"distill.students.on-device.steps": steps})
+        baseline = with_overrides(params, {"distill.students.on-device.steps": steps})
         if len(results) == 3:  # aligned anew: other curves under the same names
             shard.write_bytes(shard.read_bytes() + b" ")
         results.append(what_works.result_of("baseline", baseline, [])["trained"])
@@ -121,7 +121,7 @@ def test_a_row_makes_what_it_needs(tmp_path, monkeypatch, corpus_folder, smoke_p
         what_works, "measure", lambda animate, *rest: seen.append(animate([np.zeros(16_000, np.float32)])[0].shape)
     )
     monkeypatch.setattr(what_works, "rounded", lambda scores: {})
-    baseline = changed(smoke_params, {"teach.encoder.source": "scratch"})
+    baseline = with_overrides(smoke_params, {"teach.encoder.source": "scratch"})
     what_works.result_of(name, baseline, [])
     what_works.result_of(name, baseline, [])
     labelled = what_works.CHANGES[name].labels is not None

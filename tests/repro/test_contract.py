@@ -18,9 +18,9 @@ from dvc.repo import Repo
 from dvc.utils.hydra import apply_overrides
 
 from facedistill import cli
-from facedistill.core.params import LEARNERS, SHARED, changed, load_params, set_keys, whole
+from facedistill.core.params import LEARNERS, SHARED, load_params, set_keys, whole, with_overrides
 from facedistill.core.paths import CONFIGS, NOTEBOOKS, PARAMS, ROOT
-from facedistill.core.sections import DistillParams, OwnTeacher
+from facedistill.core.sections import DistillParams, InternalTeacher
 from facedistill.repro import notebooks
 
 PACKAGE = ROOT / "src" / "facedistill"
@@ -85,8 +85,8 @@ def params_keys(stage) -> set[str]:
 
 
 def test_nothing_is_tracked_that_git_is_told_to_ignore():
-    told = ["git", "ls-files", "--cached", "--ignored", "--exclude-standard"]
-    done = subprocess.run(told, cwd=ROOT, capture_output=True, text=True, check=False)
+    message = ["git", "ls-files", "--cached", "--ignored", "--exclude-standard"]
+    done = subprocess.run(message, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode != 0 or done.stdout == ""  # a copy without git has nothing to tell
 
 
@@ -163,7 +163,7 @@ def test_dependencies_on_other_students_are_those_of_the_parameters(name: str):
         start = students[student].start
         assert item["start"] == "data/label" if start is None else item["start"].startswith(f"data/distill/{start}/")
     for baseline, trained in {"paired-only": students["on-device"], "small-paired-only": students["small"]}.items():
-        alike = changed(params, params.ablate.variants[baseline].set).ablate.student
+        alike = with_overrides(params, params.ablate.variants[baseline].set).ablate.student
         assert alike == trained.model_copy(update={"start": None}), f"{baseline} is to be compared with a student like it"
     # Variants declare the guide alone, and read what these sections say.
     changes = {key for variant in params.ablate.variants.values() for key in variant.set}
@@ -228,8 +228,8 @@ def test_a_changed_setting_of_students_trains_them_anew():
     # Variants and the students of other teachers are of a student of their own; the latter are told what they learn from.
     unread = {"distill": set(), "ablate": {"students"}, "teachers": {"students", "data", "feature_layers"}}
     for name in (name for name in stages() if base(name) in unread):
-        told = {key.split(".")[1] for key in params_keys(stages()[name]) if key.startswith("distill.")}
-        assert told == set(DistillParams.model_fields) - unread[base(name)], name
+        message = {key.split(".")[1] for key in params_keys(stages()[name]) if key.startswith("distill.")}
+        assert message == set(DistillParams.model_fields) - unread[base(name)], name
 
 
 # README -------------------------------------------------------------------------------------------------------------
@@ -277,9 +277,9 @@ def test_readme_maps_every_notebook():
 @pytest.mark.parametrize("name", [*NAMES, *RUNS])
 def test_every_named_change_of_a_configuration_changes_something(name: str):
     params = params_of(name)
-    own = {teacher: choice for teacher, choice in params.teachers.items() if isinstance(choice, OwnTeacher)}
+    own = {teacher: choice for teacher, choice in params.teachers.items() if isinstance(choice, InternalTeacher)}
     for named, entry in [*params.ablate.variants.items(), *own.items()]:
-        assert not entry.set or changed(params, entry.set) != params, named
+        assert not entry.set or with_overrides(params, entry.set) != params, named
 
 
 def test_all_variants_of_the_full_grid_were_run():
@@ -302,9 +302,9 @@ def test_readme_commands_exist():
 
 
 def test_every_value_that_readme_sets_is_taken(tmp_path):
-    told = [setting for line in snippets() for setting in re.findall(r"-S (\S+)", line)]
-    assert "distill.losses.velocity=0" in told
-    for setting in told:
+    message = [setting for line in snippets() for setting in re.findall(r"-S (\S+)", line)]
+    assert "distill.losses.velocity=0" in message
+    for setting in message:
         path = Path(shutil.copy(PARAMS, tmp_path / "params.yaml"))
         apply_overrides(path, [setting])  # as `dvc exp run -S` does
         assert load_params(path) != load_params(PARAMS)

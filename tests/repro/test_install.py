@@ -126,9 +126,9 @@ def test_an_environment_is_light(environment):
     assert not NOT_INSTALLED & {path.name for path in packages.iterdir()}
     n_bytes = sum(path.stat().st_size for path in packages.rglob("*") if path.is_file())
     install = f'`pip install ".[{extra}]"`' if extra else "`pip install .`"
-    told = re.search(re.escape(install) + r" \|.*\| ([\d.]+) GB \|", (ROOT / "README.md").read_text(encoding="utf-8"))
+    message = re.search(re.escape(install) + r" \|.*\| ([\d.]+) GB \|", (ROOT / "README.md").read_text(encoding="utf-8"))
     print(f"{extra or 'core'}: {n_bytes / 1e6:.0f} MB")
-    assert n_bytes < MAX_BYTES and float(told[1]) == pytest.approx(n_bytes / 1e9, abs=0.15)  # pip adds bytecode
+    assert n_bytes < MAX_BYTES and float(message[1]) == pytest.approx(n_bytes / 1e9, abs=0.15)  # pip adds bytecode
 
 
 def test_every_other_command_says_what_installs_it(environment, folder):

@@ -38,8 +38,8 @@ def clone(tmp_path) -> Path:
 
 
 def test_targets_are_found_and_no_command_names_the_folder(clone):
-    told = make(clone, "help")
-    assert all(f"make {target} " in told for target in TARGETS)
+    message = make(clone, "help")
+    assert all(f"make {target} " in message for target in TARGETS)
     commands = make(clone, "--dry-run", *TARGETS[1:], "cache-archive", "cache-restore")
     assert "dvc repro" in commands and str(clone) not in commands and "projects" not in commands
 

@@ -16,7 +16,7 @@ from facedistill.core.errors import InputError
 from facedistill.core.files import read_json, sha256, write_json
 from facedistill.deploy.precision import PRECISIONS
 from facedistill.repro import release as module
-from facedistill.repro.release import MAX_RELEASED_BYTES, NAMES, chosen, release, whole_folder
+from facedistill.repro.release import MAX_RELEASED_BYTES, NAMES, release, selected, whole_folder
 
 SMALL = [f"{{}}{precision}{kind}.onnx" for precision in ("", "-int8") for kind in ("", "-window")]
 LARGE = ["{}-float16.onnx", "{}-float16-window.onnx"]
@@ -49,22 +49,22 @@ def described(*bytes_of: int) -> dict[str, dict]:
     ],
 )
 def test_what_is_small_is_released_as_it_is_and_what_is_large_in_float16(bytes_of, kept):
-    assert list(chosen(described(*bytes_of))) == [f"{precision}.onnx" for precision in kept]
+    assert list(selected(described(*bytes_of))) == [f"{precision}.onnx" for precision in kept]
 
 
 def test_one_large_file_makes_a_student_large():
     window = {"window.onnx": {"precision": "float32", "bytes": MAX_RELEASED_BYTES + 1}}
-    assert list(chosen(described(1, 1, 1) | window)) == ["float16.onnx"]
+    assert list(selected(described(1, 1, 1) | window)) == ["float16.onnx"]
 
 
 def test_a_release_is_the_chosen_files_with_cards_and_checksums(export, tmp_path):
     out = tmp_path / "models"
-    told = release(export, out, results=tmp_path / "none.json")
+    printed = release(export, out, results=tmp_path / "none.json")
     files = {name: [form.format(name) for form in (LARGE if name == "real-time" else SMALL)] for name in NAMES}
     assert tree(out).keys() == {
         "checksums", "results.json", *(f"{name}/{file}" for name in NAMES for file in [*files[name], "README.md"])
     }  # fmt: skip
-    assert {folder: sorted(path.name for path in paths) for folder, paths in told.items()} == {
+    assert {folder: sorted(path.name for path in paths) for folder, paths in printed.items()} == {
         out / name: sorted(files[name]) for name in NAMES
     }
     for name in NAMES:

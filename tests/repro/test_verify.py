@@ -71,8 +71,8 @@ def test_the_same_run_passes_and_is_recorded(run, capsys):
     record_duration("distill small", 12.34)
     record_duration("evaluate", 2.0)
     assert module.verify()
-    told = capsys.readouterr().out
-    assert "FAIL" not in told and "2 of 2 outputs" in told and "byte for byte" in told
+    message = capsys.readouterr().out
+    assert "FAIL" not in message and "2 of 2 outputs" in message and "byte for byte" in message
     report = read_json(run / "verify.json")
     assert report["seeds"] == {"seed": 5, "ablate.seeds": [1, 2]}
     assert report["durations_s"] == {"distill small": 12.3, "evaluate": 2.0}

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from facedistill.core.errors import InputError
-from facedistill.rig.mesh_pca import evenly, fit, read_basis, write_basis
+from facedistill.rig.mesh_pca import evenly_spaced_indices, fit, read_basis, write_basis
 
 
 def cloud(n: int = 200, size: int = 30, rank: int = 5, seed: int = 0) -> np.ndarray:
@@ -58,6 +58,6 @@ def test_what_is_left_is_measured_on_other_frames_too():
 
 
 def test_things_are_spread_evenly():
-    assert evenly(9, 3).tolist() == [1, 4, 7]
-    assert evenly(2, 5).tolist() == [0, 1]
-    assert evenly(300, 1).tolist() == [150] and evenly(0, 3).tolist() == []
+    assert evenly_spaced_indices(9, 3).tolist() == [1, 4, 7]
+    assert evenly_spaced_indices(2, 5).tolist() == [0, 1]
+    assert evenly_spaced_indices(300, 1).tolist() == [150] and evenly_spaced_indices(0, 3).tolist() == []

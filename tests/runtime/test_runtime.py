@@ -84,17 +84,17 @@ def test_one_sample_at_a_time():
 def test_a_frame_hears_up_to_its_lookahead_and_not_a_sample_more(key, fps, smooth, frame, seed):
     animator = Animator(MODELS[key], fps=fps, ensemble=smooth)
     samples = noise(2.0, seed)
-    heard = animator.heard_samples(frame)
+    audio = animator.heard_samples(frame)
     before = animator.animate(samples).weights[frame]
     later = samples.copy()
-    later[heard:] = noise(3.0, seed + 1)[: len(later) - heard]
+    later[audio:] = noise(3.0, seed + 1)[: len(later) - audio]
     assert np.array_equal(animator.animate(later).weights[frame], before)
-    assume(heard > 0)  # a window without a future, at the very start
+    assume(audio > 0)  # a window without a future, at the very start
     if key[0] != "int8":  # whose 8 bits may round a single sample away
         last = samples.copy()
-        last[heard - 1] += 60.0  # loud, as far as is allowed: the outermost tap of the filterbank is small
+        last[audio - 1] += 60.0  # loud, as far as is allowed: the outermost tap of the filterbank is small
         assert not np.array_equal(animator.animate(last).weights[frame], before)
-    assert heard / RATE_HZ - frame / fps <= animator.lookahead_s + 1e-9
+    assert audio / RATE_HZ - frame / fps <= animator.lookahead_s + 1e-9
 
 
 @settings(max_examples=20, deadline=None)
@@ -102,14 +102,14 @@ def test_a_frame_hears_up_to_its_lookahead_and_not_a_sample_more(key, fps, smoot
 def test_nothing_is_heard_before_its_time_at_any_rate(rate_hz, frame, seed):
     animator = Animator(MODELS["float32", 64], rate_hz=rate_hz, fps=30)
     samples = noise(2.0, seed, rate_hz)
-    heard = animator.heard_samples(frame)
+    audio = animator.heard_samples(frame)
     later = samples.copy()
-    later[heard:] = 0.5
+    later[audio:] = 0.5
     assert np.array_equal(animator.animate(later).weights[frame], animator.animate(samples).weights[frame])
-    known = animator.push(samples[:heard])
+    known = animator.push(samples[:audio])
     assert len(known) > frame, "and by then it is given"
     animator.reset()
-    assert len(animator.push(samples[: heard - 1 - rate_hz // RATE_HZ])) <= frame, "but not before"
+    assert len(animator.push(samples[: audio - 1 - rate_hz // RATE_HZ])) <= frame, "but not before"
 
 
 @pytest.mark.parametrize(

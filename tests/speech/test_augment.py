@@ -58,7 +58,7 @@ def test_companding_is_8_bit(speechlike):
 def settings(**changes) -> AugmentParams:
     plain = {
         "speed": (1, 1), "gain_db": (0, 0), "equalise": 0, "equaliser_db": 0, "room": 0, "rt60_s": 0.5, "noise": 0,
-        "snr_db": (5, 40), "telephone": 0, "clip": 0, "quiet": 0, "quiet_db": (-60, -40),
+        "snr_db": (5, 40), "telephone": 0, "clip": 0, "non_speech": 0, "non_speech_db": (-60, -40),
     }  # fmt: skip
     return AugmentParams(**plain | changes)
 

@@ -38,8 +38,8 @@ def answers_of(sheets, rng, *, careless: float = 0.0) -> pd.DataFrame:
         blind = rng.random() < careless
         for trial_number, trial in enumerate(sheet):
             odds = 0.5 if blind else 1 / (1 + np.exp(STRENGTH[trial.right] - STRENGTH[trial.left]))
-            chosen = trial.check if trial.check and not blind else ("left" if rng.random() < odds else "right")
-            rows.append((f"r{number}", number, trial_number, trial.sentence, trial.left, trial.right, trial.check, chosen, 3.0))
+            selected = trial.check if trial.check and not blind else ("left" if rng.random() < odds else "right")
+            rows.append((f"r{number}", number, trial_number, trial.sentence, trial.left, trial.right, trial.check, selected, 3.0))
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -62,8 +62,8 @@ def test_sheets_are_balanced(n_systems, n_sentences, n_sheets, n_trials, seed):
     sides = Counter((trial.left, trial.right) for trial in trials)
     assert all(abs(sides[pair] - sides[pair[::-1]]) <= 1 for pair in permutations(systems, 2))
     for pair in pairs:
-        heard = Counter(trial.sentence for trial in trials if {trial.left, trial.right} == pair)
-        assert max(heard.values()) - min(heard[sentence] for sentence in sentences) <= 1
+        audio = Counter(trial.sentence for trial in trials if {trial.left, trial.right} == pair)
+        assert max(audio.values()) - min(audio[sentence] for sentence in sentences) <= 1
     assert sheets == make_sheets(sentences, systems, n_sheets=n_sheets, n_trials=n_trials, n_checks=2, seed=seed)
 
 
@@ -109,8 +109,8 @@ def test_strengths_are_the_most_likely_ones_whoever_wins(rows):
 
 def test_draws_are_of_raters():
     wins = np.random.default_rng(0).integers(3, size=(7, 3, 3)).astype(float)
-    chosen = np.random.default_rng(5).integers(7, size=(250, 7))
-    np.testing.assert_array_equal(analysis._resampled(wins, 250, 5), [wins[rows].sum(0) for rows in chosen])
+    selected = np.random.default_rng(5).integers(7, size=(250, 7))
+    np.testing.assert_array_equal(analysis._resampled(wins, 250, 5), [wins[rows].sum(0) for rows in selected])
 
 
 def folders_of(tmp_path, systems, clips) -> dict:
@@ -134,8 +134,8 @@ def folders_of(tmp_path, systems, clips) -> dict:
         (["a", "b"], ["\udcff"], "is no text"),
     ],
 )
-def test_names_that_answers_cannot_hold_are_refused(tmp_path, systems, clips, told):
-    with pytest.raises(InputError, match=told):
+def test_names_that_answers_cannot_hold_are_refused(tmp_path, systems, clips, message):
+    with pytest.raises(InputError, match=message):
         build(folders_of(tmp_path, systems, clips), tmp_path / "study.html")
 
 
@@ -144,8 +144,8 @@ def test_clips_that_are_left_out_are_told(tmp_path, caplog):
     for number in range(7):
         (folders["a"] / f"more{number}.mp4").write_bytes(b"x")
     assert build(folders, tmp_path / "study.html") == 1
-    told = f"{folders['b']}: has no clip of more0, more1, more2, more3, more4 and 2 more, which the study leaves out"
-    assert [(record.getMessage(), record.levelno) for record in caplog.records] == [(told, logging.WARNING)]
+    message = f"{folders['b']}: has no clip of more0, more1, more2, more3, more4 and 2 more, which the study leaves out"
+    assert [(record.getMessage(), record.levelno) for record in caplog.records] == [(message, logging.WARNING)]
     (folders["a"] / "one.webm").write_bytes(b"x")
     with pytest.raises(InputError, match="one.webm: a clip of the name of one.mp4; expected each name once"):
         build(folders, tmp_path / "study.html")
@@ -183,7 +183,7 @@ def test_what_is_no_study_is_told_in_one_line(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="no clip that all have"):
         build({"a": tmp_path / "empty", "b": tmp_path / "empty"}, tmp_path / "x.html")
-    with pytest.raises(InputError, match="1 systems, 1 sentences; allowed: at least two"):
+    with pytest.raises(InputError, match="1 systems, 1 sentences; expected at least two"):
         make_sheets(["x"], ["a"], n_sheets=1, n_trials=1, n_checks=0, seed=0)
 
 
@@ -216,9 +216,9 @@ def test_what_is_no_study_is_told_in_one_line(tmp_path):
         ("x" * 20_000_001, "too long for answers; expected at most 20 MB"),
     ],
 )
-def test_files_that_are_no_answers_are_told(tmp_path, text, told):
+def test_files_that_are_no_answers_are_told(tmp_path, text, message):
     (tmp_path / "answers.csv").write_text(text)
-    with pytest.raises(InputError, match=f"answers.csv: {told}"):
+    with pytest.raises(InputError, match=f"answers.csv: {message}"):
         read_answers([tmp_path / "answers.csv"])
 
 
@@ -245,8 +245,8 @@ def test_the_commands_build_a_study_and_analyse_its_answers(tmp_path, capsys):
     sheets = make_sheets(["one", "two"], SYSTEMS, n_sheets=20, n_trials=24, n_checks=2, seed=1)
     answers_of(sheets, np.random.default_rng(0)).to_csv(tmp_path / "answers.csv", index=False)
     app(["analyse", str(tmp_path / "answers.csv")], standalone_mode=False)
-    told = capsys.readouterr().out
-    assert [told.index(f"| {system} ") for system in SYSTEMS] == sorted(told.index(f"| {system} ") for system in SYSTEMS)
+    message = capsys.readouterr().out
+    assert [message.index(f"| {system} ") for system in SYSTEMS] == sorted(message.index(f"| {system} ") for system in SYSTEMS)
 
 
 @pytest.mark.parametrize(
@@ -263,9 +263,9 @@ def test_names_are_texts(tmp_path, capsys, names):
     assert set(answers["left"]) == set(names) and set(answers["sentence"]) == {"1e3"} and set(answers["rater"]) == {"007"}
     assert answers["seconds"].dtype == float and answers["trial"].tolist() == list(range(len(rows)))
     app(["analyse", str(tmp_path / "a.csv")], standalone_mode=False)
-    told = capsys.readouterr().out
-    assert sorted(re.findall(r"^\| (\S+) +\| +-?[\d.]+ \|", told, re.M)) == sorted(names.values())
-    assert all(letter.isprintable() or letter == "\n" for letter in told)
+    message = capsys.readouterr().out
+    assert sorted(re.findall(r"^\| (\S+) +\| +-?[\d.]+ \|", message, re.M)) == sorted(names.values())
+    assert all(letter.isprintable() or letter == "\n" for letter in message)
 
 
 def test_raters_without_checks_are_told():

@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from facedistill.core.errors import InputError
-from facedistill.core.messages import show_notes, tell_error
+from facedistill.core.messages import print_error, show_notes
 from facedistill.core.processes import mapped
 from facedistill.formats import gltf, registry
 from facedistill.formats.animation import Animation, regular
@@ -57,7 +57,7 @@ def open_recording(path: Path) -> Sound:
     try:
         str(path).encode()
     except UnicodeEncodeError:
-        raise InputError(f"{path}: not a name in UTF-8; allowed: names in UTF-8") from None
+        raise InputError(f"{path}: not a name in UTF-8; expected names in UTF-8") from None
     return open_mono(path)
 
 
@@ -160,7 +160,7 @@ def animate_batch(inputs: Sequence[str], out: str, settings: Settings, *, worker
     """
     unknown = sorted(set(settings.gains) - set(CURVES))
     if unknown:
-        raise InputError(f"gain of {unknown[0]!r}: no such curve; allowed: the ARKit 52, jawOpen say")
+        raise InputError(f"gain of {unknown[0]!r}: no such curve; expected the ARKit 52, jawOpen say")
     _model(settings.model)
     if settings.face is not None:
         gltf.check_face(settings.face)
@@ -172,7 +172,7 @@ def animate_batch(inputs: Sequence[str], out: str, settings: Settings, *, worker
         for _, error in zip(jobs, shown, strict=True):
             if error is not None:
                 failed += 1
-                tell_error(error)
+                print_error(error)
     if len(jobs) > 1 or failed:
         print(f"animated {len(jobs) - failed} of {len(jobs)} recordings into {out}", file=sys.stderr)
     return failed
@@ -181,7 +181,7 @@ def animate_batch(inputs: Sequence[str], out: str, settings: Settings, *, worker
 def _targets(inputs: Sequence[Path], out: str, settings: Settings) -> dict[Path, Path]:
     """{file to write: recording}."""
     if not out or not all(inputs):
-        raise InputError("an empty name; allowed: recordings, folders of them, and a folder or a file to write")
+        raise InputError("an empty name; expected recordings, folders of them, and a folder or a file to write")
     suffix, target = registry.KINDS[settings.kind].suffix, Path(out)
     is_file = bool(target.suffix) and not target.is_dir() and not str(out).endswith(("/", os.sep))
     recordings = [pair for path in inputs for pair in _recordings(Path(path))]
@@ -194,16 +194,16 @@ def _targets(inputs: Sequence[Path], out: str, settings: Settings) -> dict[Path,
         hint = f"--format {other}, " if other else ""
         raise InputError(f"{out}: {settings.kind} files end in {suffix}; expected {hint}such a file, or a folder: {out}/")
     elif len(recordings) > 1:
-        raise InputError(f"{out}: one file for {len(recordings)} recordings; allowed: a folder")
+        raise InputError(f"{out}: one file for {len(recordings)} recordings; expected a folder")
     else:
         targets = [(target, recordings[0][0])]
     read = {os.path.realpath(path) for path in (settings.model, settings.face, *dict(recordings)) if path is not None}
     found: dict[Path, Path] = {}
     for path, recording in targets:
         if path in found:
-            raise InputError(f"{recording}: would write {path}, as {found[path]} does; allowed: one recording a name")
+            raise InputError(f"{recording}: would write {path}, as {found[path]} does; expected one recording a name")
         if os.path.realpath(path) in read:
-            raise InputError(f"{path}: would be written over, and it is read; allowed: another place")
+            raise InputError(f"{path}: would be written over, and it is read; expected another place")
         found[path] = recording
     return found
 

@@ -36,7 +36,7 @@ QUANTILES = {"median": 0.5, "p99": 0.99, "worst": 1.0}
 TEACHER_S = 10.0
 CAPTION = (
     "MB of weights, kB of working memory; milliseconds of one core per second of sound that comes in 60, 30 or 10 chunks a "
-    "second, as a whole, or window by window; the worst chunk and how late a frame is, in ms"
+    "second, as a whole, or window by window; the worst chunk and latency, in ms"
 )
 HEADINGS = ("", "MB", "kB", "60/s", "30/s", "10/s", "whole", "wind.", "worst", "late")
 
@@ -57,17 +57,17 @@ def bench(models: Sequence[str], *, seconds: float, out: Path | None, exported: 
         InputError: no such model, none is there, or names beside `exported`.
     """
     if exported and models:
-        raise InputError("--exported measures all of data/export; allowed: without names")
+        raise InputError("--exported measures all of data/export; expected without names")
     if exported:
         paths = sorted(path for path in (DATA / "export").glob("*/*.onnx") if not path.stem.endswith(WINDOW_SUFFIX))
     else:
         paths = [find_model(model) for model in models] or list(dict.fromkeys(released_models().values()))
     names = [path.stem for path in paths]
     if len(set(names)) < len(names):
-        raise InputError(f"{next(name for name in names if names.count(name) > 1)}: named twice; allowed: each model once")
+        raise InputError(f"{next(name for name in names if names.count(name) > 1)}: named twice; expected each model once")
     parent = None if out is None else out.absolute().parent
     if out is not None and (out.is_dir() or not parent.is_dir() or not os.access(parent, os.W_OK)):
-        raise InputError(f"{out}: cannot be written; allowed: a file in a folder that is there")
+        raise InputError(f"{out}: cannot be written; expected a file in a folder that is there")
     if not paths and exported:
         raise InputError(f"{DATA / 'export'}: no models to measure; run `make repro`")
     if not paths:
@@ -157,7 +157,7 @@ def measured_memory(path: Path) -> dict[str, int | None]:
     options.enable_cpu_mem_arena = options.enable_mem_pattern = False
     model.session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     steps, hops = StreamingSession(model), np.zeros(model.max_rows * model.metadata.hop_samples, np.float32)
-    for _ in range(3):  # both turns of the histories: buffers are tied to the session once
+    for _ in range(3):  # both turns of the states: buffers are tied to the session once
         steps.push(hops)
     result: dict[str, int | None] = {"state": steps.n_bytes, "activations_measured": _peak_bytes(lambda: steps.push(hops))}
     if find_spec("onnx"):
@@ -250,8 +250,8 @@ def _measured(job: Job) -> Result:
 
 def machine() -> dict[str, str]:
     """The processor, its cores, the system and the versions that decide how fast models run."""
-    told = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""
-    named = re.search(r"^model name\s*:\s*(.*)", told, re.MULTILINE)
+    message = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""
+    named = re.search(r"^model name\s*:\s*(.*)", message, re.MULTILINE)
     return {
         "processor": named[1].strip() if named else platform.processor(),
         "cores": str(os.cpu_count()),

@@ -185,16 +185,16 @@ def _chunks(blocks: Iterable[np.ndarray], rate_hz: int, fps: int) -> Iterator[np
 
 
 def _microphone(sounddevice, rate_hz: int, fps: int) -> Iterator[np.ndarray]:
-    heard: queue.SimpleQueue[np.ndarray] = queue.SimpleQueue()
+    audio: queue.SimpleQueue[np.ndarray] = queue.SimpleQueue()
 
     def hear(chunk: np.ndarray, *_) -> None:
-        heard.put(chunk[:, 0].copy())
+        audio.put(chunk[:, 0].copy())
 
     try:
         with sounddevice.InputStream(samplerate=rate_hz, blocksize=rate_hz // fps, channels=1, dtype="float32", callback=hear):
             while True:
-                yield heard.get(timeout=SILENT_S)
+                yield audio.get(timeout=SILENT_S)
     except queue.Empty:
-        raise InputError(f"--mic: the microphone gave no sound for {SILENT_S:g} s; allowed: one that is connected") from None
+        raise InputError(f"--mic: the microphone gave no sound for {SILENT_S:g} s; expected one that is connected") from None
     except sounddevice.PortAudioError as error:
         raise InputError(f"--mic: the microphone cannot be opened ({error})") from None

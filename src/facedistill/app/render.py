@@ -6,7 +6,7 @@ from pathlib import Path
 
 from facedistill.app.animate import NO_MEMORY, Settings, animate_recording, read_recording
 from facedistill.core.errors import InputError
-from facedistill.core.messages import tell_error
+from facedistill.core.messages import print_error
 from facedistill.formats import registry
 from facedistill.render.clip import Look, Panel, Strip
 from facedistill.render.film import FILM, SUFFIXES, render
@@ -44,13 +44,13 @@ def render_files(
     settings = {"model": model, "sound": sound, "phones": phones, "strip": strip or phones is not None, "workers": workers}
     if out.suffix.lower() in SUFFIXES and not out.is_dir():
         if len(sources) > 1 and not compare:
-            raise InputError(f"{out}: {len(sources)} sources for one file; allowed: with --compare side by side, or a folder")
+            raise InputError(f"{out}: {len(sources)} sources for one file; expected with --compare side by side, or a folder")
         _render_clip(sources, out, look, **settings)
         return [out]
     if compare or (out.suffix and not out.is_dir()):
-        raise InputError(f"{out}: cannot be rendered to; allowed: {', '.join(SUFFIXES)}, or without --compare a folder")
+        raise InputError(f"{out}: cannot be rendered to; expected {', '.join(SUFFIXES)}, or without --compare a folder")
     if phones is not None and len(sources) > 1:
-        raise InputError(f"{phones}: phones of one source, for {len(sources)}; allowed: with one source, or with --compare")
+        raise InputError(f"{phones}: phones of one source, for {len(sources)}; expected with one source, or with --compare")
     _check_names([source.stem for source in sources])
     done = []
     for source in sources:
@@ -59,10 +59,10 @@ def render_files(
             _render_clip([source], clip, look, **settings)
             done.append(clip)
         except (InputError, MemoryError) as error:
-            told = f"{source}: {NO_MEMORY}" if isinstance(error, MemoryError) else str(error)
+            message = f"{source}: {NO_MEMORY}" if isinstance(error, MemoryError) else str(error)
             if len(sources) == 1:
-                raise InputError(told) from None
-            tell_error(told)
+                raise InputError(message) from None
+            print_error(message)
     if len(done) < len(sources):
         raise InputError(f"{len(sources) - len(done)} of {len(sources)} films are missing, for the reasons above")
     return done
@@ -71,15 +71,15 @@ def render_files(
 def _check_names(names: Sequence[str]) -> None:
     name, count = Counter(names).most_common(1)[0]
     if count > 1:
-        raise InputError(f"{name}: the name of {count} sources; allowed: each name once")
+        raise InputError(f"{name}: the name of {count} sources; expected each name once")
 
 
 def _render_clip(
     sources: Sequence[Path], out: Path, look: Look, *,
     model: str, sound: Path | None, phones: Path | None, strip: bool, workers: int,
 ) -> None:  # fmt: skip
-    heard, known = _sound_of(sources[0], sound), read_phones(phones) if phones else ()
-    recording = None if heard is None else Strip(*read_recording(heard), known)
+    received, known = _sound_of(sources[0], sound), read_phones(phones) if phones else ()
+    recording = None if received is None else Strip(*read_recording(received), known)
     panels = [panel_of(source, look, model) for source in sources]
     _check_names([panel.name for panel in panels])
     render(panels, out, look, sound=recording, strip=strip, workers=workers)
@@ -110,7 +110,7 @@ def panel_of(source: Path, look: Look, model: str = "") -> Panel:
         return Panel(source.stem, animate_recording(source, Settings(find_model(model), fps=round(look.fps))).select(CURVES))
     animation = registry.read(source)
     if not set(animation.names) & set(CURVES):
-        raise InputError(f"{source}: no curve has a name of ARKit's; allowed: {CURVES[0]}, ...")
+        raise InputError(f"{source}: no curve has a name of ARKit's; expected {CURVES[0]}, ...")
     try:
         return Panel(source.stem, animation.at(look.fps).select(CURVES))
     except ValueError as error:

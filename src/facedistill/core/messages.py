@@ -8,7 +8,7 @@ from tqdm import tqdm
 from facedistill.core.text import printable
 
 
-def tell_error(text: str) -> None:
+def print_error(text: str) -> None:
     """Prints `error: ...` on standard error as one line, above any progress bar."""
     _tell("error", text)
 

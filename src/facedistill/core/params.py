@@ -21,17 +21,20 @@ from facedistill.core.sections import (
     DistillParams,
     EvaluateParams,
     ExportParams,
+    InternalTeacher,
     LabelParams,
     Name,
     OptimizerParams,
-    OwnTeacher,
     PrepareParams,
     Section,
     TeacherChoice,
     TeachParams,
 )
 
-VARIED = {"ablate.variants": ("ablate.student.", "distill."), "teachers": ("teach.",)}  # keys that named changes may change
+OVERRIDABLE_PREFIXES = {
+    "ablate.variants": ("ablate.student.", "distill."),
+    "teachers": ("teach.",),
+}  # keys that named changes may change
 NAMED = ("ablate.variants", "distill.students", "teachers")  # maps of entries that anybody may add, by any name
 LEARNERS = ("align", "teach", "distill")  # stages that train: each has both of these sections, in which it names what differs
 SHARED = {"optimizer": OptimizerParams, "augment": AugmentParams}
@@ -70,7 +73,7 @@ Checked = TypeVar("Checked", bound=Section)
 
 def _known(key: str, name: str, allowed: Collection[str]) -> None:
     if name not in allowed:
-        raise ValueError(f"{key}: {name!r}; allowed: {', '.join(sorted(allowed))}")
+        raise ValueError(f"{key}: {name!r}; expected {', '.join(sorted(allowed))}")
 
 
 def load_params(path: Path = PARAMS) -> Params:
@@ -96,11 +99,11 @@ def checked(values: object, path: Path) -> Params:
         params = validated(Params, whole(values))
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-    own = {name: choice for name, choice in params.teachers.items() if isinstance(choice, OwnTeacher)}
+    own = {name: choice for name, choice in params.teachers.items() if isinstance(choice, InternalTeacher)}
     for section, named in (("ablate.variants", params.ablate.variants), ("teachers", own)):
         for name, entry in named.items():
             try:
-                _check_change(params, entry.set, VARIED[section])
+                _check_change(params, entry.set, OVERRIDABLE_PREFIXES[section])
             except InputError as error:
                 raise InputError(f"{path}: {section}.{name}.set: {error}") from None
     return params
@@ -108,11 +111,11 @@ def checked(values: object, path: Path) -> Params:
 
 def _check_change(params: Params, change: Mapping[str, object], prefixes: tuple[str, ...]) -> None:
     """Raises InputError for a change that is not allowed, or that would not be heard of by what it is made for."""
-    deaf = [key for key in change if not key.startswith(prefixes) or key.startswith("distill.students.")]
-    if deaf:
+    ignored_keys = [key for key in change if not key.startswith(prefixes) or key.startswith("distill.students.")]
+    if ignored_keys:
         allowed = " or ".join(prefix + "*" for prefix in prefixes)
-        raise InputError(f"{deaf[0]!r} has no effect here; allowed: {allowed}, and no key of distill.students")
-    changed(params, change)
+        raise InputError(f"{ignored_keys[0]!r} has no effect here; expected {allowed}, and no key of distill.students")
+    with_overrides(params, change)
 
 
 def whole(values: dict) -> dict:
@@ -125,7 +128,7 @@ def whole(values: dict) -> dict:
     return sections
 
 
-def changed(params: Params, change: Mapping[str, object]) -> Params:
+def with_overrides(params: Params, change: Mapping[str, object]) -> Params:
     """Parameters with other values at some dotted keys ("distill.losses.velocity"), checked as a file is.
 
     Raises:
@@ -199,13 +202,13 @@ def _one_line(error: ValidationError, values: object) -> str:
     """The first problem, a misspelt key before all others: the key, what is wrong, and how many more problems there are."""
     first, *others = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
     *section, last = map(str, first["loc"] or ("(whole file)",))
-    told, given = first["msg"], f", got {reprlib.repr(first['input'])}"
+    message, given = first["msg"], f", got {reprlib.repr(first['input'])}"
     if first["type"] == "extra_forbidden":
-        told, given = f"no such key{_nearest(first, others, values)}", ""
+        message, given = f"no such key{_nearest(first, others, values)}", ""
     elif first["type"] == "missing" or isinstance(first["input"], dict):
         given = ""
     more = f" (and {len(others)} more)" if others else ""
-    return " ".join(f"{'.'.join([*section, last])}: {told}{given}{more}".split())
+    return " ".join(f"{'.'.join([*section, last])}: {message}{given}{more}".split())
 
 
 def _nearest(wrong: ErrorDetails, others: list[ErrorDetails], values: object) -> str:

@@ -49,7 +49,7 @@ class VoiceCounts(Section):
     def _there_are_enough(self) -> Self:
         n_voices = self.paired + self.unlabelled + self.validation + self.test
         if n_voices > N_VARIANTS:
-            raise ValueError(f"{n_voices} voices; allowed: at most {N_VARIANTS} in all splits together")
+            raise ValueError(f"{n_voices} voices; expected at most {N_VARIANTS} in all splits together")
         return self
 
 
@@ -77,7 +77,7 @@ class SyntheticParams(Section):
     def _unseen_is_unseen(self) -> Self:
         both = sorted(set(self.languages) & set(self.unseen_languages))
         if both:
-            raise ValueError(f"unseen_languages: {both[0]!r} is in languages too; allowed: languages that are not")
+            raise ValueError(f"unseen_languages: {both[0]!r} is in languages too; expected languages that are not")
         return self
 
 
@@ -121,8 +121,8 @@ class AugmentParams(Section):
     snr_db: Range
     telephone: Ratio
     clip: Ratio
-    quiet: Ratio
-    quiet_db: Range
+    non_speech: Ratio
+    non_speech_db: Range
 
 
 class OptimizerParams(Section):
@@ -137,7 +137,7 @@ class OptimizerParams(Section):
     clip_norm: Positive
 
 
-class RecogniserParams(Section):
+class AlignerParams(Section):
     """The phone model: `source` is "scratch", a hub id, or a folder with a Wav2Vec2 CTC model of espeak-ng's phones."""
 
     source: str
@@ -147,7 +147,7 @@ class RecogniserParams(Section):
 class AlignParams(Section):
     """Stage 2: rounds of training and alignment, and the least confidence of a recording that is kept."""
 
-    recogniser: RecogniserParams
+    aligner: AlignerParams
     steps: Count
     rounds: Annotated[int, Field(ge=0)]
     round_steps: Count
@@ -174,17 +174,17 @@ class EncoderParams(Section):
     def _width_divides(self) -> Self:
         for name, parts in (("heads", self.heads), ("position groups", POSITION_GROUPS)):
             if self.width % parts:
-                raise ValueError(f"width: {self.width}; allowed: multiples of {parts}, its {name}")
+                raise ValueError(f"width: {self.width}; expected multiples of {parts}, its {name}")
         return self
 
 
 class GeneratorParams(Section):
-    """The mesh generator; its meshes move along the curves' shapes and along `free` directions more, which it finds itself."""
+    """The mesh generator; its meshes move along the curves' shapes and along `n_free_directions` more, which it learns."""
 
     channels: Count
     lstm: Count
     latent: Count
-    free: Annotated[int, Field(ge=0)]
+    n_free_directions: Annotated[int, Field(ge=0)]
 
 
 class TeacherLosses(Section):
@@ -196,7 +196,7 @@ class TeacherLosses(Section):
     lip_gap: NonNegative
     closure: NonNegative
     phones: NonNegative
-    divergence: NonNegative
+    kl: NonNegative
 
 
 class TeachParams(Section):
@@ -240,7 +240,7 @@ class StudentParams(Section):
     @model_validator(mode="after")
     def _future_is_in_the_window(self) -> Self:
         if self.future_ms > self.window_ms:
-            raise ValueError(f"future_ms: {self.future_ms}; allowed: at most window_ms, {self.window_ms}")
+            raise ValueError(f"future_ms: {self.future_ms}; expected at most window_ms, {self.window_ms}")
         return self
 
     @property
@@ -267,7 +267,7 @@ def _starts_fit(students: dict[str, StudentParams]) -> dict[str, StudentParams]:
         if student.start is not None and student.start not in fitting:
             allowed = ", ".join(["null", *fitting])
             raise ValueError(
-                f"{name}.start: {student.start!r}; allowed: {allowed} (as many channels, as long a window, no start of its own)"
+                f"{name}.start: {student.start!r}; expected {allowed} (as many channels, as long a window, no start of its own)"
             )
     return students
 
@@ -277,7 +277,7 @@ class StudentLosses(Section):
 
     reconstruction: NonNegative
     velocity: NonNegative
-    lips: NonNegative
+    lip_vertex: NonNegative
     lip_gap: NonNegative
     closure: NonNegative
     phones: NonNegative
@@ -298,12 +298,12 @@ class DataParams(Section):
 class DistillParams(Section):
     """Stage 5.
 
-    `level_ratio` of a frame's level stays in the bands that students hear, see `filterbank.Filterbank`. The `feature_layers`
+    `level_keep_ratio` of a frame's level stays in the bands that students hear, see `filterbank.Filterbank`. The `feature_layers`
     deepest layers are compared with the guide's. Frames with closed lips count `closed_weight` times in the reconstruction loss.
     """
 
     filters: Count
-    level_ratio: Ratio
+    level_keep_ratio: Ratio
     data: DataParams
     students: Annotated[dict[Name, StudentParams], AfterValidator(_starts_fit)]
     losses: StudentLosses
@@ -322,7 +322,7 @@ class Variant(Section):
     @model_validator(mode="after")
     def _many_keys_need_a_reason(self) -> Self:
         if len(self.set) > 1 and not self.why:
-            raise ValueError(f"why: missing; allowed: a variant of {len(self.set)} keys says why it is not one")
+            raise ValueError(f"why: missing; expected a variant of {len(self.set)} keys says why it is not one")
         return self
 
 
@@ -336,15 +336,15 @@ class AblateParams(Section):
     @model_validator(mode="after")
     def _starts_from_nothing_and_has_a_baseline(self) -> Self:
         if self.student.start is not None:
-            raise ValueError(f"student.start: {self.student.start!r}; allowed: null, since variants do not depend on students")
+            raise ValueError(f"student.start: {self.student.start!r}; expected null, since variants do not depend on students")
         if BASELINE not in self.variants or self.variants[BASELINE].set:
-            raise ValueError(f"variants.{BASELINE}: missing or not empty; allowed: `set: {{}}`, what all others differ from")
+            raise ValueError(f"variants.{BASELINE}: missing or not empty; expected `set: {{}}`, what all others differ from")
         if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError(f"seeds: {list(self.seeds)}; allowed: each once")
+            raise ValueError(f"seeds: {list(self.seeds)}; expected each once")
         return self
 
 
-class OwnTeacher(Section):
+class InternalTeacher(Section):
     """The teacher of `teach` with other values at some of its keys, which labels `splits`; with `components`, by its meshes."""
 
     kind: Literal["ours"]
@@ -353,7 +353,7 @@ class OwnTeacher(Section):
     components: Count | None
 
 
-class OutsideTeacher(Section):
+class ExternalLabels(Section):
     """Anybody's teacher, by its labels: a folder of recordings, and one of label files of the same names, which may be the same.
 
     `fps` is the labels' (null: as their files tell, which vertices do not), `components` how many a mesh is reduced to. What
@@ -372,7 +372,7 @@ class OutsideTeacher(Section):
         return any(fnmatchcase(name, pattern) for pattern in self.held_out)
 
 
-TeacherChoice = Annotated[OwnTeacher | OutsideTeacher, Field(discriminator="kind")]
+TeacherChoice = Annotated[InternalTeacher | ExternalLabels, Field(discriminator="kind")]
 
 
 class EvaluateParams(Section):

@@ -41,7 +41,7 @@ def import_recordings(folder: Path, source: Path, held_out: Sequence[str] = ()) 
     utterances = [row for row in utterances if row.split == "unlabelled" or row.phones is not None]
     utterances = [replace(row, split=HELD_OUT) if _is_held_out(row, held_out) else row for row in utterances]
     if not utterances:
-        raise InputError(f"{source}: no recordings; allowed: a folder with {' '.join(AUDIO_SUFFIXES)} files, or a manifest")
+        raise InputError(f"{source}: no recordings; expected a folder with {' '.join(AUDIO_SUFFIXES)} files, or a manifest")
     root = source if is_folder else source.parent
     return [_import_one(folder, root, row) for row in tqdm(utterances, desc="prepare recordings", mininterval=5)]
 
@@ -88,9 +88,9 @@ def librispeech_subset(folder: Path, root: Path, *, subset: str, split: str) -> 
     try:
         dataset = LIBRISPEECH(root, url=subset, folder_in_archive=LIBRISPEECH_FOLDER, download=False)
     except RuntimeError:
-        raise InputError(f"prepare.librispeech.root: {archive / subset} is not there; allowed: the published layout") from None
+        raise InputError(f"prepare.librispeech.root: {archive / subset} is not there; expected the published layout") from None
     if len(dataset) == 0:
-        raise InputError(f"{archive / subset}: holds no .flac files; allowed: the published layout")
+        raise InputError(f"{archive / subset}: holds no .flac files; expected the published layout")
     return [_librispeech_row(folder, archive, dataset.get_metadata(index), split) for index in range(len(dataset))]
 
 
@@ -102,7 +102,7 @@ def _librispeech_row(folder: Path, archive: Path, metadata: tuple, split: str) -
     except sf.SoundFileError as error:
         raise InputError(f"{path}: not readable as audio ({error})") from None
     if info.samplerate != SAMPLE_RATE_HZ or info.channels != 1:
-        raise InputError(f"{path}: {info.samplerate} Hz, {info.channels} channels; allowed: 16000 Hz, 1 channel")
+        raise InputError(f"{path}: {info.samplerate} Hz, {info.channels} channels; expected 16000 Hz, 1 channel")
     return Utterance(
         id=f"{speaker}-{chapter}-{number:04d}", source="librispeech", speaker=str(speaker), language="en", split=split,
         audio=Path(os.path.relpath(path, folder)).as_posix(), duration_s=info.duration, transcript=transcript,

@@ -28,7 +28,7 @@ def read_sentences(language: str, folder: Path = SENTENCES) -> list[str]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
         allowed = " ".join(sorted(file.stem for file in folder.glob("*.txt")))
-        raise InputError(f"{path}: no sentences for language {language!r}; allowed: {allowed}") from None
+        raise InputError(f"{path}: no sentences for language {language!r}; expected {allowed}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as sentences ({error})") from None
     sentences = [line.strip() for line in lines if line.strip()]

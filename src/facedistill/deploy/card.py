@@ -51,10 +51,10 @@ A student of facedistill: {n_parameters:,} parameters of convolutions and fully-
 
 A file that ends in `-window.onnx` is a pure function of one window: `window` (1, {m.window_samples}) -> `curves` (1, {n_curves}).
 Every other is a step in a stream: `frames` (L, {frame}), each row the {hop} samples before and the {hop} new ones, and
-histories, at first zeros -> `curves` (L, {n_curves}) and `heard`, each history with the new rows behind it, whose last rows are
-the history of the next step. A frame is valid once its whole window has been heard: run the first {warm_up} steps on silence.
+`state_in`, at first zeros -> `curves` (L, {n_curves}) and `state_out`, each state with the new rows behind it, whose last rows
+are the state of the next step. A frame is valid once its whole window has been seen: run the first {warm_up} steps on silence.
 `facedistill.runtime` does all of this. Both give the same bits. float16 holds half-precision weights and computes in float32;
-int8 holds and computes 8 bits behind the filterbank, histories too, in standard QuantizeLinear and DequantizeLinear. Working
+int8 holds and computes 8 bits behind the filterbank, states too, in standard QuantizeLinear and DequantizeLinear. Working
 memory is what a run of at most {max_rows} steps holds besides: activations, state before and after, and
 float16 weights as float32.
 

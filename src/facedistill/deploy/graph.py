@@ -15,7 +15,7 @@ from torch import nn
 from facedistill.models.filterbank import ENERGY_FLOOR, FIELD_SAMPLES, HOP_SAMPLES, KERNEL, KERNEL_SAMPLES, POOL, STRIDE_SAMPLES
 from facedistill.models.student import Student, StudentConfig
 from facedistill.rig.arkit import N_CURVES
-from facedistill.runtime.model import HEARD, HISTORY
+from facedistill.runtime.model import STATE_IN, STATE_OUT
 
 OPSET = 15  # what the importers of Unity and Unreal read without warnings
 IR_VERSION = 8
@@ -77,18 +77,18 @@ def window_graph(student: Student) -> onnx.ModelProto:
 def streaming_graph(student: Student) -> onnx.ModelProto:
     """Any number L of 16 ms steps at once.
 
-    "frames" (L, 512), each the hop of 256 samples before and the new one, and "history<i>" (2 * dilation, C), the last inputs
-    of block i -> "curves" (L, K) in [0, 1] and "heard<i>" (2 * dilation + L, C), the history with the new inputs behind it: its
-    last 2 * dilation rows are the history of the next step.
+    "frames" (L, 512), each the hop of 256 samples before and the new one, and "state_in<i>" (2 * dilation, C), the last inputs
+    of block i -> "curves" (L, K) in [0, 1] and "state_out<i>" (2 * dilation + L, C), the state with the new inputs behind it: its
+    last 2 * dilation rows are the state of the next step.
     """
     graph = Graph()
     inputs, outputs = {"frames": ("L", FIELD_SAMPLES)}, {"curves": ("L", N_CURVES)}
     x = _front(graph, student, "frames")
     for number, (n_rows, width) in enumerate(history_shapes(student.config)):
-        history, heard = f"{HISTORY}{number}", f"{HEARD}{number}"
-        inputs[history], outputs[heard] = (n_rows, width), (f"{n_rows} + L", width)
-        graph.add("Concat", [history, x], heard, axis=0)
-        x = _block(graph, student, number, heard, x)
+        state_in, state_out = f"{STATE_IN}{number}", f"{STATE_OUT}{number}"
+        inputs[state_in], outputs[state_out] = (n_rows, width), (f"{n_rows} + L", width)
+        graph.add("Concat", [state_in, x], state_out, axis=0)
+        x = _block(graph, student, number, state_out, x)
     _head(graph, student, x)
     return graph.model("streaming", inputs, outputs)
 
@@ -122,11 +122,11 @@ def _front(graph: Graph, student: Student, frames: str) -> str:
     return graph.add("Add", [scaled, graph.constant("front.offset", offset)], "front")
 
 
-def _block(graph: Graph, student: Student, number: int, heard: str, now: str) -> str:
+def _block(graph: Graph, student: Student, number: int, audio: str, now: str) -> str:
     """(2 dilation + L, C) inputs, whose last L rows are `now` -> (L, C'); see `filterbank.Block`."""
     block, dilation, name = student.blocks[number], student.config.dilations[number], f"block{number}"
     scale, offset = _batch_norm(block.norm)
-    taps = [graph.rows(heard, f"{name}.before", 0, -2 * dilation), graph.rows(heard, f"{name}.centre", dilation, -dilation), now]
+    taps = [graph.rows(audio, f"{name}.before", 0, -2 * dilation), graph.rows(audio, f"{name}.centre", dilation, -dilation), now]
     kernel = _arrays(block.conv)["weight"] * scale[:, None, None]  # (C', C, taps)
     kernel = kernel.transpose(2, 1, 0).reshape(-1, kernel.shape[0])  # (taps C, C')
     y = _linear(graph, f"{name}.conv", graph.add("Concat", taps, f"{name}.taps", axis=1), kernel, offset)

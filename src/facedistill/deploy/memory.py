@@ -18,7 +18,7 @@ class WorkingMemory:
     """
 
     activations: int  # the most that intermediate tensors take at any one time
-    state: int  # all inputs and outputs of the graph; histories count twice, before the step and with the new rows behind
+    state: int  # all inputs and outputs of the graph; states count twice, before the step and with the new rows behind
     expanded: int  # weights that are stored in half precision, as they are computed with
 
     @property

@@ -11,10 +11,14 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 from onnxruntime.quantization.calibrate import TensorsData, create_calibrator
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
-from facedistill.runtime.model import HEARD, HISTORY
+from facedistill.runtime.model import STATE_IN, STATE_OUT
 
 PRECISIONS = ("float32", "float16", "int8")
-QUANTISED = ("block", HEARD, "hidden")  # names of nodes; the filterbank hears 100 dB, and the last layer would make curves step
+QUANTISED = (
+    "block",
+    STATE_OUT,
+    "hidden",
+)  # names of nodes; the filterbank hears 100 dB, and the last layer would make curves step
 CALIBRATED = ("Add", "Gemm", "Relu")  # operators whose inputs and outputs are quantised
 ROUTES = ("Concat", "Slice")  # operators that hand numbers on as they are
 
@@ -90,7 +94,7 @@ def to_int8(model: onnx.ModelProto, ranges: TensorsData) -> onnx.ModelProto:
 
 
 def _sources(nodes: Iterable[onnx.NodeProto], weights: set[str]) -> dict[str, str]:
-    """The tensor whose numbers a tensor holds, for all that are cut from others or put together; histories hold earlier ones."""
+    """The tensor whose numbers a tensor holds, for all that are cut from others or put together; states hold earlier ones."""
     sources: dict[str, str] = {}
     for node in nodes:
         if node.op_type in ROUTES:
@@ -103,14 +107,14 @@ def _quantise_state(graph: onnx.GraphProto) -> None:
     """Lets a step take and give its state as the 8 bits that it is computed with: without the conversions at its ends."""
     names = {}
     for node in list(graph.node):
-        if node.op_type == "QuantizeLinear" and node.input[0].startswith(HISTORY):
+        if node.op_type == "QuantizeLinear" and node.input[0].startswith(STATE_IN):
             names[node.output[0]] = node.input[0]
             graph.node.remove(node)
-        elif node.op_type == "DequantizeLinear" and node.output[0].startswith(HEARD):
+        elif node.op_type == "DequantizeLinear" and node.output[0].startswith(STATE_OUT):
             names |= {node.input[0]: node.output[0], node.output[0]: f"{node.output[0]}.float"}
     for node in graph.node:
         for tensors in (node.input, node.output):
             tensors[:] = [names.get(name, name) for name in tensors]
     for tensor in (*graph.input, *graph.output):
-        if tensor.name.startswith((HISTORY, HEARD)):
+        if tensor.name.startswith((STATE_IN, STATE_OUT)):
             tensor.type.tensor_type.elem_type = TensorProto.UINT8

@@ -42,7 +42,7 @@ ALONG = ("lip_gap_r", "pbm_1mm", "pbm", "closure_auc")
 CLAIMS = (
     *better("The feature loss helps", (BASELINE, "no-feature-loss"), "lip_gap_r", "pbm"),
     *better("The velocity loss calms the face", (BASELINE, "no-velocity-loss"), "jitter", sign="<"),
-    *better("The lip-vertex loss brings the lips nearer the truth", (BASELINE, "no-lips-loss"), "lve_mm", sign="<"),
+    *better("The lip-vertex loss brings the lips nearer the truth", (BASELINE, "no-lip-vertex-loss"), "lve_mm", sign="<"),
     *better("More channels help", ("channels-512", BASELINE), "lip_gap_r"),
     *better("Fewer channels hurt", (BASELINE, "channels-64"), "lip_gap_r"),
     *better("64 ms of future are worse than 256", (BASELINE, "future-64ms"), "lip_gap_r"),
@@ -142,9 +142,9 @@ def gains_figure(table: pd.DataFrame, seeds: pd.DataFrame) -> Figure:
         value, low, high = (rows[f"{metric}_gain{end}"].to_numpy(float) for end in ENDS)
         error = error_bars(value, low, high)
         clear = (low > 0) | (high < 0)
-        for chosen, colour in ((clear, "#0072B2"), (~clear, "#999999")):
+        for selected, colour in ((clear, "#0072B2"), (~clear, "#999999")):
             ax.errorbar(
-                value[chosen], np.flatnonzero(chosen), xerr=error[:, chosen], fmt="o", color=colour, capsize=3, markersize=5
+                value[selected], np.flatnonzero(selected), xerr=error[:, selected], fmt="o", color=colour, capsize=3, markersize=5
             )
         _seed_marks(ax, seeds[seeds["metric"] == metric], rows)
         ax.axvline(0, color="black", linewidth=1)
@@ -157,8 +157,8 @@ def gains_figure(table: pd.DataFrame, seeds: pd.DataFrame) -> Figure:
     axes[0, 0].invert_yaxis()
     n_runs = seeds["seed"].nunique()
     runs = "crosses: single training runs" if n_runs > 1 else "one training run each, whose chance they do not hold"
-    told = "Differences from the baseline, or where another variant is named from that"
-    fig.supxlabel(f"{told}. Bars: 95 % bootstrap intervals over voices, blue where they do not hold 0; {runs}", fontsize=10)
+    message = "Differences from the baseline, or where another variant is named from that"
+    fig.supxlabel(f"{message}. Bars: 95 % bootstrap intervals over voices, blue where they do not hold 0; {runs}", fontsize=10)
     return fig
 
 
@@ -181,7 +181,7 @@ def axis_points(scores: pd.DataFrame, variants: pd.DataFrame, axis: str) -> pd.D
     guided = np.array([found in (set(), keys) for found in variants["keys"]])
     unguided = np.array([FEATURE in found and found - {FEATURE} in (set(), keys) for found in variants["keys"]])
     unguided &= ~variants["guided"].to_numpy()
-    curves = [chosen for chosen in (guided, unguided) if chosen.sum() > 1] or [guided]
+    curves = [selected for selected in (guided, unguided) if selected.sum() > 1] or [guided]
     along = variants[np.logical_or.reduce(curves)]
     along = along.assign(x=along[column])[["variant", "x", "guided"]]
     return scores.merge(along, on="variant").sort_values(["guided", "x"], kind="stable")
@@ -205,8 +205,8 @@ def axes_figure(scores: pd.DataFrame, variants: pd.DataFrame, axes: Sequence[str
         panels[-1, column].set_xlabel(AXES[axis][2])
     for row, metric in enumerate(ALONG):
         panels[row, 0].set_ylabel(METRICS[metric][0])
-    told = {label: handle for ax in panels[0] for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
-    fig.legend(told.values(), told.keys(), loc="outside upper center", ncols=2, frameon=False)
+    message = {label: handle for ax in panels[0] for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    fig.legend(message.values(), message.keys(), loc="outside upper center", ncols=2, frameon=False)
     n = int(scores[scores["metric"] == "pbm"]["n"].max())
     fig.supxlabel(f"Bars: 95 % bootstrap intervals over voices; {n} /p b m/; equal training steps everywhere", fontsize=10)
     return fig

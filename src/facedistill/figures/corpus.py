@@ -29,14 +29,14 @@ def phone_table(rows: Sequence[Utterance], folder: Path) -> pd.DataFrame:
     Raises:
         InputError: a phone file is missing or broken.
     """
-    heard = [
+    audio = [
         (row.split, phone.label, classify(phone.label), 1000 * (phone.end_s - phone.start_s))
         for row in rows
         if row.phones is not None
         for phone in read_phones(folder / row.phones)
         if phone.label
     ]
-    frame = pd.DataFrame(heard, columns=["split", "label", "class", "duration_ms"])
+    frame = pd.DataFrame(audio, columns=["split", "label", "class", "duration_ms"])
     return frame.assign(**{"class": pd.Categorical(frame["class"], [name for name in CLASSES if name != "silence"])})
 
 

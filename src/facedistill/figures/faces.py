@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from facedistill.corpora.viseme_targets import targets
 from facedistill.figures.claims import Claim, judge
 from facedistill.figures.sentence import TRUTH, label_row
-from facedistill.render.portrait import HEAT, draw_difference, draw_picture, hang
+from facedistill.render.portrait import HEAT, draw_difference, draw_picture, show_image
 from facedistill.rig.arkit import CURVES, N_CURVES
 from facedistill.rig.head import head
 from facedistill.speech.phones import Phone, classify, sounds
@@ -44,7 +44,7 @@ def shapes_figure(face: Path | None = None) -> Figure:
     for ax in axes.flat:
         ax.set_axis_off()
     for ax, (name, weights) in zip(axes.flat, poses.items(), strict=False):
-        hang(ax, draw_picture(weights, face=face, pixels=SHEET_PIXELS))
+        show_image(ax, draw_picture(weights, face=face, pixels=SHEET_PIXELS))
         ax.set_title(name, fontsize=8)
     return fig
 
@@ -59,12 +59,12 @@ def longest_instances(phones: Mapping[str, Sequence[Phone]], letters: Sequence[s
     found: dict[str, tuple[str, Phone]] = {}
     for utterance, spoken in phones.items():
         for phone in spoken:
-            heard = [sound.letter for sound in sounds(phone.label)]
-            if len(heard) != 1 or heard[0] not in letters:
+            audio = [sound.letter for sound in sounds(phone.label)]
+            if len(audio) != 1 or audio[0] not in letters:
                 continue
-            best = found.get(heard[0])
+            best = found.get(audio[0])
             if best is None or phone.end_s - phone.start_s > best[1].end_s - best[1].start_s:
-                found[heard[0]] = (utterance, phone)
+                found[audio[0]] = (utterance, phone)
     return {letter: found[letter] for letter in letters if letter in found}
 
 
@@ -116,7 +116,7 @@ def sounds_figure(poses: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
     )
     for row, (name, is_heat) in zip(axes, rows, strict=True):
         for ax, letter in zip(row, letters, strict=True):
-            hang(ax, _lower_face(poses[name][letter], poses[TRUTH][letter] if is_heat else None))
+            show_image(ax, _lower_face(poses[name][letter], poses[TRUTH][letter] if is_heat else None))
         label_row(row[0], f"{name}\nerror" if is_heat else name, name, x=-0.05, fontsize=10)
     for ax, letter in zip(axes[0], letters, strict=True):
         ax.set_title(f"/{letter}/")

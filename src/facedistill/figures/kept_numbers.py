@@ -90,10 +90,10 @@ def _conditions() -> dict[str, str]:
     """What noise, telephones, levels and silence do to the released models at most: rounded up."""
     systems, lost, quiet = read_json(DETAILS)["systems"], [], []
     for name in {path.stem.removesuffix("-window") for path in RELEASED.glob("*/*.onnx")}:
-        facts = systems[name]
-        auc = {condition: groups[WEIGHTED]["closure_auc"]["value"] for condition, groups in facts["conditions"].items()}
+        metadata = systems[name]
+        auc = {condition: groups[WEIGHTED]["closure_auc"]["value"] for condition, groups in metadata["conditions"].items()}
         lost.append(1 - min(auc.values()) / auc["clean"])
-        quiet += [{"system": name, "sound": sound, **measured} for sound, measured in facts["non-speech"].items()]
+        quiet += [{"system": name, "sound": sound, **measured} for sound, measured in metadata["non-speech"].items()]
     table = pd.DataFrame(quiet)
     jitter = 100 * table.set_index(["system", "sound"])["jitter_ratio"]
     real_time = jitter.filter(like="real-time").groupby("sound").max()

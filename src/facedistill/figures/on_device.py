@@ -101,8 +101,8 @@ def read_measurements(path: Path = MEASUREMENTS) -> pd.DataFrame:
 def machine(path: Path = MEASUREMENTS) -> str:
     """Where it was measured, and how often, in words."""
     content = read_json(path)
-    told = content["machine"]
-    where = f"one core of {told['processor']} ({told['system']}), Python {told['python']}, onnxruntime {told['onnxruntime']}"
+    on = content["machine"]
+    where = f"one core of {on['processor']} ({on['system']}), Python {on['python']}, onnxruntime {on['onnxruntime']}"
     return f"{where}, the median of {content['repeats']} runs"
 
 

@@ -52,7 +52,7 @@ taken out where nothing is said of it.
   coarse opening of the phones. Lag: the shift of the curves that gives the best AUC on labelled training recordings."""
 NOTES = {
     "headaudio": "headaudio as it is shipped never shows its viseme aa, which keeps the mouth at the sound before.",
-    "rhubarb": "rhubarb uses its recogniser of sounds, which needs no language.",
+    "rhubarb": "rhubarb uses its phone recogniser, which needs no language.",
     "wlipsync": "wlipsync comes uncalibrated: it was given vowels and silences of the labelled training recordings.",
 }
 # metric -> (heading with its unit, decimals)
@@ -175,8 +175,8 @@ def by_source(results: Mapping[str, Mapping], metric: str) -> pd.DataFrame:
 def by_group(details: Mapping, group: str, metric: str, part: str | None = None) -> pd.DataFrame:
     """One row a system, one column a language or a condition: all sources, weighted by /p b m/."""
     rows = []
-    for system, facts in details["systems"].items():
-        found = {name: row[part] if part else row for name, row in facts[group].items()}
+    for system, metadata in details["systems"].items():
+        found = {name: row[part] if part else row for name, row in metadata[group].items()}
         if found:
             cells = {f"{name} (n = {row['pbm']['n']})": text(row, metric) for name, row in found.items()}
             rows.append({"System": system} | cells)
@@ -185,12 +185,12 @@ def by_group(details: Mapping, group: str, metric: str, part: str | None = None)
 
 def measured_lips(details: Mapping) -> dict[str, pd.DataFrame]:
     """{split: one row a system} of recordings on which a camera measured the lips."""
-    splits = dict.fromkeys(split for facts in details["systems"].values() for split in facts[LIPS])
+    splits = dict.fromkeys(split for metadata in details["systems"].values() for split in metadata[LIPS])
     return {
         split: pd.DataFrame([
-            {"System": system} | {HEADINGS[metric][0]: text(facts[LIPS][split], metric) for metric in LIP_METRICS}
-            | {"Talkers": str(facts[LIPS][split]["n_talkers"]), "Recordings": str(facts[LIPS][split]["n_recordings"])}
-            for system, facts in details["systems"].items()
+            {"System": system} | {HEADINGS[metric][0]: text(metadata[LIPS][split], metric) for metric in LIP_METRICS}
+            | {"Talkers": str(metadata[LIPS][split]["n_talkers"]), "Recordings": str(metadata[LIPS][split]["n_recordings"])}
+            for system, metadata in details["systems"].items()
         ])
         for split in splits
     }  # fmt: skip
@@ -200,9 +200,9 @@ def still(details: Mapping) -> pd.DataFrame:
     """One row a system, one column a sound without speech: how far the lips are from rest, and the share of jitter."""
     return pd.DataFrame([
         {"System": system} | {
-            name: f"{_fixed(row['gap_mm'], 2)} mm, {_fixed(row['jitter_ratio'], 3)}" for name, row in facts[NON_SPEECH].items()
+            name: f"{_fixed(row['gap_mm'], 2)} mm, {_fixed(row['jitter_ratio'], 3)}" for name, row in metadata[NON_SPEECH].items()
         }
-        for system, facts in details["systems"].items()
+        for system, metadata in details["systems"].items()
     ])  # fmt: skip
 
 
@@ -297,8 +297,8 @@ def _legend(fig: Figure, n: int) -> None:
     fig.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False, fontsize=9.5)
 
 
-def _auc_in(facts: Mapping, condition: str) -> float | None:
-    return facts[CONDITION][condition][WEIGHTED]["closure_auc"]["value"] if condition in facts[CONDITION] else None
+def _auc_in(metadata: Mapping, condition: str) -> float | None:
+    return metadata[CONDITION][condition][WEIGHTED]["closure_auc"]["value"] if condition in metadata[CONDITION] else None
 
 
 def _colour(name: str, kind: str) -> str:

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
 from facedistill.figures.style import MODEL_COLOURS, TRUTH_COLOUR
-from facedistill.render.portrait import draw_picture, hang
+from facedistill.render.portrait import draw_picture, show_image
 from facedistill.rig.arkit import INDEX
 from facedistill.rig.curves import FPS
 from facedistill.rig.head import head
@@ -29,11 +29,11 @@ def key_phones(phones: Sequence[Phone], *, n: int, first_s: float, last_s: float
     """Up to `n` phones within a stretch of time, in order: the lips' own ones first, then the longest vowels."""
     inside = [phone for phone in phones if phone.label and phone.start_s >= first_s and phone.end_s <= last_s]
     lips = [phone for phone in inside if classify(phone.label) in SHADES]
-    chosen = [lips[index] for index in np.linspace(0, len(lips) - 1, min(len(lips), (n + 1) // 2)).round().astype(int)]
-    others = sorted((phone for phone in inside if phone not in chosen), key=lambda phone: phone.start_s - phone.end_s)
+    selected = [lips[index] for index in np.linspace(0, len(lips) - 1, min(len(lips), (n + 1) // 2)).round().astype(int)]
+    others = sorted((phone for phone in inside if phone not in selected), key=lambda phone: phone.start_s - phone.end_s)
     vowels = [phone for phone in others if classify(phone.label) == "vowel"]
     rest = [phone for phone in others if phone not in vowels]
-    return sorted((chosen + vowels + rest)[:n], key=lambda phone: phone.start_s)
+    return sorted((selected + vowels + rest)[:n], key=lambda phone: phone.start_s)
 
 
 def sentence_figure(
@@ -80,7 +80,7 @@ def _faces(fig: SubFigure, curves: Mapping[str, np.ndarray], moments: Sequence[P
     axes = fig.subplots(len(curves), len(moments), squeeze=False)
     for row, (name, frames) in zip(axes, curves.items(), strict=True):
         for ax, phone in zip(row, moments, strict=True):
-            hang(ax, draw_picture(pose_at(frames, phone), pixels=FACE_PIXELS))
+            show_image(ax, draw_picture(pose_at(frames, phone), pixels=FACE_PIXELS))
         label_row(row[0], name, name, x=-0.12)
     for ax, phone in zip(axes[0], moments, strict=True):
         ax.set_title(f"/{phone.label}/ {(phone.start_s + phone.end_s) / 2:.2f} s", fontsize=10)

@@ -26,8 +26,8 @@ def read_smoothing(folder: Path = EVALUATED) -> pd.DataFrame:
 def smoothing_table(smoothing: pd.DataFrame, split: str) -> pd.DataFrame:
     """A row a way to smooth: what it is, how late it is, what jitter it leaves and what that costs."""
     wide = smoothing[smoothing["split"] == split].pivot(index="smoother", columns="metric", values="value")
-    facts = smoothing.drop_duplicates("smoother").set_index("smoother")[[*FILES["smoothers"][1]]]
-    return facts.join(wide[["lag_ms", "jitter", "lip_gap_r", "pbm_1mm", "pbm", "closure_auc"]])
+    metadata = smoothing.drop_duplicates("smoother").set_index("smoother")[[*FILES["smoothers"][1]]]
+    return metadata.join(wide[["lag_ms", "jitter", "lip_gap_r", "pbm_1mm", "pbm", "closure_auc"]])
 
 
 def judge_smoothing(table: pd.DataFrame, differences: pd.DataFrame, split: str) -> pd.DataFrame:
@@ -59,25 +59,27 @@ def smoothing_figure(smoothing: pd.DataFrame, split: str) -> Figure:
     """
     shown = smoothing[smoothing["split"] == split]
     ends = {end: shown.pivot(index="smoother", columns="metric", values=end) for end in INTERVAL}
-    facts, n = smoothing_table(smoothing, split), int(shown.loc[shown["metric"] == "pbm", "n"].max())
+    metadata, n = smoothing_table(smoothing, split), int(shown.loc[shown["metric"] == "pbm", "n"].max())
     fig, axes = plt.subplots(1, len(SHOWN), figsize=(4.8 * len(SHOWN), 4.6), layout="constrained", squeeze=False)
     for ax, metric in zip(axes[0], SHOWN, strict=True):
         for place, (kind, colour) in enumerate(SMOOTHER_COLOURS.items()):
-            names = facts.index[facts["kind"] == kind]
+            names = metadata.index[metadata["kind"] == kind]
             values = [ends[end].loc[names, metric].to_numpy() for end in INTERVAL]
-            beside_ms = facts.loc[names, "lookahead_ms"] + BESIDE_MS * (place - 2) * (kind != "none")  # equals, side by side
+            beside_ms = metadata.loc[names, "lookahead_ms"] + BESIDE_MS * (place - 2) * (kind != "none")  # equals, side by side
             ax.errorbar(
                 beside_ms, values[0], yerr=error_bars(*values), fmt="o", color=colour, ecolor=(colour, 0.5), label=kind,
                 markersize=7, capsize=3,
             )  # fmt: skip
-            for x, y, strength in zip(beside_ms, values[0], facts.loc[names, "strength"], strict=True):
+            for x, y, strength in zip(beside_ms, values[0], metadata.loc[names, "strength"], strict=True):
                 if kind != "none" and ax is axes[0, 0]:
                     ax.annotate(strength, (x, y), fontsize=8, color=colour, xytext=(6, 4), textcoords="offset points")
         ax.margins(0.15)
         ax.set(xlabel="Look-ahead, the filter's wait in it (ms)", ylabel=METRICS[metric][0])
-        ax.set_xticks(sorted(facts["lookahead_ms"].unique()), [f"{ms:.0f}" for ms in sorted(facts["lookahead_ms"].unique())])
-    front = front_of(facts["lookahead_ms"], facts["jitter"])
-    axes[0, 0].plot(facts.loc[front, "lookahead_ms"], facts.loc[front, "jitter"], color="black", linewidth=1, zorder=0)
+        ax.set_xticks(
+            sorted(metadata["lookahead_ms"].unique()), [f"{ms:.0f}" for ms in sorted(metadata["lookahead_ms"].unique())]
+        )
+    front = front_of(metadata["lookahead_ms"], metadata["jitter"])
+    axes[0, 0].plot(metadata.loc[front, "lookahead_ms"], metadata.loc[front, "jitter"], color="black", linewidth=1, zorder=0)
     axes[0, 0].legend(fontsize=9)
     fig.supxlabel(f"Bars: 95 % bootstrap intervals over voices, which all ways share; {n} /p b m/", fontsize=10)
     return fig

@@ -21,9 +21,9 @@ CLAIMS = (
 )
 
 
-def teachers_table(taught: pd.DataFrame, agreement: pd.DataFrame, facts: pd.DataFrame, split: str) -> pd.DataFrame:
+def teachers_table(taught: pd.DataFrame, agreement: pd.DataFrame, metadata: pd.DataFrame, split: str) -> pd.DataFrame:
     """A row a teacher: what it is, value, low and high of each metric of it and of its student, and how that follows it."""
-    table, here = facts.copy(), taught[taught["split"] == split]
+    table, here = metadata.copy(), taught[taught["split"] == split]
     for role in (TEACHER, STUDENT):
         for metric in SHOWN:
             found = here[(here["role"] == role) & (here["metric"] == metric)]
@@ -49,10 +49,10 @@ def readable_teachers(table: pd.DataFrame) -> pd.DataFrame:
     return shown
 
 
-def judge_teachers(taught: pd.DataFrame, facts: pd.DataFrame, split: str) -> pd.DataFrame:
+def judge_teachers(taught: pd.DataFrame, metadata: pd.DataFrame, split: str) -> pd.DataFrame:
     """Judges `CLAIMS` and that components keep the variance of meshes; see `claims.judge`."""
     claims, measured = [*CLAIMS], intervals_of(taught, "teacher", "role")
-    for row in facts[facts["variance_kept"].notna()].itertuples():
+    for row in metadata[metadata["variance_kept"].notna()].itertuples():
         text = f"{row.controls:.0f} components keep {WANTED_VARIANCE:g} % of the meshes of {row.teacher}"
         claims.append(Claim(text, row.teacher, VARIANCE, "≥", WANTED_VARIANCE))
         measured[split, row.teacher, VARIANCE, "value"] = 100 * row.variance_kept, np.nan, np.nan

@@ -57,10 +57,10 @@ class Animation:
     def __post_init__(self) -> None:
         for name in self.names:
             if not (isinstance(name, str) and name.strip() and len(name) <= MAX_NAME and name.strip().isprintable()):
-                raise ValueError(f"a curve is called {name!r}; allowed: 1 to {MAX_NAME} printable characters")
+                raise ValueError(f"a curve is called {name!r}; expected 1 to {MAX_NAME} printable characters")
         names = tuple(map(canonical, self.names))
         if len(set(names)) != len(names):
-            raise ValueError(f"two curves are called {Counter(names).most_common(1)[0][0]!r}; allowed: one")
+            raise ValueError(f"two curves are called {Counter(names).most_common(1)[0][0]!r}; expected one")
         fixed = {"names": names, "fps": float(self.fps)}
         for field in ("weights", "times_s"):
             given = getattr(self, field)
@@ -73,7 +73,7 @@ class Animation:
         check_fps(self.fps)
         if (self.times_s[1:] <= self.times_s[:-1]).any():
             row = int(np.argmax(self.times_s[1:] <= self.times_s[:-1])) + 1
-            raise ValueError(f"the time of frame {row} is not after the one before; allowed: ascending times, or an explicit fps")
+            raise ValueError(f"the time of frame {row} is not after the one before; expected ascending times, or an explicit fps")
 
     def select(self, names: Sequence[str]) -> np.ndarray:
         """(T, len(names)) float64 weights of the named curves, in that order; a curve that is not there rests at 0."""
@@ -110,12 +110,12 @@ class Animation:
 def check_frames(names: Sequence[str], weights: np.ndarray, times_s: np.ndarray) -> None:
     """Raises ValueError unless weights (T, N) and times (T,) are finite and those of one or more frames of named curves."""
     if not (times_s.size and names and all(names)):
-        raise ValueError(f"{times_s.size} frames of {len(names)} curves; allowed: one or more of each, with names")
+        raise ValueError(f"{times_s.size} frames of {len(names)} curves; expected one or more of each, with names")
     check_names(names)
     if times_s.ndim != 1 or weights.shape != (len(times_s), len(names)):
         raise ValueError(f"weights of shape {weights.shape} for {len(times_s)} frames of {len(names)} curves")
     if not (np.isfinite(weights).all() and np.isfinite(times_s).all()):
-        raise ValueError("a weight or a time is not finite; allowed: numbers")
+        raise ValueError("a weight or a time is not finite; expected numbers")
 
 
 def check_names(names: Sequence[str]) -> None:
@@ -127,7 +127,7 @@ def check_names(names: Sequence[str]) -> None:
 def check_fps(fps: float) -> None:
     """Raises ValueError unless `fps` can be a frame rate."""
     if not MIN_FPS <= fps <= MAX_FPS:
-        raise ValueError(f"{fps:g} frames per second; allowed: {MIN_FPS:g} to {MAX_FPS:g}")
+        raise ValueError(f"{fps:g} frames per second; expected {MIN_FPS:g} to {MAX_FPS:g}")
 
 
 def regular(names: Sequence[str], weights: np.ndarray, fps: float) -> Animation:

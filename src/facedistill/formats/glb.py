@@ -90,7 +90,7 @@ class Gltf:
         found = self.accessor(field(attributes, name, int), **numbers)
         if found.ndim != 2 or found.shape[1] not in sizes or count not in (None, len(found)):
             raise ValueError(
-                f"{name} of shape {found.shape}; allowed: vectors of {sizes}, one for each of {count or 'the'} vertices"
+                f"{name} of shape {found.shape}; expected vectors of {sizes}, one for each of {count or 'the'} vertices"
             )
         return found
 
@@ -112,12 +112,12 @@ class Gltf:
         is_float, is_fraction = values.dtype.kind == "f", accessor.get("normalized") is True
         if whole:
             if is_float or is_fraction:
-                raise ValueError(f"{name} holds no whole numbers; allowed: indices")
+                raise ValueError(f"{name} holds no whole numbers; expected indices")
             return values.astype(np.int64)
         if is_float:
             return values.astype(np.float64)
         if values.dtype.itemsize > MAX_FRACTION_BYTES or not (is_fraction or quantised):
-            raise ValueError(f"{name} holds whole numbers; allowed: floats, or `normalized` ones")
+            raise ValueError(f"{name} holds whole numbers; expected floats, or `normalized` ones")
         return np.maximum(values / np.iinfo(values.dtype).max, -1.0) if is_fraction else values.astype(np.float64)
 
     def append(self, values: np.ndarray, *, bounds: bool = False, target: int | None = None) -> int:
@@ -167,7 +167,7 @@ class Gltf:
         buffer = field(view, "buffer", int)
         uri = field(self.item("buffers", buffer), "uri", str, None)
         if uri is None and buffer:
-            raise ValueError(f"buffers[{buffer}] has no uri; allowed: only the first, in a GLB")
+            raise ValueError(f"buffers[{buffer}] has no uri; expected only the first, in a GLB")
         data = self.binary if uri is None else self._resource(f"buffers[{buffer}]", uri)
         if start < 0 or length < 0 or start + length > len(data):
             raise ValueError(f"{name} does not fit into its buffer")
@@ -229,7 +229,7 @@ class Gltf:
             if name.startswith(DATA_URI):
                 self.resources[name] = base64.b64decode(name.partition(",")[2], validate=True)
             elif name in {"", ".", ".."} or set(name) & set("/\\:\0") or not self.path.with_name(name).is_file():
-                raise ValueError(f"{what} is {name[:80]!r}; allowed: the name of a file in the same folder, or a data URI")
+                raise ValueError(f"{what} is {name[:80]!r}; expected the name of a file in the same folder, or a data URI")
             else:
                 self.resources[name] = self.path.with_name(name).read_bytes()
             self.n_bytes += len(self.resources[name])

@@ -45,10 +45,10 @@ def write(path: Path, animation: Animation, face: Path | None = None) -> None:
             the weights or the times, which ascend from 0 s or later; or the file would have more than 4 GiB.
     """
     if np.abs(animation.weights).max() > MAX_FLOAT or animation.times_s[-1] > MAX_FLOAT:
-        raise InputError(f"{path}: a weight or a time is too great for glTF; allowed: up to {MAX_FLOAT:g}")
+        raise InputError(f"{path}: a weight or a time is too great for glTF; expected up to {MAX_FLOAT:g}")
     times_s = animation.times_s.astype(np.float32)
     if times_s[0] < 0 or (times_s[1:] <= times_s[:-1]).any():
-        raise InputError(f"{path}: times do not ascend as float32; allowed: from 0 s on, or resample with an explicit frame rate")
+        raise InputError(f"{path}: times do not ascend as float32; expected from 0 s on, or resample with an explicit frame rate")
     with nullcontext() if face is None else reading(face, FACE):
         gltf = head_glb.build() if face is None else _self_contained(load(face))
         try:
@@ -91,7 +91,7 @@ def target_names(gltf: Gltf, mesh_index: object) -> list[str]:
     n_targets = count_targets(mesh)
     if names and len(names) != n_targets or n_targets > MAX_CURVES or not all(isinstance(name, str) for name in names):
         allowed = f"a text for each, and up to {MAX_CURVES}"
-        raise ValueError(f"meshes[{mesh_index}] has {len(names)} targetNames for {n_targets} targets; allowed: {allowed}")
+        raise ValueError(f"meshes[{mesh_index}] has {len(names)} targetNames for {n_targets} targets; expected {allowed}")
     return [canonical(name) for name in names]
 
 
@@ -125,7 +125,7 @@ def _animate(gltf: Gltf, face: Path, animation: Animation) -> Gltf:
     moved = [(node, names, rest) for node, names, rest in nodes if not columns.keys().isdisjoint(names)]
     if not moved:
         found = _some([name for _, names, _ in nodes for name in names])
-        raise InputError(f"{face}: its morph targets are {found}; allowed: mesh.extras.targetNames with {_some(animation.names)}")
+        raise InputError(f"{face}: its morph targets are {found}; expected mesh.extras.targetNames with {_some(animation.names)}")
     n_numbers, most = n_frames * sum(len(names) for _, names, _ in moved), most_grown(*animation.weights.shape)
     if n_numbers > most:
         raise ValueError(f"its targets would hold {n_numbers} weights of {n_frames} frames; expected up to {most}")
@@ -154,7 +154,7 @@ def _named_nodes(gltf: Gltf) -> Iterator[tuple[int, list[str], list[float]]]:
         names = target_names(gltf, node["mesh"]) if "mesh" in node else []
         n_found, n_targets = n_found + bool(names), n_targets + len(names)
         if n_found > MAX_MOVED:
-            raise ValueError(f"more than {MAX_MOVED} nodes have morph targets; allowed: one face")
+            raise ValueError(f"more than {MAX_MOVED} nodes have morph targets; expected one face")
         _check_moved(n_targets)
         if names:
             yield index, names, np.clip(default_weights(gltf, node, len(names)), -MAX_FLOAT, MAX_FLOAT).tolist()
@@ -171,7 +171,7 @@ def _weight_channels(gltf: Gltf) -> tuple[dict, list[dict]]:
                 raise ValueError(f"animations[{index}] moves weights by {POINTER}; expected channels of the path 'weights'")
         channels = [channel for channel, target in targets if target.get("path") == "weights"]
         if len(channels) > MAX_MOVED:
-            raise ValueError(f"animations[{index}] moves {len(channels)} nodes; allowed: up to {MAX_MOVED}")
+            raise ValueError(f"animations[{index}] moves {len(channels)} nodes; expected up to {MAX_MOVED}")
         if channels:
             return stored, channels
     raise ValueError("it has no animation of morph targets")
@@ -190,10 +190,10 @@ def _merge(gltf: Gltf, stored: dict, channels: list[dict]) -> tuple[np.ndarray, 
         times_s, weights = _keys(gltf, samplers.item("samplers", field(channel, "sampler", int)), len(names))
         first_s = times_s if first_s is None else first_s
         if not np.array_equal(times_s, first_s):
-            raise ValueError("its meshes have keys at different times; allowed: the same times, as baking makes them")
+            raise ValueError("its meshes have keys at different times; expected the same times, as baking makes them")
         for name, curve in zip(names, weights.T, strict=True):
             if not np.allclose(curve, curves.setdefault(name, curve), rtol=0, atol=1e-6):
-                raise ValueError(f"two of its meshes move {name[:40]!r} differently; allowed: one motion a name")
+                raise ValueError(f"two of its meshes move {name[:40]!r} differently; expected one motion a name")
     return first_s, curves
 
 
@@ -213,7 +213,7 @@ def _keys(gltf: Gltf, sampler: dict, n_targets: int) -> tuple[np.ndarray, np.nda
         raise ValueError("its keys or its weights are vectors; allowed in an animation of weights: SCALAR numbers")
     if not n_values or len(values) != n_values * n_targets * len(times_s):
         allowed = f"as many as {', '.join(VALUES_PER_KEY)} have"
-        raise ValueError(f"{len(values)} values for {len(times_s)} keys of {n_targets} targets; allowed: {allowed}")
+        raise ValueError(f"{len(values)} values for {len(times_s)} keys of {n_targets} targets; expected {allowed}")
     return times_s, values.reshape(len(times_s), n_values, n_targets)[:, n_values // 2]
 
 

@@ -95,11 +95,11 @@ def read_face(path: Path) -> Surface:
             raise ValueError("its scene has no triangles that can be seen")
         surface = _surface(gltf, parts)
     if not surface.shapes.any():
-        raise InputError(f"{path}: no morph target has a name of ARKit's; allowed: mesh.extras.targetNames with {CURVES[0]}, ...")
+        raise InputError(f"{path}: no morph target has a name of ARKit's; expected mesh.extras.targetNames with {CURVES[0]}, ...")
     resting = {name for part in parts for name, weight in part.targets if name in INDEX and weight}
     if resting:
-        told = "%s: the default weights of %s are left out: a face at rest has 0"
-        log.warning(told, path, ", ".join(sorted(resting, key=INDEX.get)))
+        message = "%s: the default weights of %s are left out: a face at rest has 0"
+        log.warning(message, path, ", ".join(sorted(resting, key=INDEX.get)))
     return surface
 
 
@@ -120,7 +120,7 @@ def _parts(gltf: Gltf) -> Iterator[_Part]:
             if mode in UNSEEN or field(material, "alphaMode", str, "") == SEEN_THROUGH:
                 continue
             if COMPRESSED in field(primitive, "extensions", dict, {}):
-                raise ValueError(f"meshes[{mesh_index}] is compressed by {COMPRESSED}; allowed: plain data")
+                raise ValueError(f"meshes[{mesh_index}] is compressed by {COMPRESSED}; expected plain data")
             n_moving = len(field(primitive, "targets", list, []))
             if n_moving != n_targets:
                 raise ValueError(f"meshes[{mesh_index}] has primitives of {n_targets} and {n_moving} targets; expected as many")
@@ -157,8 +157,10 @@ def _surface(gltf: Gltf, parts: list[_Part]) -> Surface:
         is_mirrored = handedness[corners].sum(axis=1, keepdims=True) < 0  # as second eyes are: the outside would be the inside
         triangles.append((np.where(is_mirrored, corners[:, ::-1], corners) + own.start).astype(np.int32))
     if n_wrong:
-        told = "%s: the joint weights of %d vertices do not sum to 1: they are scaled, and those of 0 go with their first joint"
-        log.warning(told, gltf.path, n_wrong)
+        message = (
+            "%s: the joint weights of %d vertices do not sum to 1: they are scaled, and those of 0 go with their first joint"
+        )
+        log.warning(message, gltf.path, n_wrong)
     colours, roughness = np.empty((n_vertices, 3), np.float32), np.empty(n_vertices, np.float32)
     pictures = lru_cache(1)(partial(picture, gltf))  # one is in memory at a time: parts with the same follow each other
     for part in sorted(parts, key=lambda part: picture_of(gltf, part.material)):

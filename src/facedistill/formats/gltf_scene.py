@@ -99,7 +99,7 @@ def _places(gltf: Gltf) -> dict[int, np.ndarray]:
         if len(places) == MAX_SCENE_NODES:
             raise ValueError(f"more than {MAX_SCENE_NODES} nodes in its scene; expected one face")
         if index in places:
-            raise ValueError(f"nodes[{index}] is in two places; allowed: one")
+            raise ValueError(f"nodes[{index}] is in two places; expected one")
         for name in field(node, "extensions", dict, {}):
             if name in PLACING:
                 raise ValueError(f"nodes[{index}] has {name}, which is not understood; expected a head exported without it")

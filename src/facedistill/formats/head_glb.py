@@ -31,15 +31,15 @@ def build(subdivisions: int = 1) -> Gltf:
     colours = face.colours * face.light[:, None] ** 0.7
     primitives = []
     for number, name in enumerate(MATERIALS):
-        chosen = np.flatnonzero(face.materials == number)
-        points = form.points[chosen]
+        selected = np.flatnonzero(face.materials == number)
+        points = form.points[selected]
         corners = form.corners[face.materials[form.corners[:, 0]] == number]
         attributes = {
             "POSITION": gltf.append(form.neutral[points] / 1000, bounds=True, target=ARRAY_BUFFER),
             "NORMAL": gltf.append(normals[points], target=ARRAY_BUFFER),
-            "COLOR_0": gltf.append(colours[chosen].astype(np.float32), target=ARRAY_BUFFER),
+            "COLOR_0": gltf.append(colours[selected].astype(np.float32), target=ARRAY_BUFFER),
         }
-        indices = gltf.append(np.searchsorted(chosen, corners).astype(np.uint16).ravel(), target=ELEMENT_ARRAY_BUFFER)
+        indices = gltf.append(np.searchsorted(selected, corners).astype(np.uint16).ravel(), target=ELEMENT_ARRAY_BUFFER)
         targets = [{"POSITION": index} for index in _targets(gltf, form.basis[:, points])]
         primitives.append({"attributes": attributes, "indices": indices, "material": number, "targets": targets})
         surface = {"metallicFactor": 0.0, "roughnessFactor": ROUGHNESS.get(name, SKIN_ROUGHNESS)}

@@ -58,11 +58,11 @@ def write(path: Path, animation: Animation) -> None:
     others = [name for name in animation.names if name not in ORDER + ROTATIONS]
     if others:
         allowed = f"the 52 ARKit curves, {', '.join(ROTATIONS)}"
-        raise InputError(f"{path}: Live Link Face has no column for {others[0]!r}; allowed: {allowed}")
+        raise InputError(f"{path}: Live Link Face has no column for {others[0]!r}; expected {allowed}")
     timecodes = [_timecode(time_s) for time_s in np.clip(animation.times_s, 0, DAY_S)]
     if not _come_back(timecodes, animation.times_s):
         allowed = "times from 0 s to 24 h that are near regular; or resample with an explicit frame rate"
-        raise InputError(f"{path}: these times would not come back from a timecode; allowed: {allowed}")
+        raise InputError(f"{path}: these times would not come back from a timecode; expected {allowed}")
     header = ["Timecode", "BlendshapeCount", *(name[0].upper() + name[1:] for name in ORDER), *ROTATIONS]
     columns = animation.select(ORDER + ROTATIONS)
     rows = ([code, COUNT, *map(_decimal, row.tolist())] for code, row in zip(timecodes, columns, strict=True))

@@ -34,7 +34,7 @@ def reading(path: Path, kind: str) -> Iterator[None]:
     """
     try:
         if not path.is_file():  # nor a folder, nor a pipe that would never end
-            raise InputError(f"{path}: no such file; allowed: {kind}")
+            raise InputError(f"{path}: no such file; expected {kind}")
         yield
     except (OSError, ValueError, OverflowError, RecursionError, csv.Error) as error:
         reason = " ".join(str(error).split())

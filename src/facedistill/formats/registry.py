@@ -78,13 +78,13 @@ def write(path: Path, animation: Animation, *, kind: str | None = None, face: Pa
     kind = BY_SUFFIX.get(suffix) if kind is None else _known(kind)
     if kind is None or KINDS[kind].suffix != suffix:
         allowed = ", ".join(sorted(BY_SUFFIX)) if kind is None else KINDS[kind].suffix
-        raise InputError(f"{path}: the suffix {path.suffix!r} is not one to write {kind or 'curves'} to; allowed: {allowed}")
+        raise InputError(f"{path}: the suffix {path.suffix!r} is not one to write {kind or 'curves'} to; expected {allowed}")
     if face is not None and kind != "glb":
-        raise InputError(f"{path}: a face cannot go into {kind}; allowed: glb")
+        raise InputError(f"{path}: a face cannot go into {kind}; expected glb")
     try:
         KINDS[kind].write(path, animation, **({} if face is None else {"face": Path(face)}))
     except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror}); allowed: a place for a file") from None
+        raise InputError(f"{path}: cannot be written ({error.strerror}); expected a place for a file") from None
     except MemoryError:
         raise InputError(f"{path}: there is not enough memory to write it; expected fewer curves or frames") from None
 
@@ -121,7 +121,7 @@ def sniff(path: Path) -> str:
     """
     suffix = path.suffix.lower()
     if suffix not in {*BY_SUFFIX, ".gltf"}:
-        raise InputError(f"{path}: no file of curves ends in {path.suffix!r}; allowed: {', '.join(sorted(BY_SUFFIX))}, .gltf")
+        raise InputError(f"{path}: no file of curves ends in {path.suffix!r}; expected {', '.join(sorted(BY_SUFFIX))}, .gltf")
     with reading(path, f"a {suffix} file of curves"):
         if suffix == ".csv":
             return _csv_kind(read_header(path))
@@ -135,7 +135,7 @@ def _csv_kind(header: list[str]) -> str:
         return "a2f-csv"
     if curve_text.TIME_COLUMN in header[:2]:
         return "csv"
-    raise ValueError(f"its columns begin with {header[:2]}; allowed: Timecode and BlendshapeCount, timeCode, or time_s")
+    raise ValueError(f"its columns begin with {header[:2]}; expected Timecode and BlendshapeCount, timeCode, or time_s")
 
 
 def _json_kind(content: dict) -> str:
@@ -145,12 +145,12 @@ def _json_kind(content: dict) -> str:
         return "a2f"
     if "names" in content and "frames" in content:
         return "beat"
-    raise ValueError(f"its keys are {list(content)[:5]}; allowed: format, facsNames, blendshape_names, or names and frames")
+    raise ValueError(f"its keys are {list(content)[:5]}; expected format, facsNames, blendshape_names, or names and frames")
 
 
 def _known(kind: str) -> str:
     if kind not in KINDS:
-        raise InputError(f"{kind!r} is no file format; allowed: {', '.join(KINDS)}")
+        raise InputError(f"{kind!r} is no file format; expected {', '.join(KINDS)}")
     return kind
 
 

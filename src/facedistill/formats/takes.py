@@ -18,7 +18,7 @@ from facedistill.speech.audio import list_recordings, read_audio
 VERTICES = ".npy"  # (T, 3V) or (T, V, 3) positions, as VOCASET's and BIWI's models write them
 MESH = ()  # the names of what has no names
 LABEL_SUFFIXES = (*registry.BY_SUFFIX, VERTICES)
-END_FRAMES = math.ceil(FPS / 10)  # in which nobody speaks yet, or any more
+END_FRAMES = math.ceil(FPS / 10)  # of non-speech audio yet, or any more
 MAX_APART_S = 1.0  # that a label file may be shorter or longer than its recording
 
 
@@ -77,18 +77,18 @@ def find_takes(audio: Path, labels: Path) -> list[Take]:
     """
     for folder in (audio, labels):
         if not folder.is_dir():
-            raise InputError(f"{folder}: no such folder; allowed: one of recordings and one of label files of the same names")
+            raise InputError(f"{folder}: no such folder; expected one of recordings and one of label files of the same names")
     recordings = _by_stem(list_recordings(audio))
     found = _by_stem(path for path in sorted(labels.rglob("*")) if path.suffix.lower() in LABEL_SUFFIXES)
     if not found:
-        raise InputError(f"{labels}: no label files; allowed: one {', '.join(LABEL_SUFFIXES)} for each recording of {audio}")
+        raise InputError(f"{labels}: no label files; expected one {', '.join(LABEL_SUFFIXES)} for each recording of {audio}")
     for stem, paths in found.items():
-        heard = recordings.get(stem, [])
-        if not heard:
-            raise InputError(f"{paths[0]}: no recording of that name; allowed: label files of the recordings below {audio}")
-        if len(paths) > 1 or len(heard) > 1:
-            both = paths if len(paths) > 1 else heard
-            raise InputError(f"{both[1]}: {both[0]} is called {stem!r} too; allowed: one recording and one label file of a name")
+        received = recordings.get(stem, [])
+        if not received:
+            raise InputError(f"{paths[0]}: no recording of that name; expected label files of the recordings below {audio}")
+        if len(paths) > 1 or len(received) > 1:
+            both = paths if len(paths) > 1 else received
+            raise InputError(f"{both[1]}: {both[0]} is called {stem!r} too; expected one recording and one label file of a name")
     return [Take(stem, recordings[stem][0], paths[0]) for stem, paths in sorted(found.items())]
 
 
@@ -113,15 +113,15 @@ def _curves(path: Path, fps: float | None) -> tuple[tuple[str, ...], np.ndarray,
 
 def _vertices(path: Path, fps: float | None) -> tuple[tuple[str, ...], np.ndarray, float, tuple[str, ...]]:
     if fps is None:
-        raise InputError(f"{path}: vertices do not tell their frame rate; allowed: an explicit fps")
+        raise InputError(f"{path}: vertices do not tell their frame rate; expected an explicit fps")
     try:
         frames = np.lib.format.open_memmap(path, mode="r")
     except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path}: not an array ({' '.join(str(error).split())}); allowed: (T, 3V) or (T, V, 3)") from None
+        raise InputError(f"{path}: not an array ({' '.join(str(error).split())}); expected (T, 3V) or (T, V, 3)") from None
     flat = frames.reshape(len(frames), -1) if frames.ndim in (2, 3) and frames.size else np.empty((0, 0))
     is_points = flat.shape[1] % 3 == 0 and (frames.ndim == 2 or frames.shape[2] == 3)
     if not flat.size or not is_points or frames.dtype.kind != "f":
-        raise InputError(f"{path}: {frames.dtype} of shape {frames.shape}; allowed: (T, 3V) or (T, V, 3) positions")
+        raise InputError(f"{path}: {frames.dtype} of shape {frames.shape}; expected (T, 3V) or (T, V, 3) positions")
     return MESH, _checked(path, flat), fps, ()
 
 
@@ -130,7 +130,7 @@ def _checked(path: Path, frames: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):
         cast = np.array(frames, np.float32)
     if not np.isfinite(cast).all() or np.abs(cast).max() > np.finfo(np.float16).max:
-        raise InputError(f"{path}: a value that is not finite or above {np.finfo(np.float16).max:g}; allowed: smaller numbers")
+        raise InputError(f"{path}: a value that is not finite or above {np.finfo(np.float16).max:g}; expected smaller numbers")
     return cast
 
 

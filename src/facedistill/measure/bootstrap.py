@@ -109,9 +109,9 @@ def by_source(
         members = [index for index, name in enumerate(sources) if name == source]
         voices = [speakers[index] for index in members]
         groups = voices if len(set(voices)) > 1 else None
-        chosen = [scores[index] for index in members]
+        selected = [scores[index] for index in members]
         counts = _resamples(len(members), rng=rng, n_boot=n_boot, groups=groups)
-        parts[source] = _mean_replicates([chosen], counts, groups=voices)
+        parts[source] = _mean_replicates([selected], counts, groups=voices)
         table[source] = _summaries(parts[source])
     for name in (MEAN, WEIGHTED):
         weights = [1.0 if name == MEAN else float(part["pbm"][1]) for part in parts.values()]

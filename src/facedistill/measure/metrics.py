@@ -97,9 +97,9 @@ class Vertices:
     @classmethod
     def of(cls, basis: np.ndarray, rows: np.ndarray) -> Self:
         """Those of a basis (K, V, 3), in mm per unit of weight, with the int indices `rows`."""
-        chosen = basis[:, rows]
-        curves = np.abs(chosen).max(axis=(1, 2)) > 0
-        return cls(curves, np.ascontiguousarray(np.moveaxis(chosen[curves], 2, 0), np.float64))
+        selected = basis[:, rows]
+        curves = np.abs(selected).max(axis=(1, 2)) > 0
+        return cls(curves, np.ascontiguousarray(np.moveaxis(selected[curves], 2, 0), np.float64))
 
     def distances(self, weights: np.ndarray) -> np.ndarray:
         """How far they are from neutral: (T, K) weights -> (T, N) float64 mm."""

@@ -116,12 +116,12 @@ def calibration_points(phones: Sequence[Phone]) -> list[tuple[float, str]]:
 
 def _cardinal(ipa: str) -> str | None:
     """The nearest of five vowels, "-" for silence."""
-    heard = sounds(ipa)
-    if not heard:
+    received = sounds(ipa)
+    if not received:
         return "-"
-    if len(heard) != 1 or heard[0].letter not in VOWELS:
+    if len(received) != 1 or received[0].letter not in VOWELS:
         return None
-    openness, back, _ = VOWELS[heard[0].letter]
+    openness, back, _ = VOWELS[received[0].letter]
     if openness >= 0.8:
         return "A"
     if 0.3 < back < 0.7:
@@ -137,12 +137,12 @@ def _run_package(
         scipy.signal.resample_poly(audio, PLAYED_RATE_HZ // SAMPLE_RATE_HZ, 1).astype("<f4").tofile(path)
         return str(path)
 
-    heard = []
+    received = []
     if PEERS[name].calibrated:
-        heard = _calibration(calibration[:CALIBRATION_RECORDINGS], played)
-        if not heard:
+        received = _calibration(calibration[:CALIBRATION_RECORDINGS], played)
+        if not received:
             raise InputError(f"{name}: no labelled recordings to calibrate on")
-    job = {"rate_hz": PLAYED_RATE_HZ, "fps": FPS, "calibration": heard, "out": str(scratch / "shapes.json")}
+    job = {"rate_hz": PLAYED_RATE_HZ, "fps": FPS, "calibration": received, "out": str(scratch / "shapes.json")}
     write_json(scratch / "job.json", job | {"recordings": [played(audio, f"{index}") for index, audio in enumerate(audios)]})
     _run(["node", str(folder / ADAPTER), name, str(scratch / "job.json")])
     return [
@@ -169,7 +169,7 @@ def _calibration(
 
 
 def _run_rhubarb(audio: np.ndarray, path: Path) -> dict[str, np.ndarray]:
-    """The cues of Rhubarb's recogniser of sounds, which needs no language, held until the next."""
+    """The cues of Rhubarb's phone recogniser, which needs no language, held until the next."""
     sf.write(path, np.clip(audio, -1, 1), SAMPLE_RATE_HZ, subtype="PCM_16")
     cues = json.loads(_run(["rhubarb", "--quiet", "--exportFormat", "json", "--recognizer", "phonetic", str(path)]))["mouthCues"]
     times_s = np.arange(n_frames(len(audio))) / FPS
@@ -186,8 +186,8 @@ def _run(command: list[str]) -> str:
         raise InputError(f"{command[0]}: cannot be run ({error})") from None
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.strip()]
-        told = next((line for line in lines if "rror" in line), lines[-1] if lines else "")
-        raise InputError(f"{' '.join(command[:3])}: failed with exit code {done.returncode} ({told.strip()})")
+        message = next((line for line in lines if "rror" in line), lines[-1] if lines else "")
+        raise InputError(f"{' '.join(command[:3])}: failed with exit code {done.returncode} ({message.strip()})")
     return done.stdout
 
 

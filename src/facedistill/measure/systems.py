@@ -9,7 +9,7 @@ import numpy as np
 
 from facedistill.core.params import Params
 from facedistill.core.paths import DATA
-from facedistill.core.sections import OwnTeacher
+from facedistill.core.sections import InternalTeacher
 from facedistill.measure.baselines import amplitude_envelope, band_envelope
 from facedistill.measure.smoothers import Smoother, smoothers
 from facedistill.models.filterbank import GRID_FPS
@@ -88,11 +88,11 @@ def variant_systems(params: Params) -> dict[str, list[System]]:
     return {name: [student_system(folder, folder.name) for folder in _folders(params, name)] for name in names}
 
 
-def taught_systems(params: Params) -> dict[str, dict[str, System]]:
+def teacher_student_pairs(params: Params) -> dict[str, dict[str, System]]:
     """Each of our own teachers of `params.teachers` and its student, by name and then by role; both give ARKit's curves."""
     table = {}
     for name, choice in params.teachers.items():
-        if isinstance(choice, OwnTeacher):
+        if isinstance(choice, InternalTeacher):
             folder = DATA / "teachers" / name
             taught = folder_of(choice, name)
             student = student_system(folder / STUDENT, STUDENT, read_controls(folder / "label").names)

@@ -89,7 +89,7 @@ class HubAligner:
         Raises:
             InputError: it cannot be loaded, or has no vocabulary.
         """
-        network = load_pretrained("align.recogniser.source", source, (SCRATCH,), Wav2Vec2ForCTC.from_pretrained)
+        network = load_pretrained("align.aligner.source", source, (SCRATCH,), Wav2Vec2ForCTC.from_pretrained)
         self.network, config = network.eval().to(device()), network.config
         self.vocabulary: dict[str, int] = read_json(_vocabulary(place_of(source)))
         self.blank = config.pad_token_id

@@ -25,7 +25,7 @@ PHONE_CLASS = {letter: number for number, letter in enumerate(LABELS)}
 N_PHONE_CLASSES = len(LABELS)
 UNKNOWN = -100  # what cross-entropy leaves out
 TO_REST_S = 0.1  # after which the face rests where a recording ends
-BELOW_REST = -0.05  # the target where nobody speaks: curves in use stop at 0, so noise below it is not seen
+BELOW_REST = -0.05  # the target on non-speech audio: curves in use stop at 0, so noise below it is not seen
 LEAST_SPREAD, LEAST_RATIO = 0.05, 0.05
 NO_CURVES = np.zeros((1, 0), np.float32)
 
@@ -153,9 +153,9 @@ def batch(
         if key in corpus.phones:
             starts_s, known = corpus.phones[key]
             classes[row] = known[np.searchsorted(starts_s, source_times_s, side="right") - 1]
-        if rng.random() < params.quiet:
+        if rng.random() < params.non_speech:
             for view in audio:
-                view[row] = non_speech(n_samples, params.quiet_db, rng)
+                view[row] = non_speech(n_samples, params.non_speech_db, rng)
             targets[-1], classes[row] = np.broadcast_to(corpus.rest_target, frames.shape), PHONE_CLASS[SILENCE]
     tiled = np.tile(np.stack(targets), (views, 1, 1)), np.tile(classes, (views, 1))
     return tuple(map(torch.from_numpy, (audio.reshape(-1, n_samples), *tiled)))
@@ -174,7 +174,7 @@ def subsample(rows: Sequence[Utterance], data: DataParams, seed: int) -> list[Ut
     kept = _drawn(kept, lambda row: (row.source, row.speaker), data.voices, np.random.default_rng([seed, 1]))
     kept = _share(kept, data.hours_ratio, np.random.default_rng([seed, 2]))
     if not kept:
-        raise InputError(f"distill.data: no utterances with {data.model_dump()}; allowed: what the labels hold")
+        raise InputError(f"distill.data: no utterances with {data.model_dump()}; expected what the labels hold")
     return kept
 
 

@@ -133,7 +133,7 @@ def load_pretrained(key: str, source: str, others: tuple[str, ...], load: Callab
         return load(place_of(source), use_safetensors=use_safetensors).float()
     except Exception as error:  # transformers, safetensors and torch have their own, without a common base
         reason, allowed = " ".join(str(error).split())[:200], "".join(f"{other!r}, " for other in others)
-        raise InputError(f"{key}: {source!r} cannot be loaded ({reason}); allowed: {allowed}a hub id, a local folder") from None
+        raise InputError(f"{key}: {source!r} cannot be loaded ({reason}); expected {allowed}a hub id, a local folder") from None
 
 
 def place_of(source: str) -> str:

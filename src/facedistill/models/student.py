@@ -134,9 +134,8 @@ def n_parameters(module: nn.Module) -> int:
 
 
 def save_student(student: Student, folder: Path) -> None:
-    """Writes model.safetensors and config.json, whose key for `level_keep_ratio` is level_ratio."""
-    config = {name.replace("keep_", ""): value for name, value in asdict(student.config).items()}
-    save_network(student, config | {"sample_rate_hz": SAMPLE_RATE_HZ}, folder)
+    """Writes model.safetensors and config.json."""
+    save_network(student, asdict(student.config) | {"sample_rate_hz": SAMPLE_RATE_HZ}, folder)
 
 
 def load_student(folder: Path, curves: tuple[str, ...] = CURVES) -> Student:
@@ -150,6 +149,6 @@ def load_student(folder: Path, curves: tuple[str, ...] = CURVES) -> Student:
         config |= {name: tuple(config[name]) for name in ("dilations", "curves")}
         if config["curves"] != curves or config.pop("sample_rate_hz") != SAMPLE_RATE_HZ:
             raise ValueError("other curves or another sample rate")
-        return Student(StudentConfig(level_keep_ratio=config.pop("level_ratio"), **config))
+        return Student(StudentConfig(**config))
 
     return load_network("student", folder, build)

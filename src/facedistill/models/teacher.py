@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers import HubertModel
 
 from facedistill.core.paths import DATA
-from facedistill.core.sections import GeneratorParams, OwnTeacher, TeachParams
+from facedistill.core.sections import GeneratorParams, InternalTeacher, TeachParams
 from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.models.dataset import N_PHONE_CLASSES
 from facedistill.models.encoder import build_encoder, encode_at, encoder_from_config
@@ -58,7 +58,7 @@ class MeshGenerator(nn.Module):
             nn.GELU(),
         )
         self.lstm = nn.LSTM(params.channels, params.lstm, batch_first=True, bidirectional=True)
-        n_shapes, n_free_directions = len(basis), params.free
+        n_shapes, n_free_directions = len(basis), params.n_free_directions
         self.code = nn.Linear(2 * params.lstm + params.channels, n_shapes + n_free_directions)
         self.out = nn.Linear(n_shapes + n_free_directions, basis.shape[1])
         with torch.no_grad():  # start near the span of the blendshapes: random curves, not random vertices
@@ -137,7 +137,7 @@ class Teacher(nn.Module):
         return at_times(self.predict(audio, chunk_s)[0], np.arange(n_frames(len(audio), fps)) / fps)
 
 
-def folder_of(choice: OwnTeacher, name: str) -> Path:
+def folder_of(choice: InternalTeacher, name: str) -> Path:
     """Where one of our teachers lies: that of stage `teach`, unless it differs from it."""
     return DATA / "teachers" / name / "teacher" if choice.set else DATA / "teach"
 

@@ -3,7 +3,7 @@
 import sys
 
 from facedistill.core.errors import InputError
-from facedistill.core.params import Params, changed
+from facedistill.core.params import Params, with_overrides
 from facedistill.core.paths import DATA
 from facedistill.models.training import remove_checkpoints
 from facedistill.pipeline.distill import train_student, training_data
@@ -16,12 +16,12 @@ def ablate(params: Params, name: str) -> None:
         InputError: unknown variant.
     """
     if name not in params.ablate.variants:
-        raise InputError(f"ablate.variants: no variant {name!r}; allowed: {', '.join(params.ablate.variants)}")
+        raise InputError(f"ablate.variants: no variant {name!r}; expected {', '.join(params.ablate.variants)}")
     change, states = params.ablate.variants[name].set, []
-    if change and changed(params, change) == params:
+    if change and with_overrides(params, change) == params:
         print(f"ablate.variants.{name}: the baseline once more: its values are those of params.yaml", file=sys.stderr)
     for seed in params.ablate.seeds:
-        varied = changed(params, change | {"seed": seed})
+        varied = with_overrides(params, change | {"seed": seed})
         folder, rows = training_data(varied)
         out = DATA / "ablate" / name / f"seed-{seed}"
         states.append(train_student(varied, varied.ablate.student, out, folder=folder, rows=rows))

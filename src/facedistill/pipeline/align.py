@@ -129,10 +129,10 @@ def _phone_model(
 ) -> PhoneModel:  # fmt: skip
     """The hub's model; or our own, trained on synthetic speech and on the recordings whose phones are known by now."""
     settings = params.align
-    if settings.recogniser.source != SCRATCH:
-        return HubAligner(settings.recogniser.source)
+    if settings.aligner.source != SCRATCH:
+        return HubAligner(settings.aligner.source)
     torch.manual_seed(params.seed)
-    model = before or Aligner(settings.recogniser.channels).to(device())
+    model = before or Aligner(settings.aligner.channels).to(device())
     saved = work / f"round-{number}.pt"
     weights = load_state(saved)
     if weights is None:

@@ -10,7 +10,7 @@ from facedistill.core.files import write_text
 from facedistill.core.imports import digest, import_closure, imported, notebook_code
 from facedistill.core.params import Params
 from facedistill.core.paths import DATA, NOTEBOOKS, PARAMS, ROOT, SENTENCES
-from facedistill.core.sections import OutsideTeacher, OwnTeacher
+from facedistill.core.sections import ExternalLabels, InternalTeacher
 from facedistill.speech.espeak import languages
 
 CODE = DATA / "code"
@@ -49,12 +49,12 @@ def _paths(params: Params) -> Iterator[tuple[str, str]]:
         yield "prepare.recordings.path", recordings
     if librispeech is not None:
         yield "prepare.librispeech.root", librispeech
-    encoders = {"align.recogniser.source": params.align.recogniser.source, "teach.encoder.source": params.teach.encoder.source}
+    encoders = {"align.aligner.source": params.align.aligner.source, "teach.encoder.source": params.teach.encoder.source}
     for name, teacher in params.teachers.items():
-        if isinstance(teacher, OutsideTeacher):
+        if isinstance(teacher, ExternalLabels):
             yield f"teachers.{name}.audio", teacher.audio
             yield f"teachers.{name}.labels", teacher.labels
-        elif isinstance(teacher, OwnTeacher):
+        elif isinstance(teacher, InternalTeacher):
             encoders[f"teachers.{name}.set.teach.encoder.source"] = str(teacher.set.get("teach.encoder.source", ""))
     for key, source in encoders.items():  # a name, a model of the hub, or a path
         first, is_path, _ = source.partition("/")

@@ -11,7 +11,7 @@ from facedistill.core.errors import InputError
 from facedistill.core.files import write_json
 from facedistill.core.imports import import_closure
 from facedistill.core.manifest import Utterance, read_manifest, select
-from facedistill.core.params import Params, changed
+from facedistill.core.params import Params, with_overrides
 from facedistill.core.paths import DATA
 from facedistill.core.sections import FEATURE_TEACHER, DistillParams, StudentParams
 from facedistill.core.sound import SAMPLE_RATE_HZ
@@ -69,8 +69,8 @@ class StudentLoss:
         if self.feature_teacher is not None:
             n_frames, n_layers = min(FEATURE_FRAMES, self.frames), self.params.feature_layers
             with torch.no_grad():
-                heard = self._window(audio, self.feature_teacher.config, n_frames)
-                wanted = self.feature_teacher.features(heard)[-n_layers:]
+                received = self._window(audio, self.feature_teacher.config, n_frames)
+                wanted = self.feature_teacher.features(received)[-n_layers:]
             deepest = zip(module.projections, features[-n_layers:], strict=True)
             terms["feature"] = losses.feature(pred=[project(x[:, :, :n_frames]) for project, x in deepest], target=wanted)
         weights = self.params.losses.model_dump()
@@ -85,7 +85,7 @@ class StudentLoss:
         if self.params.closed_weight > 1:
             weight = self.params.closed_weight
             terms["reconstruction"] = losses.closed_reconstruction(**spread, controls=controls, weight=weight)
-        of_lips = {"lips": losses.lip_vertex_loss, "lip_gap": losses.lip_gap, "closure": losses.closure}
+        of_lips = {"lip_vertex": losses.lip_vertex_loss, "lip_gap": losses.lip_gap, "closure": losses.closure}
         return terms | {name: loss(pred=pred, target=target, controls=controls) for name, loss in of_lips.items()}
 
     def _window(self, audio: Tensor, config: StudentConfig, n_frames: int) -> Tensor:
@@ -98,7 +98,7 @@ def student_config(params: DistillParams, student: StudentParams, curves: tuple[
     """The network of a student that gives these curves."""
     return StudentConfig(
         channels=student.channels, past_ms=student.past_ms, future_ms=student.future_ms, dilations=student.dilations,
-        filters=params.filters, level_keep_ratio=params.level_ratio, curves=curves,
+        filters=params.filters, level_keep_ratio=params.level_keep_ratio, curves=curves,
     )  # fmt: skip
 
 
@@ -155,9 +155,9 @@ def distill(params: Params, name: str) -> None:
     """
     students = params.distill.students
     if name not in students:
-        raise InputError(f"distill.students: no student {name!r}; allowed: {', '.join(students)}")
+        raise InputError(f"distill.students: no student {name!r}; expected {', '.join(students)}")
     if name == FEATURE_TEACHER:
-        params = changed(params, {"distill.losses.feature": 0.0})
+        params = with_overrides(params, {"distill.losses.feature": 0.0})
     folder, rows = training_data(params)
     remove_checkpoints(train_student(params, students[name], DATA / "distill" / name, folder=folder, rows=rows))
 

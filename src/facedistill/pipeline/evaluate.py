@@ -7,14 +7,14 @@ import numpy as np
 
 from facedistill.core.files import read_json, write_json
 from facedistill.core.manifest import read_manifest, select
-from facedistill.core.params import Params, changed
+from facedistill.core.params import Params, with_overrides
 from facedistill.core.paths import DATA
 from facedistill.core.sections import BASELINE
 from facedistill.corpora.recordings import HELD_OUT
 from facedistill.measure.agreement import agreement
 from facedistill.measure.bootstrap import aggregate, aggregate_runs, compare, compare_runs, rounded
 from facedistill.measure.scores import UtteranceScores
-from facedistill.measure.systems import System, smoothed_systems, systems, taught_systems, variant_systems
+from facedistill.measure.systems import System, smoothed_systems, systems, teacher_student_pairs, variant_systems
 from facedistill.measure.test_sets import Example, evenly_spaced, load_examples, measure
 from facedistill.models.student import load_student
 from facedistill.models.training import prepare_torch
@@ -58,9 +58,9 @@ def evaluate(params: Params) -> None:
 
 def evaluate_group(params: Params, group: Group, sets: dict[str, list[Example]]) -> None:
     """Writes the files of a group of systems."""
-    members, facts, tables = group
+    members, metadata, tables = group
     found = dict(measure(members, sets))
-    for name, content in facts.items():
+    for name, content in metadata.items():
         _write(name, content)
     for name, tabulate in tables.items():
         table = {
@@ -103,7 +103,7 @@ def variants_group(params: Params) -> Group:
     """The ablation: the mean of the seeds of a variant, its difference from its reference, and each seed by itself."""
     table = variant_systems(params)
     members = [replace(system, name=f"{name}/{system.name}") for name, seeds in table.items() for system in seeds]
-    facts = {name: _variant_facts(params, name, seeds[0]) for name, seeds in table.items()}
+    metadata = {name: _variant_facts(params, name, seeds[0]) for name, seeds in table.items()}
 
     def runs(found: Scores, name: str) -> list[list[UtteranceScores]]:
         return [found[f"{name}/{system.name}"] for system in table[name]]
@@ -120,7 +120,7 @@ def variants_group(params: Params) -> Group:
             for name in table
         }
 
-    return members, {"variants": facts}, {"ablations": scored, "ablation_differences": differing, "ablation_seeds": seeds}
+    return members, {"variants": metadata}, {"ablations": scored, "ablation_differences": differing, "ablation_seeds": seeds}
 
 
 def smoothing_group(params: Params, tuning: Sequence[np.ndarray]) -> Group:
@@ -128,7 +128,7 @@ def smoothing_group(params: Params, tuning: Sequence[np.ndarray]) -> Group:
     table = smoothed_systems(params, tuning)
     averages = {one.delay_frames: one.name for one in table if one.kind == "average"}
     references = {one.name: "none" if one.kind in ("none", "average") else averages[one.delay_frames] for one in table}
-    facts = {
+    metadata = {
         one.name: _facts(system) | {"kind": one.kind, "strength": one.strength, "reference": references[one.name]}
         for one, system in table.items()
     }
@@ -139,14 +139,14 @@ def smoothing_group(params: Params, tuning: Sequence[np.ndarray]) -> Group:
     def differing(found: Scores, given: Given) -> dict:
         return {name: compare(scores, found[references[name]], **given()) for name, scores in found.items()}
 
-    return table.values(), {"smoothers": facts}, {"smoothing": scored, "smoothing_differences": differing}
+    return table.values(), {"smoothers": metadata}, {"smoothing": scored, "smoothing_differences": differing}
 
 
 def teachers_group(params: Params) -> Group:
     """The other teachers: each and its student against the truth, and each student against its teacher."""
-    table = taught_systems(params)
+    table = teacher_student_pairs(params)
     members = [replace(system, name=f"{name}/{role}") for name, pair in table.items() for role, system in pair.items()]
-    facts = {
+    metadata = {
         "agreement": rounded({name: _agreement(params, name) for name in params.teachers}),
         "teachers": {name: read_json(DATA / "teachers" / name / "summary.json") for name in params.teachers},
     }
@@ -154,7 +154,7 @@ def teachers_group(params: Params) -> Group:
     def scored(found: Scores, given: Given) -> dict:
         return {name: {role: aggregate(found[f"{name}/{role}"], **given()) for role in pair} for name, pair in table.items()}
 
-    return members, facts, {"taught": scored}
+    return members, metadata, {"taught": scored}
 
 
 def _agreement(params: Params, name: str) -> dict[str, dict[str, float]]:
@@ -203,7 +203,7 @@ def reference_of(params: Params, name: str) -> str:
 
 def _variant_facts(params: Params, name: str, system: System) -> dict[str, object]:
     """What a variant changes and why, and what it amounts to, for the axes of the figures."""
-    variant, varied = params.ablate.variants[name], changed(params, params.ablate.variants[name].set)
+    variant, varied = params.ablate.variants[name], with_overrides(params, params.ablate.variants[name].set)
     student, summary = varied.ablate.student, read_json(DATA / "ablate" / name / system.name / "summary.json")
     return {
         "set": variant.set, "why": variant.why or "", "reference": reference_of(params, name), "channels": student.channels,

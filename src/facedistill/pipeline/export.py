@@ -51,12 +51,12 @@ def export(params: Params, name: str) -> None:
     """
     prepare_torch()
     if name not in params.distill.students:
-        raise InputError(f"student {name!r}; allowed: {', '.join(params.distill.students)}")
+        raise InputError(f"student {name!r}; expected {', '.join(params.distill.students)}")
     student, out = load_student(DATA / "distill" / name), DATA / "export" / name
     corpora = corpora_of(read_manifest(DATA / "prepare" / "manifest.jsonl"))
-    facts, files, paths = _facts(student, name), {}, {}
+    metadata, files, paths = _facts(student, name), {}, {}
     for (precision, kind), graph in build(student, _audio(CALIBRATION_SPLIT, params.export.calibration_utterances)).items():
-        path = paths[precision, kind] = write_model(out, graph, replace(facts, precision=precision, kind=kind))
+        path = paths[precision, kind] = write_model(out, graph, replace(metadata, precision=precision, kind=kind))
         files[path.name] = _described(path, graph, precision=precision, kind=kind)
     tolerances = params.export.tolerances.model_dump()
     differences = check(paths, student, _audio(TEST_SPLIT, N_CHECKED), tolerances)
@@ -66,7 +66,7 @@ def export(params: Params, name: str) -> None:
     write_json(out / "quality.json", quality)
     origin = {"n_parameters": n_parameters(student), "corpora": list(map(asdict, corpora))}
     write_json(out / "origin.json", origin)
-    write_text(out / "README.md", model_card(facts, origin["n_parameters"], corpora, files, quality))
+    write_text(out / "README.md", model_card(metadata, origin["n_parameters"], corpora, files, quality))
 
 
 def build(student: Student, recordings: Iterator[np.ndarray]) -> dict[Key, onnx.ModelProto]:
@@ -82,16 +82,16 @@ def build(student: Student, recordings: Iterator[np.ndarray]) -> dict[Key, onnx.
     return {(precision, kind): convert[precision](graph) for precision in PRECISIONS for kind, graph in float32.items()}
 
 
-def file_name(facts: ModelMetadata) -> str:
+def file_name(metadata: ModelMetadata) -> str:
     """on-device.onnx, on-device-int8.onnx, on-device-int8-window.onnx: what is not said is float32 and streaming."""
-    told = [word for word in (facts.precision, facts.kind) if word not in ("float32", STREAMING)]
-    return "-".join([facts.name, *told]) + ".onnx"
+    message = [word for word in (metadata.precision, metadata.kind) if word not in ("float32", STREAMING)]
+    return "-".join([metadata.name, *message]) + ".onnx"
 
 
-def write_model(folder: Path, graph: onnx.ModelProto, facts: ModelMetadata) -> Path:
+def write_model(folder: Path, graph: onnx.ModelProto, metadata: ModelMetadata) -> Path:
     """Writes a graph with its facts as metadata, atomically and with the same bytes every time."""
-    helper.set_model_props(graph, facts.to_props())
-    path = folder / file_name(facts)
+    helper.set_model_props(graph, metadata.to_props())
+    path = folder / file_name(metadata)
     with atomic_path(path) as temporary:
         temporary.write_bytes(graph.SerializeToString(deterministic=True))
     return path
@@ -121,7 +121,7 @@ def check(
             differences[key] = np.maximum(differences[key], np.abs(run(inputs[key[1]]) - expected[key[1]]).max())  # NaN stays
     for (precision, kind), difference in differences.items():
         if not difference <= tolerances[precision]:  # NaN is not
-            raise RuntimeError(f"{precision}, {kind}: {difference:.2g} from the network; allowed: {tolerances[precision]}")
+            raise RuntimeError(f"{precision}, {kind}: {difference:.2g} from the network; expected {tolerances[precision]}")
     return {key: float(f"{difference:.2g}") for key, difference in differences.items()}
 
 

@@ -52,7 +52,7 @@ class TeacherLoss:
             "lip_gap": losses.lip_gap(**on_face),
             "closure": losses.closure(**on_face),
             "phones": losses.phones(scores=teacher.phones(features), classes=classes),
-            "divergence": 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean(),
+            "kl": 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean(),
         }
         weighted = [weight * terms[name] for name, weight in self.params.losses.model_dump().items() if weight > 0]
         return terms | {"total": sum(weighted, 0 * terms["mesh"])}  # a weight of 0 leaves alone what only that loss trains

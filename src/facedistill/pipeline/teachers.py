@@ -16,9 +16,9 @@ from tqdm import tqdm
 from facedistill.core.errors import InputError
 from facedistill.core.files import write_json
 from facedistill.core.manifest import Utterance, read_manifest, rebase_paths, select, write_manifest
-from facedistill.core.params import Params, changed
+from facedistill.core.params import Params, with_overrides
 from facedistill.core.paths import DATA, ROOT
-from facedistill.core.sections import OutsideTeacher, OwnTeacher
+from facedistill.core.sections import ExternalLabels, InternalTeacher
 from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.corpora.recordings import HELD_OUT
 from facedistill.formats.takes import MESH, Labels, Take, find_takes, median_ends
@@ -34,7 +34,7 @@ from facedistill.rig.arkit import CURVES
 from facedistill.rig.controls import Controls, Lips, arkit, lip_gram_matrix, write_controls
 from facedistill.rig.curves import write_shard
 from facedistill.rig.head import head
-from facedistill.rig.mesh_pca import MeshBasis, evenly
+from facedistill.rig.mesh_pca import MeshBasis, evenly_spaced_indices
 from facedistill.speech.audio import read_audio, write_flac
 
 TESTED = "test-voices"  # what students are compared with their teachers on, where the teacher can label it
@@ -51,17 +51,17 @@ def teachers(params: Params, name: str) -> None:
         InputError: unknown name, or labels that are missing or do not match.
     """
     if name not in params.teachers:
-        raise InputError(f"teachers: no teacher {name!r}; allowed: {', '.join(params.teachers)}")
+        raise InputError(f"teachers: no teacher {name!r}; expected {', '.join(params.teachers)}")
     prepare_torch()
     choice, out = params.teachers[name], DATA / "teachers" / name
     shutil.rmtree(out, ignore_errors=True)
-    states, facts = ([], _adopt(choice, out)) if isinstance(choice, OutsideTeacher) else _own(params, choice, out)
+    states, metadata = ([], _adopt(choice, out)) if isinstance(choice, ExternalLabels) else _own(params, choice, out)
     rows = read_manifest(out / "label" / "manifest.jsonl")
     held_out, training = select(rows, HELD_OUT), [row for row in rows if row.split != HELD_OUT]
-    alone = changed(params, {"distill.losses.feature": 0.0})
+    alone = with_overrides(params, {"distill.losses.feature": 0.0})
     states.append(train_student(alone, params.ablate.student, out / "student", folder=out / "label", rows=training))
     hours = {"hours": _hours(training), "held_out_hours": _hours(held_out)}
-    write_json(out / "summary.json", {"kind": choice.kind} | facts | hours)
+    write_json(out / "summary.json", {"kind": choice.kind} | metadata | hours)
     remove_checkpoints(*states)
 
 
@@ -72,10 +72,10 @@ def _hours(rows: Sequence[Utterance]) -> float:
 # one of ours --------------------------------------------------------------------------------------------------------
 
 
-def _own(params: Params, choice: OwnTeacher, out: Path) -> tuple[list[Path], dict]:
+def _own(params: Params, choice: InternalTeacher, out: Path) -> tuple[list[Path], dict]:
     """Writes label/, and teacher/ and mesh.safetensors as far as there are such; returns resumable states and facts."""
     folder, chunk_s = folder_of(choice, out.name), params.label.chunk_s
-    varied = changed(params, choice.set)
+    varied = with_overrides(params, choice.set)
     if choice.set and varied == params:
         print(f"teachers.{out.name}: the teacher of `teach` once more: its values are those of params.yaml", file=sys.stderr)
     states = [train_teacher(varied, DATA / "align", "paired", folder)] if choice.set else []
@@ -99,18 +99,18 @@ def _fit(out: Path, n_components: int, training: np.ndarray, tests: np.ndarray, 
     """Writes mesh.safetensors, the basis of (N, 3V) training meshes; returns it, and what it keeps of the tests' variance."""
     basis = mesh_basis.fit(training, n_components)
     if not basis.names():
-        raise InputError(f"{source}: meshes that never move; allowed: faces that speak")
+        raise InputError(f"{source}: meshes that never move; expected faces that speak")
     mesh_basis.write_basis(out / mesh_basis.FILE, basis)
     return basis, basis.kept(tests)
 
 
 def _some_meshes(teacher: Teacher, chunk_s: float, rows: Sequence[Utterance]) -> np.ndarray:
     """(N, 3V) meshes that are spread over what a teacher labels."""
-    spread = [rows[index] for index in evenly(len(rows), N_BASIS_UTTERANCES)]
+    spread = [rows[index] for index in evenly_spaced_indices(len(rows), N_BASIS_UTTERANCES)]
 
     def some(row: Utterance) -> np.ndarray:
         meshes, _ = teacher.predict_meshes(read_audio(DATA / "align" / row.audio), chunk_s)
-        return meshes[evenly(len(meshes), mesh_basis.MAX_FITTED // len(spread))]
+        return meshes[evenly_spaced_indices(len(meshes), mesh_basis.MAX_FITTED // len(spread))]
 
     with workers() as pool:
         return np.concatenate(list(pool.map(some, spread)))
@@ -134,13 +134,13 @@ def _of_mesh(basis: MeshBasis) -> Controls:
 # anybody's ----------------------------------------------------------------------------------------------------------
 
 
-def _adopt(choice: OutsideTeacher, out: Path) -> dict:
+def _adopt(choice: ExternalLabels, out: Path) -> dict:
     """Writes label/ and mesh.safetensors, if that is what they are, from an outside teacher's takes; returns facts."""
     takes = find_takes(ROOT / choice.audio, ROOT / choice.labels)
     tests = [take for take in takes if choice.is_held_out(take.name)]
     training = [take for take in takes if take not in tests]
     if not training or not tests:
-        raise InputError(f"teachers.{out.name}.held_out: {list(choice.held_out)} match all takes or none; allowed: some of them")
+        raise InputError(f"teachers.{out.name}.held_out: {list(choice.held_out)} match all takes or none; expected some of them")
     read = partial(_read_like, takes[0], takes[0].read(choice.fps), fps=choice.fps)
     names, basis, kept = read(takes[0]).names, None, None
     if names == MESH:
@@ -161,16 +161,16 @@ def _read_like(first: Take, wanted: Labels, take: Take, *, fps: float | None) ->
     found = take.read(fps)
     if (found.names, found.frames.shape[1]) != (wanted.names, wanted.frames.shape[1]):
         what = f"{found.frames.shape[1]} controls, others than the {wanted.frames.shape[1]} of {first.labels.name}"
-        raise InputError(f"{take.labels}: {what}; allowed: the same in every file")
+        raise InputError(f"{take.labels}: {what}; expected the same in every file")
     return found
 
 
 def _some_frames(read: Callable[[Take], Labels], takes: Sequence[Take]) -> np.ndarray:
     """(N, D) frames that are spread over takes."""
-    spread = [takes[index] for index in evenly(len(takes), mesh_basis.MAX_FITTED)]
+    spread = [takes[index] for index in evenly_spaced_indices(len(takes), mesh_basis.MAX_FITTED)]
     every = mesh_basis.MAX_FITTED // len(spread)
     found = (read(take).frames for take in tqdm(spread, desc="read meshes", unit="take", mininterval=5))
-    return np.concatenate([frames[evenly(len(frames), every)] for frames in found])
+    return np.concatenate([frames[evenly_spaced_indices(len(frames), every)] for frames in found])
 
 
 def _read_all(takes: Sequence[Take], read: Callable[[Take], Labels], basis: MeshBasis | None) -> dict[str, np.ndarray]:

@@ -41,7 +41,7 @@ class Look:
 
     def __post_init__(self) -> None:
         if not MIN_PX <= self.size_px <= MAX_PX or self.size_px % 2:
-            raise InputError(f"a size of {self.size_px} pixels; allowed: even numbers from {MIN_PX} to {MAX_PX}")
+            raise InputError(f"a size of {self.size_px} pixels; expected even numbers from {MIN_PX} to {MAX_PX}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,9 +110,9 @@ def _draw_strip(picture: Image.Image, strip: Strip, now_s: float, *, top: int, h
 def _peaks(strip: Strip, now_s: float, width: int) -> np.ndarray:
     """(width,) the largest magnitude in each of so many stretches of `SPAN_S` around `now_s`, of the loudest; 0 outside."""
     starts = np.round((now_s + (np.arange(width) / width - 0.5) * SPAN_S) * strip.rate_hz).astype(int)
-    heard = starts[:, None] + np.arange(math.ceil(SPAN_S / width * strip.rate_hz))
-    inside = (heard >= 0) & (heard < len(strip.samples))
-    return np.abs(np.where(inside, strip.samples[heard * inside], 0)).max(axis=1) / strip.loudest
+    audio = starts[:, None] + np.arange(math.ceil(SPAN_S / width * strip.rate_hz))
+    inside = (audio >= 0) & (audio < len(strip.samples))
+    return np.abs(np.where(inside, strip.samples[audio * inside], 0)).max(axis=1) / strip.loudest
 
 
 def _shortened(name: str, font: ImageFont.FreeTypeFont, width: int) -> str:

@@ -24,7 +24,7 @@ from facedistill.core.errors import InputError
 from facedistill.core.files import atomic_path
 from facedistill.core.processes import mapped
 from facedistill.render.clip import Look, Panel, Strip, draw_frame
-from facedistill.render.heads import sitter
+from facedistill.render.heads import load_head
 
 FILM, GIF, PICTURES = ".mp4", ".gif", ".png"
 SUFFIXES = (FILM, GIF, PICTURES)
@@ -65,7 +65,7 @@ def render(
 
     Raises:
         InputError: a suffix that is not allowed, no frames, a process that was killed, a film that cannot be encoded, a disk
-            that is full, or see `sitter`.
+            that is full, or see `load_head`.
     """
     try:
         with (
@@ -101,13 +101,13 @@ def rendered(
     """
     suffix = out.suffix.lower()
     if suffix not in SUFFIXES:
-        raise InputError(f"{out}: cannot be rendered to; allowed: {', '.join(SUFFIXES)}")
-    sitter(look.face)
+        raise InputError(f"{out}: cannot be rendered to; expected {', '.join(SUFFIXES)}")
+    load_head(look.face)
     n_frames = max((len(panel.weights) for panel in panels), default=0)
     if n_frames == 0:
         raise InputError(f"{out}: nothing to render")
     if strip and sound is None:
-        raise InputError(f"{out}: a strip of sound without sound; allowed: with a recording")
+        raise InputError(f"{out}: a strip of sound without sound; expected with a recording")
     numbers = _numbers(n_frames, suffix, look.fps)
     out.parent.mkdir(parents=True, exist_ok=True)
     with (
@@ -163,11 +163,11 @@ def _write_film(frames: Iterable[np.ndarray], film: BinaryIO, fps: float, sound:
     height, width = first.shape[:2]
     pictures = f"-f rawvideo -pix_fmt rgb24 -s {width}x{height} -r {fps} -i -".split()
     with _poured(np.zeros(0) if sound is None else sound.samples) as samples:
-        heard = [] if sound is None else [*f"-f f32le -ar {sound.rate_hz} -ac 1 -i".split(), _place(samples), "-c:a", "aac"]
-        command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", *pictures, *heard, *ENCODING, _place(film)]
-        told = _encode(command, itertools.chain([first], frames), files=(film, samples))
-    if told:
-        raise InputError(f"{named}: ffmpeg cannot encode it ({told})")
+        audio = [] if sound is None else [*f"-f f32le -ar {sound.rate_hz} -ac 1 -i".split(), _place(samples), "-c:a", "aac"]
+        command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", *pictures, *audio, *ENCODING, _place(film)]
+        message = _encode(command, itertools.chain([first], frames), files=(film, samples))
+    if message:
+        raise InputError(f"{named}: ffmpeg cannot encode it ({message})")
 
 
 def _encode(command: Sequence[str], frames: Iterable[np.ndarray], *, files: Sequence[BinaryIO]) -> str:

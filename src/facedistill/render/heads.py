@@ -18,7 +18,7 @@ TURNED = 0.1  # of what agrees: how far the places of shapes may disagree along 
 
 
 @dataclass(frozen=True, eq=False)
-class Sitter:
+class RenderableHead:
     """A head to draw.
 
     Attributes:
@@ -33,7 +33,7 @@ class Sitter:
 
 
 @cache
-def sitter(face: Path | None) -> Sitter:
+def load_head(face: Path | None) -> RenderableHead:
     """The head of a file, or the built-in one; read once per process.
 
     Raises:
@@ -42,17 +42,17 @@ def sitter(face: Path | None) -> Sitter:
     return _built_in() if face is None else _of_surface(read_face(face), face)
 
 
-def _built_in() -> Sitter:
+def _built_in() -> RenderableHead:
     fine = fine_head()
 
     def ambient(posed: np.ndarray, weights: np.ndarray) -> np.ndarray:
         opened_mm = float(head().lip_gap_mm(weights)) - head().gap_neutral_mm
         return shading.ambient_of_head(fine, posed[fine.form.points], opened_mm)
 
-    return Sitter(fine.form, shading.finish_of_head(fine), ambient)
+    return RenderableHead(fine.form, shading.finish_of_head(fine), ambient)
 
 
-def _of_surface(surface: Surface, path: Path) -> Sitter:
+def _of_surface(surface: Surface, path: Path) -> RenderableHead:
     """A head, scaled and moved so that its shapes act where those of the built-in one do."""
     shown = np.flatnonzero(surface.shapes.any((1, 2)))
     built_in = fine_head().form
@@ -62,11 +62,11 @@ def _of_surface(surface: Surface, path: Path) -> Sitter:
     along = (apart * (ours - ours.mean(0))).sum(0)
     scale = along.sum() / np.square(apart).sum() if len(shown) > 1 else MM_PER_UNIT
     if not 0 < scale < np.inf or along.min() < -TURNED * along.sum():
-        raise InputError(f"{path}: its shapes do not move what ARKit's do; allowed: a head that looks along +z, with y up")
+        raise InputError(f"{path}: its shapes do not move what ARKit's do; expected a head that looks along +z, with y up")
     neutral = scale * (surface.vertices - theirs.mean(0)) + ours.mean(0)
     everywhere, full = np.arange(len(neutral), dtype=np.int32), np.ones(len(neutral), np.float32)
     form = Form(neutral.astype(np.float32), np.float32(scale) * surface.shapes, surface.triangles, everywhere, surface.triangles)
-    return Sitter(form, shading.finish_of_surface(surface.colours, surface.roughness), lambda posed, weights: full)
+    return RenderableHead(form, shading.finish_of_surface(surface.colours, surface.roughness), lambda posed, weights: full)
 
 
 def _middles(neutral: np.ndarray, shapes: np.ndarray) -> np.ndarray:

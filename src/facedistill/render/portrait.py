@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib import colormaps
 
 from facedistill.render import shading
-from facedistill.render.heads import sitter
+from facedistill.render.heads import load_head
 from facedistill.render.scene import Canvas
 from facedistill.rig.arkit import N_CURVES
 from facedistill.rig.head_fine import Form, vertex_normals
@@ -42,13 +42,13 @@ def draw_picture(
         (pixels, width, 4) uint8 RGBA, transparent around the head.
 
     Raises:
-        InputError: see `sitter`.
+        InputError: see `load_head`.
     """
-    sitting = sitter(face)
+    sitting = load_head(face)
     weights = np.zeros(N_CURVES, np.float32) if weights is None else np.asarray(weights, np.float32)
     posed = sitting.form.posed(weights)
     turned, normals = _turned(posed, sitting.form, turn_deg)
-    colours = shading.lit(sitting.finish, normals, sitting.ambient(posed, weights))
+    colours = shading.shade(sitting.finish, normals, sitting.ambient(posed, weights))
     return _canvas(face, pixels, round(pixels * aspect)).draw(_clip(turned, aspect), colours)
 
 
@@ -64,7 +64,7 @@ def draw_difference(weights: np.ndarray, reference: np.ndarray, *, limit_mm: flo
     Returns:
         (pixels, width, 4) uint8 RGBA, transparent around the head.
     """
-    form = sitter(None).form
+    form = load_head(None).form
     posed = form.posed(np.asarray(weights, np.float32))
     away_mm = np.linalg.norm(posed - form.posed(np.asarray(reference, np.float32)), axis=1)[form.points]
     turned, normals = _turned(posed, form, 0.0)
@@ -72,7 +72,7 @@ def draw_difference(weights: np.ndarray, reference: np.ndarray, *, limit_mm: flo
     return _canvas(None, pixels, round(pixels * ASPECT)).draw(_clip(turned, ASPECT), np.round(255 * colours).astype(np.uint8))
 
 
-def hang(ax: matplotlib.axes.Axes, picture: np.ndarray) -> None:
+def show_image(ax: matplotlib.axes.Axes, picture: np.ndarray) -> None:
     """Shows a (height, width, 4) picture in matplotlib axes, without frame."""
     ax.imshow(picture, interpolation="antialiased")
     ax.set_axis_off()
@@ -80,7 +80,7 @@ def hang(ax: matplotlib.axes.Axes, picture: np.ndarray) -> None:
 
 @cache
 def _canvas(face: Path | None, height: int, width: int) -> Canvas:
-    form = sitter(face).form
+    form = load_head(face).form
     return Canvas(width, height, form.corners, len(form.points))
 
 

@@ -94,7 +94,7 @@ def _pipe() -> GraphicsPipe:
     loadPrcFileData("", SETTINGS)
     pipe = GraphicsPipeSelection.getGlobalPtr().makeModulePipe("p3tinydisplay")
     if pipe is None:
-        raise InputError("drawing faces: the renderer needs libX11; allowed: where it is, `apt install libx11-6` say")
+        raise InputError("drawing faces: the renderer needs libX11; expected where it is, `apt install libx11-6` say")
     return pipe
 
 

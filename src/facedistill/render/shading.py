@@ -54,7 +54,7 @@ def finish_of_surface(colours: np.ndarray, roughness: np.ndarray) -> Finish:
     return Finish(colours, *living, 0.05 + 0.6 * smooth, 12 + 400 * smooth)
 
 
-def lit(finish: Finish, normals: np.ndarray, ambient: np.ndarray) -> np.ndarray:
+def shade(finish: Finish, normals: np.ndarray, ambient: np.ndarray) -> np.ndarray:
     """sRGB (V, 3) uint8 of vertices with unit normals (V, 3) in view space and (V,) ambient light from 0 to 1."""
     key = np.clip(((normals @ KEY)[:, None] + finish.wrap) / (1 + finish.wrap), 0, None)
     fill, rim = np.clip(normals @ FILL, 0, None)[:, None], np.clip(normals @ RIM, 0, None)[:, None] ** 1.5

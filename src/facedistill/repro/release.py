@@ -48,7 +48,7 @@ def release(exported: Path = DATA / "export", out: Path = RELEASED, *, results: 
     return {out / name: [out / name / file for file in files] for name, files in hashes.items()}
 
 
-def chosen(files: Mapping[str, Mapping]) -> dict[str, Mapping]:
+def selected(files: Mapping[str, Mapping]) -> dict[str, Mapping]:
     """The files of a student to release: float32, and int8, of at most `MAX_RELEASED_BYTES`; or, for larger ones, float16.
 
     Args:
@@ -94,7 +94,7 @@ def _release_student(source: Path, target: Path, measured: Mapping[str, Mapping]
         raise InputError(f"{source}: not exported; run `make repro`, or `facedistill export {source.name}`")
     origin, files, quality = (read_json(source / f"{kind}.json") for kind in ("origin", "files", "quality"))
     try:
-        kept = chosen(files)
+        kept = selected(files)
         for name, file in kept.items():
             _copy(source / name, target / name, file)
         systems = [name.removesuffix(".onnx") for name, file in kept.items() if file["kind"] == STREAMING]
@@ -149,5 +149,5 @@ def _results(path: Path) -> dict[str, Mapping]:
     """{system: what the benchmark says of it}; nothing where it has not run."""
     content = read_json(path) if path.is_file() else {}
     if not isinstance(content, dict):
-        raise InputError(f"{path}: not what the benchmark on recordings writes; allowed: a system a key")
+        raise InputError(f"{path}: not what the benchmark on recordings writes; expected a system a key")
     return {system: entry for system, entry in content.items() if isinstance(entry, Mapping)}

@@ -10,7 +10,7 @@ from facedistill.core.errors import InputError
 from facedistill.core.files import write_json
 from facedistill.core.paths import ROOT
 from facedistill.formats import head_glb
-from facedistill.runtime.model import Model, heard_name
+from facedistill.runtime.model import Model, output_name
 from facedistill.runtime.released import RELEASED, released_models
 
 WEB = ROOT / "web"
@@ -67,8 +67,8 @@ def model_metadata(path: Path) -> dict:
     model = Model(path)
     metadata = model.metadata
     states = [
-        {"input": name, "output": heard_name(name), "type": kind.__name__, "shape": list(shape)}
-        for name, (kind, shape) in model.histories.items()
+        {"input": name, "output": output_name(name), "type": kind.__name__, "shape": list(shape)}
+        for name, (kind, shape) in model.states.items()
     ]
     return {
         "file": path.name, "name": metadata.name, "precision": metadata.precision, "bytes": path.stat().st_size,

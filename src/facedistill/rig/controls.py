@@ -35,7 +35,7 @@ class Controls:
 
     Attributes:
         names: (K,).
-        rest: (K,) float32, where they are when nobody speaks.
+        rest: (K,) float32, where they are when non-speech audio.
         lips: None where nobody has told.
     """
 
@@ -94,7 +94,7 @@ def read_controls(folder: Path) -> Controls:
         return Controls(names, _array(found["rest"], len(names)), None if lips is None else _lips(lips, len(names)))
     except (KeyError, TypeError, ValueError) as error:
         keys = "names, rest and lips: null or gap_mm, gap_neutral_mm, products_mm2"
-        raise InputError(f"{folder / FILE}: not the controls of a face ({error}); allowed: {keys}") from None
+        raise InputError(f"{folder / FILE}: not the controls of a face ({error}); expected {keys}") from None
 
 
 def _lips(found: dict, k: int) -> Lips:

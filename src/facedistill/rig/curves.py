@@ -77,7 +77,7 @@ def read_curves(root: Path, utterances: Iterable[Utterance], n_curves: int = N_C
             raise InputError(f"{path}: not a curve shard that matches its manifest ({reason}); {_expected(path)}") from None
         for key in ids:
             if curves[key].ndim != 2 or curves[key].shape[1] != n_curves:
-                raise InputError(f"{path}: curves of {key} have shape {curves[key].shape}; allowed: (T, {n_curves})")
+                raise InputError(f"{path}: curves of {key} have shape {curves[key].shape}; expected (T, {n_curves})")
     return curves
 
 

@@ -82,6 +82,6 @@ def albedo(material: np.ndarray, rest: np.ndarray) -> np.ndarray:
     table = np.array([PLAIN.get(name, (0, 0, 0)) for name in head_parts.MATERIALS], np.float32)
     colour = table[material]
     for name, paint in (("skin", _skin_colour), ("eye", _eye_colour), ("lash", _lash_colour), ("teeth", _teeth_colour)):
-        chosen = material == head_parts.MATERIALS.index(name)
-        colour[chosen] = paint(rest[chosen])
+        selected = material == head_parts.MATERIALS.index(name)
+        colour[selected] = paint(rest[selected])
     return colour

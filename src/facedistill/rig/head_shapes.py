@@ -186,21 +186,21 @@ def _lids(f: _Fields, *, upper: float, lower: float) -> np.ndarray:
         upper, lower: how far each margin goes towards the closing line (1: all the way, negative: away from it).
     """
     moved = np.zeros_like(f.at)
-    chosen = np.flatnonzero((f.mesh.lid >= 0) & (f.mesh.lid < 4) & (f.x > 0))
-    local = f.at[chosen, :2] - EYE[:2]
-    ring, is_upper = f.mesh.lid[chosen], f.mesh.upper[chosen] == 1
+    selected = np.flatnonzero((f.mesh.lid >= 0) & (f.mesh.lid < 4) & (f.x > 0))
+    local = f.at[selected, :2] - EYE[:2]
+    ring, is_upper = f.mesh.lid[selected], f.mesh.upper[selected] == 1
     along = np.clip(local[:, 0] / LID_RINGS[1][0], -1, 1)
     closing = -3.6 * np.sqrt(1 - along**2) + 0.9 * along  # close to the lower lid
     follow = np.array([1.0, 1.0, 0.86, 0.42])[ring]
     thickness = np.where(ring == 2, np.where(is_upper, 1.2, -1.0), np.where(ring == 3, np.where(is_upper, 2.5, -3.0), 0.0))
-    ratio = follow * np.where(is_upper, upper, lower) * (f.mesh.upper[chosen] != 2)
+    ratio = follow * np.where(is_upper, upper, lower) * (f.mesh.upper[selected] != 2)
     target = local.copy()
     target[:, 1] += ratio * (closing + thickness - local[:, 1])
     radius = np.array([row[3] for row in LID_RINGS])[ring] + 0.4
     depth = np.sqrt(np.maximum(radius**2 - np.square(target).sum(-1), 1.0)) - np.sqrt(
         np.maximum(radius**2 - np.square(local).sum(-1), 1.0)
     )
-    moved[chosen] = np.column_stack([target - local, depth])
+    moved[selected] = np.column_stack([target - local, depth])
     return moved
 
 

@@ -57,7 +57,7 @@ def fit(frames: np.ndarray, n_components: int) -> MeshBasis:
     return MeshBasis(mean.astype(np.float32), components.astype(np.float32))
 
 
-def evenly(n: int, n_wanted: int) -> np.ndarray:
+def evenly_spaced_indices(n: int, n_wanted: int) -> np.ndarray:
     """Indices of up to `n_wanted` of `n` things: the middles of as many equal stretches."""
     n_wanted = min(n, n_wanted)
     return ((np.arange(n_wanted) + 0.5) * n / max(n_wanted, 1)).astype(int)

@@ -48,9 +48,9 @@ class Animator:
         metadata = model.metadata
         rate_hz = metadata.sample_rate_hz if rate_hz is None else rate_hz
         if not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ or rate_hz != int(rate_hz):
-            raise InputError(f"sample rate {rate_hz} Hz; allowed: whole numbers from {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz")
+            raise InputError(f"sample rate {rate_hz} Hz; expected whole numbers from {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz")
         if not 1 <= fps <= MAX_FPS or fps != int(fps):
-            raise InputError(f"{fps} frames a second; allowed: whole numbers from 1 to {MAX_FPS}")
+            raise InputError(f"{fps} frames a second; expected whole numbers from 1 to {MAX_FPS}")
         self.model, self.rate_hz, self.fps, self.ensemble = model, int(rate_hz), int(fps), ensemble
         self._model_hz, self._hop = metadata.sample_rate_hz, metadata.hop_samples
         # Time is counted in whole numbers, of which a second has ENSEMBLE_FPS * fps * sample_rate_hz: nothing is rounded.

@@ -18,10 +18,10 @@ VERSION = "2"  # of the inputs, outputs and metadata of exported graphs
 STREAMING, WINDOW = "streaming", "window"
 VERSION_KEY = "facedistill"
 MAX_ROWS = 12  # 16 ms steps computed at once: more are little faster, and need more working memory
-HISTORY, HEARD = "history", "heard"  # a streaming graph's state: the input and the output of each block, numbered
+STATE_IN, STATE_OUT = "state_in", "state_out"  # a streaming graph's state: the input and the output of each block, numbered
 TYPES = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8}  # of that state
 MAX_SAMPLES = 2**20  # of a window: half a minute at 16 kHz
-MAX_STATE = 2**24  # numbers in the histories of a stream
+MAX_STATE = 2**24  # numbers in the states of a stream
 NO_MEMORY = re.compile("bad_alloc|[Ff]ailed to allocate memory|AllocateRaw")  # in what onnxruntime says
 QUIET = 4  # onnxruntime's log level: only what is fatal, since errors are raised anyway
 
@@ -87,7 +87,7 @@ def open_session(path: Path) -> tuple[ort.InferenceSession, ModelMetadata]:
         InputError: missing, truncated, foreign or of another version, or a released model that is broken.
     """
     if not path.is_file():
-        raise InputError(f"{path}: no such model; allowed: an ONNX file that facedistill exported")
+        raise InputError(f"{path}: no such model; expected an ONNX file that facedistill exported")
     content = path.read_bytes()
     check_released(path, content)
     options = ort.SessionOptions()
@@ -118,21 +118,21 @@ class Model:
         path = Path(path)
         self.session, self.metadata = open_session(path)
         if self.metadata.kind != STREAMING:
-            raise InputError(f"{path}: a graph of one {self.metadata.kind}; allowed: the streaming graph of the same student")
+            raise InputError(f"{path}: a graph of one {self.metadata.kind}; expected the streaming graph of the same student")
         inputs, outputs = (
             {tensor.name: (TYPES.get(tensor.type), tensor.shape) for tensor in tensors}
             for tensors in (self.session.get_inputs(), self.session.get_outputs())
         )
         rows = {name: (kind, shape[1:]) for name, (kind, shape) in (inputs | outputs).items()}
-        self.histories = {name: form for name, form in inputs.items() if name.startswith(HISTORY)}  # {name: (type, shape)}
+        self.states = {name: form for name, form in inputs.items() if name.startswith(STATE_IN)}  # {name: (type, shape)}
         expected = {"frames": (np.float32, [2 * self.metadata.hop_samples]), "curves": (np.float32, [len(self.metadata.curves)])}
         whole = True
-        for name, (kind, shape) in self.histories.items():
-            expected |= dict.fromkeys((name, heard_name(name)), (kind, shape[1:]))
+        for name, (kind, shape) in self.states.items():
+            expected |= dict.fromkeys((name, output_name(name)), (kind, shape[1:]))
             whole &= bool(kind) and len(shape) == 2 and all(isinstance(size, int) and size > 0 for size in shape)
         if not whole or rows != expected:
             raise InputError(f"{path}: not a model that facedistill exported (its inputs and outputs are others)")
-        if sum(math.prod(shape) for _, shape in self.histories.values()) > MAX_STATE:
+        if sum(math.prod(shape) for _, shape in self.states.values()) > MAX_STATE:
             raise InputError(f"{path}: a state of more numbers than any student has; expected at most {MAX_STATE}")
         try:
             self._check_silence()
@@ -140,29 +140,29 @@ class Model:
         except Exception as error:  # a broken file may open and not run
             raise _foreign(path, error) from None
 
-    def run(self, frames: np.ndarray, histories: dict[str, np.ndarray]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """(L, 512) frames and the histories before them -> (L, K) curves and the histories after."""
-        curves, *heard = self.session.run(["curves", *map(heard_name, histories)], {"frames": frames, **histories})
-        return curves, {name: rows[len(rows) - len(histories[name]) :] for name, rows in zip(histories, heard, strict=True)}
+    def run(self, frames: np.ndarray, states: dict[str, np.ndarray]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """(L, 512) frames and the states before them -> (L, K) curves and the states after."""
+        curves, *after = self.session.run(["curves", *map(output_name, states)], {"frames": frames, **states})
+        return curves, {name: rows[len(rows) - len(states[name]) :] for name, rows in zip(states, after, strict=True)}
 
-    def no_history(self) -> dict[str, np.ndarray]:
+    def initial_state(self) -> dict[str, np.ndarray]:
         """Histories of zeros: what a stream starts with, before it has heard silence."""
-        return {name: np.zeros(shape, kind) for name, (kind, shape) in self.histories.items()}
+        return {name: np.zeros(shape, kind) for name, (kind, shape) in self.states.items()}
 
     def _check_silence(self) -> None:
         """Raises ValueError where silence does not give curves and a state that are numbers."""
-        curves, histories = self.run(np.zeros((MAX_ROWS, 2 * self.metadata.hop_samples), np.float32), self.no_history())
-        if curves.shape != (MAX_ROWS, len(self.metadata.curves)) or not all(map(_is_finite, (curves, *histories.values()))):
+        curves, states = self.run(np.zeros((MAX_ROWS, 2 * self.metadata.hop_samples), np.float32), self.initial_state())
+        if curves.shape != (MAX_ROWS, len(self.metadata.curves)) or not all(map(_is_finite, (curves, *states.values()))):
             raise ValueError("silence gives NaN, infinite or missing curves; expected finite ones")
 
     def _rows_are_independent(self) -> bool:
         """Whether rows have the same bits however many are computed together: matrix products on this processor decide."""
         frames = np.random.default_rng(0).standard_normal((MAX_ROWS, 2 * self.metadata.hop_samples), np.float32)
-        together, _ = self.run(frames, self.no_history())
+        together, _ = self.run(frames, self.initial_state())
         for n_rows in range(1, MAX_ROWS):
-            histories, parts = self.no_history(), []
+            states, parts = self.initial_state(), []
             for first in range(0, MAX_ROWS, n_rows):
-                curves, histories = self.run(frames[first : first + n_rows], histories)
+                curves, states = self.run(frames[first : first + n_rows], states)
                 parts.append(curves)
             if not np.array_equal(np.concatenate(parts), together):
                 return False
@@ -178,6 +178,6 @@ def is_of_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError) or bool(NO_MEMORY.search(str(error)))
 
 
-def heard_name(history: str) -> str:
-    """The output that a history is taken from."""
-    return HEARD + history.removeprefix(HISTORY)
+def output_name(state: str) -> str:
+    """The output that a state is taken from."""
+    return STATE_OUT + state.removeprefix(STATE_IN)

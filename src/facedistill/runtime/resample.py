@@ -32,7 +32,7 @@ class Resampler:
 
     def reset(self) -> None:
         """Forgets everything: before the first sample there is silence."""
-        self._heard = np.zeros(self._taps, np.float32)  # the last inputs that outputs to come may need
+        self._samples = np.zeros(self._taps, np.float32)  # the last inputs that outputs to come may need
         self._n_in = self._n_out = 0
 
     def last_input(self, sample: int) -> int:
@@ -51,26 +51,26 @@ class Resampler:
 
     def state(self) -> dict[str, np.ndarray]:
         """All that a stream carries on, as arrays."""
-        return {"heard": self._heard.copy(), "counts": np.array([self._n_in, self._n_out])}
+        return {"samples": self._samples.copy(), "counts": np.array([self._n_in, self._n_out])}
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
         """Goes on from what `state` gave."""
-        self._heard = state["heard"].copy()
+        self._samples = state["samples"].copy()
         self._n_in, self._n_out = map(int, state["counts"])
 
     def _push(self, samples: np.ndarray) -> np.ndarray:
-        heard = np.concatenate([self._heard, samples], dtype=np.float32)
-        first = self._n_in - len(self._heard)  # index of heard[0]
+        audio = np.concatenate([self._samples, samples], dtype=np.float32)
+        first = self._n_in - len(self._samples)  # index of heard[0]
         self._n_in += len(samples)
         end = (self._n_in * self.up - self._half - 1) // self.down + 1  # of the outputs whose last input is there
         outputs = np.arange(self._n_out, max(end, self._n_out))
         self._n_out += len(outputs)
         needed = self.last_input(self._n_out) - self._taps + 1
-        self._heard = heard[max(0, needed - first) :].copy()
+        self._samples = audio[max(0, needed - first) :].copy()
         if len(outputs) == 0:
             return np.zeros(0, np.float32)
         newest, phase = np.divmod(outputs * self.down + self._half, self.up)
-        windows = np.lib.stride_tricks.sliding_window_view(heard, self._taps)
+        windows = np.lib.stride_tricks.sliding_window_view(audio, self._taps)
         oldest = newest - self._taps + 1 - first
         if self.up == 1:  # from a multiple of the new rate: one phase, and no need to gather
             return np.einsum("ij,j->i", windows[oldest[0] :: self.down][: len(outputs)], self._phases[0])

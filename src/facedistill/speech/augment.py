@@ -76,7 +76,7 @@ def add_noise(audio: np.ndarray, *, snr_db: float, tilt: float, rng: np.random.G
 
 
 def non_speech(n_samples: int, level_db: tuple[float, float], rng: np.random.Generator) -> np.ndarray:
-    """(n_samples,) float32 in which nobody speaks: room noise at a level within `level_db` (dB full scale), or nothing at all."""
+    """(n_samples,) float32 of non-speech audio: room noise at a level within `level_db` (dB full scale), or nothing at all."""
     if rng.random() < DIGITAL_SILENCE:
         return np.zeros(n_samples, np.float32)
     return with_gain(coloured_noise(n_samples, tilt=rng.uniform(0, 2), rng=rng), rng.uniform(*level_db))

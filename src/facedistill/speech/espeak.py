@@ -74,7 +74,7 @@ class Voice:
     def __post_init__(self) -> None:
         for key, (low, high) in {"rate_wpm": RATE_RANGE_WPM, "pitch": PITCH_RANGE, "pitch_range": PITCH_RANGE}.items():
             if not low <= getattr(self, key) <= high:
-                raise InputError(f"voice {key}: {getattr(self, key)}; allowed: {low} to {high}")
+                raise InputError(f"voice {key}: {getattr(self, key)}; expected {low} to {high}")
 
 
 class _EventId(ctypes.Union):
@@ -149,7 +149,7 @@ def language_of(tag: str) -> str:
     for name in (plain, plain.partition("-")[0]):
         if NAMES.get(name, name) in known:
             return NAMES.get(name, name)
-    raise InputError(f"language {tag!r}: espeak-ng does not speak it; allowed: {' '.join(sorted(known))}")
+    raise InputError(f"language {tag!r}: espeak-ng does not speak it; expected {' '.join(sorted(known))}")
 
 
 def pronounce(text: str, tag: str) -> list[str]:
@@ -235,9 +235,9 @@ def _speak(text: str, voice: Voice) -> tuple[np.ndarray, list[tuple[int, str]], 
 def _check_voice(voice: Voice) -> None:
     # espeak falls back to other voices silently, so names are checked here.
     if voice.language not in languages():
-        raise InputError(f"language {voice.language!r}: unknown to espeak-ng; allowed: {' '.join(languages())}")
+        raise InputError(f"language {voice.language!r}: unknown to espeak-ng; expected {' '.join(languages())}")
     if voice.variant not in variants():
-        raise InputError(f"voice variant {voice.variant!r}: unknown to espeak-ng; allowed: {', '.join(variants())}")
+        raise InputError(f"voice variant {voice.variant!r}: unknown to espeak-ng; expected {', '.join(variants())}")
 
 
 def _phones(marks: list[tuple[int, str]], samples: np.ndarray, rate_hz: int) -> list[Phone]:

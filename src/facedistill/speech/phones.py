@@ -82,14 +82,14 @@ def read_phones(path: Path) -> list[Phone]:
     for number, line in enumerate(lines, start=1):
         columns = line.split("\t")
         if len(columns) != 3:
-            raise InputError(f"{path}: line {number} has {len(columns)} tab-separated columns; allowed: start, end, label")
+            raise InputError(f"{path}: line {number} has {len(columns)} tab-separated columns; expected start, end, label")
         try:
             start_s, end_s = float(columns[0]), float(columns[1])
         except ValueError:
             raise InputError(f"{path}: line {number}: {columns[0]!r}, {columns[1]!r} are not times in seconds") from None
         earliest_s = phones[-1].end_s if phones else 0.0
         if not earliest_s - 1e-6 <= start_s < end_s < float("inf"):
-            raise InputError(f"{path}: line {number}: times {start_s} to {end_s} s; allowed: increasing, from {earliest_s} s on")
+            raise InputError(f"{path}: line {number}: times {start_s} to {end_s} s; expected increasing, from {earliest_s} s on")
         phones.append(Phone(start_s, end_s, columns[2].strip()))
     return phones
 
@@ -126,7 +126,7 @@ def phoneset_of(description: str | None) -> str:
     ):
         if any(name in words for name in names):
             return phoneset
-    raise InputError(f"phoneset {description!r} is not known; allowed: a description that names {', '.join(PHONESETS)}")
+    raise InputError(f"phoneset {description!r} is not known; expected a description that names {', '.join(PHONESETS)}")
 
 
 @cache
@@ -146,10 +146,10 @@ def to_ipa(label: str, phoneset: str) -> str:
     if phoneset in ("sampa", "mrpa"):
         return _longest_match(label, XSAMPA if phoneset == "sampa" else MRPA)
     if phoneset != "arpabet":
-        raise InputError(f"phoneset {phoneset!r} is not known; allowed: {', '.join(PHONESETS)}")
+        raise InputError(f"phoneset {phoneset!r} is not known; expected {', '.join(PHONESETS)}")
     plain = re.sub(r"(_[bies])?$", "", label.lower()).rstrip("012")  # Kaldi's word positions and the stress digit
     if plain not in ARPABET:
-        raise InputError(f"phone {label!r} is not ARPAbet; allowed: {' '.join(ARPABET)}")
+        raise InputError(f"phone {label!r} is not ARPAbet; expected {' '.join(ARPABET)}")
     return ARPABET[plain]
 
 
@@ -195,7 +195,7 @@ def sounds(ipa: str) -> tuple[Sound, ...]:
     if found or not text:
         return tuple(found)
     if any(unicodedata.category(symbol) in ("Lu", "Ll", "Lo") for symbol in text):
-        raise InputError(f"phone {ipa!r} has no known IPA letter; allowed: labels with {' '.join(LETTERS)}")
+        raise InputError(f"phone {ipa!r} has no known IPA letter; expected labels with {' '.join(LETTERS)}")
     return (Sound("ʔ", text),)
 
 

@@ -35,7 +35,7 @@ def read_answers(paths: Sequence[Path]) -> pd.DataFrame:
     for path in paths:
         tables.append(table := _read(path))
         if again := raters.keys() & set(table["rater"]):
-            raise InputError(f"{path}: the rater of {raters[again.pop()]} once more; allowed: each file once")
+            raise InputError(f"{path}: the rater of {raters[again.pop()]} once more; expected each file once")
         raters |= dict.fromkeys(table["rater"], path)
         systems |= set(table["left"]) | set(table["right"])
         if len(raters) > MAX_RATERS or len(systems) > MAX_SYSTEMS:
@@ -56,7 +56,7 @@ def _read(path: Path) -> pd.DataFrame:
     if not rows:
         raise InputError(f"{path}: not a file of answers (it is empty)")
     if tuple(rows[0]) != COLUMNS:
-        raise InputError(f"{path}: its columns are {', '.join(rows[0])[:120]}; allowed: {', '.join(COLUMNS)}")
+        raise InputError(f"{path}: its columns are {', '.join(rows[0])[:120]}; expected {', '.join(COLUMNS)}")
     for number, row in enumerate(rows):
         if len(row) != len(COLUMNS):
             raise InputError(f"{path}: {len(row)} cells in answer {number}; expected {len(COLUMNS)}")

@@ -53,7 +53,7 @@ def analyse(
     read = read_answers(answers)
     kept = attentive(read)
     if kept.empty:
-        raise InputError(f"{len(answers)} files: no comparison by a rater who passed all checks; allowed: at least one")
+        raise InputError(f"{len(answers)} files: no comparison by a rater who passed all checks; expected at least one")
     print(summary(read), "\n")
     print(as_markdown(ranking(kept, n_draws=N_DRAWS, seed=seed), n_digits=2), "\n")
     print(as_markdown(preferences(kept, n_draws=N_DRAWS, seed=seed), n_digits=3))

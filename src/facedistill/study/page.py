@@ -58,18 +58,18 @@ def build(
     sentences = sorted(set.intersection(*(set(found) for found in clips.values()))) if clips else []
     if not sentences:
         raise InputError(
-            f"{', '.join(map(str, systems.values())) or 'no folder'}: no clip that all have; allowed: NAME.mp4 in each"
+            f"{', '.join(map(str, systems.values())) or 'no folder'}: no clip that all have; expected NAME.mp4 in each"
         )
     for name in (*systems, *sentences):
         _check_name(name)
     for name, folder in systems.items():
         if missing := sorted(set().union(*clips.values()) - set(clips[name])):
             others = f" and {len(missing) - N_TOLD} more" if len(missing) > N_TOLD else ""
-            told = "%s: has no clip of %s%s, which the study leaves out"
-            logging.getLogger(__name__).warning(told, folder, ", ".join(missing[:N_TOLD]), others)
+            message = "%s: has no clip of %s%s, which the study leaves out"
+            logging.getLogger(__name__).warning(message, folder, ", ".join(missing[:N_TOLD]), others)
     if (size := 4 / 3 * sum(clips[name][sentence].stat().st_size for name in clips for sentence in sentences)) > MAX_PAGE_BYTES:
         raise InputError(
-            f"{out}: a page of {size / 1e6:.0f} MB; allowed: {MAX_PAGE_BYTES / 1e6:.0f} MB, so fewer or smaller clips"
+            f"{out}: a page of {size / 1e6:.0f} MB; expected {MAX_PAGE_BYTES / 1e6:.0f} MB, so fewer or smaller clips"
         )
     names = list(systems)
     sheets = make_sheets(sentences, names, n_sheets=n_sheets, n_trials=n_trials, n_checks=n_checks, seed=seed)
@@ -103,9 +103,9 @@ def make_sheets(
         InputError: fewer than two systems, no sentence, or no trials.
     """
     if len(systems) < 2 or not sentences:
-        raise InputError(f"{len(systems)} systems, {len(sentences)} sentences; allowed: at least two systems, one sentence")
+        raise InputError(f"{len(systems)} systems, {len(sentences)} sentences; expected at least two systems, one sentence")
     if min(n_sheets, n_trials) < 1 or n_checks < 0:
-        raise InputError(f"{n_sheets} sheets of {n_trials} trials, {n_checks} checks; allowed: at least 1, 1 and 0")
+        raise InputError(f"{n_sheets} sheets of {n_trials} trials, {n_checks} checks; expected at least 1, 1 and 0")
     rng = np.random.default_rng(seed)
     pairs = list(combinations(systems, 2))
     pairs = [pairs[index] for index in rng.permutation(len(pairs))]

@@ -1,0 +1,51 @@
+"""The names and phrases that the field's words have replaced stay away."""
+
+import io
+import re
+import subprocess
+import tokenize
+from pathlib import Path
+
+import pytest
+
+from facedistill.core.paths import ROOT
+from facedistill.core.text import printable
+
+IDENTIFIERS = """
+    GUIDE Guided OutsideTeacher OwnTeacher Sitter Facts Spoken Steps Trouble VARIED aim_at_rest deaf evenly facts forget hang heard
+    heard_name lip_products lit no_history perceive recogniser seen_from sitter speak_in taught_systems tell_error told
+    threshold_sweep verdict_of wear
+""".split()
+KEYS = ["align.recogniser", "augment.quiet", "distill.losses.lips", "level_ratio", "losses.divergence", "generator.free"]
+PHRASES = [
+    "a mouth that follows loudness", "sound in which nobody speaks", "what earns its place", "the page that listens",
+    "how late a frame is", "twice distilled", "; allowed:", "heard<", "history<",
+]  # fmt: skip
+TEXTS = (".py", ".ipynb", ".md", ".yaml", ".toml", ".ts", ".html", ".css", ".js", ".mjs", ".cpp")
+
+
+def tracked(*suffixes: str) -> list[Path]:
+    command = ["git", "ls-files", "-z", "--", "."]
+    names = subprocess.run(command, cwd=ROOT, capture_output=True, check=True, text=True).stdout.split("\0")
+    paths = [ROOT / name for name in names if name.endswith(suffixes)]
+    return [path for path in paths if path.is_file() and path != Path(__file__)]
+
+
+@pytest.fixture(scope="module")
+def texts() -> dict[Path, str]:
+    return {path: path.read_text(encoding="utf-8") for path in tracked(*TEXTS)}
+
+
+def test_no_identifier_is_a_retired_word():
+    found = []
+    for path in tracked(".py"):
+        tokens = tokenize.generate_tokens(io.StringIO(path.read_text(encoding="utf-8")).readline)
+        names = {token.string for token in tokens if token.type == tokenize.NAME}
+        found += [f"{path.relative_to(ROOT)}: {name}" for name in sorted(names & set(IDENTIFIERS))]
+    assert not found
+
+
+@pytest.mark.parametrize("phrase", [*PHRASES, *KEYS])
+def test_no_text_has_a_retired_phrase(texts, phrase):
+    pattern = re.compile(r"\s+".join(map(re.escape, phrase.split())), re.IGNORECASE)
+    assert not [printable(str(path.relative_to(ROOT))) for path, text in texts.items() if pattern.search(text)]
