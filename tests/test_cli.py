@@ -53,26 +53,26 @@ def failing(error: BaseException):
 
 def test_bad_input_is_one_line(monkeypatch, capsys):
     fake(monkeypatch, "core.params", load_params=failing(InputError("params.yaml: seed: must be at least 0, got -1")))
-    fake(monkeypatch, "prepare", prepare=failing(AssertionError("not reached")))
+    fake(monkeypatch, "pipeline.prepare", prepare=failing(AssertionError("not reached")))
     assert run(monkeypatch, "prepare") == 2
     assert capsys.readouterr() == ("", "error: params.yaml: seed: must be at least 0, got -1\n")
 
 
 def test_too_little_memory_is_one_line(monkeypatch, capsys):
-    fake(monkeypatch, "prepare", prepare=failing(MemoryError()))
+    fake(monkeypatch, "pipeline.prepare", prepare=failing(MemoryError()))
     assert run(monkeypatch, "prepare") == 2
     assert capsys.readouterr().err == "error: prepare: not enough memory for it; expected a smaller input, or more memory\n"
 
 
 def test_an_interrupt_is_130(monkeypatch):
     fake(monkeypatch, "core.params", load_params=dict)
-    fake(monkeypatch, "evaluate", evaluate=failing(KeyboardInterrupt()))
+    fake(monkeypatch, "pipeline.evaluate", evaluate=failing(KeyboardInterrupt()))
     assert run(monkeypatch, "evaluate") == 130
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch):
     fake(monkeypatch, "core.params", load_params=dict)
-    fake(monkeypatch, "label", label=failing(ZeroDivisionError()))
+    fake(monkeypatch, "pipeline.label", label=failing(ZeroDivisionError()))
     monkeypatch.setattr(sys, "argv", ["facedistill", "label"])
     with pytest.raises(ZeroDivisionError):
         cli.main()
@@ -82,7 +82,7 @@ def test_a_bug_keeps_its_traceback(monkeypatch):
 def test_each_stage_gets_the_parameters(monkeypatch, command):
     seen = []
     fake(monkeypatch, "core.params", load_params=lambda: "parameters")
-    fake(monkeypatch, command, **{command: lambda *arguments: seen.append(arguments)})
+    fake(monkeypatch, f"pipeline.{command}", **{command: lambda *arguments: seen.append(arguments)})
     assert run(monkeypatch, command) == 0
     assert seen == [("parameters",)]
 
@@ -91,7 +91,7 @@ def test_each_stage_gets_the_parameters(monkeypatch, command):
 def test_named_stages_get_the_name(monkeypatch, command):
     seen = []
     fake(monkeypatch, "core.params", load_params=lambda: "parameters")
-    fake(monkeypatch, command, **{command: lambda *arguments: seen.append(arguments)})
+    fake(monkeypatch, f"pipeline.{command}", **{command: lambda *arguments: seen.append(arguments)})
     assert run(monkeypatch, command, "on-device") == 0
     assert seen == [("parameters", "on-device")]
     assert run(monkeypatch, command) == 2
@@ -99,7 +99,7 @@ def test_named_stages_get_the_name(monkeypatch, command):
 
 def test_a_missing_package_is_one_line_that_says_how_to_get_it(monkeypatch, capsys):
     fake(monkeypatch, "core.params", load_params=failing(ModuleNotFoundError("No module named 'torch'", name="torch")))
-    fake(monkeypatch, "teach", teach=failing(AssertionError("not reached")))
+    fake(monkeypatch, "pipeline.teach", teach=failing(AssertionError("not reached")))
     assert run(monkeypatch, "teach") == 2
     assert capsys.readouterr().err == 'error: teach needs the package torch; hint: in the clone, `pip install ".[train]"`\n'
 
@@ -107,7 +107,7 @@ def test_a_missing_package_is_one_line_that_says_how_to_get_it(monkeypatch, caps
 def test_a_missing_library_of_the_system_is_one_line(monkeypatch, capsys):
     missing = "libX.so.6: cannot open shared object file: No such file or directory"
     fake(monkeypatch, "core.params", load_params=failing(ImportError(missing, name="package.core")))
-    fake(monkeypatch, "teach", teach=failing(AssertionError("not reached")))
+    fake(monkeypatch, "pipeline.teach", teach=failing(AssertionError("not reached")))
     assert run(monkeypatch, "teach") == 2
     assert capsys.readouterr().err == f"error: teach: {missing}; hint: install that library of the system (README says how)\n"
     fake(monkeypatch, "core.params", load_params=failing(ImportError("cannot import name 'x'", name="package.core")))
@@ -116,7 +116,7 @@ def test_a_missing_library_of_the_system_is_one_line(monkeypatch, capsys):
 
 
 def test_an_error_of_the_disk_is_one_line(monkeypatch, capsys):
-    fake(monkeypatch, "info", print_info=failing(OSError(28, "No space left on device", "a.json")))
+    fake(monkeypatch, "app.info", print_info=failing(OSError(28, "No space left on device", "a.json")))
     assert run(monkeypatch, "info", "tiny") == 2
     assert capsys.readouterr().err == "error: [Errno 28] No space left on device: 'a.json'\n"
 
@@ -193,7 +193,7 @@ def place(tmp_path, monkeypatch) -> Path:
     """A folder to work in, with a file of every kind that a command may be given."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("facedistill.runtime.released.RELEASED", tmp_path / "models")
-    for module in ("bench", "release", "runtime.released"):
+    for module in ("app.bench", "repro.release", "runtime.released"):
         monkeypatch.setattr(f"facedistill.{module}.DATA", tmp_path / "data")
     (tmp_path / "model.onnx").write_bytes(model_path().read_bytes())
     (tmp_path / "window.onnx").write_bytes(model_path(kind="window").read_bytes())
@@ -316,8 +316,8 @@ def test_no_arguments_is_help(monkeypatch, capsys):
 
 
 def test_how_long_a_stage_took_is_noted_where_it_succeeded(tmp_path, monkeypatch):
-    fake(monkeypatch, "teach", teach=lambda params: None)
+    fake(monkeypatch, "pipeline.teach", teach=lambda params: None)
     assert run(monkeypatch, "teach") == 0
-    fake(monkeypatch, "label", label=lambda params: (_ for _ in ()).throw(InputError("no teacher")))
+    fake(monkeypatch, "pipeline.label", label=lambda params: (_ for _ in ()).throw(InputError("no teacher")))
     assert run(monkeypatch, "label") == 2
     assert list(durations()) == ["teach"]

@@ -12,8 +12,8 @@ from facedistill.core.paths import ROOT
 from facedistill.core.text import printable
 
 IDENTIFIERS = """
-    GUIDE Guided OutsideTeacher OwnTeacher Sitter Facts Spoken Steps Trouble VARIED aim_at_rest deaf evenly facts forget hang heard
-    heard_name lip_products lit no_history perceive recogniser seen_from sitter speak_in taught_systems tell_error told
+    GUIDE Guided OutsideTeacher OwnTeacher Sitter Facts Spoken Steps Trouble VARIED aim_at_rest deaf evenly facts forget hang
+    heard heard_name lip_products lit no_history perceive recogniser seen_from sitter speak_in taught_systems tell_error told
     threshold_sweep verdict_of wear
 """.split()
 KEYS = ["align.recogniser", "augment.quiet", "distill.losses.lips", "level_ratio", "losses.divergence", "generator.free"]

@@ -39,7 +39,7 @@ def folder(tmp_path_factory) -> Path:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch, folder) -> None:
     """Every measurement once and in this process."""
-    for module in ("bench", "runtime.released"):
+    for module in ("app.bench", "runtime.released"):
         monkeypatch.setattr(f"facedistill.{module}.DATA", folder / "data")
     monkeypatch.setattr("facedistill.runtime.released.RELEASED", folder / "models")
     monkeypatch.setattr(bench_module, "REPEATS", 1)

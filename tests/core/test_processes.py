@@ -111,7 +111,7 @@ def ended(_: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("function", "error", "told"),
+    ("function", "error", "message"),
     [
         (killed, InputError, "^x: a process was killed; expected memory"),
         (ended, RuntimeError, "^x: a process ended with exit code 3"),

@@ -143,7 +143,7 @@ def test_numbers_that_changed_are_written_and_told(place, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     {
         "<!--=table-1/pbn-->0.1<!--/-->": "no number is called table-1/pbn; expected table-1/pbm",
         "one\n\n<!--=table-1/pbm-->0.1 of": "line 3: a marker without its partner",

@@ -395,7 +395,7 @@ def odd(times: list[float], at: int, fault: str) -> tuple[list[float], list[int]
 
 
 @pytest.mark.parametrize(
-    ("fault", "number", "told"),
+    ("fault", "number", "message"),
     [
         ("copy", 1, "a copy of the row before; left out"),
         ("swap", 1, "out of order; put where its time belongs"),
@@ -441,7 +441,7 @@ def test_thirty_swapped_pairs_are_put_right(style, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("frames", "told"),
+    ("frames", "message"),
     [
         ([0, *range(1500, 1800)], "data row 2 comes 50.0 s after the row before it"),
         ([*range(300), 16_799], "data row 301 comes 550.0 s after the row before it"),

@@ -24,7 +24,7 @@ def package(tmp_path, monkeypatch) -> Path:
     """A package of few lines in place of this one."""
     folder = tmp_path / "src" / "facedistill"
     for name, text in {
-        "__init__": "", "cli": "import facedistill.pipeline.teach", "teach": "from facedistill.core import files",
+        "__init__": "", "cli": "import facedistill.teach", "teach": "from facedistill.core import files",
         "core/__init__": "", "core/files": "def f():\n    import facedistill.deep.inner", "other": "",
         "deep/__init__": "from facedistill.deep.near import x", "deep/near": "x = 1", "deep/inner": "import os, numpy.linalg",
     }.items():  # fmt: skip
@@ -44,22 +44,22 @@ def code(tmp_path, monkeypatch) -> Path:
 
 
 def test_the_closure_follows_imports_into_functions_and_packages(package):
-    found = [path.relative_to(package).as_posix() for path in imports.import_closure("facedistill.pipeline.teach")]
+    found = [path.relative_to(package).as_posix() for path in imports.import_closure("facedistill.teach")]
     assert found == ["core/__init__.py", "core/files.py", "deep/__init__.py", "deep/inner.py", "deep/near.py", "teach.py"]
 
 
 def test_modules_that_import_each_other_are_found_once(package):
-    (package / "deep" / "near.py").write_text("import facedistill.pipeline.teach")
-    assert len(imports.import_closure("facedistill.pipeline.teach")) == 6
+    (package / "deep" / "near.py").write_text("import facedistill.teach")
+    assert len(imports.import_closure("facedistill.teach")) == 6
 
 
 def test_a_source_that_is_no_python_is_named(package):
     (package / "deep" / "near.py").write_text("x = (")
     with pytest.raises(InputError, match="near.py: not Python"):
-        imports.import_closure("facedistill.pipeline.teach")
+        imports.import_closure("facedistill.teach")
 
 
-@pytest.mark.parametrize("name", ["prepare", "teachers", "evaluate", "notebooks"])
+@pytest.mark.parametrize("name", ["pipeline.prepare", "pipeline.teachers", "pipeline.evaluate", "repro.notebooks"])
 def test_what_python_loads_is_in_the_closure(name):
     done = subprocess.run([sys.executable, "-c", LOADED, f"facedistill.{name}"], capture_output=True, text=True, check=True)
     loaded = {Path(line).resolve() for line in done.stdout.split()} - imports.GENERIC
@@ -78,8 +78,8 @@ def test_an_edit_changes_what_is_known_of_those_that_import_it_and_of_no_other(c
     monkeypatch.setattr(module, "NOTEBOOKS", code.parent)
     before = known()
     for edited, expected in {
-        "cli.py": set(), "drawing/film.py": set(), "real_speech/score.py": set(), "evaluate.py": {"evaluate"},
-        "speech/synthetic.py": {"prepare"}, "deploy/graph.py": {"export"},
+        "cli.py": set(), "render/film.py": set(), "repro/benchmark.py": set(),
+        "pipeline/evaluate.py": {"evaluate"}, "corpora/synthetic.py": {"prepare"}, "deploy/graph.py": {"export"},
         "models/losses.py": {"align", "teach", "label", "distill", "ablate", "teachers", "evaluate", "export"},
     }.items():  # fmt: skip
         contents = {edited: "edited"}
@@ -99,14 +99,16 @@ def test_a_notebook_depends_on_itself_and_on_what_its_cells_import(code, monkeyp
     monkeypatch.setattr(module, "digest", lambda files: "\n".join(map(str, files)))
     module.check(load_params())
     message = (code / "a.txt").read_text().splitlines()
-    assert {str(tmp_path / "n" / "a.ipynb"), str(PACKAGE / "measure" / "scores.py"), str(PACKAGE / "notebooks.py")} <= set(
-        message
-    )
-    assert str(PACKAGE / "teach.py") not in message
+    assert {
+        str(tmp_path / "n" / "a.ipynb"),
+        str(PACKAGE / "measure" / "scores.py"),
+        str(PACKAGE / "repro" / "notebooks.py"),
+    } <= set(message)
+    assert str(PACKAGE / "pipeline" / "teach.py") not in message
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (
             {"prepare.synthetic.languages": ["en-us", "tlh"]},

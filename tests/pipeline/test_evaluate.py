@@ -70,7 +70,7 @@ def data(tmp_path_factory, params):
     """data/ with untrained models of the right sizes, and a corpus of every kind of split; evaluated."""
     folder = tmp_path_factory.mktemp("data")
     with pytest.MonkeyPatch.context() as patched:
-        for module in ("evaluate", "measure.systems", "models.teacher"):
+        for module in ("pipeline.evaluate", "measure.systems", "models.teacher"):
             patched.setattr(f"facedistill.{module}.DATA", folder)
         make_data(params, folder)
         stage.evaluate(params)

@@ -59,7 +59,7 @@ def corpus(folder: Path) -> Path:
 
 @pytest.fixture
 def data(tmp_path, monkeypatch) -> Path:
-    for module in ("export", "evaluate"):
+    for module in ("pipeline.export", "pipeline.evaluate"):
         monkeypatch.setattr(f"facedistill.{module}.DATA", tmp_path)
     return corpus(tmp_path)
 

@@ -39,7 +39,15 @@ from facedistill.speech.phones import Phone, write_phones
 @pytest.fixture
 def data(corpus_folder, monkeypatch, tmp_path, smoke_params):
     """data/ with a trained teacher, and one utterance more, that is a test."""
-    for module in ("teachers", "teach", "label", "distill", "evaluate", "measure.systems", "models.teacher"):
+    for module in (
+        "pipeline.teachers",
+        "pipeline.teach",
+        "pipeline.label",
+        "pipeline.distill",
+        "pipeline.evaluate",
+        "measure.systems",
+        "models.teacher",
+    ):
         monkeypatch.setattr(f"facedistill.{module}.DATA", corpus_folder.parent)
     monkeypatch.setattr("facedistill.models.training.WORK", tmp_path / "work")
     rows = read_manifest(corpus_folder / "manifest.jsonl")

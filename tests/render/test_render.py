@@ -158,7 +158,7 @@ def test_a_film_may_have_any_name(tmp_path, monkeypatch, name):
 
 
 @pytest.mark.parametrize(
-    ("script", "told"),
+    ("script", "text"),
     [("echo 'no more' >&2; exit 3", "no more"), ("exit 3", "exit code 3"), ("kill -9 $$", "Killed"), ("exit 0", "exit code 0")],
 )
 def test_an_encoder_that_ends_early_is_told(tmp_path, monkeypatch, script, text):

@@ -123,7 +123,7 @@ def folders_of(tmp_path, systems, clips) -> dict:
 
 
 @pytest.mark.parametrize(
-    "systems, clips, told",
+    "systems, clips, message",
     [
         (["=1+1", "b"], ["one"], r"=1\+1: cannot name a system or a clip"),
         (["a", "b"], ["@one"], "@one: cannot name"),
@@ -188,7 +188,7 @@ def test_what_is_no_study_is_told_in_one_line(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text, told",
+    "text, message",
     [
         ("", "not a file of answers"),
         ("a,b\n1,2\n", "its columns are a, b"),
