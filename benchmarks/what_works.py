@@ -90,7 +90,7 @@ CHANGES = {
     "three of 19 languages": Change(keep=lambda row: row.source != SYNTHETIC or row.language in ("en-us", "de", "pt-br")),
     "ten of 60 synthetic voices": Change(keep=lambda row: row.source != SYNTHETIC or row.speaker in TEN_VOICES),
     "no augmentation": Change(
-        _augment(speed=[1.0, 1.0], gain_db=[0.0, 0.0], equalise=0.0, room=0.0, noise=0.0, telephone=0.0, clip=0.0, quiet=0.0)
+        _augment(speed=[1.0, 1.0], gain_db=[0.0, 0.0], equalise=0.0, room=0.0, noise=0.0, telephone=0.0, clip=0.0, non_speech=0.0)
     ),
     "all of the level in every band": Change({"distill.level_keep_ratio": 1.0}),
     "no changes of speed and pitch": Change(_augment(speed=[1.0, 1.0])),
@@ -98,7 +98,7 @@ CHANGES = {
     "no noise, no rooms": Change(_augment(noise=0.0, room=0.0)),
     "no telephone, no codec, no clipping": Change(_augment(telephone=0.0, clip=0.0)),
     "levels of -12..+6 dB": Change(_augment(gain_db=[-12.0, 6.0])),
-    "no crops of silence": Change(_augment(quiet=0.0)),
+    "no crops of silence": Change(_augment(non_speech=0.0)),
     "no closure loss": Change({"distill.losses.closure": 0.0}),
     "no lip gap loss": Change({"distill.losses.lip_gap": 0.0}),
     "two degradations agree, of half the crops": Change({"distill.losses.consistency": 1.0, "distill.optimizer.batch_size": 4}),

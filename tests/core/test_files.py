@@ -148,7 +148,7 @@ def test_a_note_that_cannot_be_written_is_told_and_fails_nothing(durations_file,
 NOTES = """
 import sys
 from pathlib import Path
-from facedistill import durations
+from facedistill.repro import durations
 durations.DURATIONS = Path(sys.argv[1])
 for number in range(200):
     durations.record_duration(f"{sys.argv[2]}-{number}", number)

@@ -86,7 +86,7 @@ def test_a_misspelt_key_is_named_before_all_else_with_the_nearest_right_one(tmp_
         ("prepare.synthetic.languages", ["ro"], "prepare.synthetic: .*'ro' is in languages too"),
         ("prepare.synthetic.voices.paired", 41, "prepare.synthetic.voices: .*71 voices; expected at most 70"),
         ("prepare.synthetic.rate_wpm", [10, 200], "prepare.synthetic.rate_wpm.0: Input should be greater than or equal to 80"),
-        ("distill.students.small.window_ms", 500, "small.window_ms: .*allowed: 64, 128, 256, 512, 1024, 2048, .*got 500"),
+        ("distill.students.small.window_ms", 500, "small.window_ms: .*expected 64, 128, 256, 512, 1024, 2048, .*got 500"),
         ("distill.students.small.future_ms", 600, "distill.students.small: .*future_ms: 600; expected at most window_ms, 512"),
         ("distill.data.hours_ratio", 0.0, "distill.data.hours_ratio: Input should be greater than 0"),
         ("distill.data.labels", "magic", "distill.data.labels: Input should be 'teacher' or 'paired'"),

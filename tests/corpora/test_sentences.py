@@ -75,6 +75,6 @@ def test_words_keep_inner_marks_and_lose_outer_ones(tmp_path):
 def test_missing_empty_and_broken_files_are_refused(tmp_path):
     (tmp_path / "aa.txt").write_text("\n \n")
     (tmp_path / "bb.txt").write_bytes(b"\xff\xfe\x00")
-    for language, message in {"zz": "allowed: aa bb", "aa": "no sentence", "bb": "cannot be read"}.items():
+    for language, message in {"zz": "expected aa bb", "aa": "no sentence", "bb": "cannot be read"}.items():
         with pytest.raises(InputError, match=message):
             read_sentences(language, tmp_path)

@@ -346,7 +346,7 @@ def test_training_data_is_what_models_learn_from():
 
 
 @pytest.mark.parametrize(
-    ("corpora", "state_out", "warned"),
+    ("corpora", "sound", "warned"),
     [
         (CORPORA[:1], "3.2 h of synthetic speech, with", True),
         (CORPORA[1:2], "0.5 h of recordings by 1,200 speakers, with", False),

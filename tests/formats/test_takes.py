@@ -73,9 +73,9 @@ def test_vertices_are_flattened_and_resampled(tmp_path, shape):
     "array, fps, message",
     [
         (np.zeros((60, 6)), None, "vertices do not tell their frame rate"),
-        (np.zeros((60, 7)), 30, r"shape \(60, 7\); allowed"),
-        (np.zeros((60, 2, 6)), 30, r"shape \(60, 2, 6\); allowed"),
-        (np.zeros((0, 6)), 30, r"shape \(0, 6\); allowed"),
+        (np.zeros((60, 7)), 30, r"shape \(60, 7\); expected"),
+        (np.zeros((60, 2, 6)), 30, r"shape \(60, 2, 6\); expected"),
+        (np.zeros((0, 6)), 30, r"shape \(0, 6\); expected"),
         (np.full((60, 6), np.nan), 30, "a value that is not finite or above 65504"),
         (np.full((60, 6), 1e39), 30, "a value that is not finite or above 65504"),
         (np.full((60, 6), 7e4), 30, "a value that is not finite or above 65504"),

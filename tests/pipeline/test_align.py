@@ -148,5 +148,5 @@ def test_languages_of_manifests_are_espeaks(tag, name):
 
 
 def test_an_unknown_language_is_named():
-    with pytest.raises(InputError, match="language 'tlh'.*allowed: .*de"):
+    with pytest.raises(InputError, match="language 'tlh'.*expected .*de"):
         pronounce("nuqneH", "tlh")

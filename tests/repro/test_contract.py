@@ -123,7 +123,7 @@ def test_a_stage_its_module_and_its_section_share_one_name():
             continue
         pipeline.add(base(name))
         assert command == base(name)
-        assert f"def {command}(" in (PACKAGE / f"{command}.py").read_text(encoding="utf-8")
+        assert f"def {command}(" in (PACKAGE / "pipeline" / f"{command}.py").read_text(encoding="utf-8")
         assert any(key.split(".")[0] == command for key in params_keys(stage)), f"{name} reads no parameter of its section"
     assert pipeline == sections
 

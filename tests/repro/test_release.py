@@ -88,29 +88,33 @@ def test_a_card_is_about_the_released_files_alone(export, tmp_path):
 
 def test_cards_quote_what_was_measured_on_recordings(export, tmp_path, capsys):
     hashes = {name: sha256(export / name / f"{name}.onnx") for name in NAMES}
+
+    def pbm(value: float) -> dict:
+        return {"pbm": {"value": value, "low": None, "high": None, "n": 34}}
+
     results = {
-        "on-device": {"sha256": "0" * 64, "mean": {"pbm": 0.456}},
-        "tiny-real-time": {"sha256": hashes["tiny-real-time"], "mean": {"n": 34, "auc": 0.75}},
-        "tiny-real-time-int8": {"sha256": None, "lag_ms": 10, "emu_ae": {"auc": 0.875, "n": 12}},
-        "real-time": {"mean": {"pbm": 0.75}},
-        "real-time-float16": {"mean": {"pbm": 0.625}},
-        "real-time-int8": {"mean": {"pbm": 0.123}},
-        "amplitude-envelope": {"mean": {"pbm": 0.321}},
+        "on-device": {"sha256": "0" * 64, "mean": pbm(0.456)},
+        "tiny-real-time": {"sha256": hashes["tiny-real-time"], "mean": pbm(0.75)},
+        "tiny-real-time-int8": {"sha256": None, "lag_ms": 10, "emu_ae": pbm(0.875)},
+        "real-time": {"mean": pbm(0.75)},
+        "real-time-float16": {"mean": pbm(0.625)},
+        "real-time-int8": {"mean": pbm(0.123)},
+        "amplitude-envelope": {"mean": pbm(0.321)},
     }
     write_json(tmp_path / "results.json", results)
     release(export, tmp_path / "models", results=tmp_path / "results.json")
     cards = {name: (tmp_path / "models" / name / "README.md").read_text() for name in NAMES}
-    assert "| `tiny-real-time-int8` | emu_ae | 12 | 0.875 |" in cards["tiny-real-time"]
+    assert "| `tiny-real-time-int8` | emu_ae | 34 | 0.875 |" in cards["tiny-real-time"]
     assert (
-        "| `real-time` | mean | 0.750 |\n| `real-time-float16` | mean | 0.625 |" in cards["real-time"]
+        "| `real-time` | mean | 34 | 0.750 |\n| `real-time-float16` | mean | 34 | 0.625 |" in cards["real-time"]
         and "0.123" not in cards["real-time"]
     )
     assert "| `tiny-real-time` | mean | 34 | 0.750 |" in cards["tiny-real-time"]
     assert capsys.readouterr().err.startswith("release: on-device was measured with another file: not quoted; run ")
     assert "Not measured." in cards["on-device"] and not any("0.321" in card for card in cards.values())
     kept = read_json(tmp_path / "models" / "results.json")
-    assert kept.keys() == results.keys() - {"on-device"} and kept["amplitude-envelope"] == {"mean": {"pbm": 0.321}}
-    assert kept["tiny-real-time"] == {"mean": {"n": 34, "auc": 0.75}} and kept["tiny-real-time-int8"] == {}
+    assert kept.keys() == results.keys() - {"on-device"} and kept["amplitude-envelope"] == {"mean": pbm(0.321)}
+    assert kept["tiny-real-time"] == {"mean": pbm(0.75)} and kept["tiny-real-time-int8"] == {}
     (tmp_path / "results.json").write_text("[]")
     with pytest.raises(InputError, match="results.json: not what the benchmark on recordings writes"):
         release(export, tmp_path / "models", results=tmp_path / "results.json")

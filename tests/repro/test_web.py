@@ -19,11 +19,11 @@ from matplotlib import pyplot as plt
 from npm_packages import page_sources
 from scipy.signal import resample_poly
 
-from facedistill.app.animate import Settings, animate_samples, read_recording
+from facedistill.app.animate import read_recording
 from facedistill.core.errors import InputError
 from facedistill.formats import glb, head_glb, registry
 from facedistill.rig.arkit import CURVES
-from facedistill.runtime import Model, find_model
+from facedistill.runtime import Animator, Model, find_model
 from facedistill.runtime.released import RELEASED
 from facedistill.speech.espeak import Voice, synthesize
 
@@ -140,7 +140,7 @@ def expected(recording: Path, model: str = "tiny-real-time", *, ensemble: bool =
 def animated(samples: np.ndarray, rate_hz: int, model: str = "tiny-real-time", *, ensemble: bool = False) -> np.ndarray:
     """(T, 52) of the Python runtime, from samples."""
     path = find_model(model)
-    return animate_samples(samples, rate_hz, Model(path), Settings(path, fps=60, ensemble=ensemble)).select(CURVES)
+    return Animator(Model(path), rate_hz=rate_hz, fps=60, ensemble=ensemble).animate(samples).weights
 
 
 def expect_error(page, pattern: str) -> None:

@@ -293,7 +293,7 @@ def test_sixteen_bit_samples_are_floats_of_full_scale():
     "options", [{"rate_hz": rate} for rate in (100, 44_100.5, 500_000)] + [{"fps": fps} for fps in (0, 29.97, 999)]
 )
 def test_rates_out_of_range_are_refused(options):
-    with pytest.raises(InputError, match="allowed"):
+    with pytest.raises(InputError, match="expected"):
         Animator(MODELS["float32", 64], **options)
 
 

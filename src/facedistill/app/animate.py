@@ -71,18 +71,6 @@ def read_recording(path: Path) -> tuple[np.ndarray, int]:
     return sound.whole(), sound.rate_hz
 
 
-def animate_samples(samples: np.ndarray, rate_hz: int, model: Model, settings: Settings) -> Animation:
-    """Animates sound.
-
-    Args:
-        samples: (S,) at `rate_hz`, any that `runtime.Animator` allows.
-
-    Raises:
-        InputError: samples that the engine does not take, or a model whose curves are no numbers or bear a name twice.
-    """
-    return _animated(Sound(rate_hz, [samples]), model, settings, Path("samples"))
-
-
 def animate_recording(recording: Path, settings: Settings, *, progress: bool = False) -> Animation:
     """Animates the recording of a file, of which a part at a time is in memory.
 

@@ -1,7 +1,7 @@
 """Command `render`: files of curves, or recordings that a model animates first, as faces that speak."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from facedistill.app.animate import NO_MEMORY, Settings, animate_recording, read_recording
@@ -52,6 +52,11 @@ def render_files(
     if phones is not None and len(sources) > 1:
         raise InputError(f"{phones}: phones of one source, for {len(sources)}; expected with one source, or with --compare")
     _check_names([source.stem for source in sources])
+    return _render_each(sources, out, look, settings)
+
+
+def _render_each(sources: Sequence[Path], out: Path, look: Look, settings: Mapping[str, object]) -> list[Path]:
+    """Draws a film of each source; those that cannot be drawn are told in a line, and the others are."""
     done = []
     for source in sources:
         clip = out / f"{source.stem}{FILM}"
