@@ -40,7 +40,7 @@ std::vector<float> read_wav(const std::string& path, int64_t rate_hz) {
     const int tag = number<uint16_t>(format, number<uint16_t>(format, 0) == 0xFFFE ? 24 : 0), bits = number<uint16_t>(format, 14);
     const bool is_known = (tag == 1 && bits == 16) || (tag == 3 && bits == 32);  // 0xFFFE: the tag stands further back
     if (!is_known || number<uint16_t>(format, 2) != 1 || number<uint32_t>(format, 4) != rate_hz || data.empty())
-        refuse(path, "allowed: sound in one channel at " + std::to_string(rate_hz) + " Hz, 16-bit integers or 32-bit floats");
+        refuse(path, "expected sound in one channel at " + std::to_string(rate_hz) + " Hz, 16-bit integers or 32-bit floats");
     std::vector<float> samples(data.size() / (bits / 8));
     for (size_t i = 0; i < samples.size(); ++i) {
         samples[i] = tag == 1 ? number<int16_t>(data, 2 * i) / 32768.0f : number<float>(data, 4 * i);
@@ -92,7 +92,7 @@ void animate(const std::string& model, const std::string& recording) {
 }
 
 int main(int n_arguments, char** arguments) try {
-    if (n_arguments != 3) throw std::runtime_error("allowed: animate MODEL-window.onnx SPEECH.wav > CURVES.csv");
+    if (n_arguments != 3) throw std::runtime_error("expected animate MODEL-window.onnx SPEECH.wav > CURVES.csv");
     animate(arguments[1], arguments[2]);
 } catch (const std::exception& error) {
     std::fprintf(stderr, "error: %s\n", error.what());

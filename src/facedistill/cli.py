@@ -347,13 +347,13 @@ def _gain(text: str) -> tuple[str, float]:
     except ValueError:
         value = -1.0
     if not 0 <= value <= 100:
-        raise InputError(f"--gain {text}: allowed: CURVE=FACTOR with a factor from 0 to 100, jawOpen=1.2 say")
+        raise InputError(f"--gain {text}; expected CURVE=FACTOR with a factor from 0 to 100, jawOpen=1.2 say")
     return canonical(name), value
 
 
 def _subject(text: str) -> str:
     if not text.isprintable() or not 1 <= len(text) <= MAX_SUBJECT:
-        raise InputError(f"--subject {text[:MAX_SUBJECT]!r}: allowed: 1 to {MAX_SUBJECT} letters that can be printed")
+        raise InputError(f"--subject {text[:MAX_SUBJECT]!r}; expected 1 to {MAX_SUBJECT} letters that can be printed")
     return text
 
 
@@ -361,5 +361,5 @@ def _address(text: str) -> tuple[str, int]:
     """ "HOST:PORT"; an IPv6 host stands in brackets."""
     host, _, port = text.rpartition(":")
     if not host or not port.isascii() or not port.isdigit() or not 1 <= int(port) <= 65535:
-        raise InputError(f"--target {text}: allowed: HOST:PORT with a port from 1 to 65535, 127.0.0.1:11111 say")
+        raise InputError(f"--target {text}; expected HOST:PORT with a port from 1 to 65535, 127.0.0.1:11111 say")
     return host.removeprefix("[").removesuffix("]"), int(port)

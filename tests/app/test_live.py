@@ -333,7 +333,7 @@ def test_a_host_that_is_none(recording, monkeypatch, host):
 )
 def test_a_target_without_host_or_port(recording, monkeypatch, capsys, target):
     assert run(monkeypatch, "--target", target, "--wav", recording, "--model", model_path()) == 2
-    assert capsys.readouterr().err.startswith(f"error: --target {target}: allowed: HOST:PORT with a port from 1 to 65535, ")
+    assert capsys.readouterr().err.startswith(f"error: --target {target}; expected HOST:PORT with a port from 1 to 65535, ")
 
 
 def test_the_command_line_sends_all(unreal, recording, monkeypatch, capsys):

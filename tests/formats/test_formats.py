@@ -241,8 +241,8 @@ def test_the_frame_rate_of_a_file_can_be_overruled(kind, tmp_path):
     ("call", "message"),
     [
         (lambda path: write(path / "a.txt", take()), "'.txt' is not one to write curves to; expected .csv, .glb, .json, .npz"),
-        (lambda path: write(path / "a.gltf", take(), kind="glb"), "allowed: .glb"),
-        (lambda path: write(path / "a.json", take(), kind="npz"), "allowed: .npz"),
+        (lambda path: write(path / "a.gltf", take(), kind="glb"), "expected .glb"),
+        (lambda path: write(path / "a.json", take(), kind="npz"), "expected .npz"),
         (lambda path: write(path / "a.csv", take(), kind="fbx"), "'fbx' is no file format; expected livelink, a2f"),
         (lambda path: write(path / "a.csv", take(), face=path / "b.glb"), "a face cannot go into csv"),
         (lambda path: write(path / "file" / "a.csv", take()), "cannot be written"),

@@ -179,7 +179,7 @@ def test_some_takes_are_held_out_and_some_are_not(data, smoke_params, tmp_path, 
 @pytest.mark.parametrize("fps", [25.0, 60.0])
 def test_a_wrong_frame_rate_is_told(data, smoke_params, tmp_path, fps):
     takes(tmp_path / "takes", ("npy", "y", "z"))
-    with pytest.raises(InputError, match="allowed: .*so set fps to their frame rate|allowed: within 1 s of it"):
+    with pytest.raises(InputError, match="expected .*so set fps to their frame rate|expected within 1 s of it"):
         stage.teachers(with_teachers(smoke_params, them=outside(tmp_path / "takes", fps=fps)), "them")
 
 

@@ -353,7 +353,7 @@ def test_want_of_memory_is_told_in_one_line_a_film(tmp_path, monkeypatch, capsys
         (["a.csv", "--turn", "nan", "-o", "a.mp4"], "Invalid value for '--turn'"),
         (["smirk.csv", "-o", "a.mp4"], "smirk.csv: no curve has a name of ARKit's"),
         (["a.csv", "--sound", "sounds", "-o", "a.mp4"], "2 recordings of the name a"),
-        (["a.csv", "--strip", "-o", "a.mp4"], "allowed: with a recording"),
+        (["a.csv", "--strip", "-o", "a.mp4"], "expected with a recording"),
         (["a.csv", "--sound", "x", "-o", "a.mp4"], "no recordings of the name a"),
         (["a.csv", "--sound", "missing.wav", "-o", "a.mp4"], "missing.wav"),
         (["missing.csv", "-o", "a.mp4"], "missing.csv"),

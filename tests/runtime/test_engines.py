@@ -150,10 +150,10 @@ def test_the_program_reads_other_wav_files(bench, recording):
         ("text.wav", "text.wav: not a WAV file"),
         ("riff.wav", "riff.wav: not a WAV file"),
         ("cut.wav", "cut.wav: ends before the sound that its header announces"),
-        ("48k.wav", "48k.wav: allowed: sound in one channel at 16000 Hz, 16-bit integers or 32-bit floats"),
-        ("24bit.wav", "24bit.wav: allowed: sound in one channel at 16000 Hz, 16-bit integers or 32-bit floats"),
-        ("stereo.wav", "stereo.wav: allowed: sound in one channel at 16000 Hz, 16-bit integers or 32-bit floats"),
-        ("empty.wav", "empty.wav: allowed: sound in one channel at 16000 Hz, 16-bit integers or 32-bit floats"),
+        ("48k.wav", "48k.wav: expected sound in one channel at 16000 Hz, 16-bit integers or 32-bit floats"),
+        ("24bit.wav", "24bit.wav: expected sound in one channel at 16000 Hz, 16-bit integers or 32-bit floats"),
+        ("stereo.wav", "stereo.wav: expected sound in one channel at 16000 Hz, 16-bit integers or 32-bit floats"),
+        ("empty.wav", "empty.wav: expected sound in one channel at 16000 Hz, 16-bit integers or 32-bit floats"),
         ("nan.wav", "nan.wav: samples that are no numbers"),
     ],
 )
@@ -175,7 +175,7 @@ def test_a_model_that_is_not_allowed_is_one_line(bench):
         done = bench.run(model, "speech.wav")
         assert (done.returncode, done.stdout) == (2, "") and re.fullmatch("error: .+\n", done.stderr), model
     assert done.stderr.endswith("tiny-real-time.onnx: not a facedistill window graph\n")
-    assert bench.run().stderr == "error: allowed: animate MODEL-window.onnx SPEECH.wav > CURVES.csv\n"
+    assert bench.run().stderr == "error: expected animate MODEL-window.onnx SPEECH.wav > CURVES.csv\n"
 
 
 # What the samples say of models ---------------------------------------------------------------------------------------

@@ -240,7 +240,7 @@ def test_the_commands_build_a_study_and_analyse_its_answers(tmp_path, capsys):
     folders = [f"{system}={tmp_path / system}" for system in ("truth", "tiny")]
     app(["build", *folders, "-o", str(tmp_path / "study.html"), "--sheets", "3", "--trials", "4"], standalone_mode=False)
     assert "2 systems, 2 sentences, 3 sheets of 4 comparisons" in capsys.readouterr().err
-    with pytest.raises(InputError, match="allowed: NAME=FOLDER, each name once"):
+    with pytest.raises(InputError, match="expected NAME=FOLDER, each name once"):
         app(["build", folders[0], folders[0], "-o", str(tmp_path / "x.html")], standalone_mode=False)
     sheets = make_sheets(["one", "two"], SYSTEMS, n_sheets=20, n_trials=24, n_checks=2, seed=1)
     answers_of(sheets, np.random.default_rng(0)).to_csv(tmp_path / "answers.csv", index=False)

@@ -95,8 +95,8 @@ def _sound_of(source: Path, sound: Path | None) -> Path | None:
         return sound or (source if _is_recording(source) else None)
     found = [path for path in list_recordings(sound) if path.stem == source.stem and path.parent == sound]
     if len(found) != 1:
-        allowed = f"allowed: one, {', '.join(sorted(AUDIO_SUFFIXES))}"
-        raise InputError(f"{sound}: {len(found) or 'no'} recordings of the name {source.stem}; {allowed}")
+        wanted = f"expected one, {', '.join(sorted(AUDIO_SUFFIXES))}"
+        raise InputError(f"{sound}: {len(found) or 'no'} recordings of the name {source.stem}; {wanted}")
     return found[0]
 
 

@@ -224,7 +224,7 @@ class LabelParams(Section):
 
 def _fills(window_ms: int) -> int:
     if window_ms not in WINDOWS_MS:
-        raise ValueError(f"allowed: {', '.join(map(str, WINDOWS_MS))}, which dilations of 1, 2, 4, ... fill")
+        raise ValueError(f"expected {', '.join(map(str, WINDOWS_MS))}, which dilations of 1, 2, 4, ... fill")
     return window_ms
 
 

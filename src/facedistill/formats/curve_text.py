@@ -100,7 +100,7 @@ def write_a2f(path: Path, animation: Animation) -> None:
     if not animation.is_regular():
         raise InputError(
             f"{path}: Audio2Face's JSON holds a frame rate and no times, and not every frame t is at t / {animation.fps:g} s; "
-            "allowed: resample with an explicit frame rate"
+            "expected resampling with an explicit frame rate"
         )
     content = {
         "exportFps": animation.fps, "numPoses": len(animation.names), "numFrames": len(animation.weights),

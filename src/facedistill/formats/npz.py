@@ -44,7 +44,7 @@ def read(path: Path) -> Rows:
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise ValueError(str(error)) from None
     if names.dtype.kind != "U" or names.ndim != 1 or fps.size != 1 or "U" in {weights.dtype.kind, times_s.dtype.kind}:
-        raise ValueError("allowed: names as texts, weights and times_s as numbers, one fps")
+        raise ValueError("expected names as texts, weights and times_s as numbers, one fps")
     check_names(names)
     return Rows(names.tolist(), weights, lambda: Recorded(times_s, DEFAULT_FPS, fps=float(fps.item()), rounding_s=0.0))
 

@@ -64,7 +64,7 @@ class Take:
         if abs(lasts_s - audio_s) > MAX_APART_S:
             raise InputError(
                 f"{self.labels}: lasts {lasts_s:.1f} s at {rate:g} frames a second, its recording {audio_s:.1f} s; "
-                f"allowed: within {MAX_APART_S:g} s of it"
+                f"expected within {MAX_APART_S:g} s of it"
             )
         return Labels(names, at_times(frames, np.arange(n_frames(n_samples)) / FPS, rate), left_out, lasts_s / audio_s)
 

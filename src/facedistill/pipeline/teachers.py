@@ -188,7 +188,7 @@ def _read_all(takes: Sequence[Take], read: Callable[[Take], Labels], basis: Mesh
     if abs(np.median(ratios) - 1) > MAX_DRIFT:
         raise InputError(
             f"{takes[0].labels.parent}: labels last {np.median(ratios):.2f} times as long as their recordings, in the median; "
-            f"allowed: {1 - MAX_DRIFT:g} to {1 + MAX_DRIFT:g}, so set fps to their frame rate"
+            f"expected {1 - MAX_DRIFT:g} to {1 + MAX_DRIFT:g}, so set fps to their frame rate"
         )
     if left_out:
         print(f"{takes[0].labels.parent}: not ARKit's, and left out: {', '.join(left_out)}", file=sys.stderr)

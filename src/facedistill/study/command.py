@@ -30,7 +30,7 @@ def build(
 
     folders = {name: folder for name, _, folder in (system.partition("=") for system in systems)}
     if len(folders) != len(systems) or not all(name and folder for name, folder in folders.items()):
-        raise InputError(f"{' '.join(systems)}: allowed: NAME=FOLDER, each name once")
+        raise InputError(f"{' '.join(systems)}; expected NAME=FOLDER, each name once")
     if not out.lower().endswith(PAGES) or Path(out).is_dir():  # a Path does not know that it ended in a slash
         raise InputError(f"{out}: cannot be a page; expected a file that ends in {PAGES[0]}")
     n_sentences = page.build(
