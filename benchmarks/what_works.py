@@ -44,7 +44,7 @@ TEACHER = "teacher"
 LABELS = "labels"  # below a teacher's folder; they go when it is trained anew
 CONDITIONS = conditions([-30.0], [10.0])
 NON_SPEECH_S, NON_SPEECH_DB = 10.0, [-50.0]
-METRICS = {"closure_auc": "AUC", "pbm": "PBM", "pbm_1mm": "PBM at 1 mm", "opening_r": "r"}
+METRICS = {"closure_auc": "AUC", "pbm": "PBM at 5 % false closures", "pbm_1mm": "PBM at 1 mm", "opening_r": "r"}
 ABOUT = """# What works
 
 Students of `on-device`'s size unless a row says otherwise, {steps:,} steps each on paired data alone, one change from the

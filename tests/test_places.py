@@ -123,6 +123,19 @@ def test_many_channels_are_read_to_the_real_end(tmp_path, caplog):
     assert "cut.wav: ends after" in caplog.text and "longer.wav: goes on after" in caplog.text
 
 
+def test_what_stands_behind_many_channels_is_no_sound(tmp_path):
+    samples = np.random.default_rng(0).uniform(-0.5, 0.5, (1501, 100))
+    for kind in ("WAV", "RF64"):
+        path = tmp_path / f"{kind}.wav"
+        sf.write(path, samples, 16_000, "PCM_16", format=kind)
+        expected = sf.read(path)[0].mean(axis=1)
+        path.write_bytes(path.read_bytes() + b"LIST" + (40_000).to_bytes(4, "little") + bytes(range(250)) * 160)
+        np.testing.assert_allclose(read_mono(path)[0], expected, atol=1e-6)
+    (tmp_path / "none.wav").write_bytes((tmp_path / "WAV.wav").read_bytes()[:44])
+    with pytest.raises(InputError, match="none.wav: holds no sound; expected a recording"):
+        read_mono(tmp_path / "none.wav")
+
+
 def test_more_channels_than_any_recording_has_are_refused(tmp_path):
     sf.write(tmp_path / "many.wav", np.zeros((1501, 1024), np.int16), 16_000)
     content = bytearray((tmp_path / "many.wav").read_bytes())

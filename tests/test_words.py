@@ -4,11 +4,13 @@ import io
 import re
 import subprocess
 import tokenize
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from facedistill.core.paths import ROOT
+from facedistill.core.config import read_yaml
+from facedistill.core.paths import CONFIGS, PARAMS, ROOT
 from facedistill.core.text import printable
 
 IDENTIFIERS = """
@@ -16,7 +18,7 @@ IDENTIFIERS = """
     heard heard_name lip_products lit no_history perceive recogniser seen_from sitter speak_in taught_systems tell_error told
     threshold_sweep verdict_of wear
 """.split()
-KEYS = ["align.recogniser", "augment.quiet", "distill.losses.lips", "level_ratio", "losses.divergence", "generator.free"]
+KEYS = "align.recogniser augment.quiet distill.losses.lips level_ratio losses.divergence generator.free".split()
 PHRASES = [
     "a mouth that follows loudness", "sound in which nobody speaks", "what earns its place", "the page that listens",
     "how late a frame is", "twice distilled", "; allowed:", "heard<", "history<",
@@ -29,6 +31,21 @@ def tracked(*suffixes: str) -> list[Path]:
     names = subprocess.run(command, cwd=ROOT, capture_output=True, check=True, text=True).stdout.split("\0")
     paths = [ROOT / name for name in names if name.endswith(suffixes)]
     return [path for path in paths if path.is_file() and path != Path(__file__)]
+
+
+def keys_of(values: object, prefix: str = "") -> Iterator[str]:
+    """The dotted keys of nested mappings."""
+    for key, value in values.items() if isinstance(values, dict) else ():
+        yield f"{prefix}{key}"
+        yield from keys_of(value, f"{prefix}{key}.")
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_no_parameter_has_a_retired_key(key):
+    paths = [PARAMS, ROOT / "dvc.yaml", *CONFIGS.glob("*.yaml")]
+    retired = re.compile(rf"(^|\.){re.escape(key)}(\.|$)")
+    assert not [f"{path.name}: {name}" for path in paths for name in keys_of(read_yaml(path)) if retired.search(name)]
+    assert retired.search(f"teach.{key}.x") and not retired.search(f"{key}s")
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +62,7 @@ def test_no_identifier_is_a_retired_word():
     assert not found
 
 
-@pytest.mark.parametrize("phrase", [*PHRASES, *KEYS])
+@pytest.mark.parametrize("phrase", PHRASES)
 def test_no_text_has_a_retired_phrase(texts, phrase):
     pattern = re.compile(r"\s+".join(map(re.escape, phrase.split())), re.IGNORECASE)
     assert not [printable(str(path.relative_to(ROOT))) for path, text in texts.items() if pattern.search(text)]

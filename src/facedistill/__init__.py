@@ -1,6 +1,6 @@
 """Tiny speech-driven facial animation models, distilled from a HuBERT teacher.
 
-The file list is the data flow: prepare -> teach -> label -> distill -> ablate -> evaluate -> notebooks.
+The stages are the data flow: prepare, align, teach, label, distill, ablate, teachers, evaluate, export; then the notebooks.
 
 Axis letters, used in every docstring and shape comment:
 
@@ -13,7 +13,7 @@ import logging
 import os
 import sys
 
-# stage, a module of `pipeline` -> (what it does, what it makes one of, where it does), in their order
+# stage, a module of `pipeline` -> (what it does, what it makes one of or None), in their order
 STAGES = {
     "check": ("Check the parameters and what they name, and write down which code each stage depends on.", None),
     "prepare": ("Make the corpora: audio, timed phones and rig curves, with one manifest.", None),

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -32,6 +33,7 @@ from facedistill.measure import peer_shapes, peers
 from facedistill.measure.bootstrap import aggregate, by_source
 from facedistill.measure.closures import closure_auc
 from facedistill.measure.lags import LAGS_MS, fit_lag_ms
+from facedistill.measure.scores import UtteranceScores
 from facedistill.measure.systems import System
 from facedistill.measure.test_sets import score
 from facedistill.models.student import save_student
@@ -55,6 +57,7 @@ WIDTH = {
     "mouthDimpleRight": 0.25, "mouthPucker": -1.0, "mouthFunnel": -0.6,
 }  # fmt: skip
 REST_MM = 0.76
+NAN, GAPS = float("nan"), np.random.default_rng(0).normal(size=60)
 
 
 @pytest.fixture
@@ -241,6 +244,81 @@ def test_a_late_system_is_measured_with_and_without_its_lag(tmp_path, manifest, 
     row = results["weighted"]
     assert row["closure_auc_at_lag"]["value"] == 1.0 > row["closure_auc"]["value"] + 0.2
     assert row["pbm_at_lag"]["value"] == row["pbm_1mm_at_lag"]["value"] == 1.0 and row["opening_r_at_lag"]["value"] > 0.99
+
+
+def test_test_sets_are_what_their_names_say(tmp_path, manifest, params):
+    make_lips(tmp_path / "lips")
+    settings = load_settings(make_folder(tmp_path, manifest))
+    sets, _ = module._test_sets(params, settings, tmp_path / "bench")
+    rows = {name: [example.row for example in examples] for name, examples in sets.items()}
+    assert {row.split for row in rows["recordings"]} == {"test"} and {row.split for row in rows["lags"]} == {"train"}
+    assert not {row.id for row in rows["recordings"]} & {row.id for row in rows["lags"]}
+    assert {row.split for row in rows["lips/test-talkers"]} == {"test-talkers"}
+    clean = sets["conditions/clean"]
+    for name in ("level-20db", "noise-snr10db", "telephone"):
+        degraded = sets[f"conditions/{name}"]
+        assert [example.row for example in degraded] == [example.row for example in clean]
+        assert all(not np.allclose(one.audio, other.audio) for one, other in zip(degraded, clean, strict=True)), name
+    level = np.concatenate([example.audio for example in sets["conditions/level-20db"]])
+    np.testing.assert_allclose(level, 0.1 * np.concatenate([example.audio for example in clean]), atol=1e-6)
+    room = sets["non-speech/room-50dbfs"][0].audio
+    assert 20 * np.log10(np.sqrt(np.mean(room**2))) == pytest.approx(-50, abs=0.5)
+
+
+def test_what_moves_on_non_speech_audio_is_told(tmp_path, manifest, params):
+    settings = load_settings(make_folder(tmp_path, manifest))
+    sets, _ = module._test_sets(params, settings, tmp_path / "bench")
+    jaw = np.zeros((60, N_CURVES))
+    jaw[:, INDEX["jawOpen"]] = 0.1
+    restless = System(
+        "restless", lambda: lambda audios: [np.resize(jaw, (len(audio) * 60 // 16_000, N_CURVES)) for audio in audios]
+    )
+    _, details = module._evaluated(params, module.Entrant(restless, module.PEER), sets)
+    expected_mm = float(head().lip_gap_mm(jaw[0]) - head().gap_neutral_mm)
+    assert details["non-speech"]["silence"]["gap_mm"] == pytest.approx(expected_mm, rel=1e-5)
+
+
+def test_intervals_over_speakers_equal_a_plain_loop(manifest):
+    """Of a source with two speakers, one of whom has two recordings."""
+    examples = [example for example in read_examples(manifest) if example.row.source == "studio"]
+    scores, speakers = score(examples, random_curves(examples)), [example.row.speaker for example in examples]
+    found = by_source(scores, ["studio"] * len(scores), speakers, seed=3, n_boot=40)["studio"]["pbm_1mm"]
+    names = list(dict.fromkeys(speakers))
+    assert len(names) == 2 < len(scores)
+    draws = np.random.default_rng(3).multinomial(2, [0.5, 0.5], size=40)
+    shares = []
+    for draw in draws:
+        minima = [
+            one.bilabial_minima_mm for one, name in zip(scores, speakers, strict=True) for _ in range(draw[names.index(name)])
+        ]
+        shares.append(np.mean(np.concatenate(minima) <= 1))
+    assert (found["low"], found["high"]) == pytest.approx(tuple(np.quantile(shares, [0.025, 0.975])))
+
+
+def test_what_stands_still_does_not_follow():
+    scores = [UtteranceScores(60, 57, 0, *[np.empty(0)] * 5, opening_r=NAN, jitter=0.0, jitter_silence=NAN, measured=measured)
+              for measured in (np.stack([GAPS, GAPS, GAPS, GAPS], 1), np.stack([GAPS, GAPS, 0 * GAPS, 0 * GAPS], 1))]  # fmt: skip
+    found = aggregate(scores, rng=np.random.default_rng(0), n_boot=20, groups=["one", "other"])
+    assert found["measured_gap_r"]["value"] == found["measured_width_r"]["value"] == pytest.approx(0.5)
+    none = aggregate([replace(scores[0], measured=np.empty((0, 4)))], rng=np.random.default_rng(0))
+    assert np.isnan(none["measured_gap_r"]["value"]) and none["measured_gap_r"]["n"] == 0
+
+
+def test_a_split_without_recordings_is_one_line(tmp_path, manifest, params):
+    make_lips(tmp_path / "lips")
+    lips = {"manifest": "../lips/manifest.jsonl", "splits": ["tset"]}
+    settings = load_settings(make_folder(tmp_path, manifest, lips=lips))
+    with pytest.raises(InputError, match="no measured lips in split 'tset'"):
+        module._test_sets(params, settings, tmp_path / "bench")
+    settings = settings.model_copy(update={"lag": settings.lag.model_copy(update={"split": "trian"})})
+    with pytest.raises(InputError, match="no recordings with phones in split 'trian'"):
+        module._test_sets(params, settings, tmp_path / "bench")
+
+
+def test_curves_that_are_no_numbers_are_one_line(manifest):
+    examples = read_examples(manifest)[:1]
+    with pytest.raises(InputError, match="lab-test-0: curves that are not finite"):
+        score(examples, [np.full((60, N_CURVES), NAN)])
 
 
 def test_wrong_parameters_are_one_line(tmp_path):

@@ -175,7 +175,9 @@ def test_a_kernel_ends_with_the_process_that_began_it(tmp_path: Path):
     scratch.mkdir()
     arguments = [sys.executable, "-c", program, "long.ipynb", "executed.ipynb"]
     parent = subprocess.Popen(arguments, cwd=tmp_path, env={**os.environ, "TMPDIR": str(scratch)})
-    while not (tmp_path / "running").exists():
+    for _ in range(1200):
+        if (tmp_path / "running").exists():
+            break
         assert parent.poll() is None
         time.sleep(0.05)
     children = psutil.Process(parent.pid).children(recursive=True)

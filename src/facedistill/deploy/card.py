@@ -21,6 +21,7 @@ REAL_METRICS = {
     "pbm_1mm": "PBM at 1 mm",
     "false_closures_1mm": "false closures at 1 mm",
     "pbm": "PBM at 5 % false closures",
+    "false_closures": "false closures there",
     "closure_auc": "AUC of closed lips, p, b, m against vowels",
     "opening_r": "correlation of the lip gap with how open phones are",
 }
@@ -28,7 +29,7 @@ REAL_METRICS = {
 ABOUT_REAL = """On recordings with phone labels, which no model was trained on, with 95 % intervals. A model without a precision
 is float32; `mean` counts all sources alike, `weighted` by their p, b and m. PBM at 1 mm is the share of p, b and m whose lip gap
 is at most 1 mm; a false closure is a vowel whose interior is. PBM at 5 % false closures takes another gap for each system and
-source: it ranks them, and says nothing of how closed lips look.
+source: it ranks them, and says nothing of how closed lips look. Of few vowels more than 5 % close, since one does at the least.
 
 """
 

@@ -58,7 +58,7 @@ CLAIMS = (
 
 
 def read_variants(folder: Path = EVALUATED) -> pd.DataFrame:
-    """Reads variants.json; instead of set, columns keys (set of the changed keys) and change (text). See `results.FILES`."""
+    """Reads variants.json; instead of set, columns keys (set of the changed keys) and change (text). See `tables.FILES`."""
     table = read_evaluated("variants", folder)
     changes = table.pop("set")
     texts = [", ".join(f"{key} = {'null' if value is None else value}" for key, value in change.items()) for change in changes]
@@ -100,7 +100,7 @@ def judge_ablations(differences: pd.DataFrame, variants: pd.DataFrame, split: st
     """Judges `CLAIMS` by the intervals of differences on a test; see `claims.judge`.
 
     Args:
-        differences: ablation_differences of `results.FILES`.
+        differences: ablation_differences of `tables.FILES`.
         variants: see `read_variants`.
         axes: only claims about changes along these of `AXES`; none: all claims.
     """
@@ -191,7 +191,7 @@ def axes_figure(scores: pd.DataFrame, variants: pd.DataFrame, axes: Sequence[str
     """Metrics (rows) along some of `AXES` (columns), with and without the feature loss where both were trained.
 
     Args:
-        scores: ablations of `results.FILES`, of one split.
+        scores: ablations of `tables.FILES`, of one split.
         variants: see `read_variants`.
     """
     fig, panels = plt.subplots(

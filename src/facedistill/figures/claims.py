@@ -25,11 +25,11 @@ class Claim:
     Attributes:
         text: what is claimed.
         subject: what was measured: a system, a question of `comparisons.json`, or a pair, of whom the first is claimed better.
-        metric: one of `results.METRICS`, or the name of another measure, with its unit.
+        metric: one of `tables.METRICS`, or the name of another measure, with its unit.
         sign: one of `SIGNS`.
         bound: the number that `sign` compares with, or another subject: then the two intervals must not overlap.
         kind: "value", or "difference" or "ratio" of a comparison.
-        split: the test; empty where `judge` is told.
+        split: the test; empty where it is given to `judge`.
         whole: the whole interval must meet the bound, so that doubt about the measurement does not decide; else the value alone.
     """
 
@@ -150,7 +150,7 @@ def summary(verdicts: pd.DataFrame) -> str:
 
 
 def judge_results(scores: pd.DataFrame, comparisons: pd.DataFrame) -> pd.DataFrame:
-    """Judges `CLAIMS` by scores and comparisons of `results.FILES`; see `judge`."""
+    """Judges `CLAIMS` by scores and comparisons of `tables.FILES`; see `judge`."""
     return judge(CLAIMS, intervals_of(scores, "system") | intervals_of(comparisons, "question"), "test-voices")
 
 

@@ -62,7 +62,7 @@ def intervals_figure(scores: pd.DataFrame, metrics: Sequence[str] = ("lip_gap_r"
     """Every system's value with its 95 % interval: a column of panels for each split, a row for each metric.
 
     Args:
-        scores: see scores of `results.FILES`.
+        scores: see scores of `tables.FILES`.
     """
     splits, systems = list(dict.fromkeys(scores["split"])), list(dict.fromkeys(scores["system"]))
     size = (2.2 + 3.4 * len(splits), 0.6 + 0.28 * len(systems) * len(metrics) + 0.5 * len(metrics))
@@ -105,8 +105,8 @@ def size_figure(scores: pd.DataFrame, systems: pd.DataFrame) -> Figure:
     """Quality against the number of parameters, with 95 % intervals; the amplitude envelope, which has none, is a line.
 
     Args:
-        scores: see scores of `results.FILES`.
-        systems: see systems of `results.FILES`.
+        scores: see scores of `tables.FILES`.
+        systems: see systems of `tables.FILES`.
     """
     splits = list(dict.fromkeys(scores["split"]))
     places = dodged(systems[(systems["parameters"] > 0) & ~systems["system"].isin(SMOOTHED)])
@@ -134,7 +134,7 @@ def splits_figure(scores: pd.DataFrame, systems: Sequence[str]) -> Figure:
     """What becomes of some systems from one test to the next: a panel a metric, with 95 % intervals.
 
     Args:
-        scores: see scores of `results.FILES`.
+        scores: see scores of `tables.FILES`.
     """
     splits = list(dict.fromkeys(scores["split"]))
     names = [f"{SPLIT_NAMES.get(split, split)}\n{_n(scores, split, 'pbm')} /p b m/" for split in splits]

@@ -19,7 +19,7 @@ SMOOTHER_COLOURS = {"none": "#000000", "average": "#0072B2", "Savitzky-Golay": "
 
 
 def read_smoothing(folder: Path = EVALUATED) -> pd.DataFrame:
-    """Reads smoothing.json and smoothers.json as one table; see `results.FILES`."""
+    """Reads smoothing.json and smoothers.json as one table; see `tables.FILES`."""
     return read_evaluated("smoothing", folder).merge(read_evaluated("smoothers", folder), on="smoother")
 
 
@@ -35,7 +35,7 @@ def judge_smoothing(table: pd.DataFrame, differences: pd.DataFrame, split: str) 
 
     Args:
         table: see `smoothing_table`.
-        differences: smoothing_differences of `results.FILES`.
+        differences: smoothing_differences of `tables.FILES`.
     """
     measured = pairs_of(differences, "smoother", table["reference"])
     measured[split, "all", LAGS, "value"] = table["lag_ms"].max() - table["lag_ms"].min(), np.nan, np.nan

@@ -15,6 +15,7 @@ MEAN, WEIGHTED = "mean", "weighted"  # of several sources: each alike, or by the
 EYES_MM = 88.0  # between the outer corners of a grown-up's eyes, the unit of measured lips
 MEASURED_CLOSED, MEASURED_OPEN = 0.15, 0.35  # of the range of a talker's measured gap: at most, at least
 MEASURED_RANGE = (2, 95)  # percentiles that bound it
+MIN_MEASURED = 6  # frames; fewer say nothing
 
 # metric -> the field that weighs utterances: pooled over all frames where that is a count, None where utterances count alike
 MEANS = {
@@ -122,9 +123,13 @@ def by_source(
 
 
 def _combined(parts: Sequence[tuple[np.ndarray, int]], weights: Sequence[float]) -> tuple[np.ndarray, int]:
-    """The weighted mean of several sources, resample by resample, and all of n; what a source could not measure is left out."""
+    """The weighted mean of several sources, resample by resample, and all of n; what a source could not measure is left out.
+
+    A source counts as it is in resamples in which nothing of it is to be measured: the same sources are averaged in all.
+    """
     size = max(len(replicates) for replicates, _ in parts)
     values = np.array([np.broadcast_to(replicates, size) for replicates, _ in parts])
+    values = np.where(np.isnan(values), values[:, :1], values)
     shares = np.where(np.isnan(values), 0.0, np.array(weights)[:, None])
     return _divide((np.nan_to_num(values) * shares).sum(axis=0), shares.sum(axis=0)), sum(n for _, n in parts)
 
@@ -252,11 +257,10 @@ def _statistics(scores: Sequence[UtteranceScores], groups: Sequence[Hashable] | 
         table[name] = _closed_statistic(pooled), width, len(pooled[0])
     n_frames = sum(len(score.bilabial_frames_mm) for score in scores)
     table["closure_auc"] = _auc_statistic(scores), len(scores), n_frames
-    if any(len(score.measured) for score in scores):
-        n_frames = sum(len(score.measured) for score in scores)
-        talkers = _talkers(scores, groups)
-        for number, name in enumerate(("measured_gap_r", "measured_width_r", "measured_auc", "measured_spread")):
-            table[name] = _talker_statistic(talkers, number), len(scores), n_frames
+    n_frames = sum(len(score.measured) for score in scores)
+    talkers = _talkers(scores, groups) if n_frames else []
+    for number, name in enumerate(("measured_gap_r", "measured_width_r", "measured_auc", "measured_spread")):
+        table[name] = _talker_statistic(talkers, number), len(scores), n_frames
     return table
 
 
@@ -331,6 +335,8 @@ def _talker_statistic(talkers: list[tuple[np.ndarray, list[np.ndarray]]], number
     """
 
     def statistic(counts: np.ndarray) -> np.ndarray:
+        if not talkers:
+            return np.full(len(counts), np.nan)
         drawn = np.stack([counts[:, indices].sum(axis=1) / len(indices) for indices, _ in talkers])  # (talkers, R)
         values = np.stack([_of_talker(frames, counts[:, indices], number) for indices, frames in talkers])
         drawn = np.where(np.isnan(values), 0, drawn)
@@ -353,15 +359,13 @@ def _of_talker(frames: list[np.ndarray], counts: np.ndarray, number: int) -> np.
 
 def _of_frames(frames: np.ndarray, number: int) -> float:
     gap, width, gap_mm, width_mm = frames.T
-    if len(frames) < 2:
+    if number < 2:
+        return correlation(**({"pred": gap_mm, "target": gap} if number == 0 else {"pred": width_mm, "target": width}))
+    low, high = np.percentile(gap, MEASURED_RANGE) if len(gap) >= MIN_MEASURED else (0.0, 0.0)
+    if high <= low:
         return float("nan")
-    if number == 0:
-        return correlation(pred=gap_mm, target=gap)
-    if number == 1:
-        return correlation(pred=width_mm, target=width)
     if number == 3:
-        return float(gap_mm.std() / (EYES_MM * gap.std())) if gap.std() > 0 else float("nan")
-    low, high = np.percentile(gap, MEASURED_RANGE)
+        return float(gap_mm.std() / (EYES_MM * gap.std()))
     share = (gap - low) / (high - low)
     return closure_auc(gap_mm[share < MEASURED_CLOSED], gap_mm[share > MEASURED_OPEN])
 

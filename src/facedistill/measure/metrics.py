@@ -39,10 +39,15 @@ def mse(*, pred: np.ndarray, target: np.ndarray) -> float:
 
 
 def correlation(*, pred: np.ndarray, target: np.ndarray) -> float:
-    """Pearson correlation of two series (T,) of one utterance; NaN when one is constant or under 6 frames."""
+    """Pearson correlation of two series (T,) of one utterance.
+
+    What stands still where the target moves does not follow it: 0. NaN where the target stands still, or under 6 frames.
+    """
     pred, target = np.asarray(pred, np.float64), np.asarray(target, np.float64)
     _require_same_shape(pred, target)
-    return float(_pearson(pred, target)) if len(pred) >= _MIN_FRAMES else float("nan")
+    if len(pred) < _MIN_FRAMES or target.std() <= _MIN_STD:
+        return float("nan")
+    return float(np.nan_to_num(_pearson(pred, target)))
 
 
 def lag_ms(*, pred: np.ndarray, target: np.ndarray, fps: float, max_lag_ms: float = MAX_LAG_MS) -> float:

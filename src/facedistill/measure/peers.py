@@ -103,6 +103,8 @@ def animate(
             else:
                 shares = [_run_rhubarb(audio, Path(scratch) / "speech.wav") for audio in audios]
             found = [peer_shapes.curves_of(one, peer.shapes) for one in shares]
+            if not all(np.isfinite(curves).all() for curves in found):
+                raise ValueError("shares that are no numbers")
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{name}: gave no shapes that are known ({error!r})") from None
     return [_of_length(curves, n_frames(len(audio))) for curves, audio in zip(found, audios, strict=True)]

@@ -86,10 +86,15 @@ def score(examples: Sequence[Example], curves: Sequence[np.ndarray], *, lag_s: f
         examples: N utterances.
         curves: (T, K) of each at 60 fps.
         lag_s: how late they are, which closure scores then compensate.
+
+    Raises:
+        InputError: curves that are not finite.
     """
     face = Face.of(head())
 
     def one(example: Example, pred: np.ndarray) -> UtteranceScores:
+        if not np.isfinite(pred).all():
+            raise InputError(f"{example.row.id}: curves that are not finite; expected numbers")
         known = {"truth": example.truth, "lips": example.lips}
         return score_utterance(pred, example.phones, fps=FPS, face=face, lag_s=lag_s, **known)
 

@@ -29,7 +29,7 @@ from facedistill.models.workers import device, workers
 from facedistill.pipeline.distill import train_student
 from facedistill.pipeline.label import label_utterances
 from facedistill.pipeline.teach import train_teacher
-from facedistill.rig import mesh_pca as mesh_basis
+from facedistill.rig import mesh_pca
 from facedistill.rig.arkit import CURVES
 from facedistill.rig.controls import Controls, Lips, arkit, lip_gram_matrix, write_controls
 from facedistill.rig.curves import write_shard
@@ -89,7 +89,7 @@ def _own(params: Params, choice: InternalTeacher, out: Path) -> tuple[list[Path]
         some = partial(_some_meshes, teacher, chunk_s)
         basis, kept = _fit(out, choice.components, some(training), some(tests), source=folder)
         predict, controls = partial(_coefficients, teacher, basis, chunk_s), _of_mesh(basis)
-        inputs.append(out / mesh_basis.FILE)
+        inputs.append(out / mesh_pca.FILE)
     labels = {"inputs": inputs, "controls": controls}
     states.append(label_utterances(params.label, training + tests, predict, out / "label", **labels))
     return states, {"parameters": n_parameters(teacher), "controls": len(controls.names), "variance_kept": kept}
@@ -97,10 +97,10 @@ def _own(params: Params, choice: InternalTeacher, out: Path) -> tuple[list[Path]
 
 def _fit(out: Path, n_components: int, training: np.ndarray, tests: np.ndarray, *, source: Path) -> tuple[MeshBasis, float]:
     """Writes mesh.safetensors, the basis of (N, 3V) training meshes; returns it, and what it keeps of the tests' variance."""
-    basis = mesh_basis.fit(training, n_components)
+    basis = mesh_pca.fit(training, n_components)
     if not basis.names():
         raise InputError(f"{source}: meshes that never move; expected faces that speak")
-    mesh_basis.write_basis(out / mesh_basis.FILE, basis)
+    mesh_pca.write_basis(out / mesh_pca.FILE, basis)
     return basis, basis.kept(tests)
 
 
@@ -110,7 +110,7 @@ def _some_meshes(teacher: Teacher, chunk_s: float, rows: Sequence[Utterance]) ->
 
     def some(row: Utterance) -> np.ndarray:
         meshes, _ = teacher.predict_meshes(read_audio(DATA / "align" / row.audio), chunk_s)
-        return meshes[evenly_spaced_indices(len(meshes), mesh_basis.MAX_FITTED // len(spread))]
+        return meshes[evenly_spaced_indices(len(meshes), mesh_pca.MAX_FITTED // len(spread))]
 
     with workers() as pool:
         return np.concatenate(list(pool.map(some, spread)))
@@ -167,8 +167,8 @@ def _read_like(first: Take, wanted: Labels, take: Take, *, fps: float | None) ->
 
 def _some_frames(read: Callable[[Take], Labels], takes: Sequence[Take]) -> np.ndarray:
     """(N, D) frames that are spread over takes."""
-    spread = [takes[index] for index in evenly_spaced_indices(len(takes), mesh_basis.MAX_FITTED)]
-    every = mesh_basis.MAX_FITTED // len(spread)
+    spread = [takes[index] for index in evenly_spaced_indices(len(takes), mesh_pca.MAX_FITTED)]
+    every = mesh_pca.MAX_FITTED // len(spread)
     found = (read(take).frames for take in tqdm(spread, desc="read meshes", unit="take", mininterval=5))
     return np.concatenate([frames[evenly_spaced_indices(len(frames), every)] for frames in found])
 

@@ -152,6 +152,8 @@ def _test_sets(params: Params, settings: Settings, folder: Path) -> tuple[dict[s
     }
     if not labelled[settings.split]:
         raise InputError(f"{manifest}: no recordings with phones in split {settings.split!r}; expected some to test on")
+    if not labelled[settings.lag.split]:
+        raise InputError(f"{manifest}: no recordings with phones in split {settings.lag.split!r}; expected some to fit lags on")
     tests = load_examples(manifest.parent, labelled[settings.split])
     lags = load_examples(manifest.parent, _of_each_source(labelled[settings.lag.split], settings.lag.max_recordings))
     some = _of_each_source(tests, settings.conditions.max_recordings, lambda example: example.row)
@@ -174,6 +176,8 @@ def _lips(settings: Settings, folder: Path) -> dict[str, list[Example]]:
         return {}
     rows = [row for row in read_manifest(manifest) if row.measured]
     found = {split: [row for row in rows if row.split == split] for split in settings.lips.splits}
+    for split in (split for split, members in found.items() if not members):
+        raise InputError(f"{manifest}: no measured lips in split {split!r}; expected some, or another lips.splits")
     return {split: load_examples(manifest.parent, members) for split, members in found.items()}
 
 

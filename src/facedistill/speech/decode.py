@@ -44,6 +44,7 @@ EXTENSIBLE, UNCOMPRESSED = 0xFFFE, {1, 3}  # codings of a WAV: one that stands f
 RAW = {(1, 8): "u8", (1, 16): "s16le", (1, 24): "s24le", (1, 32): "s32le", (3, 32): "f32le", (3, 64): "f64le"}  # FFmpeg's names
 MIN_REST_BYTES = 2048  # behind the sound that a WAV announces; less is some program's mark
 STREAMED_BYTES = 2**31 - 2**16  # sizes of a WAV from here on mean "unknown"
+UNKNOWN_SIZE = 2**32 - 1  # stands in place of a size of 64 bits
 
 
 @dataclass(frozen=True)
@@ -180,12 +181,14 @@ def _wav_part(path: Path, file: BinaryIO, start: int, end: int, report: Report) 
     Raises:
         InputError: too many channels, or samples that are not as wide as its header says: they would be noise.
     """
-    sound_at, n_sound, form = end, 0, None
+    sound_at, n_sound, n_sound_64, form = end, 0, 0, None
     for name, at, size in _riff_chunks(file, start + 12, end):
         if name == b"fmt " and at + WAV_FORM.size <= end:
             form = _wav_form(path, _read(file, at, WAV_FORM.size + 10))
+        elif name == b"ds64":  # of RF64 and BW64
+            n_sound_64 = int.from_bytes(_read(file, at + 8, 8), "little")
         elif name == b"data":
-            sound_at, n_sound = at, size
+            sound_at, n_sound = at, n_sound_64 if size == UNKNOWN_SIZE and n_sound_64 else size
     n_bytes = int.from_bytes(_read(file, start + 4, 4), "little")
     report.is_cut |= end - start < 8 + n_bytes < STREAMED_BYTES
     # Some writers leave the pad byte out.
@@ -197,6 +200,8 @@ def _wav_part(path: Path, file: BinaryIO, start: int, end: int, report: Report) 
     report.is_longer |= is_longer
     if form is not None and form.n_channels > FFMPEG_CHANNELS:
         sound_end = end if is_longer or is_unknown else min(end, sound_at + n_sound)
+        if sound_end <= sound_at or not form.rate_hz:
+            raise InputError(f"{path}: holds no sound; expected a recording")
         options = {"sample_rate": str(form.rate_hz * form.n_channels), "ch_layout": "mono", "format_whitelist": form.raw}
         return Part(_url(path, sound_at, sound_end), options, form.raw, form.n_channels)
     return Part(_url(path, start, end), {"ignore_length": "1"} if is_longer else {})
