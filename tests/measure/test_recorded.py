@@ -287,10 +287,9 @@ def test_intervals_over_speakers_equal_a_plain_loop(manifest):
     assert len(names) == 2 < len(scores)
     draws = np.random.default_rng(3).multinomial(2, [0.5, 0.5], size=40)
     shares = []
-    for draw in draws:
-        minima = [
-            one.bilabial_minima_mm for one, name in zip(scores, speakers, strict=True) for _ in range(draw[names.index(name)])
-        ]
+    for counts in draws:
+        times = [counts[names.index(name)] for name in speakers]
+        minima = [one.bilabial_minima_mm for one, n in zip(scores, times, strict=True) for _ in range(n)]
         shares.append(np.mean(np.concatenate(minima) <= 1))
     assert (found["low"], found["high"]) == pytest.approx(tuple(np.quantile(shares, [0.025, 0.975])))
 
