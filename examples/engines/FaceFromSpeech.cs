@@ -25,7 +25,7 @@ public class FaceFromSpeech : MonoBehaviour
     [Tooltip("All that bear such blend shapes: face, teeth, tongue")] public SkinnedMeshRenderer[] faces;
     [Tooltip("What stands before the names of its blend shapes")] public string prefix = "";
     [Tooltip("What plays the voice; none for the microphone")] public AudioSource voice;
-    [Tooltip("The same voice in one channel at 16 kHz; none if the AudioSource's clip is that")] public AudioClip heard;
+    [Tooltip("The same voice in one channel at 16 kHz; none if the AudioSource's clip is that")] public AudioClip monoClip;
     [Range(0, 2)] public float gain = 1;
     [Tooltip("Time constant; 0 for none")] [Range(0, 0.2f)] public float smoothingSeconds = 0.02f;
     [Tooltip("Of a blend shape that is all there: 100 in meshes from FBX")] public float fullWeight = 100;
@@ -40,10 +40,10 @@ public class FaceFromSpeech : MonoBehaviour
     void OnEnable()
     {
         if (voice == null) microphone = Microphone.Start(null, true, 1, RateHz);
-        AudioClip clip = voice == null ? microphone : heard != null ? heard : voice.clip;
+        AudioClip clip = voice == null ? microphone : monoClip != null ? monoClip : voice.clip;
         if (clip == null || clip.channels != 1 || clip.frequency != RateHz)
         {
-            Debug.LogError($"FaceFromSpeech: allowed: sound in one channel at {RateHz} Hz", this);
+            Debug.LogError($"FaceFromSpeech: expected sound in one channel at {RateHz} Hz", this);
             enabled = false;
             return;
         }
