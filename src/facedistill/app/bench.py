@@ -250,8 +250,8 @@ def _measured(job: Job) -> Result:
 
 def machine() -> dict[str, str]:
     """The processor, its cores, the system and the versions that decide how fast models run."""
-    message = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""
-    named = re.search(r"^model name\s*:\s*(.*)", message, re.MULTILINE)
+    about = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""
+    named = re.search(r"^model name\s*:\s*(.*)", about, re.MULTILINE)
     return {
         "processor": named[1].strip() if named else platform.processor(),
         "cores": str(os.cpu_count()),

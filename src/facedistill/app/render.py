@@ -83,8 +83,8 @@ def _render_clip(
     sources: Sequence[Path], out: Path, look: Look, *,
     model: str, sound: Path | None, phones: Path | None, strip: bool, workers: int,
 ) -> None:  # fmt: skip
-    received, known = _sound_of(sources[0], sound), read_phones(phones) if phones else ()
-    recording = None if received is None else Strip(*read_recording(received), known)
+    source, known = _sound_of(sources[0], sound), read_phones(phones) if phones else ()
+    recording = None if source is None else Strip(*read_recording(source), known)
     panels = [panel_of(source, look, model) for source in sources]
     _check_names([panel.name for panel in panels])
     render(panels, out, look, sound=recording, strip=strip, workers=workers)

@@ -143,12 +143,12 @@ def _work(pipe: Connection, left: list[Path]) -> None:
     for number in ENDING:  # where they are not held already
         signal.signal(number, signal.SIG_IGN)
     tqdm.set_lock(threading.RLock())  # its own would be one of several processes, and left behind
-    message: queue.SimpleQueue = queue.SimpleQueue()
-    threading.Thread(target=_listen, args=(pipe, message, left), daemon=True).start()
-    function = message.get()
+    inbox: queue.SimpleQueue = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(pipe, inbox, left), daemon=True).start()
+    function = inbox.get()
     while True:
         try:
-            outcome = function(*message.get()), None
+            outcome = function(*inbox.get()), None
         except BaseException as error:
             outcome = None, _portable(error)
         try:
@@ -168,14 +168,14 @@ def _portable(error: BaseException) -> BaseException:
     return error
 
 
-def _listen(pipe: Connection, message: queue.SimpleQueue, left: list[Path]) -> None:
+def _listen(pipe: Connection, inbox: queue.SimpleQueue, left: list[Path]) -> None:
     """Passes on what this process is told, and ends it when that is `None`, or when the one that began it was killed.
 
     No temporary file stays, nor those that were `left` by a process that was killed.
     """
     try:
         while (one := _heard(pipe)) is not None:
-            message.put(one)
+            inbox.put(one)
         left = []
     except (EOFError, OSError):
         pass

@@ -38,6 +38,7 @@ AXES = {
 }
 SHOWN = ("lip_gap_r", "lve_mm", "pbm_1mm", "pbm", "closure_auc", "jitter")
 GAINED = ("lip_gap_r", "pbm_1mm", "pbm", "jitter")  # metrics of the figures
+FLAT = 1e-6  # of an axis: what varies less is one number
 ALONG = ("lip_gap_r", "pbm_1mm", "pbm", "closure_auc")
 CLAIMS = (
     *better("The feature loss helps", (BASELINE, "no-feature-loss"), "lip_gap_r", "pbm"),
@@ -157,8 +158,8 @@ def gains_figure(table: pd.DataFrame, seeds: pd.DataFrame) -> Figure:
     axes[0, 0].invert_yaxis()
     n_runs = seeds["seed"].nunique()
     runs = "crosses: single training runs" if n_runs > 1 else "one training run each, whose chance they do not hold"
-    message = "Differences from the baseline, or where another variant is named from that"
-    fig.supxlabel(f"{message}. Bars: 95 % bootstrap intervals over voices, blue where they do not hold 0; {runs}", fontsize=10)
+    about = "Differences from the baseline, or where another variant is named from that"
+    fig.supxlabel(f"{about}. Bars: 95 % bootstrap intervals over voices, blue where they do not hold 0; {runs}", fontsize=10)
     return fig
 
 
@@ -205,8 +206,8 @@ def axes_figure(scores: pd.DataFrame, variants: pd.DataFrame, axes: Sequence[str
         panels[-1, column].set_xlabel(AXES[axis][2])
     for row, metric in enumerate(ALONG):
         panels[row, 0].set_ylabel(METRICS[metric][0])
-    message = {label: handle for ax in panels[0] for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
-    fig.legend(message.values(), message.keys(), loc="outside upper center", ncols=2, frameon=False)
+    handles = {label: handle for ax in panels[0] for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    fig.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=2, frameon=False)
     n = int(scores[scores["metric"] == "pbm"]["n"].max())
     fig.supxlabel(f"Bars: 95 % bootstrap intervals over voices; {n} /p b m/; equal training steps everywhere", fontsize=10)
     return fig
@@ -219,6 +220,8 @@ def _along(ax: Axes, points: pd.DataFrame, *, logarithmic: bool) -> None:
         error = error_bars(value, low, high)
         shift = 1.03 if logarithmic and not guided else 1.0
         ax.errorbar(rows["x"] * shift, value, yerr=error, color=colour, marker=marker, capsize=3, label=label)
+    if np.ptp(ax.dataLim.intervaly) < FLAT:
+        ax.set_ylim(ax.dataLim.y0 - 0.5, ax.dataLim.y0 + 0.5)
     if logarithmic:
         ax.set_xscale("log", base=2)
     places = sorted(points["x"].unique())

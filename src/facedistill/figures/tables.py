@@ -127,8 +127,8 @@ def interval_text(value: float, low: float, high: float, *, n_digits: int) -> st
     """ "0.912 [0.901, 0.923]"; without brackets where there is no interval, a dash where there is no value."""
     if np.isnan(value):
         return "–"
-    message, least, most = (f"{round(float(end), n_digits) + 0.0:.{n_digits}f}" for end in (value, low, high))  # no "-0.000"
-    return message + ("" if np.isnan(low) else f" [{least}, {most}]")
+    shown, least, most = (f"{round(float(end), n_digits) + 0.0:.{n_digits}f}" for end in (value, low, high))  # no "-0.000"
+    return shown + ("" if np.isnan(low) else f" [{least}, {most}]")
 
 
 def quoted(scores: pd.DataFrame, split: str, system: str, metric: str) -> str:

@@ -122,11 +122,11 @@ def read_a2f(path: Path) -> Rows:
     _check_count(content, "numFrames", len(weights))
 
     def recorded() -> Recorded:
-        message = field(content, "exportFps", float, field(content, "fps", float, None))
+        given_fps = field(content, "exportFps", float, field(content, "fps", float, None))
         note = f"it has no exportFps; {A2F_FPS:g} frames a second are assumed; {GIVE_RATE}"
-        fps = A2F_FPS if message is None else message
+        fps = A2F_FPS if given_fps is None else given_fps
         check_fps(fps)
-        notes = (note,) if message is None and len(weights) > 1 else ()
+        notes = (note,) if given_fps is None and len(weights) > 1 else ()
         return Recorded(np.arange(len(weights)) / fps, fps, fps=fps, rounding_s=0.0, notes=notes)
 
     return Rows(names, weights, recorded)

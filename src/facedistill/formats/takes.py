@@ -83,11 +83,11 @@ def find_takes(audio: Path, labels: Path) -> list[Take]:
     if not found:
         raise InputError(f"{labels}: no label files; expected one {', '.join(LABEL_SUFFIXES)} for each recording of {audio}")
     for stem, paths in found.items():
-        received = recordings.get(stem, [])
-        if not received:
+        audio_files = recordings.get(stem, [])
+        if not audio_files:
             raise InputError(f"{paths[0]}: no recording of that name; expected label files of the recordings below {audio}")
-        if len(paths) > 1 or len(received) > 1:
-            both = paths if len(paths) > 1 else received
+        if len(paths) > 1 or len(audio_files) > 1:
+            both = paths if len(paths) > 1 else audio_files
             raise InputError(f"{both[1]}: {both[0]} is called {stem!r} too; expected one recording and one label file of a name")
     return [Take(stem, recordings[stem][0], paths[0]) for stem, paths in sorted(found.items())]
 

@@ -118,12 +118,12 @@ def calibration_points(phones: Sequence[Phone]) -> list[tuple[float, str]]:
 
 def _cardinal(ipa: str) -> str | None:
     """The nearest of five vowels, "-" for silence."""
-    received = sounds(ipa)
-    if not received:
+    found = sounds(ipa)
+    if not found:
         return "-"
-    if len(received) != 1 or received[0].letter not in VOWELS:
+    if len(found) != 1 or found[0].letter not in VOWELS:
         return None
-    openness, back, _ = VOWELS[received[0].letter]
+    openness, back, _ = VOWELS[found[0].letter]
     if openness >= 0.8:
         return "A"
     if 0.3 < back < 0.7:
@@ -139,12 +139,12 @@ def _run_package(
         scipy.signal.resample_poly(audio, PLAYED_RATE_HZ // SAMPLE_RATE_HZ, 1).astype("<f4").tofile(path)
         return str(path)
 
-    received = []
+    jobs = []
     if PEERS[name].calibrated:
-        received = _calibration(calibration[:CALIBRATION_RECORDINGS], played)
-        if not received:
+        jobs = _calibration(calibration[:CALIBRATION_RECORDINGS], played)
+        if not jobs:
             raise InputError(f"{name}: no labelled recordings to calibrate on")
-    job = {"rate_hz": PLAYED_RATE_HZ, "fps": FPS, "calibration": received, "out": str(scratch / "shapes.json")}
+    job = {"rate_hz": PLAYED_RATE_HZ, "fps": FPS, "calibration": jobs, "out": str(scratch / "shapes.json")}
     write_json(scratch / "job.json", job | {"recordings": [played(audio, f"{index}") for index, audio in enumerate(audios)]})
     _run(["node", str(folder / ADAPTER), name, str(scratch / "job.json")])
     return [

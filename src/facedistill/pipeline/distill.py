@@ -69,8 +69,8 @@ class StudentLoss:
         if self.feature_teacher is not None:
             n_frames, n_layers = min(FEATURE_FRAMES, self.frames), self.params.feature_layers
             with torch.no_grad():
-                received = self._window(audio, self.feature_teacher.config, n_frames)
-                wanted = self.feature_teacher.features(received)[-n_layers:]
+                windows = self._window(audio, self.feature_teacher.config, n_frames)
+                wanted = self.feature_teacher.features(windows)[-n_layers:]
             deepest = zip(module.projections, features[-n_layers:], strict=True)
             terms["feature"] = losses.feature(pred=[project(x[:, :, :n_frames]) for project, x in deepest], target=wanted)
         weights = self.params.losses.model_dump()

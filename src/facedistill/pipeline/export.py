@@ -84,8 +84,8 @@ def build(student: Student, recordings: Iterator[np.ndarray]) -> dict[Key, onnx.
 
 def file_name(metadata: ModelMetadata) -> str:
     """on-device.onnx, on-device-int8.onnx, on-device-int8-window.onnx: what is not said is float32 and streaming."""
-    message = [word for word in (metadata.precision, metadata.kind) if word not in ("float32", STREAMING)]
-    return "-".join([metadata.name, *message]) + ".onnx"
+    suffixes = [word for word in (metadata.precision, metadata.kind) if word not in ("float32", STREAMING)]
+    return "-".join([metadata.name, *suffixes]) + ".onnx"
 
 
 def write_model(folder: Path, graph: onnx.ModelProto, metadata: ModelMetadata) -> Path:
