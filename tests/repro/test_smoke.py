@@ -66,9 +66,9 @@ def test_what_is_lost_comes_back_from_the_cache(scratch, made):
 
 
 def test_a_comment_in_code_of_no_stage_runs_the_check_alone(scratch, made):
-    for name in ("cli.py", "render.py", "real_speech/score.py"):
-        with (scratch / "src" / "facedistill" / name).open("a") as file:
-            file.write("# A comment.\n")
+    for name in ("cli.py", "app/render.py", "repro/benchmark.py"):
+        path = scratch / "src" / "facedistill" / name
+        path.write_text(path.read_text(encoding="utf-8") + "# A comment.\n", encoding="utf-8")
     assert re.findall(r"Running stage '(.*)'", dvc(scratch, "repro")) == ["check"]
 
 
