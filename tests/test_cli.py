@@ -101,7 +101,16 @@ def test_a_missing_package_is_one_line_that_says_how_to_get_it(monkeypatch, caps
     fake(monkeypatch, "core.params", load_params=failing(ModuleNotFoundError("No module named 'torch'", name="torch")))
     fake(monkeypatch, "pipeline.teach", teach=failing(AssertionError("not reached")))
     assert run(monkeypatch, "teach") == 2
-    assert capsys.readouterr().err == 'error: teach needs the package torch; hint: in the clone, `pip install ".[train]"`\n'
+    assert capsys.readouterr().err == 'error: teach needs the package torch; hint: in the clone, `pip install -e ".[train]"`\n'
+
+
+def test_what_makes_models_is_told_to_run_in_a_clone(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(cli, "ROOT", tmp_path)
+    for command in ("check", "distill", "config", "verify", "web"):
+        assert run(monkeypatch, command, *["x"] * (command in ("distill", "config"))) == 2
+        expected = f'error: {command}: {tmp_path} is no clone; expected `pip install -e ".[train]"` in one\n'
+        assert capsys.readouterr() == ("", expected)
+    assert run(monkeypatch, "info", "no-such-model") == 2 and "no-such-model" in capsys.readouterr().err
 
 
 def test_a_missing_library_of_the_system_is_one_line(monkeypatch, capsys):

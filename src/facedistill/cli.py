@@ -17,6 +17,7 @@ import typer.exceptions
 from facedistill import STAGES
 from facedistill.core.errors import InputError
 from facedistill.core.messages import print_error, show_notes
+from facedistill.core.paths import ROOT
 from facedistill.core.processes import end_cleanly
 from facedistill.study.command import app as study
 
@@ -53,6 +54,7 @@ def main() -> None:
     show_notes()
     end_cleanly()
     try:
+        _check_clone(sys.argv[1])
         start_s = time.monotonic()
         code = app(prog_name="facedistill", standalone_mode=False)
         if sys.argv[1] in TIMED and "--help" not in sys.argv and not code:
@@ -69,7 +71,8 @@ def main() -> None:
             raise
         if isinstance(error, ModuleNotFoundError):
             extra = EXTRAS.get(sys.argv[1], "train")
-            print_error(f'{sys.argv[1]} needs the package {error.name}; hint: in the clone, `pip install ".[{extra}]"`')
+            way = "-e " if extra == "train" else ""  # which the pipeline needs: it writes beside its sources
+            print_error(f'{sys.argv[1]} needs the package {error.name}; hint: in the clone, `pip install {way}".[{extra}]"`')
         elif NO_LIBRARY in str(error):  # one of the system, that a package needs
             print_error(f"{sys.argv[1]}: {error}; hint: install that library of the system (README says how)")
         else:
@@ -77,6 +80,13 @@ def main() -> None:
     except typer.exceptions.TyperException as error:  # wrong usage, which Typer itself would tell in a box of lines
         print_error(" ".join(error.format_message().split()))
     sys.exit(BAD_INPUT)
+
+
+def _check_clone(command: str) -> None:
+    """Commands that make models and texts work in a clone alone, from whose sources they run."""
+    of_clones = {one.name or one.callback.__name__ for one in app.registered_commands if one.rich_help_panel == REPRODUCE}
+    if command in of_clones and "--help" not in sys.argv and not (ROOT / "dvc.yaml").is_file():
+        raise InputError(f'{command}: {ROOT} is no clone; expected `pip install -e ".[train]"` in one')
 
 
 app.add_typer(study, name="study", rich_help_panel=USE)
