@@ -187,8 +187,9 @@ def _encode(command: Sequence[str], frames: Iterable[np.ndarray], *, files: Sequ
             is_whole = _feed(encoder.stdin, frames)
             code = encoder.wait()
         except BaseException:
-            encoder.kill()
+            encoder.kill()  # before its input ends, of which it would make a film that looks whole
             encoder.wait()
+            _close(encoder.stdin)
             raise
         if is_whole and code == 0:
             return ""
@@ -198,16 +199,19 @@ def _encode(command: Sequence[str], frames: Iterable[np.ndarray], *, files: Sequ
 
 def _feed(pipe: BinaryIO, frames: Iterable[np.ndarray]) -> bool:
     """Writes frames to a pipe and closes it; whether its reader has taken them all."""
-    try:
-        for frame in frames:
-            try:
-                pipe.write(frame.tobytes())
-            except BrokenPipeError:
-                return False
-    finally:
-        with suppress(BrokenPipeError):
-            pipe.close()
+    for frame in frames:
+        try:
+            pipe.write(frame.tobytes())
+        except BrokenPipeError:
+            _close(pipe)
+            return False
+    _close(pipe)
     return True
+
+
+def _close(pipe: BinaryIO) -> None:
+    with suppress(BrokenPipeError):
+        pipe.close()
 
 
 @contextmanager
