@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from facedistill.measure.bootstrap import summary
 from facedistill.rig.curves import FPS
 
 BLOCK_S = 10.0  # what is resampled: takes may be few and long
@@ -30,11 +31,8 @@ def agreement(
     n = len(moments)
     counts = np.concatenate([np.ones((1, n), int), rng.multinomial(n, np.full(n, 1 / n), size=n_boot)])
     correlation, explained = _measured(np.einsum("rn,nmk->rmk", counts, moments))
-    table = {}
-    for name, values in zip(MEASURES, (correlation, explained), strict=True):
-        low, high = np.nanquantile(values[1:], [0.025, 0.975]) if n_boot and n > 1 else (np.nan, np.nan)
-        table[name] = {"value": float(values[0]), "low": float(low), "high": float(high), "n": n}
-    return table
+    n_kept = len(counts) if n > 1 else 1  # one block has no interval
+    return {name: summary(values[:n_kept]) | {"n": n} for name, values in zip(MEASURES, (correlation, explained), strict=True)}
 
 
 def _blocks(pred: np.ndarray, target: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
