@@ -17,7 +17,7 @@ import typer.exceptions
 from facedistill import STAGES
 from facedistill.core.errors import InputError
 from facedistill.core.messages import print_error, show_notes
-from facedistill.core.paths import ROOT
+from facedistill.core.paths import HEAD, ROOT
 from facedistill.core.processes import end_cleanly
 from facedistill.study.command import app as study
 
@@ -263,6 +263,17 @@ def _add_stage(stage: str, help: str, named: str | None) -> None:
 
 for _stage, (_help, _named) in STAGES.items():
     _add_stage(_stage, _help, _named)
+
+
+@app.command(rich_help_panel=REPRODUCE)
+def head(
+    source: Annotated[Path, typer.Argument(metavar="GLB", help="ICT-FaceKit's head, with its 24,953 vertices.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where to; else data/face.")] = HEAD.parent,
+) -> None:
+    """Make the built-in head anew from ICT-FaceKit's: face.glb, and face-light.glb with fewer vertices."""
+    from facedistill.repro.head import make_heads
+
+    make_heads(source, out)
 
 
 @app.command(rich_help_panel=REPRODUCE)

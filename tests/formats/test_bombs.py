@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from facedistill.core.errors import InputError
+from facedistill.core.paths import LIGHT_HEAD
 from facedistill.formats import glb as glb_module
-from facedistill.formats import gltf_looks, head_glb, npz, registry
+from facedistill.formats import gltf_looks, npz, registry
 from facedistill.formats.animation import MAX_FRAMES, TAKE_NUMBERS, Animation, most_grown, regular
 from facedistill.formats.gltf_face import read_face
 from facedistill.formats.parsing import reading
@@ -337,7 +338,7 @@ HEADS = {
 
 def crowd(n_vertices: int) -> bytes:
     """The built-in head many times in one place."""
-    gltf = head_glb.build(0)
+    gltf = glb_module.load(LIGHT_HEAD)
     n_own = sum(
         gltf.content["accessors"][part["attributes"]["POSITION"]]["count"] for part in gltf.content["meshes"][0]["primitives"]
     )
@@ -446,6 +447,8 @@ def test_want_of_memory_is_told_in_one_line(tmp_path, monkeypatch):
 
 
 def test_what_a_glb_cannot_say_is_told(tmp_path, monkeypatch):
+    head = glb_module.load(LIGHT_HEAD)
+    monkeypatch.setattr("facedistill.formats.gltf.load", lambda path: head)
     monkeypatch.setattr(glb_module, "HEADER", struct.Struct("<4sHH"))
     with pytest.raises(InputError, match=r"a\.glb: would have more bytes than a GLB can count; expected up to 4 GiB"):
         registry.write(tmp_path / "a.glb", regular(("jawOpen",), [[0.0]], 30))

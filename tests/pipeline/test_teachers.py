@@ -30,7 +30,7 @@ from facedistill.pipeline.teach import TeacherLoss, teach
 from facedistill.rig.arkit import CURVES
 from facedistill.rig.controls import Controls, Lips, arkit, read_controls, write_controls
 from facedistill.rig.curves import read_curves
-from facedistill.rig.head import head
+from facedistill.rig.head import mesh
 from facedistill.rig.mesh_pca import read_basis
 from facedistill.speech.audio import read_audio, write_flac
 from facedistill.speech.phones import Phone, write_phones
@@ -106,12 +106,12 @@ def test_a_student_of_meshes_gives_coefficients_that_are_the_teachers_mesh(data,
     np.testing.assert_array_equal(classes, teacher.predict(audio)[1])
     np.testing.assert_allclose(labels, basis.encode(meshes), atol=5e-3)
     # The lip gap that the losses see is the gap of the mesh.
-    upper, lower = (head().regions[f"{lip}_lip_inner"][0] for lip in ("upper", "lower"))
-    posed = head().neutral + basis.decode(labels).reshape(len(labels), -1, 3)
+    upper, lower = (mesh().landmarks[lip] for lip in ("upper_lip", "lower_lip"))
+    posed = mesh().neutral + basis.decode(labels).reshape(len(labels), -1, 3)
     gap_mm = posed[:, upper, 1] - posed[:, lower, 1]
     np.testing.assert_allclose(controls.lips.gap_neutral_mm + labels @ controls.lips.gap_mm, gap_mm, atol=1e-4)
     # And so are its lips.
-    lips = posed[:, head().regions["lips"]]
+    lips = posed[:, mesh().regions["lips"]]
     moved_mm2 = np.square(np.diff(lips, axis=0)).sum(axis=2).mean(axis=1)
     steps = np.diff(labels, axis=0)
     np.testing.assert_allclose(((steps @ controls.lips.products_mm2) * steps).sum(axis=1), moved_mm2, rtol=1e-3, atol=1e-5)

@@ -12,11 +12,10 @@ import pytest
 from PIL import Image
 
 from facedistill.core.errors import InputError
-from facedistill.core.paths import ROOT
+from facedistill.core.paths import HEAD, ROOT
 from facedistill.corpora.viseme_targets import targets
 from facedistill.figures.faces import VISEMES, judge_lips, lips_table, longest_instances, shapes_figure, sounds_figure
 from facedistill.figures.sentence import pose_at
-from facedistill.formats import head_glb
 from facedistill.formats.glb import Gltf, load
 from facedistill.formats.gltf_face import read_face
 from facedistill.render.heads import load_head
@@ -24,7 +23,6 @@ from facedistill.render.portrait import draw_difference, draw_picture
 from facedistill.render.scene import Canvas
 from facedistill.rig.arkit import CURVES, INDEX, N_CURVES
 from facedistill.rig.head import head
-from facedistill.rig.head_fine import fine_head
 from facedistill.speech.phones import Phone
 
 REALISTIC = ROOT.parent / "shared" / "faces" / "ict_facekit_arkit51.glb"
@@ -35,13 +33,6 @@ def pose(**weights: float) -> np.ndarray:
     for name, value in weights.items():
         posed[INDEX[name]] = value
     return posed
-
-
-@pytest.fixture(scope="module")
-def built_in(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("face") / "head.glb"
-    path.write_bytes(head_glb.build().to_bytes())
-    return path
 
 
 @pytest.fixture(autouse=True)
@@ -130,20 +121,19 @@ def test_every_shape_can_be_seen(name):
 # Any head -------------------------------------------------------------------------------------------------------------
 
 
-def test_the_built_in_head_is_read_as_it_was_written(built_in):
-    read, fine = read_face(built_in), fine_head()
-    order = np.concatenate([np.flatnonzero(fine.materials == number) for number in np.unique(fine.materials)])
-    np.testing.assert_allclose(read.vertices * 1000, fine.form.neutral[fine.form.points[order]], atol=1e-3)
-    np.testing.assert_allclose(read.shapes * 1000, fine.form.basis[:, fine.form.points[order]], atol=2e-3)
-    np.testing.assert_allclose(read.colours, (fine.colours * fine.light[:, None] ** 0.7)[order], atol=1e-6)
-    assert len(read.triangles) == len(fine.form.faces)
+def test_vertices_that_move_together_are_one_point():
+    drawn, surface = load_head(None), read_face(HEAD)
+    assert len(drawn.neutral) < len(drawn.points) == len(surface.vertices)  # materials meet along edges
+    np.testing.assert_allclose(drawn.neutral[drawn.points], 1000 * surface.vertices, atol=1e-4)
+    np.testing.assert_allclose(drawn.basis[:, drawn.points], 1000 * surface.shapes, atol=1e-4)
+    assert np.array_equal(drawn.points[drawn.corners], drawn.faces)
 
 
-def test_a_head_is_brought_to_the_place_of_the_built_in_one(built_in, tmp_path):
-    gltf = load(built_in)
+def test_a_head_is_brought_to_the_place_of_the_built_in_one(tmp_path):
+    gltf = load(HEAD)
     gltf.content["nodes"][0] |= {"translation": [3, -2, 0.5], "scale": [0.4, 0.4, 0.4]}
     (tmp_path / "small.glb").write_bytes(gltf.to_bytes())
-    theirs, ours = load_head(tmp_path / "small.glb").form, load_head(None).form
+    theirs, ours = load_head(tmp_path / "small.glb"), load_head(None)
     lowest, highest = theirs.neutral.min(0), theirs.neutral.max(0)
     np.testing.assert_allclose([lowest, highest], [ours.neutral.min(0), ours.neutral.max(0)], atol=1.0)
     smile = pose(mouthSmileLeft=1.0)
@@ -152,15 +142,15 @@ def test_a_head_is_brought_to_the_place_of_the_built_in_one(built_in, tmp_path):
     )
 
 
-def test_nodes_place_what_they_hold(built_in, tmp_path):
+def test_nodes_place_what_they_hold(tmp_path):
     """A child of a turned node, as if both were written out: turned by 90 degrees about y, scaled, moved."""
-    gltf = load(built_in)
+    gltf = load(HEAD)
     gltf.content["nodes"][0] |= {"translation": [0.1, 0.2, 0.3]}
     half = 0.5**0.5
     gltf.content["nodes"].append({"children": [0], "rotation": [0, half, 0, half], "scale": [2, 2, 2], "translation": [0, 1, 0]})
     gltf.content["scenes"] = [{"nodes": [1]}]
     (tmp_path / "placed.glb").write_bytes(gltf.to_bytes())
-    placed, plain = read_face(tmp_path / "placed.glb"), read_face(built_in)
+    placed, plain = read_face(tmp_path / "placed.glb"), read_face(HEAD)
     moved = (plain.vertices + [0.1, 0.2, 0.3]) * 2
     np.testing.assert_allclose(placed.vertices, np.stack([moved[:, 2], moved[:, 1] + 1, -moved[:, 0]], 1), atol=1e-5)
     shapes = 2 * plain.shapes
@@ -248,8 +238,8 @@ def test_broken_heads_are_told_in_one_line(change, message, tmp_path):
     assert "\n" not in str(caught.value) and "broken.glb" in str(caught.value)
 
 
-def test_cut_off_heads_are_told(built_in, tmp_path):
-    data = built_in.read_bytes()
+def test_cut_off_heads_are_told(tmp_path):
+    data = HEAD.read_bytes()
     rng = np.random.default_rng(0)
     for size in rng.integers(0, len(data), 8):
         (tmp_path / "cut.glb").write_bytes(data[:size])
@@ -266,8 +256,8 @@ def test_cut_off_heads_are_told(built_in, tmp_path):
             pass
 
 
-def test_a_head_that_looks_away_is_told(built_in, tmp_path):
-    gltf = load(built_in)
+def test_a_head_that_looks_away_is_told(tmp_path):
+    gltf = load(HEAD)
     gltf.content["nodes"][0]["rotation"] = [0, 1, 0, 0]
     (tmp_path / "away.glb").write_bytes(gltf.to_bytes())
     with pytest.raises(InputError, match=r"away.glb: .* a head that looks along \+z, with y up"):

@@ -21,7 +21,8 @@ from scipy.signal import resample_poly
 
 from facedistill.app.animate import read_recording
 from facedistill.core.errors import InputError
-from facedistill.formats import glb, head_glb, registry
+from facedistill.core.paths import HEAD, LIGHT_HEAD
+from facedistill.formats import glb, registry
 from facedistill.rig.arkit import CURVES
 from facedistill.runtime import Animator, Model, find_model
 from facedistill.runtime.released import RELEASED
@@ -156,7 +157,7 @@ def test_build_is_complete_and_reproducible(sources, site, monkeypatch):
     first = tree(sources / "dist")
     names = [path.name for path in RELEASED.glob("*/*.onnx") if not path.stem.endswith("-window")]
     assert {f"models/{name}" for name in names} < first.keys()
-    assert [first[name] for name in ("head.glb", "head-light.glb")] == [head_glb.build(n).to_bytes() for n in (1, 0)]
+    assert [first[name] for name in ("head.glb", "head-light.glb")] == [path.read_bytes() for path in (HEAD, LIGHT_HEAD)]
     monkeypatch.setattr(module, "npm", None)  # a second build does not install the packages again
     assert module.web(sources) == sources / "dist" and tree(sources / "dist") == first
 
@@ -577,7 +578,7 @@ def test_saved_glb_is_the_head_with_the_curves(opened, recordings, tmp_path):
 
 
 def test_saved_glb_keeps_the_rest_of_the_face_file(opened, recordings, tmp_path):
-    face = head_glb.build()
+    face = glb.load(HEAD)
     face.content["extensionsUsed"], face.content["extensions"] = ["VRM"], {"VRM": {"exporterVersion": "1"}}
     names = face.content["meshes"][0]["extras"]["targetNames"]
     names[:] = ["something", *(f"blendShape1.{name[0].upper()}{name[1:]}" for name in names[1:])]  # eyeBlinkLeft comes first
@@ -594,7 +595,7 @@ def test_morph_target_without_a_curve_keeps_its_default_weight(opened, tmp_path)
     """The default weight of a morph target without an ARKit name is part of the face."""
     pictures = []
     for weight in (0, 1):
-        face = head_glb.build()
+        face = glb.load(HEAD)
         names = face.content["meshes"][0]["extras"]["targetNames"]
         place = names.index("mouthFunnel")
         names[place] = "chubby"
@@ -772,11 +773,11 @@ def test_unusable_recordings(opened, recordings, tmp_path):
 
 
 def test_unusable_faces(opened, tmp_path):
-    face = head_glb.build()
+    face = glb.load(HEAD)
     face.content["meshes"][0]["extras"]["targetNames"] = [f"shape{number}" for number in range(52)]
     (tmp_path / "unnamed.glb").write_bytes(face.to_bytes())
     (tmp_path / "broken.glb").write_bytes(b"glTF" + bytes(40))
-    face = head_glb.build()
+    face = glb.load(HEAD)
     face.content["extensionsUsed"] = face.content["extensionsRequired"] = ["VRM", "KHR_mesh_quantization", "KHR_folded"]
     (tmp_path / "folded.glb").write_bytes(face.to_bytes())
     page = opened(expected="GPU stall|THREE")

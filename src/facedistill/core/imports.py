@@ -7,14 +7,15 @@ from pathlib import Path
 
 from facedistill.core.errors import InputError
 from facedistill.core.files import read_json, sha256
-from facedistill.core.paths import PACKAGE
+from facedistill.core.paths import HEAD, PACKAGE
 
 # Every command goes through these, and they decide no result.
 GENERIC = frozenset(PACKAGE / f"{name}.py" for name in ("__init__", "__main__", "cli"))
+READ = {PACKAGE / "rig" / "head.py": HEAD}  # what a module reads decides as well
 
 
 def import_closure(*modules: str) -> list[Path]:
-    """The files of modules ("facedistill.pipeline.teach") and of everything they import, in path order.
+    """The files of modules ("facedistill.pipeline.teach"), of everything they import, and the data of these, in path order.
 
     Imports inside functions count. Packages count with their `__init__`, which Python runs.
     """
@@ -24,7 +25,7 @@ def import_closure(*modules: str) -> list[Path]:
         path = todo.pop()
         found.add(path)
         todo |= {file for module in _imported_by(path) for file in _files(module)} - found
-    return sorted(found)
+    return sorted(found | {READ[path] for path in found & READ.keys()})
 
 
 def imported(source: str, path: Path) -> set[str]:

@@ -22,8 +22,8 @@ GROUP_OF = ("jaw", "closure", "tuck", "rounding", "rounding", "height", "height"
 # Speakers aim past contact: the lips are still closing when they meet (Löfqvist & Gracco, 1997, "Lip and jaw kinematics in
 # bilabial stop consonant production"). A target above 1 is such a virtual position; `pose` stops at contact.
 CONTACT = 1.6
-# mouthClose corrects jawOpen: nearly as much of it shuts the lips on both ARKit heads known to this project.
-CLOSE_PER_JAW, TUCK_PER_JAW = 0.94, 0.70
+# mouthClose corrects jawOpen: with so much of it the lip gap is that at rest, whatever the jaw does.
+CLOSE_PER_JAW = 0.84
 OPEN_LIPS = 0.5  # dominance over lip contact of every sound that makes none
 
 
@@ -51,7 +51,7 @@ _CONSONANT_TARGETS = {
     "bilabial-fricative": (0.07, 0.55,    0.0,     0.00, 0.00, 0.05, 0.03, 0.03, 0.00, 0.90, 2.0, 0.5, 0.12, 0.30, 0.5),
     "labiodental":        (0.05, 0.00,    CONTACT, 0.00, 0.00, 0.05, 0.00, 0.08, 0.00, 2.20, 1.0, 4.0, 0.15, 0.50, 0.5),
     "labial-glide":       (0.03, 0.00,    0.0,     0.85, 0.05, 0.00, 0.00, 0.00, 0.00, 1.50, 0.5, 0.5, 1.60, 1.00, 0.5),
-    "dental":             (0.07, 0.00,    0.0,     0.00, 0.00, 0.05, 0.07, 0.05, 0.35, 1.60, 0.5, 0.5, 0.10, 0.40, 2.0),
+    "dental":             (0.10, 0.00,    0.0,     0.00, 0.00, 0.05, 0.07, 0.05, 0.30, 1.60, 0.5, 0.5, 0.10, 0.40, 2.0),
     "alveolar":           (0.06, 0.00,    0.0,     0.00, 0.00, 0.10, 0.07, 0.05, 0.00, 1.60, 0.5, 0.5, 0.05, 0.30, 0.5),
     "lateral":            (0.10, 0.00,    0.0,     0.00, 0.00, 0.05, 0.07, 0.05, 0.00, 1.20, 0.5, 0.5, 0.05, 0.25, 0.5),
     "tap":                (0.08, 0.00,    0.0,     0.05, 0.03, 0.05, 0.06, 0.05, 0.00, 1.20, 0.5, 0.5, 0.05, 0.20, 0.5),
@@ -152,18 +152,18 @@ def pose(articulators: np.ndarray) -> np.ndarray:
     apart = (1 - closure) * (1 - tuck)
     curves = {
         "jawOpen": value["jaw"],
-        "mouthClose": value["jaw"] * (CLOSE_PER_JAW * closure + TUCK_PER_JAW * tuck),
+        "mouthClose": CLOSE_PER_JAW * value["jaw"] * (closure + tuck),
         "mouthPucker": value["pucker"],
         "mouthFunnel": value["funnel"] * apart,
-        "mouthRollLower": 0.06 * closure + 0.50 * tuck,
+        "mouthRollLower": 0.06 * closure + 0.25 * tuck,
         "mouthRollUpper": 0.05 * closure,
-        "mouthShrugLower": 0.05 * closure + 0.12 * tuck,
+        "mouthShrugLower": 0.03 * closure,
         "mouthSmile": 0.60 * value["spread"],
         "mouthStretch": 0.30 * value["spread"],
         "mouthDimple": 0.20 * value["spread"],
-        "mouthPress": 0.15 * closure + 0.15 * np.clip(value["closure"] - 1, 0, 1),
-        "mouthLowerDown": value["lower_down"] * apart,
-        "mouthUpperUp": value["upper_up"] * apart + 0.40 * tuck,
+        "mouthPress": 0.05 * closure + 0.06 * np.clip(value["closure"] - 1, 0, 1),
+        "mouthLowerDown": value["lower_down"] * apart + 0.09 * value["pucker"] * closure + 0.30 * tuck,
+        "mouthUpperUp": value["upper_up"] * apart + 0.20 * tuck,
         "tongueOut": value["tongue"] * (1 - closure),
     }
     weights = np.zeros((*closure.shape, N_CURVES), np.float32)

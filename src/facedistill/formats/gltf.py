@@ -6,7 +6,6 @@ place for: the frame rate, the names of the curves in their order, and the curve
 
 import struct
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import numpy as np
 
 from facedistill.core.errors import InputError
 from facedistill.core.files import atomic_path
-from facedistill.formats import head_glb
+from facedistill.core.paths import HEAD
 from facedistill.formats.animation import MAX_CURVES, Animation, canonical, most_grown, regular
 from facedistill.formats.glb import DATA_URI, Gltf, load
 from facedistill.formats.grids import float32_rounding_of
@@ -49,8 +48,8 @@ def write(path: Path, animation: Animation, face: Path | None = None) -> None:
     times_s = animation.times_s.astype(np.float32)
     if times_s[0] < 0 or (times_s[1:] <= times_s[:-1]).any():
         raise InputError(f"{path}: times do not ascend as float32; expected from 0 s on, or resample with an explicit frame rate")
-    with nullcontext() if face is None else reading(face, FACE):
-        gltf = head_glb.build() if face is None else _self_contained(load(face))
+    with reading(face or HEAD, FACE):
+        gltf = _self_contained(load(face or HEAD))
         try:
             data = _animate(gltf, face or path, animation).to_bytes()
         except struct.error:

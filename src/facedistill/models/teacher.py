@@ -20,7 +20,7 @@ from facedistill.models.dataset import N_PHONE_CLASSES
 from facedistill.models.encoder import build_encoder, encode_at, encoder_from_config
 from facedistill.models.state import load_network, save_network
 from facedistill.rig.curves import FPS, at_times, n_frames
-from facedistill.rig.head import head
+from facedistill.rig.head import mesh
 
 ALIGNED_SAMPLES = 800  # 3 frames at 60 fps: the shortest stretch of samples that holds whole frames
 FREE_START = 0.1  # of the usual size of first weights
@@ -28,8 +28,8 @@ OVERLAP_S = 1.0  # context on either side of a chunk
 
 
 def mesh_basis() -> Tensor:
-    """(K, 3 V) displacement of every vertex in cm per unit of every curve, flattened."""
-    return torch.tensor(head().basis).flatten(1) / 10
+    """(K, 3 V) displacement of every vertex of `mesh` in cm per unit of every curve, flattened."""
+    return torch.tensor(mesh().basis).flatten(1) / 10
 
 
 class Posterior(nn.Module):

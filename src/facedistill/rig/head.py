@@ -1,14 +1,16 @@
-"""A procedural face with the 52 ARKit shapes, original to this package: no scanned or licensed mesh is involved."""
+"""The built-in head: ICT-FaceKit's, simplified and coloured by `repro.head`, with the 52 ARKit shapes."""
 
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 
-from facedistill.rig import head_mesh, head_parts, head_shapes
-from facedistill.rig.arkit import INDEX, N_CURVES
+from facedistill.core.paths import HEAD
+from facedistill.formats.glb import load
+from facedistill.formats.gltf_face import read_face
+from facedistill.rig.arkit import N_CURVES
 
-UPPER_FACE_Y = 25.0  # mm; what lies above is the upper face: eyes, brows, forehead
+MM_PER_UNIT = 1000.0  # glTF is in metres
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,26 +20,16 @@ class Head:
     Attributes:
         neutral: (V, 3) float32.
         faces: (F, 3) int32, counter-clockwise from outside.
-        materials: (F,) int32 into head_parts.MATERIALS.
         basis: (K, V, 3) float32, displacement at weight 1, in arkit.CURVES order.
-        mirror: (V,) int32, the vertex on the other side.
-        regions: name -> (M,) int32 vertex indices: lips, upper_lip_inner, lower_lip_inner, eyes, eyelids, brows, jaw, teeth,
-            tongue, skin, upper_face.
-        gap_neutral_mm: the lip gap at rest.
-        gap_mm: (K,) float32, change of the lip gap per unit of each weight.
-        width_neutral_mm, width_mm: the same of the mouth's width.
+        regions: name -> (M,) int32 vertex numbers: lips, upper_face, and subset, which stands for the face with fewer vertices.
+        landmarks: name -> vertex number: upper_lip and lower_lip, where they meet at the midline; left_corner and right_corner.
     """
 
     neutral: np.ndarray
     faces: np.ndarray
-    materials: np.ndarray
     basis: np.ndarray
-    mirror: np.ndarray
     regions: dict[str, np.ndarray]
-    gap_neutral_mm: float
-    gap_mm: np.ndarray
-    width_neutral_mm: float
-    width_mm: np.ndarray
+    landmarks: dict[str, int]
 
     def vertices(self, weights: np.ndarray) -> np.ndarray:
         """Poses the mesh: (..., K) weights -> (..., V, 3) float32 mm."""
@@ -45,50 +37,64 @@ class Head:
         moved = weights.reshape(-1, N_CURVES) @ self.basis.reshape(N_CURVES, -1)
         return self.neutral + moved.reshape(*weights.shape[:-1], *self.neutral.shape)
 
+    @property
+    def gap_neutral_mm(self) -> float:
+        """The lip gap at rest."""
+        return self._at_rest("upper_lip", "lower_lip", 1)
+
+    @property
+    def gap_mm(self) -> np.ndarray:
+        """(K,) float32, change of the lip gap per unit of each weight."""
+        return self._moved("upper_lip", "lower_lip", 1)
+
     def lip_gap_mm(self, weights: np.ndarray) -> np.ndarray:
         """Height of the mouth opening at mid-lip: (..., K) weights -> (...) float32 mm; negative where the lips press."""
         return self.gap_neutral_mm + np.asarray(weights, np.float32) @ self.gap_mm
 
     def mouth_width_mm(self, weights: np.ndarray) -> np.ndarray:
         """Distance of the mouth's corners: (..., K) weights -> (...) float32 mm."""
-        return self.width_neutral_mm + np.asarray(weights, np.float32) @ self.width_mm
+        rest_mm = self._at_rest("left_corner", "right_corner", 0)
+        return rest_mm + np.asarray(weights, np.float32) @ self._moved("left_corner", "right_corner", 0)
+
+    def _at_rest(self, first: str, second: str, axis: int) -> float:
+        return float(self.neutral[self.landmarks[first], axis] - self.neutral[self.landmarks[second], axis])
+
+    def _moved(self, first: str, second: str, axis: int) -> np.ndarray:
+        return self.basis[:, self.landmarks[first], axis] - self.basis[:, self.landmarks[second], axis]
 
 
-def _regions(mesh: head_mesh.Mesh, basis: np.ndarray) -> dict[str, np.ndarray]:
-    part = {name: mesh.parts == index for index, name in enumerate(head_parts.PARTS)}
-    inner = mesh.lip == 0
-    # The lip gap is measured between the two midline vertices, which come first in their regions.
-    order = np.argsort(np.abs(mesh.vertices[:, 0]), kind="stable")
-    masks = {
-        "lips": (mesh.lip >= 0) & (mesh.lip < head_parts.N_LIP_RINGS),
-        "upper_lip_inner": inner & (mesh.upper == 1),
-        "lower_lip_inner": inner & (mesh.upper == 0),
-        "eyes": part["eye"],
-        "eyelids": (mesh.lid >= 0) & (mesh.lid < 2),
-        "brows": part["brow"],
-        "jaw": part["skin"] & (np.abs(basis[INDEX["jawOpen"]]).max(-1) > 1.0) | part["lower_teeth"],
-        "teeth": part["upper_teeth"] | part["lower_teeth"],
-        "tongue": part["tongue"],
-        "skin": part["skin"],
-        "upper_face": (part["skin"] | part["brow"] | part["eye"]) & (mesh.vertices[:, 1] > UPPER_FACE_Y),
-    }
-    return {name: order[mask[order]].astype(np.int32) for name, mask in masks.items()}
+@cache
+def mesh() -> Head:
+    """The vertices that teachers answer with: the face and its lips alone, and not all of these; without faces."""
+    whole = head()
+    kept = whole.regions["subset"]
+    landmarks = {name: int(np.flatnonzero(kept == vertex)[0]) for name, vertex in whole.landmarks.items()}
+    lips = np.flatnonzero(np.isin(kept, whole.regions["lips"])).astype(np.int32)
+    return Head(whole.neutral[kept], np.zeros((0, 3), np.int32), whole.basis[:, kept], {"lips": lips}, landmarks)
 
 
 @cache
 def head() -> Head:
-    """Builds the head (in under half a second, once per process); the same numbers every time."""
-    mesh = head_mesh.build()
-    basis = head_shapes.displacement_fields(mesh).astype(np.float32)
-    neutral = mesh.vertices.astype(np.float32)
-    regions = _regions(mesh, basis)
-    upper, lower = regions["upper_lip_inner"][0], regions["lower_lip_inner"][0]
-    arrays = (neutral, mesh.faces.astype(np.int32), mesh.materials.astype(np.int32), basis, mesh.mirror.astype(np.int32))
-    gap_mm = basis[:, upper, 1] - basis[:, lower, 1]
-    lips = regions["lips"]
-    left, right = lips[neutral[lips, 0].argmax()], lips[neutral[lips, 0].argmin()]
-    width_mm = basis[:, left, 0] - basis[:, right, 0]
-    for array in (*arrays, gap_mm, width_mm, *regions.values()):
+    """Reads the head, once per process."""
+    surface, extras = read_face(HEAD), load(HEAD).content["meshes"][0]["extras"]
+    regions = {name: np.array(vertices, np.int32) for name, vertices in extras["regions"].items()}
+    neutral, basis = np.float32(MM_PER_UNIT) * surface.vertices, np.float32(MM_PER_UNIT) * surface.shapes
+    for array in (neutral, basis, surface.triangles, *regions.values()):
         array.flags.writeable = False  # shared by the whole process
-    rest_mm = float(neutral[upper, 1] - neutral[lower, 1]), float(neutral[left, 0] - neutral[right, 0])
-    return Head(*arrays, regions, rest_mm[0], gap_mm, rest_mm[1], width_mm)
+    return Head(neutral, surface.triangles, basis, regions, extras["landmarks"])
+
+
+def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """Normals of vertices, weighted by the area of the faces around them.
+
+    Args:
+        vertices: (V, 3).
+        faces: (F, 3) int, counter-clockwise from outside.
+
+    Returns:
+        (V, 3) unit vectors; zeros where a vertex has no face.
+    """
+    corners = vertices[faces]
+    flat = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    normals = np.stack([np.bincount(faces.ravel(), np.repeat(flat[:, axis], 3), len(vertices)) for axis in range(3)], 1)
+    return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
