@@ -37,22 +37,12 @@ def canonical(name: str) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Animation:
-    """The curves of one take: at least one frame of at least one curve.
+    """The curves of one take; ValueError where something is missing, doubled, not finite, of the wrong shape, or too much."""
 
-    Attributes:
-        names: (N,) names of the curves in the file's order, made `canonical`; no two are equal.
-        weights: (T, N) float64, not clamped: recordings of faces go past 1.
-        times_s: (T,) float64 seconds, ascending.
-        fps: nominal frames per second; the times may drop frames or start late.
-
-    Raises:
-        ValueError: something is missing, doubled, not finite, or of the wrong shape, or there are more than MAX_CURVES curves.
-    """
-
-    names: tuple[str, ...]
-    weights: np.ndarray
-    times_s: np.ndarray
-    fps: float
+    names: tuple[str, ...]  # (N,) in the file's order, made `canonical`; no two are equal
+    weights: np.ndarray  # (T, N) float64, not clamped: recordings of faces go past 1
+    times_s: np.ndarray  # (T,) float64 seconds, ascending
+    fps: float  # nominal; the times may drop frames or start late
 
     def __post_init__(self) -> None:
         for name in self.names:
@@ -81,10 +71,8 @@ class Animation:
     def at(self, fps: float) -> "Animation":
         """The same motion with frame t at t / fps, from 0 s to its last time, interpolated linearly.
 
-        Before its first time the first frame is held, so that it stays in step with its audio.
-
-        Raises:
-            ValueError: no frame rate, or one that makes more frames than MAX_FRAMES or than there are rows for.
+        Before its first time the first frame is held, so that it stays in step with its audio. ValueError for no frame rate, or
+        one that makes more frames than MAX_FRAMES or than there are rows for.
         """
         check_fps(fps)
         duration_frames = max(float(self.times_s[-1]), 0.0) * fps

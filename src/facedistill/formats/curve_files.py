@@ -168,9 +168,7 @@ def write_npz(path: Path, animation: Animation) -> None:
 def read_npz(path: Path) -> Rows:
     """Reads what `write_npz` or `numpy.savez(path, names=..., weights=..., times_s=..., fps=...)` writes.
 
-    Raises:
-        ValueError: not such an archive, or one that unfolds to more than so few bytes can mean; nothing is unpickled and nothing
-            is trusted about sizes.
+    Nothing is unpickled, nothing is trusted about sizes, and so few bytes may not unfold to more than they can mean.
     """
     try:
         with zipfile.ZipFile(path) as archive:

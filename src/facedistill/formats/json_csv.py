@@ -62,9 +62,7 @@ def parse_json(data: bytes) -> dict:
 def field(content: object, key: str, kind: type, default: object = REQUIRED):
     """`content[key]`, of the type `kind`; a whole number is a `float` too, which is finite, and a bool is neither.
 
-    Raises:
-        ValueError: not there and without a default, or of another type.
-        OverflowError: a whole number that is greater than any float.
+    ValueError if it is not there and has no default, or is of another type; OverflowError if it is greater than any float.
     """
     if not isinstance(content, dict):
         raise ValueError(f"{_noun(content)} stands where an object with {key!r} belongs")
@@ -110,8 +108,7 @@ def read_table(path: Path, count_texts: Callable[[list[str]], int]) -> tuple[lis
         The header (N,), the texts of each row, and float64 (T, N - texts).
 
     Raises:
-        ValueError: no header, a row of another length, or a cell that is not a finite number; it is named with its row, the first
-            below the header being 1, and its column.
+        ValueError: what is wrong, with its row, the first below the header being 1, and its column.
     """
     with path.open(encoding="utf-8-sig", newline="") as file:
         table = filter(None, csv.reader(file))
@@ -133,13 +130,9 @@ def read_table(path: Path, count_texts: Callable[[list[str]], int]) -> tuple[lis
 
 
 def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Writes a CSV with LF line ends, atomically; floats as short as comes back the same.
-
-    Raises:
-        InputError: a spreadsheet would take a name in the header for a formula, and run it.
-    """
+    """Writes a CSV with LF line ends, atomically, floats as short as comes back the same; InputError if names are formulas."""
     for name in header:
-        if FORMULA.search(unicodedata.normalize("NFKC", name)):  # wide letters too
+        if FORMULA.search(unicodedata.normalize("NFKC", name)):  # wide letters too; a spreadsheet would run it
             allowed = "expected names that do not begin with = + - or @, or another format, JSON say"
             raise InputError(f"{path}: spreadsheets would take the name {name!r} for a formula; {allowed}")
     with _text(path) as file:

@@ -1,9 +1,8 @@
 """Live Link Face for Unreal: the CSV that phones record, and the packets that they send.
 
-The CSV has a timecode, a count, 52 curves in its own order and 9 rotations (radians). Seen in real files and read here: both
-spellings of the count column, ARKit's order and the app's, NeuroSync's seven emotions after the rotations and its milliseconds of
-the second in the timecode, timecode in 60ths of a second or other parts of one, dropped frames, a midnight, weights up to 1.053.
-NTSC's drop-frame timecode is read by its standard.
+The CSV has a timecode, a count, 52 curves in its own order and 9 rotations (radians). Read as well: other spellings and orders,
+NeuroSync's seven emotions and its milliseconds of the second in the timecode, timecode in 60ths of a second or other parts of
+one, dropped frames, a midnight, weights above 1, and NTSC's drop-frame timecode.
 """
 
 import re

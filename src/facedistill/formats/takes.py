@@ -66,11 +66,7 @@ class Take:
 
 
 def find_takes(audio: Path, labels: Path) -> list[Take]:
-    """The recordings below `audio` for which there is a label file below `labels`, in the order of their names.
-
-    Raises:
-        InputError: no such folder, no label files, one without a recording, or two files of one name.
-    """
+    """The recordings below `audio` with a label file below `labels`, by name; InputError unless there is one for one."""
     for folder in (audio, labels):
         if not folder.is_dir():
             raise InputError(f"{folder}: no such folder; expected one of recordings and one of label files of the same names")

@@ -16,15 +16,11 @@ class Eyes:
         self._knots_s, self._aims = [0.0], [(0.0, 0.0)]  # gaze is a straight line from knot to knot
 
     def apply(self, weights: np.ndarray, times_s: np.ndarray, names: Sequence[str]) -> np.ndarray:
-        """Puts the layer in place of what the curves say of lids and gaze.
+        """The weights (T, K) with the layer in place of what they say of lids and gaze.
 
         Args:
-            weights: (T, K).
             times_s: (T,) seconds, not before those of the last call.
             names: of the K curves; the eyes' curves that are not among them are left out.
-
-        Returns:
-            (T, K) as `weights`, with other eyes.
         """
         changed = weights.copy()
         for name, values in (self._curves(times_s) if len(times_s) else {}).items():

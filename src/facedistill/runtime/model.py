@@ -68,11 +68,7 @@ class ModelMetadata:
 
     @classmethod
     def from_props(cls, props: dict[str, str]) -> "ModelMetadata":
-        """The inverse of `to_props`.
-
-        Raises:
-            ValueError: not what this version writes.
-        """
+        """The inverse of `to_props`; ValueError for what this version does not write."""
         if VERSION_KEY not in props:
             raise ValueError("it has no facedistill metadata")
         if props[VERSION_KEY] != VERSION:

@@ -109,11 +109,7 @@ class StreamingSession:
         return sum(array.nbytes for array in (self._samples, self._frames, self._curves, *buffers))
 
     def push(self, samples: np.ndarray) -> list[np.ndarray]:
-        """Hears (S,) float32 samples; gives the frames that they complete, (L, K) float32 in blocks.
-
-        Raises:
-            MemoryError: there is not enough of it.
-        """
+        """Hears (S,) float32 samples; gives the frames that they complete, (L, K) float32 in blocks. MemoryError if it lacks."""
         room = self.model.max_rows * self._hop
         return [self._push(samples[first : first + room]) for first in range(0, len(samples), room)]
 
