@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from facedistill.core.errors import InputError
-from facedistill.runtime.model import Model, open_session
-from facedistill.runtime.protobuf import has_external_data
+from facedistill.runtime.model import Model, has_external_data, open_session
 
 WEIGHTS = np.zeros((512, 52), np.float32)
 PRODUCT = helper.make_node("MatMul", ["frames", "w"], ["curves"])

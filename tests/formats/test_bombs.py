@@ -21,11 +21,11 @@ from PIL import Image
 
 from facedistill.core.errors import InputError
 from facedistill.core.paths import LIGHT_HEAD
+from facedistill.formats import curve_files, gltf_looks, registry
 from facedistill.formats import glb as glb_module
-from facedistill.formats import gltf_looks, npz, registry
 from facedistill.formats.animation import MAX_FRAMES, TAKE_NUMBERS, Animation, most_grown, regular
 from facedistill.formats.gltf_face import read_face
-from facedistill.formats.parsing import reading
+from facedistill.formats.json_csv import reading
 from facedistill.rig.arkit import CURVES, N_CURVES
 
 MEMORY_BYTES = 2_000_000_000  # of address space
@@ -243,7 +243,7 @@ def test_frames_that_have_no_bytes_are_bounded_whatever_the_rate(key, tmp_path):
 
 @pytest.mark.parametrize(("packing", "is_read"), [(zipfile.ZIP_STORED, True), (zipfile.ZIP_DEFLATED, False)])
 def test_what_has_its_bytes_may_be_of_any_size(packing, is_read, tmp_path, monkeypatch):
-    monkeypatch.setattr(npz, "TAKE_NUMBERS", 100)
+    monkeypatch.setattr(curve_files, "TAKE_NUMBERS", 100)
     path = packed(tmp_path / "a.npz", packing, weights=np.zeros((20_000, 1)), times_s=np.zeros(20_000))
     if is_read:
         assert registry.read(path, fps=30).weights.shape == (20_000, 1)

@@ -162,8 +162,8 @@ def test_blink_closes_the_lids(is_right):
 COMBINED = (
     "jawOpen mouthClose", "jawOpen mouthSmile*", "jawOpen mouthFunnel", "jawOpen mouthPucker",
     "jawOpen mouthLowerDown* mouthUpperUp*", "mouthFrown* mouthStretch*", "mouthUpperUp* noseSneer*",
-    "cheekSquint* eyeSquint* mouthSmile*", "jawOpen mouthLeft", "cheekPuff mouthRight", "mouthSmile* mouthLeft", "jawOpen cheekPuff",
-    "eyeBlink* eyeLookDown*", "browDown* browInnerUp",
+    "cheekSquint* eyeSquint* mouthSmile*", "jawOpen mouthLeft", "cheekPuff mouthRight", "mouthSmile* mouthLeft",
+    "jawOpen cheekPuff", "eyeBlink* eyeLookDown*", "browDown* browInnerUp",
 )  # fmt: skip
 
 

@@ -21,7 +21,7 @@ from facedistill.deploy.precision import PRECISIONS
 from facedistill.models.student import smooth as ensemble
 from facedistill.runtime import Animator, Eyes, Frames, Model
 from facedistill.runtime.model import ModelMetadata
-from facedistill.runtime.resample import Resampler
+from facedistill.runtime.streams import Resampler
 
 MODELS = {
     (precision, future_ms): Model(exported(512 - future_ms, future_ms)[precision, "streaming"])

@@ -26,7 +26,7 @@ from facedistill.core.processes import mapped
 from facedistill.runtime import Animator, Model, find_model
 from facedistill.runtime.model import open_session
 from facedistill.runtime.released import WINDOW_SUFFIX, released_models
-from facedistill.runtime.session import StreamingSession
+from facedistill.runtime.streams import StreamingSession
 
 RATE_HZ = 16_000
 REPEATS = 11

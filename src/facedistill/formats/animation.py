@@ -37,22 +37,12 @@ def canonical(name: str) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Animation:
-    """The curves of one take: at least one frame of at least one curve.
+    """The curves of one take; ValueError where something is missing, doubled, not finite, of the wrong shape, or too much."""
 
-    Attributes:
-        names: (N,) names of the curves in the file's order, made `canonical`; no two are equal.
-        weights: (T, N) float64, not clamped: recordings of faces go past 1.
-        times_s: (T,) float64 seconds, ascending.
-        fps: nominal frames per second; the times may drop frames or start late.
-
-    Raises:
-        ValueError: something is missing, doubled, not finite, or of the wrong shape, or there are more than MAX_CURVES curves.
-    """
-
-    names: tuple[str, ...]
-    weights: np.ndarray
-    times_s: np.ndarray
-    fps: float
+    names: tuple[str, ...]  # (N,) in the file's order, made `canonical`; no two are equal
+    weights: np.ndarray  # (T, N) float64, not clamped: recordings of faces go past 1
+    times_s: np.ndarray  # (T,) float64 seconds, ascending
+    fps: float  # nominal; the times may drop frames or start late
 
     def __post_init__(self) -> None:
         for name in self.names:
@@ -61,14 +51,7 @@ class Animation:
         names = tuple(map(canonical, self.names))
         if len(set(names)) != len(names):
             raise ValueError(f"two curves are called {Counter(names).most_common(1)[0][0]!r}; expected one")
-        fixed = {"names": names, "fps": float(self.fps)}
-        for field in ("weights", "times_s"):
-            given = getattr(self, field)
-            is_fixed = isinstance(given, np.ndarray) and given.flags.owndata and not given.flags.writeable
-            fixed[field] = np.array(given, np.float64, copy=None if is_fixed else True)  # a long take is large
-            fixed[field].flags.writeable = False
-        for field, value in fixed.items():
-            object.__setattr__(self, field, value)
+        vars(self).update(names=names, weights=_fixed(self.weights), times_s=_fixed(self.times_s), fps=float(self.fps))
         check_frames(self.names, self.weights, self.times_s)
         check_fps(self.fps)
         if (self.times_s[1:] <= self.times_s[:-1]).any():
@@ -77,10 +60,8 @@ class Animation:
 
     def select(self, names: Sequence[str]) -> np.ndarray:
         """(T, len(names)) float64 weights of the named curves, in that order; a curve that is not there rests at 0."""
-        columns, selected = dict(zip(self.names, self.weights.T, strict=True)), np.zeros((len(self.weights), len(names)))
-        for number, name in enumerate(map(canonical, names)):
-            selected[:, number] = columns.get(name, 0.0)
-        return selected
+        columns, rest = dict(zip(self.names, self.weights.T, strict=True)), np.zeros(len(self.weights))
+        return np.stack([columns.get(name, rest) for name in map(canonical, names)], axis=1)
 
     def is_regular(self) -> bool:
         """Whether frame t stands at t / fps for every t, so that the frame rate alone tells all times."""
@@ -90,10 +71,8 @@ class Animation:
     def at(self, fps: float) -> "Animation":
         """The same motion with frame t at t / fps, from 0 s to its last time, interpolated linearly.
 
-        Before its first time the first frame is held, so that it stays in step with its audio.
-
-        Raises:
-            ValueError: no frame rate, or one that makes more frames than MAX_FRAMES or than there are rows for.
+        Before its first time the first frame is held, so that it stays in step with its audio. ValueError for no frame rate, or
+        one that makes more frames than MAX_FRAMES or than there are rows for.
         """
         check_fps(fps)
         duration_frames = max(float(self.times_s[-1]), 0.0) * fps
@@ -101,10 +80,16 @@ class Animation:
         if not duration_frames < most:
             raise ValueError(f"{duration_frames:.4g} frames at {fps:g} fps, from {len(self.times_s)}; expected up to {most}")
         times_s = np.arange(math.floor(duration_frames + 1e-6) + 1) / fps
-        weights = np.empty((len(times_s), len(self.names)))
-        for column, recorded in zip(weights.T, self.weights.T, strict=True):
-            column[:] = np.interp(times_s, self.times_s, recorded)
+        weights = np.stack([np.interp(times_s, self.times_s, curve) for curve in self.weights.T], axis=1)
         return Animation(self.names, weights, times_s, fps)
+
+
+def _fixed(given: np.ndarray) -> np.ndarray:
+    """As float64 that nobody can change; copied unless it is so already, since a long take is large."""
+    is_fixed = isinstance(given, np.ndarray) and given.flags.owndata and not given.flags.writeable
+    values = np.array(given, np.float64, copy=None if is_fixed else True)
+    values.flags.writeable = False
+    return values
 
 
 def check_frames(names: Sequence[str], weights: np.ndarray, times_s: np.ndarray) -> None:

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 import numpy as np
 
-from facedistill.formats.parsing import field, parse_json
+from facedistill.formats.json_csv import field, parse_json
 
 MAGIC, VERSION = b"glTF", 2
 HEADER, CHUNK = struct.Struct("<4sII"), struct.Struct("<I4s")
@@ -30,27 +30,17 @@ QUANTISED = "KHR_mesh_quantization"  # positions and places on textures are inte
 
 @dataclasses.dataclass
 class Gltf:
-    """A glTF document in memory.
+    """A glTF document in memory."""
 
-    Attributes:
-        content: the JSON, with everything in it that this package does not know.
-        binary: the BIN chunk, which is buffer 0 where that has no `uri`; grows by `append`.
-        chunks: further chunks of a GLB, kept as they are.
-        path: of the file, beside which buffers in files of their own lie.
-        n_read: how many numbers accessors have given so far.
-        resources: the bytes of buffers and pictures by their names or data URIs, each read and decoded once.
-        n_bytes: of all of them.
-        n_pixels: of the pictures that were decoded so far.
-    """
-
-    content: dict
-    binary: bytearray = dataclasses.field(default_factory=bytearray)
-    chunks: list[tuple[bytes, bytes]] = dataclasses.field(default_factory=list)
-    path: Path = Path()
-    n_read: int = dataclasses.field(default=0, init=False)
+    content: dict  # the JSON, with everything in it that this package does not know
+    binary: bytearray = dataclasses.field(default_factory=bytearray)  # the BIN chunk: buffer 0, which `append` extends
+    chunks: list[tuple[bytes, bytes]] = dataclasses.field(default_factory=list)  # further chunks of a GLB, kept as they are
+    path: Path = Path()  # beside which buffers and pictures in files of their own lie
+    n_read: int = dataclasses.field(default=0, init=False)  # numbers that accessors have given so far
+    n_pixels: int = dataclasses.field(default=0, init=False)  # of the pictures that were decoded so far
+    n_bytes: int = dataclasses.field(default=0, init=False)  # of all resources
+    # The bytes of buffers and pictures by their names or data URIs, each read and decoded once.
     resources: dict[str, bytes] = dataclasses.field(default_factory=dict, init=False, repr=False)
-    n_bytes: int = dataclasses.field(default=0, init=False)
-    n_pixels: int = dataclasses.field(default=0, init=False)
 
     def item(self, key: str, index: object) -> dict:
         """`content[key][index]`, an object."""
@@ -80,18 +70,16 @@ class Gltf:
         return count
 
     def vectors(self, attributes: dict, name: str, count: int | None, *sizes: int, **numbers: bool) -> np.ndarray:
-        """An attribute of vertices, (count, n) with n of `sizes`.
+        """An attribute of vertices, (count, n) with n of `sizes`; as many as the accessor has if `count` is None.
 
         Args:
             attributes: of a primitive or of one of its targets.
-            count: how many vertices there are; None: as many as the accessor has.
             numbers: see `accessor`.
         """
         found = self.accessor(field(attributes, name, int), **numbers)
         if found.ndim != 2 or found.shape[1] not in sizes or count not in (None, len(found)):
-            raise ValueError(
-                f"{name} of shape {found.shape}; expected vectors of {sizes}, one for each of {count or 'the'} vertices"
-            )
+            allowed = f"vectors of {sizes}, one for each of {count or 'the'} vertices"
+            raise ValueError(f"{name} of shape {found.shape}; expected {allowed}")
         return found
 
     def accessor(self, index: object, *, whole: bool = False, quantised: bool = False) -> np.ndarray:
@@ -100,9 +88,6 @@ class Gltf:
         Args:
             whole: whole numbers are wanted, as indices are: int64. Else float64.
             quantised: integers of 8 and 16 bits may stand for themselves, as KHR_mesh_quantization has them.
-
-        Raises:
-            ValueError: its bytes are not all there, or are compressed, or it holds more than so few bytes can mean.
         """
         name, accessor = f"accessors[{index}]", self.item("accessors", index)
         values = self._stored(accessor, name, self.count(index))
@@ -110,12 +95,10 @@ class Gltf:
             raise ValueError(f"{name} holds a number that is not finite")
         values = values[:, 0] if values.shape[1] == 1 else values
         is_float, is_fraction = values.dtype.kind == "f", accessor.get("normalized") is True
-        if whole:
-            if is_float or is_fraction:
-                raise ValueError(f"{name} holds no whole numbers; expected indices")
-            return values.astype(np.int64)
-        if is_float:
-            return values.astype(np.float64)
+        if whole and (is_float or is_fraction):
+            raise ValueError(f"{name} holds no whole numbers; expected indices")
+        if whole or is_float:
+            return values.astype(np.int64 if whole else np.float64)
         if values.dtype.itemsize > MAX_FRACTION_BYTES or not (is_fraction or quantised):
             raise ValueError(f"{name} holds whole numbers; expected floats, or `normalized` ones")
         return np.maximum(values / np.iinfo(values.dtype).max, -1.0) if is_fraction else values.astype(np.float64)
@@ -145,12 +128,7 @@ class Gltf:
         return len(items) - 1
 
     def to_bytes(self) -> bytes:
-        """The document as a GLB.
-
-        Raises:
-            ValueError: a number is beyond all floats, which JSON has no word for.
-            struct.error: 4 GiB or more.
-        """
+        """The document as a GLB; ValueError for a number beyond all floats, struct.error if there were 4 GiB or more."""
         self.binary += bytes(-len(self.binary) % 4)
         self.content["buffers"][0]["byteLength"] = len(self.binary)
         text = json.dumps(self.content, separators=(",", ":"), allow_nan=False).encode()
@@ -163,8 +141,7 @@ class Gltf:
         view, name = self.item("bufferViews", index), f"bufferViews[{index}]"
         if extensions := field(view, "extensions", dict, {}):
             raise ValueError(f"{name} is compressed by {', '.join(extensions)[:80]}; expected plain data: export without it")
-        start, length = field(view, "byteOffset", int, 0), field(view, "byteLength", int)
-        buffer = field(view, "buffer", int)
+        start, length, buffer = field(view, "byteOffset", int, 0), field(view, "byteLength", int), field(view, "buffer", int)
         uri = field(self.item("buffers", buffer), "uri", str, None)
         if uri is None and buffer:
             raise ValueError(f"buffers[{buffer}] has no uri; expected only the first, in a GLB")
@@ -188,11 +165,10 @@ class Gltf:
         if extensions := field(accessor, "extensions", dict, {}):
             raise ValueError(f"{name} is given by {', '.join(extensions)[:80]}; expected plain data: export without it")
         sparse = field(accessor, "sparse", dict, None)
-        stored = self._elements(accessor, name, count, size, kind) if "bufferView" in accessor else None
+        values = self._elements(accessor, name, count, size, kind) if "bufferView" in accessor else None
         self._count_numbers(name, count * size)
-        if sparse is None and stored is not None:
-            return stored
-        values = np.zeros((count, size), COMPONENTS[kind]) if stored is None else stored.copy()
+        if values is None:
+            values = np.zeros((count, size), COMPONENTS[kind])
         if sparse is None:
             return values
         rows, replaced = (field(sparse, part, dict) for part in ("indices", "values"))
@@ -201,11 +177,12 @@ class Gltf:
         self._count_numbers(name, n_rows * (1 + size))
         if places.dtype.kind == "f" or places.min() < 0 or places.max() >= count:
             raise ValueError(f"{name} is sparse with places beyond its {count}")
+        values = values.copy()
         values[places] = self._elements(replaced, name, n_rows, size, kind)
         return values
 
     def _count_numbers(self, name: str, more: int) -> None:
-        """Bounds the sum of what is read, since accessors may share their bytes, or have none."""
+        """Bounds the sum of what is read: accessors may share their bytes, or have none."""
         self.n_read += more
         most = max(HEAD_NUMBERS, len(self.binary) + self.n_bytes)
         if self.n_read > most:
@@ -245,9 +222,9 @@ def load(path: Path) -> Gltf:
         raise ValueError(f"its header does not say glTF {VERSION} and its own {len(data)} bytes")
     chunks, start = [], HEADER.size
     while start < len(data):
-        if len(data) - start < CHUNK.size or len(data) - start - CHUNK.size < CHUNK.unpack_from(data, start)[0]:
+        length, kind = CHUNK.unpack_from(data, start) if start + CHUNK.size <= len(data) else (len(data), b"")
+        if start + CHUNK.size + length > len(data):
             raise ValueError(f"a chunk is cut off at byte {start}")
-        length, kind = CHUNK.unpack_from(data, start)
         start += CHUNK.size + length
         chunks.append((kind, memoryview(data)[start - length : start]))
     if not chunks or chunks[0][0] != JSON_CHUNK:

@@ -5,7 +5,7 @@ place for: the frame rate, the names of the curves in their order, and the curve
 """
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from facedistill.core.paths import HEAD
 from facedistill.formats.animation import MAX_CURVES, Animation, canonical, most_grown, regular
 from facedistill.formats.glb import DATA_URI, Gltf, load
 from facedistill.formats.grids import float32_rounding_of
-from facedistill.formats.parsing import field, matrix, reading
+from facedistill.formats.json_csv import field, matrix, reading
 from facedistill.formats.times import Recorded, Rows
 from facedistill.rig.arkit import CURVES, N_CURVES
 
@@ -31,10 +31,9 @@ VALUES_PER_KEY = {"LINEAR": 1, "STEP": 1, "CUBICSPLINE": 3}  # in-tangent, value
 
 
 def write(path: Path, animation: Animation, face: Path | None = None) -> None:
-    """Writes a face with its animation; weights and times are rounded to float32, which no other format here does.
+    """Writes a face with its animation, as float32: every node whose mesh has targets of the animation gets a channel.
 
-    Every node whose mesh has targets of the animation gets a channel; targets without a curve stay at their default weight.
-    All else in the face stays as it is, other animations too: they come after this one.
+    Targets without a curve stay at their default weight, and all else as it is; other animations come after this one.
 
     Args:
         face: a GLB whose `mesh.extras.targetNames` are ARKit's shapes in any spelling; the built-in head without one.
@@ -65,13 +64,7 @@ def check_face(face: Path) -> None:
 
 
 def read(path: Path) -> Rows:
-    """Reads the first animation of morph targets of a .glb or .gltf; keys of any interpolation as they stand.
-
-    Times that are a frame rate's as float32 are put on it exactly.
-
-    Raises:
-        ValueError: no such animation, targets without names, compressed data, or channels that contradict each other.
-    """
+    """Reads the first animation of morph targets of a .glb or .gltf; keys of any interpolation as they stand."""
     gltf = load(path)
     stored, channels = _weight_channels(gltf)
     times_s, curves = _merge(gltf, stored, channels)
@@ -89,8 +82,8 @@ def target_names(gltf: Gltf, mesh_index: object) -> list[str]:
     names = field(field(mesh, "extras", dict, {}), "targetNames", list, [])
     n_targets = count_targets(mesh)
     if names and len(names) != n_targets or n_targets > MAX_CURVES or not all(isinstance(name, str) for name in names):
-        allowed = f"a text for each, and up to {MAX_CURVES}"
-        raise ValueError(f"meshes[{mesh_index}] has {len(names)} targetNames for {n_targets} targets; expected {allowed}")
+        found = f"meshes[{mesh_index}] has {len(names)} targetNames for {n_targets} targets"
+        raise ValueError(f"{found}; expected a text for each, and up to {MAX_CURVES}")
     return [canonical(name) for name in names]
 
 
@@ -120,7 +113,7 @@ def _self_contained(gltf: Gltf) -> Gltf:
 def _animate(gltf: Gltf, face: Path, animation: Animation) -> Gltf:
     """Adds an animation to a face."""
     columns, n_frames = dict(zip(animation.names, animation.weights.T, strict=True)), len(animation.times_s)
-    nodes = list(_named_nodes(gltf))
+    nodes = _named_nodes(gltf)
     moved = [(node, names, rest) for node, names, rest in nodes if not columns.keys().isdisjoint(names)]
     if not moved:
         found = _some([name for _, names, _ in nodes for name in names])
@@ -145,30 +138,31 @@ def _animate(gltf: Gltf, face: Path, animation: Animation) -> Gltf:
     return gltf
 
 
-def _named_nodes(gltf: Gltf) -> Iterator[tuple[int, list[str], list[float]]]:
+def _named_nodes(gltf: Gltf) -> list[tuple[int, list[str], list[float]]]:
     """Nodes with named morph targets: (index, names, default weights)."""
-    n_found = n_targets = 0
+    found = []
     for index in range(len(field(gltf.content, "nodes", list, []))):
         node = gltf.item("nodes", index)
         names = target_names(gltf, node["mesh"]) if "mesh" in node else []
-        n_found, n_targets = n_found + bool(names), n_targets + len(names)
-        if n_found > MAX_MOVED:
-            raise ValueError(f"more than {MAX_MOVED} nodes have morph targets; expected one face")
-        _check_moved(n_targets)
         if names:
-            yield index, names, np.clip(default_weights(gltf, node, len(names)), -MAX_FLOAT, MAX_FLOAT).tolist()
+            rest = np.clip(default_weights(gltf, node, len(names)), -MAX_FLOAT, MAX_FLOAT)
+            found.append((index, names, rest.tolist()))
+            if len(found) > MAX_MOVED:
+                raise ValueError(f"more than {MAX_MOVED} nodes have morph targets; expected one face")
+            _check_moved(sum(len(names) for _, names, _ in found))
+    return found
 
 
 def _weight_channels(gltf: Gltf) -> tuple[dict, list[dict]]:
     """The first animation with channels of weights, and those."""
     for index in range(len(field(gltf.content, "animations", list, []))):
         stored = gltf.item("animations", index)
-        targets = [(channel, field(channel, "target", dict)) for channel in field(stored, "channels", list)]
-        for _, target in targets:
-            pointer = field(field(field(target, "extensions", dict, {}), POINTER, dict, {}), "pointer", str, "")
-            if "/weights" in pointer:
+        channels = field(stored, "channels", list)
+        for channel in channels:
+            extensions = field(field(channel, "target", dict), "extensions", dict, {})
+            if "/weights" in field(field(extensions, POINTER, dict, {}), "pointer", str, ""):
                 raise ValueError(f"animations[{index}] moves weights by {POINTER}; expected channels of the path 'weights'")
-        channels = [channel for channel, target in targets if target.get("path") == "weights"]
+        channels = [channel for channel in channels if channel["target"].get("path") == "weights"]
         if len(channels) > MAX_MOVED:
             raise ValueError(f"animations[{index}] moves {len(channels)} nodes; expected up to {MAX_MOVED}")
         if channels:
@@ -211,8 +205,8 @@ def _keys(gltf: Gltf, sampler: dict, n_targets: int) -> tuple[np.ndarray, np.nda
     if times_s.ndim + values.ndim > 2:
         raise ValueError("its keys or its weights are vectors; allowed in an animation of weights: SCALAR numbers")
     if not n_values or len(values) != n_values * n_targets * len(times_s):
-        allowed = f"as many as {', '.join(VALUES_PER_KEY)} have"
-        raise ValueError(f"{len(values)} values for {len(times_s)} keys of {n_targets} targets; expected {allowed}")
+        found = f"{len(values)} values for {len(times_s)} keys of {n_targets} targets"
+        raise ValueError(f"{found}; expected as many as {', '.join(VALUES_PER_KEY)} have")
     return times_s, values.reshape(len(times_s), n_values, n_targets)[:, n_values // 2]
 
 

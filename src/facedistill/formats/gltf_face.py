@@ -1,20 +1,21 @@
-"""Any glTF head as arrays: its triangles where its nodes put them, their colours, and how ARKit's shapes move them."""
+"""Any glTF head as arrays: its triangles where its nodes and joints put them, their colours, and how ARKit's shapes move them."""
 
 import logging
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from pathlib import Path
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.spatial.transform import Rotation
 
 from facedistill.core.errors import InputError
 from facedistill.formats.glb import FLOAT, QUANTISED, Gltf, load
 from facedistill.formats.gltf import count_targets, default_weights, target_names
 from facedistill.formats.gltf_looks import TEXTURE_MOVED, looks, picture, picture_of
-from facedistill.formats.gltf_scene import JOINTS_PER_SET, PlacedMesh, joint_sets, placed_meshes, vertex_matrices
-from facedistill.formats.parsing import field, reading
+from facedistill.formats.json_csv import field, matrix, reading
 from facedistill.rig.arkit import CURVES, INDEX, N_CURVES
 
 FACE = "a face to draw: a .glb or .gltf with mesh.extras.targetNames"
@@ -27,6 +28,11 @@ MOST = {  # of what is drawn
     "triangles": 3_000_000,  # closed surfaces have two a vertex
     "joint weights": 2**24,  # 1,000,000 vertices with 16 each
 }
+JOINTS_PER_SET, MAX_SETS = 4, 8  # of JOINTS_n and WEIGHTS_n; more than any exporter writes
+MAX_SCENE_NODES = 20_000  # bodies with all their joints have about a thousand
+ROUNDING, UNIT_ROUNDING = 1e-3, 1e-2  # of a matrix's last row; of the length of a rotation
+MAX_SUM_ERROR = 0.05  # of a vertex's weights; each may be rounded to 1 / 255
+PLACING = ("EXT_mesh_gpu_instancing", "KHR_node_visibility")  # of a node; what else is in its extensions moves no vertex
 SEEN_THROUGH = "BLEND"  # the alphaMode of what covers the eyes, say: left out, since nothing here is drawn half
 COMPRESSED = "KHR_draco_mesh_compression"
 OTHER_COLOURS = "KHR_materials_pbrSpecularGlossiness"
@@ -45,33 +51,27 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Surface:
-    """Triangles of a head, in the units of its file.
+    """Triangles of a head, in the units of its file."""
 
-    Attributes:
-        vertices: (V, 3) float32, at rest.
-        shapes: (K, V, 3) float32, displacement at weight 1, in arkit.CURVES order; 0 where the file has no such shape.
-        triangles: (F, 3) int32.
-        colours: (V, 3) float32, linear.
-        roughness: (V,) float32, from 0, a mirror, to 1.
-    """
-
-    vertices: np.ndarray
-    shapes: np.ndarray
-    triangles: np.ndarray
-    colours: np.ndarray
-    roughness: np.ndarray
+    vertices: np.ndarray  # (V, 3) float32, at rest
+    shapes: np.ndarray  # (K, V, 3) float32, displacement at weight 1, in arkit.CURVES order; 0 where there is no such shape
+    triangles: np.ndarray  # (F, 3) int32, counter-clockwise as seen from outside
+    colours: np.ndarray  # (V, 3) float32, linear
+    roughness: np.ndarray  # (V,) float32, from 0, a mirror, to 1
 
 
 @dataclass(frozen=True, eq=False)
 class _Part:
-    """A primitive where a node puts it: its material, the name and default weight of each of its targets, and its vertices."""
+    """A primitive where a node puts it."""
 
-    placed: PlacedMesh
+    node: dict
+    matrices: np.ndarray  # (J, 3, 4) from the mesh to the scene: of each joint of its skin, or the one of a node without a skin
     primitive: dict
     material: dict
-    targets: list[tuple[str, float]]
+    targets: list[tuple[str, float]]  # names and default weights
+    joint_sets: list[str]  # the n of JOINTS_n and WEIGHTS_n that move it; none without a skin
     n_vertices: int
-    own: slice
+    own: slice  # of the vertices of the head
 
 
 def read_face(path: Path) -> Surface:
@@ -106,14 +106,14 @@ def read_face(path: Path) -> Surface:
 def _parts(gltf: Gltf) -> Iterator[_Part]:
     """What is seen of the scene, counted before any of it is read: a small file can place the same bytes many times."""
     found = Counter()
-    for placed in placed_meshes(gltf):
-        mesh_index = placed.node["mesh"]
+    for node, matrices in _placed_meshes(gltf):
+        mesh_index = node["mesh"]
         mesh = gltf.item("meshes", mesh_index)
         primitives = field(mesh, "primitives", list)
         n_targets = count_targets(mesh)
         _add(found, {"nodes with meshes": 1, "primitives": len(primitives), "morph targets": n_targets * len(primitives)})
         names = target_names(gltf, mesh_index) or [""] * n_targets
-        targets = list(zip(names, default_weights(gltf, placed.node, n_targets), strict=True))
+        targets = list(zip(names, default_weights(gltf, node, n_targets), strict=True))
         for primitive in primitives:
             material = gltf.item("materials", primitive["material"]) if "material" in primitive else {}
             mode = field(primitive, "mode", int, TRIANGLES)
@@ -127,11 +127,12 @@ def _parts(gltf: Gltf) -> Iterator[_Part]:
             attributes = field(primitive, "attributes", dict)
             n_vertices = gltf.count(field(attributes, "POSITION", int))
             n_corners = gltf.count(primitive["indices"]) if "indices" in primitive else n_vertices
-            n_weights = n_vertices * JOINTS_PER_SET * len(joint_sets(placed, attributes))
+            sets = _joint_sets(node, attributes)
             n_triangles = n_corners // 3 if mode == TRIANGLES else n_corners
+            n_weights = n_vertices * JOINTS_PER_SET * len(sets)
             _add(found, {"vertices": n_vertices, "triangles": n_triangles, "joint weights": n_weights})
             own = slice(found["vertices"] - n_vertices, found["vertices"])
-            yield _Part(placed, primitive, material, targets, n_vertices, own)
+            yield _Part(node, matrices, primitive, material, targets, sets, n_vertices, own)
 
 
 def _add(found: Counter, more: dict[str, int]) -> None:
@@ -147,20 +148,18 @@ def _surface(gltf: Gltf, parts: list[_Part]) -> Surface:
     rest, shapes = np.empty((n_vertices, 3), np.float32), np.zeros((N_CURVES, n_vertices, 3), np.float32)
     for part in parts:
         own = part.own
-        places, n_more = vertex_matrices(gltf, part.placed, part.primitive["attributes"], part.n_vertices)
+        places, n_more = _vertex_matrices(gltf, part)
         n_wrong += n_more
         rest[own] = _turned(places, _shaped(gltf, part, places, shapes[:, own])) + places[..., 3]
         if not (np.isfinite(rest[own]).all() and np.isfinite(shapes[:, own]).all()):
-            raise ValueError(f"meshes[{part.placed.node['mesh']}] reaches beyond the numbers of float32")
+            raise ValueError(f"meshes[{part.node['mesh']}] reaches beyond the numbers of float32")
         corners = _corners(gltf, part.primitive, part.n_vertices)
         handedness = np.broadcast_to(np.sign(np.linalg.det(places[..., :3])), part.n_vertices)
         is_mirrored = handedness[corners].sum(axis=1, keepdims=True) < 0  # as second eyes are: the outside would be the inside
         triangles.append((np.where(is_mirrored, corners[:, ::-1], corners) + own.start).astype(np.int32))
     if n_wrong:
-        message = (
-            "%s: the joint weights of %d vertices do not sum to 1: they are scaled, and those of 0 go with their first joint"
-        )
-        log.warning(message, gltf.path, n_wrong)
+        what = "do not sum to 1: they are scaled, and those of 0 go with their first joint"
+        log.warning("%s: the joint weights of %d vertices %s", gltf.path, n_wrong, what)
     colours, roughness = np.empty((n_vertices, 3), np.float32), np.empty(n_vertices, np.float32)
     pictures = lru_cache(1)(partial(picture, gltf))  # one is in memory at a time: parts with the same follow each other
     for part in sorted(parts, key=lambda part: picture_of(gltf, part.material)):
@@ -210,3 +209,110 @@ def _positions(gltf: Gltf, attributes: dict, count: int | None = None) -> np.nda
     if kind != FLOAT and QUANTISED not in gltf.extensions:
         raise ValueError(f"POSITION of componentType {kind}; expected floats, or {QUANTISED} in extensionsUsed")
     return gltf.vectors(attributes, "POSITION", count, 3, quantised=True)
+
+
+def _vertex_matrices(gltf: Gltf, part: _Part) -> tuple[np.ndarray, int]:
+    """From the mesh to the scene for each vertex of a part: (V, 3, 4), or (1, 3, 4) for all where there is no skin.
+
+    Weights are divided by their sum, which the standard wants to be 1; where all are 0, the first joint has all, as in three.js.
+    How many vertices have weights of another sum is returned too.
+    """
+    if not part.joint_sets:
+        return part.matrices, 0
+    attributes, count, n_joints = part.primitive["attributes"], part.n_vertices, len(part.matrices)
+    joints = np.hstack([gltf.vectors(attributes, f"JOINTS_{n}", count, JOINTS_PER_SET, whole=True) for n in part.joint_sets])
+    weights = np.hstack([gltf.vectors(attributes, f"WEIGHTS_{n}", count, JOINTS_PER_SET) for n in part.joint_sets])
+    if weights.min() < 0:
+        raise ValueError("WEIGHTS_n hold a number below 0; expected 0 to 1")
+    sums = weights.sum(axis=1, keepdims=True)
+    n_wrong = int((np.abs(sums - 1) > MAX_SUM_ERROR).sum())
+    weights = np.where(sums > 0, weights / np.where(sums > 0, sums, 1), np.eye(1, weights.shape[1]))
+    joints = np.where(weights > 0, joints, 0)  # those without weight may be anything
+    if joints.min() < 0 or joints.max() >= n_joints:
+        raise ValueError(f"JOINTS_n refer to a joint beyond the {n_joints} of skins[{part.node['skin']}]")
+    rows = np.repeat(np.arange(count), joints.shape[1])
+    blend = coo_array((weights.ravel(), (rows, joints.ravel())), (count, n_joints)).tocsr()
+    return (blend @ part.matrices.reshape(n_joints, 12)).reshape(count, 3, 4), n_wrong
+
+
+def _joint_sets(node: dict, attributes: dict) -> list[str]:
+    if field(node, "skin", int, None) is None:
+        return []
+    sets = sorted({name.partition("_")[2] for name in attributes if name.startswith(("JOINTS_", "WEIGHTS_"))} or {"0"})
+    if len(sets) > MAX_SETS:
+        raise ValueError(f"{len(sets)} sets of joints; expected up to {MAX_SETS}")
+    return sets
+
+
+def _placed_meshes(gltf: Gltf) -> Iterator[tuple[dict, np.ndarray]]:
+    """The nodes of the scene with a mesh, and matrices as of a `_Part`; a node with a skin is placed by its joints alone."""
+    places = _places(gltf)
+    of_skin = cache(lambda skin: _joint_matrices(gltf, skin, places))
+    for index, place in places.items():
+        node = gltf.item("nodes", index)
+        if "mesh" in node:
+            skin = field(node, "skin", int, None)
+            yield node, place[None, :3] if skin is None else of_skin(skin)
+
+
+def _places(gltf: Gltf) -> dict[int, np.ndarray]:
+    """{index: (4, 4) to the scene} of all its nodes, parents before children."""
+    scene = gltf.item("scenes", field(gltf.content, "scene", int, 0))
+    todo, places = [(index, np.eye(4)) for index in reversed(field(scene, "nodes", list, []))], {}
+    while todo:
+        index, above = todo.pop()
+        node = gltf.item("nodes", index)
+        if len(places) == MAX_SCENE_NODES:
+            raise ValueError(f"more than {MAX_SCENE_NODES} nodes in its scene; expected one face")
+        if index in places:
+            raise ValueError(f"nodes[{index}] is in two places; expected one")
+        for name in field(node, "extensions", dict, {}):
+            if name in PLACING:
+                raise ValueError(f"nodes[{index}] has {name}, which is not understood; expected a head exported without it")
+        places[index] = above @ _transform(node)
+        todo += [(child, places[index]) for child in reversed(field(node, "children", list, []))]
+    return places
+
+
+def _joint_matrices(gltf: Gltf, index: int, places: dict[int, np.ndarray]) -> np.ndarray:
+    """(J, 3, 4) of a skin's joints: from the mesh to the joint, and from there to the scene."""
+    skin = gltf.item("skins", index)
+    joints = field(skin, "joints", list)
+    if not joints:
+        raise ValueError(f"skins[{index}] has no joints")
+    for joint in joints:
+        if type(joint) is not int or joint not in places:
+            raise ValueError(f"skins[{index}] has the joint nodes[{str(joint)[:20]}]; expected nodes of the scene")
+    global_places = np.stack([places[joint] for joint in joints])
+    if "inverseBindMatrices" not in skin:
+        return global_places[:, :3]
+    inverse = gltf.accessor(skin["inverseBindMatrices"])
+    if inverse.ndim != 2 or inverse.shape[1] != 16 or len(inverse) < len(joints):
+        raise ValueError(f"inverseBindMatrices of shape {inverse.shape}; expected a MAT4 for each of {len(joints)} joints")
+    return global_places[:, :3] @ _affine(inverse[: len(joints)], f"skins[{index}]")
+
+
+def _transform(node: dict) -> np.ndarray:
+    """(4, 4) of a node, which has a matrix or translation, rotation (x, y, z, w) and scale."""
+    if "matrix" in node:
+        return _affine(matrix([node["matrix"]], 16, "matrix"), "a node")[0]
+    move, turn, size = (
+        matrix([field(node, key, list, default)], len(default), key)[0]
+        for key, default in (("translation", [0, 0, 0]), ("rotation", [0, 0, 0, 1]), ("scale", [1, 1, 1]))
+    )
+    if abs(np.linalg.norm(turn) - 1) > UNIT_ROUNDING:
+        raise ValueError(f"a rotation of length {np.linalg.norm(turn):.3g}; expected a unit quaternion")
+    placed = np.eye(4)
+    placed[:3, :3] = Rotation.from_quat(turn).as_matrix() * size
+    placed[:3, 3] = move
+    return placed
+
+
+def _affine(columns: np.ndarray, of: str) -> np.ndarray:
+    """(n, 4, 4) of (n, 16) matrices, which glTF stores column by column."""
+    matrices = columns.reshape(-1, 4, 4).transpose(0, 2, 1).copy()
+    last = np.array([0.0, 0.0, 0.0, 1.0])
+    if np.abs(matrices[:, 3] - last).max() > ROUNDING:
+        raise ValueError(f"{of} has a matrix whose last row is not 0 0 0 1")
+    matrices[:, 3] = last
+    return matrices

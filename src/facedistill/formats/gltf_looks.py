@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from facedistill.formats.glb import QUANTISED, Gltf
-from facedistill.formats.parsing import field, matrix
+from facedistill.formats.json_csv import field, matrix
 
 MAX_PIXELS, MAX_ALL_PIXELS = 64_000_000, 2**28  # of a texture; of all: 16 of 4096 x 4096
 SRGB_GAMMA = 2.2

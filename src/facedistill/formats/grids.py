@@ -110,10 +110,7 @@ def grid_of(times_s: np.ndarray, rounding_s: float, fps: float | None) -> Grid |
 
 
 def crowded_grid_of(times_s: np.ndarray, rounding_s: float, fps: float | None) -> tuple[float, np.ndarray, Grid | None]:
-    """The grid of times whose steps are about as short as what they were rounded to, so that missing rows do not show.
-
-    Args:
-        times_s, rounding_s, fps: see `grid_of`.
+    """The grid of times, see `grid_of`, whose steps are about as short as their rounding, so that missing rows do not show.
 
     Returns:
         How many times are off it or missing; (T,) which times are on it; and the grid of those, of a simple rate. A grid with

@@ -1,9 +1,8 @@
 """Live Link Face for Unreal: the CSV that phones record, and the packets that they send.
 
-The CSV has a timecode, a count, 52 curves in its own order and 9 rotations (radians). Seen in real files and read here: both
-spellings of the count column, ARKit's order and the app's, NeuroSync's seven emotions after the rotations and its milliseconds of
-the second in the timecode, timecode in 60ths of a second or other parts of one, dropped frames, a midnight, weights up to 1.053.
-NTSC's drop-frame timecode is read by its standard.
+The CSV has a timecode, a count, 52 curves in its own order and 9 rotations (radians). Read as well: other spellings and orders,
+NeuroSync's seven emotions and its milliseconds of the second in the timecode, timecode in 60ths of a second or other parts of
+one, dropped frames, a midnight, weights above 1, and NTSC's drop-frame timecode.
 """
 
 import re
@@ -17,9 +16,8 @@ import numpy as np
 from facedistill.core.errors import InputError
 from facedistill.formats.animation import Animation
 from facedistill.formats.grids import are_few
-from facedistill.formats.parsing import read_table
+from facedistill.formats.json_csv import read_table, write_table
 from facedistill.formats.times import GIVE_RATE, GIVEN_RATE, Recorded, Rows, timeline
-from facedistill.formats.writing import write_table
 from facedistill.rig.arkit import CURVES
 
 ROTATIONS = (
@@ -70,12 +68,9 @@ def write(path: Path, animation: Animation) -> None:
 
 
 def read(path: Path) -> Rows:
-    """Reads a take by the names in its header; times count from its first row.
-
-    The base of the timecode is the one that its rollovers show; see `times` for the rest.
-    """
+    """Reads a take by the names in its header; times count from its first row, by the base that the timecode's rollovers show."""
     header, texts, weights = read_table(path, _count_texts)
-    return Rows(tuple(header[2:]), weights, lambda: _recorded([timecode for timecode, _ in texts]))
+    return Rows(header[2:], weights, lambda: _recorded([timecode for timecode, _ in texts]))
 
 
 def packet(subject: str, frame: int, *, fps: int, weights: Mapping[str, float]) -> bytes:
@@ -133,7 +128,10 @@ def _recorded(timecodes: Sequence[str]) -> Recorded:
         row = matches.index(None)
         raise ValueError(f"data row {row + 1}: timecode {timecodes[row]!r}; expected HH:MM:SS:FF.fff, or {GIVEN_RATE}")
     parts = np.array([match.groups() for match in matches], np.float64).reshape(-1, 4)
-    clock_s, frames = _seconds(parts), np.floor(parts[:, 3])
+    day_s = parts[:, :3] @ np.array([3600.0, 60.0, 1.0])
+    steps_s = np.diff(day_s, prepend=day_s[:1])  # a fall of more than half a day is midnight, a rise a row from before it
+    clock_s = day_s + DAY_S * np.cumsum((steps_s < -DAY_S / 2).astype(int) - (steps_s > DAY_S / 2))
+    frames = np.floor(parts[:, 3])
     seconds, fractions = clock_s - clock_s[:1], parts[:, 3] - frames
     if _are_milliseconds(seconds, frames, fractions):
         return Recorded(seconds + fractions - fractions[:1], DEFAULT_FPS, rounding_s=MILLISECOND_S, from_zero=True)
@@ -147,25 +145,16 @@ def _recorded(timecodes: Sequence[str]) -> Recorded:
     return Recorded(numbers * frame_s, DEFAULT_FPS, rounding_s=rounding_s, from_zero=True, notes=notes)
 
 
-def _seconds(parts: np.ndarray) -> np.ndarray:
-    """(T,) whole seconds of the day; a fall of more than half a day is midnight, a rise a row from before it."""
-    seconds = parts[:, :3] @ np.array([3600.0, 60.0, 1.0])
-    steps = np.diff(seconds, prepend=seconds[:1])
-    days = np.cumsum((steps < -DAY_S / 2).astype(int) - (steps > DAY_S / 2))
-    return seconds + days * DAY_S
-
-
 def _dropped(clock_s: np.ndarray, frames: np.ndarray, base_hz: int) -> np.ndarray:
     """(T,) frame numbers that a timecode has skipped since midnight: none unless it is of NTSC's drop-frame kind.
 
-    That kind skips FF 0 and 1 in base 30, and 0 to 3 in base 60, where a minute begins that is not a multiple of ten. It shows if
-    all such minutes that a take passes begin so, and most other seconds do not.
+    That kind skips the first FF where a minute begins that is not a multiple of ten. It shows if all such minutes that a take
+    passes begin so, and most other seconds do not.
     """
     n_skipped, minutes = DROPPED.get(base_hz, 0), clock_s // 60
     skips, is_low = (clock_s % 60 == 0) & (minutes % 10 > 0), frames < n_skipped
     begun = np.intersect1d(clock_s[frames < 2 * n_skipped], clock_s[frames >= base_hz - n_skipped] + 1)  # no pause is there
-    at_minutes = np.isin(begun, clock_s[skips])
-    is_plain = np.isin(begun, clock_s[is_low])
+    at_minutes, is_plain = np.isin(begun, clock_s[skips]), np.isin(begun, clock_s[is_low])
     if not at_minutes.any() or (skips & is_low).any() or is_plain.sum() <= DROP_SHOWS * (~at_minutes).sum():
         n_skipped = 0
     return n_skipped * (minutes - minutes // 10)
@@ -174,9 +163,8 @@ def _dropped(clock_s: np.ndarray, frames: np.ndarray, base_hz: int) -> np.ndarra
 def _base_hz(seconds: np.ndarray, frames: np.ndarray) -> tuple[int, tuple[str, ...]]:
     """Frames in a second of timecode, and a note if that is a guess.
 
-    At a rollover, the base is the last FF of a second and one step more. The step is that of most rows; it is several frames
-    long where a row is missing there. Any FF but a garbled one is below the base. Doubled and swapped rows are gone once rows are
-    sorted.
+    At a rollover, the base is the last FF of a second and one step of most rows more; several, where a row is missing there. Any
+    FF but a garbled one is below the base. Doubled and swapped rows are gone once rows are sorted.
     """
     counted, n_rows = np.unique(frames, return_counts=True)
     gaps = np.diff(counted)
@@ -203,10 +191,8 @@ def _base_hz(seconds: np.ndarray, frames: np.ndarray) -> tuple[int, tuple[str, .
 def _rollover_base(frames: np.ndarray, steps: np.ndarray, ends: np.ndarray) -> tuple[int, int]:
     """The base that most rollovers show, and how many show it with no row missing.
 
-    Args:
-        frames: FF of all rows, sorted by time.
-        steps: from row to row within a second.
-        ends: the last row of each second that is followed by the next.
+    `frames` are FF of all rows, sorted by time; `steps` from row to row within a second; `ends` the last row of each second that
+    is followed by the next.
     """
     short, long = np.quantile(steps, [0.05, 0.95], method="nearest")
     last, first = frames[ends], frames[ends + 1]

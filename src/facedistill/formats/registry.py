@@ -5,62 +5,64 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from facedistill.core.errors import InputError
-from facedistill.formats import curve_text, gltf, live_link, npz
+from facedistill.formats import curve_files, gltf, live_link
 from facedistill.formats.animation import Animation, check_fps, regular
-from facedistill.formats.parsing import parse_json, read_header, reading
+from facedistill.formats.json_csv import parse_json, read_header, reading
 from facedistill.formats.times import Rows, animation_of
 
 
 @dataclass(frozen=True)
 class Kind:
-    """One file format.
+    """One file format."""
 
-    Attributes:
-        suffix: of its files, with the dot.
-        read: path -> the rows as they stand; raises what `reading` expects.
-        write: (path, animation), and glb's also takes face=; raises InputError if the format cannot hold the animation.
-        what: its files are, in an error.
-    """
-
-    suffix: str
-    read: Callable[[Path], Rows]
-    write: Callable[..., None]
-    what: str
+    suffix: str  # of its files, with the dot
+    read: Callable[[Path], Rows]  # of the rows as they stand; raises what `reading` expects
+    write: Callable[..., None]  # of a path and an animation, glb's also of face=; InputError if the format cannot hold that
+    what: str  # its files are, in an error
 
 
-A2F_CSV = f"an Audio2Face CSV of {curve_text.NIM_TIME_COLUMN} and {curve_text.NIM_PREFIX}<name> columns"
+A2F_CSV = f"an Audio2Face CSV of {curve_files.NIM_TIME_COLUMN} and {curve_files.NIM_PREFIX}<name> columns"
 A2F_JSON = "an Audio2Face JSON of facsNames and weightMat, or of blendshape_names and frames"
-OWN_JSON = f"a JSON of the format {curve_text.FORMAT!r}, version {curve_text.VERSION}"
+OWN_JSON = f"a JSON of the format {curve_files.FORMAT!r}, version {curve_files.VERSION}"
 KINDS = {
     "livelink": Kind(".csv", live_link.read, live_link.write, "a Live Link Face CSV"),
-    "a2f": Kind(".json", curve_text.read_a2f, curve_text.write_a2f, A2F_JSON),
-    "a2f-csv": Kind(".csv", curve_text.read_nim_csv, curve_text.write_nim_csv, A2F_CSV),
-    "beat": Kind(".json", curve_text.read_beat, curve_text.write_beat, "a BEAT JSON of names and frames"),
-    "csv": Kind(".csv", curve_text.read_csv, curve_text.write_csv, "a CSV of time_s and one column per curve"),
-    "json": Kind(".json", curve_text.read_json, curve_text.write_json, OWN_JSON),
-    "npz": Kind(".npz", npz.read, npz.write, "an NPZ of names, weights, times_s and fps"),
+    "a2f": Kind(".json", curve_files.read_a2f, curve_files.write_a2f, A2F_JSON),
+    "a2f-csv": Kind(".csv", curve_files.read_nim_csv, curve_files.write_nim_csv, A2F_CSV),
+    "beat": Kind(".json", curve_files.read_beat, curve_files.write_beat, "a BEAT JSON of names and frames"),
+    "csv": Kind(".csv", curve_files.read_csv, curve_files.write_csv, "a CSV of time_s and one column per curve"),
+    "json": Kind(".json", curve_files.read_json, curve_files.write_json, OWN_JSON),
+    "npz": Kind(".npz", curve_files.read_npz, curve_files.write_npz, "an NPZ of names, weights, times_s and fps"),
     "glb": Kind(".glb", gltf.read, gltf.write, "a glTF 2.0 file with an animation of named morph targets"),
 }
 BY_SUFFIX = {".csv": "csv", ".json": "json", ".npz": "npz", ".glb": "glb"}  # what a file is written as, unless told otherwise
 
 
-def read(path: Path, *, kind: str | None = None, fps: float | None = None) -> Animation:
+def read(path: Path, *, kind: str | None = None, fps: float | None = None, at_fps: float | None = None) -> Animation:
     """Reads curves from a file.
 
     Args:
         kind: one of KINDS; told from the suffix and the content if None.
         fps: frame t is at t / fps, whatever the file says of its times.
+        at_fps: resamples to this frame rate; nothing is resampled without it.
 
     Raises:
-        InputError: the file is of no known kind, or not of the one named, or broken.
+        InputError: the file is of no known kind, or not of the one named, or broken; or a rate that cannot be.
     """
     path = Path(path)
-    if fps is not None:
-        _check_fps(path, fps)
+    try:
+        for rate in (fps, at_fps):
+            if rate is not None:
+                check_fps(rate)
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from None
     found = KINDS[sniff(path) if kind is None else _known(kind)]
     with reading(path, found.what):
         rows = found.read(path)
-        return regular(rows.names, rows.weights, fps) if fps else animation_of(path, rows)
+        animation = regular(rows.names, rows.weights, fps) if fps else animation_of(path, rows)
+    try:
+        return animation if at_fps is None else animation.at(at_fps)
+    except (ValueError, MemoryError) as error:
+        raise InputError(f"{path}: cannot be resampled ({error})") from None
 
 
 def write(path: Path, animation: Animation, *, kind: str | None = None, face: Path | None = None) -> None:
@@ -93,32 +95,12 @@ def convert(
     source: Path, target: Path, *, source_kind: str | None = None, kind: str | None = None,
     fps: float | None = None, at_fps: float | None = None, face: Path | None = None,
 ) -> None:  # fmt: skip
-    """Reads one file and writes it as another.
-
-    Args:
-        source_kind, fps: see `read`.
-        kind, face: see `write`.
-        at_fps: resamples to this frame rate; nothing is resampled without it.
-
-    Raises:
-        InputError: see `read` and `write`.
-    """
-    animation = read(source, kind=source_kind, fps=fps)
-    if at_fps is not None:
-        _check_fps(source, at_fps)
-        try:
-            animation = animation.at(at_fps)
-        except (ValueError, MemoryError) as error:
-            raise InputError(f"{source}: cannot be resampled ({error})") from None
-    write(target, animation, kind=kind, face=face)
+    """Reads one file and writes it as another; see `read` and `write`."""
+    write(target, read(source, kind=source_kind, fps=fps, at_fps=at_fps), kind=kind, face=face)
 
 
 def sniff(path: Path) -> str:
-    """The kind of a file, from its suffix, the header of a CSV and the keys of a JSON.
-
-    Raises:
-        InputError: none of KINDS.
-    """
+    """The kind of a file, from its suffix, the header of a CSV and the keys of a JSON; InputError if it is none of KINDS."""
     suffix = path.suffix.lower()
     if suffix not in {*BY_SUFFIX, ".gltf"}:
         raise InputError(f"{path}: no file of curves ends in {path.suffix!r}; expected {', '.join(sorted(BY_SUFFIX))}, .gltf")
@@ -131,15 +113,15 @@ def sniff(path: Path) -> str:
 def _csv_kind(header: list[str]) -> str:
     if live_link.is_header(header):
         return "livelink"
-    if curve_text.NIM_TIME_COLUMN in header[:2]:
+    if curve_files.NIM_TIME_COLUMN in header[:2]:
         return "a2f-csv"
-    if curve_text.TIME_COLUMN in header[:2]:
+    if curve_files.TIME_COLUMN in header[:2]:
         return "csv"
     raise ValueError(f"its columns begin with {header[:2]}; expected Timecode and BlendshapeCount, timeCode, or time_s")
 
 
 def _json_kind(content: dict) -> str:
-    if content.get("format") == curve_text.FORMAT:
+    if content.get("format") == curve_files.FORMAT:
         return "json"
     if "facsNames" in content or "blendshape_names" in content:
         return "a2f"
@@ -152,10 +134,3 @@ def _known(kind: str) -> str:
     if kind not in KINDS:
         raise InputError(f"{kind!r} is no file format; expected {', '.join(KINDS)}")
     return kind
-
-
-def _check_fps(path: Path, fps: float) -> None:
-    try:
-        check_fps(fps)
-    except ValueError as error:
-        raise InputError(f"{path}: {error}") from None

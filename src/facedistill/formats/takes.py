@@ -1,6 +1,7 @@
 """Takes: recordings, and for each a file of the same name with how a face moves to it: what any outside teacher leaves."""
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 from facedistill.core.errors import InputError
 from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.formats import registry
-from facedistill.formats.parsing import reading
+from facedistill.formats.json_csv import reading
 from facedistill.rig.arkit import CURVES, INDEX
 from facedistill.rig.curves import FPS, at_times, n_frames
 from facedistill.speech.audio import list_recordings, read_audio
@@ -19,24 +20,18 @@ VERTICES = ".npy"  # (T, 3V) or (T, V, 3) positions, as VOCASET's and BIWI's mod
 MESH = ()  # the names of what has no names
 LABEL_SUFFIXES = (*registry.BY_SUFFIX, VERTICES)
 END_FRAMES = math.ceil(FPS / 10)  # of non-speech audio yet, or any more
+MAX_VALUE = np.finfo(np.float16).max  # shards of curves are float16
 MAX_APART_S = 1.0  # that a label file may be shorter or longer than its recording
 
 
 @dataclass(frozen=True, eq=False)
 class Labels:
-    """How a face moves to one recording.
+    """How a face moves to one recording."""
 
-    Attributes:
-        names: (K,), ARKit's 52 where the file has jawOpen; none for a mesh.
-        frames: (T, K) float32 at 60 fps, for the whole recording.
-        left_out: curves beside ARKit's, which an ARKit face has no place for.
-        ratio: how long the file lasts, over how long its recording does.
-    """
-
-    names: tuple[str, ...]
-    frames: np.ndarray
-    left_out: tuple[str, ...]
-    ratio: float
+    names: tuple[str, ...]  # (K,), ARKit's 52 where the file has jawOpen; none for a mesh
+    frames: np.ndarray  # (T, K) float32 at 60 fps, for the whole recording
+    left_out: tuple[str, ...]  # curves beside ARKit's, which an ARKit face has no place for
+    ratio: float  # how long the file lasts, over how long its recording does
 
 
 @dataclass(frozen=True)
@@ -48,17 +43,18 @@ class Take:
     labels: Path
 
     def read(self, fps: float | None) -> Labels:
-        """Reads the labels.
-
-        Args:
-            fps: of the labels; None where the files tell it, which vertices do not.
+        """Reads the labels, whose rate is `fps`: None where the files tell it, which vertices do not.
 
         Raises:
             InputError: a file that cannot be read, or labels that do not last about as long as the recording.
         """
         is_mesh = self.labels.suffix.lower() == VERTICES
         with reading(self.labels, "labels of a recording"):
-            names, frames, rate, left_out = _vertices(self.labels, fps) if is_mesh else _curves(self.labels, fps)
+            names, read, rate, left_out = _vertices(self.labels, fps) if is_mesh else _curves(self.labels, fps)
+            with np.errstate(over="ignore"):
+                frames = np.array(read, np.float32)
+            if not np.isfinite(frames).all() or np.abs(frames).max() > MAX_VALUE:
+                raise InputError(f"{self.labels}: a value that is not finite or above {MAX_VALUE:g}; expected smaller numbers")
         n_samples = len(read_audio(self.audio))
         lasts_s, audio_s = len(frames) / rate, n_samples / SAMPLE_RATE_HZ
         if abs(lasts_s - audio_s) > MAX_APART_S:
@@ -70,11 +66,7 @@ class Take:
 
 
 def find_takes(audio: Path, labels: Path) -> list[Take]:
-    """The recordings below `audio` for which there is a label file below `labels`, in the order of their names.
-
-    Raises:
-        InputError: no such folder, no label files, one without a recording, or two files of one name.
-    """
+    """The recordings below `audio` with a label file below `labels`, by name; InputError unless there is one for one."""
     for folder in (audio, labels):
         if not folder.is_dir():
             raise InputError(f"{folder}: no such folder; expected one of recordings and one of label files of the same names")
@@ -93,22 +85,18 @@ def find_takes(audio: Path, labels: Path) -> list[Take]:
 
 
 def _by_stem(paths: Iterable[Path]) -> dict[str, list[Path]]:
-    table: dict[str, list[Path]] = {}
+    table = defaultdict(list)
     for path in paths:
-        table.setdefault(path.stem, []).append(path)
+        table[path.stem].append(path)
     return table
 
 
 def _curves(path: Path, fps: float | None) -> tuple[tuple[str, ...], np.ndarray, float, tuple[str, ...]]:
-    animation = registry.read(path, fps=fps)
+    animation = registry.read(path, fps=fps, at_fps=FPS)
     names, left_out = animation.names, ()
     if "jawOpen" in names:
         names, left_out = CURVES, tuple(name for name in names if name not in INDEX)
-    try:
-        frames = animation.at(FPS).select(names)
-    except ValueError as error:
-        raise InputError(f"{path}: cannot be resampled ({error})") from None
-    return names, _checked(path, frames), FPS, left_out
+    return names, animation.select(names), FPS, left_out
 
 
 def _vertices(path: Path, fps: float | None) -> tuple[tuple[str, ...], np.ndarray, float, tuple[str, ...]]:
@@ -122,16 +110,7 @@ def _vertices(path: Path, fps: float | None) -> tuple[tuple[str, ...], np.ndarra
     is_points = flat.shape[1] % 3 == 0 and (frames.ndim == 2 or frames.shape[2] == 3)
     if not flat.size or not is_points or frames.dtype.kind != "f":
         raise InputError(f"{path}: {frames.dtype} of shape {frames.shape}; expected (T, 3V) or (T, V, 3) positions")
-    return MESH, _checked(path, flat), fps, ()
-
-
-def _checked(path: Path, frames: np.ndarray) -> np.ndarray:
-    """The frames as float32, if that can hold them and shards of float16 can hold curves."""
-    with np.errstate(over="ignore"):
-        cast = np.array(frames, np.float32)
-    if not np.isfinite(cast).all() or np.abs(cast).max() > np.finfo(np.float16).max:
-        raise InputError(f"{path}: a value that is not finite or above {np.finfo(np.float16).max:g}; expected smaller numbers")
-    return cast
+    return MESH, flat, fps, ()
 
 
 def median_ends(frames: list[np.ndarray]) -> np.ndarray:

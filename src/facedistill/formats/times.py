@@ -13,17 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from facedistill.core.errors import InputError
+from facedistill.formats import grids
 from facedistill.formats.animation import Animation, check_fps, check_frames
-from facedistill.formats.grids import (
-    TELLS_GAPS,
-    Grid,
-    are_few,
-    crowded_grid_of,
-    exactness_of,
-    grid_of,
-    rounding_of,
-    usual_step_and_rate,
-)
 
 MAX_ODD_RUN, MAX_ODD_END = 2, 1  # ascending rows that are odd together: more are another take
 NEAR_ROWS = 3  # that a row may be away from where its time belongs
@@ -33,23 +24,14 @@ GIVE_RATE, GIVEN_RATE = (f"{what} with --source-fps (in Python fps=)" for what i
 
 @dataclass(frozen=True, eq=False)
 class Recorded:
-    """Times of rows as a file records them.
+    """Times of rows as a file records them."""
 
-    Attributes:
-        times_s: (T,) seconds, in the order of the rows.
-        default_fps: what one frame alone gets.
-        fps: nominal, as the file tells it.
-        rounding_s: what the times were rounded or cut to, 0 if every digit is there; told from their decimals if None.
-        from_zero: the first frame is at 0 s, whatever its time.
-        notes: what was guessed, a line each.
-    """
-
-    times_s: np.ndarray
-    default_fps: float
-    fps: float | None = None
-    rounding_s: float | None = None
-    from_zero: bool = False
-    notes: tuple[str, ...] = ()
+    times_s: Sequence[float]  # (T,), in the order of the rows
+    default_fps: float  # what one frame alone gets
+    fps: float | None = None  # nominal, as the file tells it
+    rounding_s: float | None = None  # what the times were rounded or cut to, 0 if not at all; told from their decimals if None
+    from_zero: bool = False  # the first frame is at 0 s, whatever its time
+    notes: tuple[str, ...] = ()  # what was guessed, a line each
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,8 +61,7 @@ def animation_of(path: Path, rows: Rows) -> Animation:
         ValueError: see `Animation`.
     """
     recorded = rows.recorded()
-    recorded = replace(recorded, times_s=np.asarray(recorded.times_s, np.float64))
-    weights = np.asarray(rows.weights, np.float64)
+    recorded, weights = replace(recorded, times_s=np.asarray(recorded.times_s, np.float64)), np.asarray(rows.weights, np.float64)
     check_frames(rows.names, weights, recorded.times_s)
     if recorded.fps is not None:
         check_fps(recorded.fps)
@@ -96,23 +77,19 @@ def animation_of(path: Path, rows: Rows) -> Animation:
 
 
 def timeline(recorded: Recorded, is_repeated: np.ndarray) -> Timeline:
-    """What recorded times mean.
+    """What finite recorded times mean; ValueError if too many rows are odd, or the times start over.
 
     Args:
-        recorded: finite times.
         is_repeated: (T,) rows that are copies of the one before, if their times are the same too.
-
-    Raises:
-        ValueError: too many rows are odd, or the times start over.
     """
     times_s = recorded.times_s
     is_copy = is_repeated & (np.diff(times_s, prepend=np.nan) == 0)
     with np.errstate(all="ignore"):  # of numbers that are no times
         rows = _ascending(times_s)
         if recorded.rounding_s is None:
-            recorded = replace(recorded, rounding_s=rounding_of(times_s[rows]))
+            recorded = replace(recorded, rounding_s=grids.rounding_of(times_s[rows]))
         trouble = _trouble(times_s, rows)
-        grid = None if trouble else grid_of(times_s[rows], recorded.rounding_s, recorded.fps)
+        grid = None if trouble else grids.grid_of(times_s[rows], recorded.rounding_s, recorded.fps)
         is_sure = grid and (grid.is_exact or len(rows) == len(times_s))
         found = None if is_sure else _crowded(recorded, is_copy)
         if not found and trouble:
@@ -127,22 +104,21 @@ def timeline(recorded: Recorded, is_repeated: np.ndarray) -> Timeline:
 def _crowded(recorded: Recorded, is_copy: np.ndarray) -> Timeline | None:
     """A take whose frames are about as near to each other as its times tell, so that equal times are right; None if it is not.
 
-    Raises:
-        ValueError: it is, and too many rows are odd.
+    ValueError if it is, and too many rows are odd.
     """
     times_s, rounding_s, n_rows = recorded.times_s, recorded.rounding_s, len(recorded.times_s)
     rows, least_s = _ascending(np.argsort(np.argsort(times_s, kind="stable"))), np.diff(times_s).min(initial=np.inf)
-    grid = grid_of(times_s, rounding_s, recorded.fps) if least_s == 0 else None
+    grid = grids.grid_of(times_s, rounding_s, recorded.fps) if least_s == 0 else None
     if grid:
         return _on_grid(recorded, rows, grid, is_copy)
     half_s = float(np.diff(np.quantile(times_s, [0.25, 0.75]))[0])
-    if not 0 < TELLS_GAPS * half_s / (n_rows / 2) < rounding_s:
+    if not 0 < grids.TELLS_GAPS * half_s / (n_rows / 2) < rounding_s:
         return None
-    if are_few(int(is_copy.sum()), n_rows):  # more of them are frames in which nothing moves
+    if grids.are_few(int(is_copy.sum()), n_rows):  # more of them are frames in which nothing moves
         rows = rows[~is_copy[rows]]
     if trouble := _trouble(times_s, rows):
         raise ValueError(trouble)
-    _, is_there, grid = crowded_grid_of(times_s[rows], rounding_s, recorded.fps)
+    _, is_there, grid = grids.crowded_grid_of(times_s[rows], rounding_s, recorded.fps)
     if grid and (is_there.all() or least_s <= 0):  # rows that ascend are never odd
         return _on_grid(recorded, rows[is_there], grid, is_copy)
     _, first, which, n_equal = np.unique(times_s[rows], return_index=True, return_inverse=True, return_counts=True)
@@ -150,7 +126,7 @@ def _crowded(recorded: Recorded, is_copy: np.ndarray) -> Timeline | None:
     return _off_grid(recorded, rows, times_s[rows] + rounding_s * ((place + 0.5) / n_equal[which] - 0.5), is_copy)
 
 
-def _on_grid(recorded: Recorded, rows: np.ndarray, grid: Grid, is_copy: np.ndarray) -> Timeline:
+def _on_grid(recorded: Recorded, rows: np.ndarray, grid: grids.Grid, is_copy: np.ndarray) -> Timeline:
     """A take on a grid, its `rows` at the grid's counts."""
     counts = (recorded.times_s - grid.start_s) * grid.fps
     off = counts[rows] - grid.counts
@@ -159,7 +135,7 @@ def _on_grid(recorded: Recorded, rows: np.ndarray, grid: Grid, is_copy: np.ndarr
     times_s = grid.start_s + counts / grid.fps
     if grid.start_s or not recorded.rounding_s:  # to the last digit, as it was written
         written_s = recorded.times_s[order]
-        times_s = np.where(np.abs(times_s - written_s) <= exactness_of(written_s), written_s, times_s)
+        times_s = np.where(np.abs(times_s - written_s) <= grids.exactness_of(written_s), written_s, times_s)
     return Timeline(order, times_s, recorded.fps or grid.fps, notes)
 
 
@@ -167,7 +143,7 @@ def _off_grid(recorded: Recorded, rows: np.ndarray, times_s: np.ndarray, is_copy
     """A take on no grid, its `rows` at `times_s`."""
     step_s, rate = 1 / (recorded.fps or recorded.default_fps), recorded.default_fps
     if len(rows) > 1:
-        step_s, rate = usual_step_and_rate(times_s, recorded.rounding_s)
+        step_s, rate = grids.usual_step_and_rate(times_s, recorded.rounding_s)
     order, times_s, notes = _placed(recorded.times_s, rows, times_s, step_s, is_copy)
     return Timeline(order, times_s, recorded.fps or rate, notes)
 
@@ -194,11 +170,9 @@ def _ascending(values: np.ndarray) -> np.ndarray:
 def _trouble(times_s: np.ndarray, rows: np.ndarray) -> str | None:
     """Why the rows beside an ascending run make a file no take; None if they do not."""
     n_rows, odd = len(times_s), _others(len(times_s), rows)
-    if not len(odd):
-        return None
-    runs = np.split(odd, np.flatnonzero((np.diff(odd) > 1) | (np.diff(times_s[odd]) <= 0)) + 1)
+    runs = np.split(odd, np.flatnonzero((np.diff(odd) > 1) | (np.diff(times_s[odd]) <= 0)) + 1) if len(odd) else []
     another = next((run for run in runs if len(run) > (MAX_ODD_END if run[-1] == n_rows - 1 else MAX_ODD_RUN)), None)
-    if another is None and are_few(len(odd), n_rows):
+    if not len(odd) or (another is None and grids.are_few(len(odd), n_rows)):
         return None
     first = max(int(odd[0] if another is None else another[0]), 1)
     row = first + int(np.argmax(np.diff(times_s[first - 1 :]) <= 0))

@@ -1,4 +1,4 @@
-"""The built-in head, made from ICT-FaceKit's: fewer vertices, colours, and what it lacks: brows, lashes, tongueOut, eyes that turn.
+"""The built-in head, made from ICT-FaceKit's: fewer vertices, colours, brows and lashes, a tongue that comes out, eyes that turn.
 
 Units are mm; +x the subject's left, +y up, +z forwards. Vertices are chosen among those of the original and never moved: shapes
 are exact wherever there is a vertex. Numbers of vertices are ICT-FaceKit's own, as its documentation lists them.
@@ -22,8 +22,8 @@ from facedistill.core.errors import InputError
 from facedistill.core.files import atomic_path
 from facedistill.formats.glb import Gltf, describe, limits
 from facedistill.formats.gltf_face import read_face
-from facedistill.rig.arkit import CURVES, INDEX
 from facedistill.repro.web import WEB, install, run
+from facedistill.rig.arkit import CURVES, INDEX
 from facedistill.rig.head import vertex_normals
 
 COPYRIGHT = "ICT-FaceKit, (c) 2020 USC Institute for Creative Technologies, MIT License; simplified, coloured and extended"

@@ -13,8 +13,7 @@ import numpy as np
 from facedistill.core.errors import InputError
 from facedistill.core.sound import EXPECTED_SAMPLES, MAX_RATE_HZ, MAX_SAMPLE, MIN_RATE_HZ
 from facedistill.runtime.model import Model
-from facedistill.runtime.resample import Resampler
-from facedistill.runtime.session import StreamingSession
+from facedistill.runtime.streams import Resampler, StreamingSession
 
 MAX_FPS = 240
 ENSEMBLE_FPS = 60  # the ensemble averages a frame with its neighbours at this rate, whatever the frame rate
@@ -59,7 +58,7 @@ class Animator:
         self._offsets = [tap * self.fps * self._model_hz for tap in ((-1, 0, 1) if ensemble else (0,))]  # of predictions
         self._resampler = Resampler(self.rate_hz, self._model_hz) if rate_hz != self._model_hz else None
         self._session = StreamingSession(model)
-        self._parts = ({"resampler": self._resampler} if self._resampler else {}) | {"steps": self._session}
+        self._parts = {"resampler": self._resampler, "steps": self._session} if self._resampler else {"steps": self._session}
         self.reset()
 
     @property
@@ -71,11 +70,10 @@ class Animator:
     def lookahead_s(self) -> float:
         """The whole algorithmic delay: how much later than its own time a frame may still depend on the sound.
 
-        It is the window's future, up to a 16 ms step to the next computed frame, what the ensemble needs, and the reach of the
-        filter at another sample rate.
+        It is the window's future, up to a 16 ms step, what the ensemble needs, and the reach of the filter at another rate.
         """
-        period = self.fps * self._hop // math.gcd(self._model_hz, self.fps * self._hop)
-        period = math.lcm(period, self.fps)  # whole seconds, after which every rate begins anew
+        hops = self.fps * self._hop
+        period = math.lcm(hops // math.gcd(self._model_hz, hops), self.fps)  # whole seconds, after which every rate begins anew
         return max(self.heard_samples(frame) / self.rate_hz - frame / self.fps for frame in range(period))
 
     def heard_samples(self, frame: int) -> int:
@@ -116,8 +114,7 @@ class Animator:
         if self._resampler is not None:
             self._hear(self._resampler.flush())
         end, last = self._n_inside(), -(-self._n_samples // self._hop)  # frames of the animation, and of the grid
-        missing = last * self._hop + self.model.metadata.future_samples - self._n_samples
-        self._hear(np.zeros(max(0, missing), np.float32))
+        self._hear(np.zeros(max(0, last * self._hop + self.model.metadata.future_samples - self._n_samples), np.float32))
         frames = self._frames(end)
         self.reset()
         return frames
@@ -147,13 +144,13 @@ class Animator:
         forms = [{name: (array.dtype, array.ndim, array.shape[1:]) for name, array in one.items()} for one in (own, state)]
         if forms[0] != forms[1] or not all(np.array_equal(state[name], own[name]) for name in ("model", "settings")):
             raise InputError("this state is of another model, sample rate, frame rate or smoothing")
-        parts = {key: {name: state[f"{key}.{name}"] for name in part.state()} for key, part in self._parts.items()}
-        if not self._session.fits(parts["steps"]):
+        states = {key: {name: state[f"{key}.{name}"] for name in part.state()} for key, part in self._parts.items()}
+        if not self._session.fits(states["steps"]):
             raise InputError("this state is broken: its buffers have other sizes")
         self._n_samples, self._n_grid, self._n_frames = map(int, state["counts"])
         self._grid = list(state["grid"].copy())
         for key, part in self._parts.items():
-            part.restore(parts[key])
+            part.restore(states[key])
 
     def _hear(self, samples: np.ndarray) -> None:
         """Computes the grid frames that more samples, at the model's rate, make known."""
@@ -193,11 +190,7 @@ class Animator:
 
 
 def _checked(samples: np.ndarray) -> np.ndarray:
-    """(S,) float32.
-
-    Raises:
-        InputError: not mono, not samples, not finite or far beyond full scale.
-    """
+    """(S,) float32; InputError where they are not mono, not samples, not finite or far beyond full scale."""
     samples = np.asarray(samples)
     if samples.ndim != 1:
         raise InputError(f"samples of shape {samples.shape}; expected one channel, (S,)")

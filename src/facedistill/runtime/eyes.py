@@ -16,26 +16,21 @@ class Eyes:
         self._knots_s, self._aims = [0.0], [(0.0, 0.0)]  # gaze is a straight line from knot to knot
 
     def apply(self, weights: np.ndarray, times_s: np.ndarray, names: Sequence[str]) -> np.ndarray:
-        """Puts the layer in place of what the curves say of lids and gaze.
+        """The weights (T, K) with the layer in place of what they say of lids and gaze.
 
         Args:
-            weights: (T, K).
             times_s: (T,) seconds, not before those of the last call.
             names: of the K curves; the eyes' curves that are not among them are left out.
-
-        Returns:
-            (T, K) as `weights`, with other eyes.
         """
         changed = weights.copy()
-        if len(times_s):
-            for name, values in self._curves(times_s).items():
-                if name in names:
-                    changed[:, names.index(name)] = values
+        for name, values in (self._curves(times_s) if len(times_s) else {}).items():
+            if name in names:
+                changed[:, names.index(name)] = values
         return changed
 
     def _curves(self, times_s: np.ndarray) -> dict[str, np.ndarray]:
-        self._imagine(times_s[-1])
-        self._forget(times_s[0])
+        self._draw_until(times_s[-1])
+        self._drop_before(times_s[0])
         lids = np.zeros(len(times_s))
         for peak_s in self._blinks_s:
             course = slice(*np.searchsorted(times_s, [peak_s - eyes.BLINK_CLOSE_S, peak_s + eyes.BLINK_OPEN_S]))
@@ -43,7 +38,7 @@ class Eyes:
         right, up = (np.interp(times_s, self._knots_s, axis) for axis in zip(*self._aims, strict=True))
         return eyes.eye_curves(lids, right, up)
 
-    def _imagine(self, until_s: float) -> None:
+    def _draw_until(self, until_s: float) -> None:
         """Draws what happens up to a time, and the one event after it."""
         while self._blinks_s[-1] - eyes.BLINK_CLOSE_S <= until_s:
             self._blinks_s.append(self._blinks_s[-1] + eyes.blink_interval_s(self._blink_rng))
@@ -52,7 +47,7 @@ class Eyes:
             self._knots_s += [start_s, start_s + eyes.SACCADE_S]
             self._aims += [self._aims[-1], tuple(eyes.aims(self._gaze_rng, 1)[0])]
 
-    def _forget(self, before_s: float) -> None:
+    def _drop_before(self, before_s: float) -> None:
         """Drops what is over, so that a long stream needs no more memory than a short one."""
         while len(self._blinks_s) > 1 and self._blinks_s[0] + eyes.BLINK_OPEN_S < before_s:
             self._blinks_s.pop(0)

@@ -3,6 +3,8 @@
 import json
 import math
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -11,7 +13,6 @@ import onnxruntime as ort
 
 from facedistill.core.errors import InputError
 from facedistill.core.sound import MAX_RATE_HZ, MIN_RATE_HZ
-from facedistill.runtime.protobuf import has_external_data
 from facedistill.runtime.released import check_released
 
 VERSION = "2"  # of the inputs, outputs and metadata of exported graphs
@@ -24,6 +25,20 @@ MAX_SAMPLES = 2**20  # of a window: half a minute at 16 kHz
 MAX_STATE = 2**24  # numbers in the states of a stream
 NO_MEMORY = re.compile("bad_alloc|[Ff]ailed to allocate memory|AllocateRaw")  # in what onnxruntime says
 QUIET = 4  # onnxruntime's log level: only what is fatal, since errors are raised anyway
+# {message: {number of a field: the message in it}} of onnx.proto, as far as it leads to tensors
+PARTS = {
+    "model": {7: "graph", 20: "training", 25: "function"},
+    "training": {1: "graph", 2: "graph"},
+    "function": {7: "node", 11: "attribute"},
+    "graph": {1: "node", 5: "tensor", 15: "sparse tensor"},
+    "node": {5: "attribute"},
+    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse tensor", 23: "sparse tensor"},
+    "sparse tensor": {1: "tensor", 2: "tensor"},
+    "tensor": {},
+}
+EXTERNAL_DATA, DATA_LOCATION = 13, 14  # fields of a tensor
+VARINT, BYTES, FIXED_BYTES = 0, 2, {1: 8, 5: 4}  # how a field is encoded
+MAX_KEY, MAX_BYTES = 2**32, 11  # of a number: one of more bytes would take minutes to add up
 
 
 @dataclass(frozen=True)
@@ -53,19 +68,15 @@ class ModelMetadata:
 
     @classmethod
     def from_props(cls, props: dict[str, str]) -> "ModelMetadata":
-        """The inverse of `to_props`.
-
-        Raises:
-            ValueError: not what this version writes.
-        """
+        """The inverse of `to_props`; ValueError for what this version does not write."""
         if VERSION_KEY not in props:
             raise ValueError("it has no facedistill metadata")
         if props[VERSION_KEY] != VERSION:
             raise ValueError(f"its format is version {props[VERSION_KEY][:20]!r}; this facedistill reads {VERSION!r}")
-        missing = [field.name for field in fields(cls) if field.name not in props]
-        if missing:
+        names = [field.name for field in fields(cls)]
+        if missing := [name for name in names if name not in props]:
             raise ValueError(f"its metadata lacks {missing[0]}")
-        values = {field.name: props[field.name] for field in fields(cls)}
+        values = {name: props[name] for name in names}
         numbers = {name: json.loads(values[name]) for name in values if name.endswith(("_hz", "_samples"))}
         curves = json.loads(values["curves"])
         if not all(isinstance(number, int) and 0 <= number < MAX_SAMPLES for number in numbers.values()):
@@ -73,9 +84,8 @@ class ModelMetadata:
         if not isinstance(curves, list) or not curves or not all(isinstance(name, str) for name in curves):
             raise ValueError("the curves of its metadata are no list of names")
         metadata = cls(**values | numbers | {"curves": tuple(curves)})
-        sizes = metadata.past_samples, metadata.hop_samples, metadata.window_samples
         rate_fits = MIN_RATE_HZ <= metadata.sample_rate_hz <= MAX_RATE_HZ
-        if not rate_fits or sizes[1] < 1 or max(sizes) > metadata.window_samples:
+        if not rate_fits or not 1 <= metadata.hop_samples <= metadata.window_samples >= metadata.past_samples:
             raise ValueError(f"sizes in its metadata do not fit each other: {numbers}")
         return metadata
 
@@ -93,21 +103,72 @@ def open_session(path: Path) -> tuple[ort.InferenceSession, ModelMetadata]:
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = QUIET
-    try:
+    with _running(path):
         if has_external_data(memoryview(content)):
             raise ValueError("it would have other files opened; expected all weights in it")
         # Without a fallback: it would try a broken file again and print a box about it.
         session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"], enable_fallback=0)
         return session, ModelMetadata.from_props(session.get_modelmeta().custom_metadata_map)
+
+
+@contextmanager
+def _running(path: Path) -> Iterator[None]:
+    """Tells by an InputError, or a MemoryError, what onnxruntime raises as it opens or first runs a file."""
+    try:
+        yield
     except Exception as error:  # onnxruntime has an exception of its own for every fault of a file, without a common base
-        raise _foreign(path, error) from None
+        if is_of_memory(error):
+            raise MemoryError(str(error)) from None
+        raise InputError(f"{path}: not a model that facedistill exported ({' '.join(str(error).split())[:200]})") from None
 
 
-def _foreign(path: Path, error: Exception) -> Exception:
-    """What an error of onnxruntime means."""
-    if is_of_memory(error):
-        return MemoryError(str(error))
-    return InputError(f"{path}: not a model that facedistill exported ({' '.join(str(error).split())[:200]})")
+def is_of_memory(error: Exception) -> bool:
+    """Whether an error of onnxruntime tells that there is not enough memory."""
+    return isinstance(error, MemoryError) or bool(NO_MEMORY.search(str(error)))
+
+
+def output_name(state: str) -> str:
+    """The output that a state is taken from."""
+    return STATE_OUT + state.removeprefix(STATE_IN)
+
+
+def has_external_data(message: memoryview, kind: str = "model") -> bool:
+    """Whether any tensor of an ONNX file, of subgraphs and attributes too, is in another file or says where it would be.
+
+    Told from the protobuf encoding, without the package onnx; ValueError unless it is one.
+    """
+    for number, value in _fields(message):
+        if kind == "tensor" and (number == EXTERNAL_DATA or (number == DATA_LOCATION and value != 0)):
+            return True
+        if number in PARTS[kind] and isinstance(value, memoryview) and has_external_data(value, PARTS[kind][number]):
+            return True
+    return False
+
+
+def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+    """(number, value) of each field in turn."""
+    at = 0
+    while at < len(message):
+        key, at = _varint(message, at)
+        encoding = key & 7
+        if encoding == VARINT:
+            value, at = _varint(message, at)
+        else:
+            size, at = _varint(message, at) if encoding == BYTES else (FIXED_BYTES.get(encoding, MAX_KEY), at)
+            value, at = message[at : at + size], at + size
+        if at > len(message) or key >= MAX_KEY:
+            raise ValueError("it is cut off, or no protobuf")
+        yield key >> 3, value
+
+
+def _varint(message: memoryview, at: int) -> tuple[int, int]:
+    """A number of 7 bits a byte, the lowest first, and where it ends."""
+    value = 0
+    for place, byte in enumerate(message[at : at + MAX_BYTES]):
+        value |= (byte & 127) << 7 * place
+        if byte < 128:
+            return value, at + place + 1
+    raise ValueError("it is cut off, or no protobuf")
 
 
 class Model:
@@ -134,11 +195,9 @@ class Model:
             raise InputError(f"{path}: not a model that facedistill exported (its inputs and outputs are others)")
         if sum(math.prod(shape) for _, shape in self.states.values()) > MAX_STATE:
             raise InputError(f"{path}: a state of more numbers than any student has; expected at most {MAX_STATE}")
-        try:
+        with _running(path):  # a broken file may open and not run
             self._check_silence()
             self.max_rows = MAX_ROWS if self._rows_are_independent() else 1
-        except Exception as error:  # a broken file may open and not run
-            raise _foreign(path, error) from None
 
     def run(self, frames: np.ndarray, states: dict[str, np.ndarray]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """(L, 512) frames and the states before them -> (L, K) curves and the states after."""
@@ -152,7 +211,8 @@ class Model:
     def _check_silence(self) -> None:
         """Raises ValueError where silence does not give curves and a state that are numbers."""
         curves, states = self.run(np.zeros((MAX_ROWS, 2 * self.metadata.hop_samples), np.float32), self.initial_state())
-        if curves.shape != (MAX_ROWS, len(self.metadata.curves)) or not all(map(_is_finite, (curves, *states.values()))):
+        is_finite = all(np.isfinite(values).all() for values in (curves, *states.values()))
+        if not is_finite or curves.shape != (MAX_ROWS, len(self.metadata.curves)):
             raise ValueError("silence gives NaN, infinite or missing curves; expected finite ones")
 
     def _rows_are_independent(self) -> bool:
@@ -167,17 +227,3 @@ class Model:
             if not np.array_equal(np.concatenate(parts), together):
                 return False
         return True
-
-
-def _is_finite(values: np.ndarray) -> bool:
-    return bool(np.isfinite(values).all())
-
-
-def is_of_memory(error: Exception) -> bool:
-    """Whether an error of onnxruntime, whose exceptions have no common base, tells that there is not enough memory."""
-    return isinstance(error, MemoryError) or bool(NO_MEMORY.search(str(error)))
-
-
-def output_name(state: str) -> str:
-    """The output that a state is taken from."""
-    return STATE_OUT + state.removeprefix(STATE_IN)

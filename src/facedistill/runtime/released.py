@@ -1,8 +1,4 @@
-"""Released models: where they lie, and what a model's name means.
-
-A name is that of a released model, always. Whatever else is a model, those that the pipeline exports to `data/export` among
-them, is named by the path of its file.
-"""
+"""Released models: where they lie, and what a model's name means: a released one, always; all others are named by their path."""
 
 import hashlib
 from pathlib import Path
@@ -17,14 +13,7 @@ CHECKSUMS = "checksums"  # the file beside them that tells what was released, as
 
 
 def find_model(model: str, *, windows: bool = False) -> Path:
-    """The file of a model, by the name of a released one, see `released_models`, or else by its path.
-
-    Args:
-        windows: names of window graphs too.
-
-    Raises:
-        InputError: neither.
-    """
+    """The file of a model, by a name of `released_models` or else by its path; InputError if it is neither."""
     released = released_models(windows=windows)
     if model in released:
         return released[model]
@@ -38,7 +27,7 @@ def find_model(model: str, *, windows: bool = False) -> Path:
 
 
 def released_models(*, windows: bool = False) -> dict[str, Path]:
-    """{name: file} of all released models: the file's name without its suffix, `on-device-int8` say.
+    """{name: file} of all released models, the names those of the files without suffix; of window graphs too if so wanted.
 
     Where float32 is too large to be released, the name without a precision, `real-time` say, means float16.
     """
@@ -50,16 +39,12 @@ def released_models(*, windows: bool = False) -> dict[str, Path]:
 
 
 def check_released(path: Path, content: bytes) -> None:
-    """Compares a model with what was released; of a model that lies elsewhere nothing is known, and any is right.
-
-    Raises:
-        InputError: it lies among the released models and is not one of them.
-    """
+    """Raises InputError if a model lies among the released ones and is not one of them; elsewhere any is right."""
     place, checksums = path.resolve(), RELEASED.resolve() / CHECKSUMS
     if not place.is_relative_to(checksums.parent) or not checksums.is_file():
         return
-    lines = (line.partition("  ") for line in checksums.read_text(encoding="utf-8", errors="replace").splitlines())
-    listed = {name: digest for digest, _, name in lines}
+    lines = checksums.read_text(encoding="utf-8", errors="replace").splitlines()
+    listed = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
     digest = listed.get(place.relative_to(checksums.parent).as_posix())
     if digest is None:
         raise InputError(f"{path}: was not released, since {checksums} does not list it; expected models of your own elsewhere")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from facedistill.formats import registry
 from facedistill.formats.animation import regular
-from facedistill.formats.writing import write_object, write_table
+from facedistill.formats.json_csv import write_object, write_table
 from facedistill.rig.arkit import CURVES
 
 VALUES = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text())

@@ -1,33 +1,37 @@
-"""Reading files that strangers wrote: whatever is wrong with one becomes a single line that names it.
+"""JSON and CSV, read as strangers wrote them and written row by row: the text of a take needs far more memory than its numbers.
 
 Limits, here and in the modules that read, are far beyond real takes and heads, and so low that no small file takes all memory, or
 minutes. They are for what a file unfolds to: one that has bytes for all that it holds may be as large as memory allows.
 """
 
 import csv
+import itertools
 import json
 import math
+import re
+import unicodedata
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 
 from facedistill.core.errors import InputError
+from facedistill.core.files import atomic_path
 
 MAX_HEADER_BYTES = 2**20  # of a CSV
 REQUIRED = object()  # the default of a field that must be there
 BEYOND = f"beyond {np.finfo(np.float64).max:.3g}"
-_NOUNS = {dict: "an object", list: "a list", str: "a text", int: "a whole number", float: "a number"}
+FORMULA = re.compile(r"(^|;)[\s\"]*[=+\-@]")  # a cell that spreadsheets may run; some take ; for the comma
+_NOUNS = {dict: "an object", list: "a list", str: "a text", int: "a whole number", float: "a number", bool: "a truth value"}
+_json = json.JSONEncoder(ensure_ascii=False).encode
 
 
 @contextmanager
 def reading(path: Path, kind: str) -> Iterator[None]:
-    """Wraps the reading of one file.
-
-    Args:
-        kind: what the file should be, with its article.
+    """Wraps the reading of one file, which should be `kind`: whatever is wrong with it becomes a line that names it.
 
     Raises:
         InputError: the code inside found the file missing or broken, or too large for the memory there is.
@@ -58,9 +62,7 @@ def parse_json(data: bytes) -> dict:
 def field(content: object, key: str, kind: type, default: object = REQUIRED):
     """`content[key]`, of the type `kind`; a whole number is a `float` too, which is finite, and a bool is neither.
 
-    Raises:
-        ValueError: not there and without a default, or of another type.
-        OverflowError: a whole number that is greater than any float.
+    ValueError if it is not there and has no default, or is of another type; OverflowError if it is greater than any float.
     """
     if not isinstance(content, dict):
         raise ValueError(f"{_noun(content)} stands where an object with {key!r} belongs")
@@ -71,11 +73,9 @@ def field(content: object, key: str, kind: type, default: object = REQUIRED):
         return value
     if isinstance(value, bool) or not isinstance(value, (int, float) if kind is float else kind):
         raise ValueError(f"{key!r} is {_noun(value)}, not {_NOUNS[kind]}")
-    if kind is not float:
-        return value
-    if not math.isfinite(value):
+    if kind is float and not math.isfinite(value):
         raise ValueError(f"{key!r} is {BEYOND}; expected a smaller number")
-    return float(value)
+    return float(value) if kind is float else value
 
 
 def matrix(rows: Sequence[object], n_columns: int, what: str = "frame") -> np.ndarray:
@@ -108,8 +108,7 @@ def read_table(path: Path, count_texts: Callable[[list[str]], int]) -> tuple[lis
         The header (N,), the texts of each row, and float64 (T, N - texts).
 
     Raises:
-        ValueError: no header, a row of another length, or a cell that is not a finite number; it is named with its row, the first
-            below the header being 1, and its column.
+        ValueError: what is wrong, with its row, the first below the header being 1, and its column.
     """
     with path.open(encoding="utf-8-sig", newline="") as file:
         table = filter(None, csv.reader(file))
@@ -121,13 +120,43 @@ def read_table(path: Path, count_texts: Callable[[list[str]], int]) -> tuple[lis
             if len(row) != len(header):
                 raise ValueError(f"data row {number} has {len(row)} columns, the header has {len(header)}")
             texts.append(row[:n_texts])
-            found = [_number(cell) for cell in row[n_texts:]]
+            found = [*map(_number, row[n_texts:])]
             if not all(map(math.isfinite, found)):
                 column = n_texts + [*map(math.isfinite, found)].index(False)
                 cell = repr(row[column].strip()[:40]) if row[column].strip() else "an empty cell"
                 raise ValueError(f"data row {number}, column {header[column][:40]!r}: {cell}; expected a number")
             values.extend(found)
     return header, texts, np.frombuffer(values).reshape(len(texts), len(header) - n_texts)
+
+
+def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Writes a CSV with LF line ends, atomically, floats as short as comes back the same; InputError if names are formulas."""
+    for name in header:
+        if FORMULA.search(unicodedata.normalize("NFKC", name)):  # wide letters too; a spreadsheet would run it
+            allowed = "expected names that do not begin with = + - or @, or another format, JSON say"
+            raise InputError(f"{path}: spreadsheets would take the name {name!r} for a formula; {allowed}")
+    with _text(path) as file:
+        csv.writer(file, lineterminator="\n").writerows(itertools.chain([header], rows))
+
+
+def write_object(path: Path, content: Mapping[str, object]) -> None:
+    """Writes one line of JSON, atomically; iterators become lists."""
+    with _text(path) as file:
+        for number, (key, value) in enumerate(content.items()):
+            file.write(f"{', ' if number else '{'}{_json(key)}: ")
+            if isinstance(value, Iterator):
+                file.write("[")
+                file.writelines(f"{', ' if place else ''}{_json(item)}" for place, item in enumerate(value))
+                file.write("]")
+            else:
+                file.write(_json(value))
+        file.write("}\n" if content else "{}\n")
+
+
+@contextmanager
+def _text(path: Path) -> Iterator[TextIO]:
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
+        yield file
 
 
 def _number(cell: str) -> float:
@@ -138,4 +167,4 @@ def _number(cell: str) -> float:
 
 
 def _noun(value: object) -> str:
-    return "a truth value" if isinstance(value, bool) else _NOUNS.get(type(value), "nothing")
+    return _NOUNS.get(type(value), "nothing")
