@@ -57,7 +57,7 @@ COLOURS = {  # linear
 }  # fmt: skip
 IRIS_MM, PUPIL_MM = 5.9, 2.3  # radii
 OCCLUSION = ((4.0, 0.3), (10.0, 0.25), (24.0, 0.2))  # distance from the skin in mm, light that is lost if skin is there too
-NORMAL_MM, COLOUR_MM, ATTRIBUTE_WEIGHT = 8.0, 20.0, 0.5  # what normals and colours count in mm; attributes against places
+NORMAL_MM, COLOUR_MM, ATTRIBUTE_WEIGHT = 6.0, 20.0, 0.8  # what normals and colours count in mm; attributes against places
 LIPS_BACK_MM = 95.0  # what lies behind is not lip
 UPPER_FACE_Y = 22.0  # mm; what lies above is the upper face: eyes, brows, forehead
 TONGUE_MM, TONGUE_Y = (45.0, 97.0), -41.0  # z where the tongue starts to move and where its tip is; y of the tip
