@@ -3,11 +3,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facedistill.core.errors import InputError
-from facedistill.speech.alphabets import ARPABET, MRPA, XSAMPA
 from facedistill.speech.phones import (
+    ARPABET,
     CLASSES,
     CONSONANTS,
+    MRPA,
     VOWELS,
+    XSAMPA,
     Phone,
     classify,
     phoneset_of,

@@ -59,28 +59,23 @@ def read_manifest(path: Path) -> list[Utterance]:
         try:
             row = json.loads(line)
             utterances.append(Utterance(**{key: value for key, value in row.items() if key in names}))
-            _check_types(utterances[-1])
-            _check_values(utterances[-1])
-        except (ValueError, RecursionError, AttributeError, TypeError) as error:
+            _check(utterances[-1])
+        except (ValueError, OverflowError, RecursionError, AttributeError, TypeError) as error:
             raise InputError(f"{path}: line {number} is not an utterance ({error})") from None
     return utterances
 
 
-def _check_types(utterance: Utterance) -> None:
+def _check(utterance: Utterance) -> None:
+    """Raises TypeError or ValueError for a value of the wrong type, no seconds, or no name of a file."""
     for name, value in asdict(utterance).items():
+        if value is None and name in OPTIONAL:
+            continue
         allowed = (int, float) if name in NUMBERS else (str,)
-        if not isinstance(value, allowed) and not (value is None and name in OPTIONAL):
+        if not isinstance(value, allowed):
             raise TypeError(f"{name}: {value!r} is no {allowed[0].__name__}")
-
-
-def _check_values(utterance: Utterance) -> None:
-    for name, least in (("duration_s", 0.0), ("offset_s", -math.inf)):
-        seconds = getattr(utterance, name) or 0.0
-        if not (math.isfinite(seconds) and seconds >= least):
-            raise ValueError(f"{name}: {seconds}; expected seconds")
-    for name in ("id", *PATHS):
-        value = getattr(utterance, name) or ""
-        if any(unicodedata.category(letter) in NO_LETTERS for letter in value):
+        if name in NUMBERS and not (math.isfinite(value) and (value >= 0 or name == "offset_s")):
+            raise ValueError(f"{name}: {value}; expected seconds")
+        if name in ("id", *PATHS) and any(unicodedata.category(letter) in NO_LETTERS for letter in value):
             raise ValueError(f"{name}: {ascii(value)}; expected no control characters")
     place = PureWindowsPath(utterance.id)  # which knows what leads out of a folder anywhere
     if place.anchor or ".." in place.parts or not place.parts:

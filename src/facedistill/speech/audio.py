@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, groupby
@@ -75,19 +76,33 @@ def open_mono(path: Path) -> Sound:
         raise InputError(f"{path}: an empty file; expected a recording")
     report = Report()
     mixed = _mixed(path, report)
-    first = next(mixed)
-    return Sound(first[1], _checked(path, _at_rate(chain([first], mixed), first[1])), report.announced_s)
+    first, rate_hz = next(mixed)
+    return Sound(rate_hz, _checked(path, _at_rate(chain([(first, rate_hz)], mixed), rate_hz)), report.announced_s)
 
 
 def _mixed(path: Path, report: Report) -> Iterator[tuple[np.ndarray, int]]:
-    """(S,) of one channel and the sample rate in Hz, block by block, and at the end what is to be said of all."""
-    mixer = _Mixer()
+    """(S,) of one channel and the sample rate in Hz, block by block, and at the end what is to be said of all.
+
+    A block is the mean of its channels, or the loudest one where the mean has next to nothing of it.
+    """
+    loudest, used_s = None, Counter()  # the channel that was used last; {(channels, the one that was used): seconds}
     for channels, rate_hz in decode(path, report, max_s=MAX_DURATION_S):
         if not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
             raise InputError(f"{path}: sample rate {rate_hz} Hz; expected {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz")
-        yield mixer.mix(channels, rate_hz), rate_hz
+        mono, powers = channels.mean(axis=0), np.einsum("cs,cs->c", channels, channels)
+        if len(channels) > 1 and np.dot(mono, mono) < CANCELLED / len(channels) ** 2 * powers.max():
+            if loudest is None or loudest >= len(channels) or powers[loudest] < powers.max() / 4:
+                loudest = int(powers.argmax())
+            used_s[len(channels), loudest] += len(mono) / rate_hz
+            mono = channels[loudest].copy()
+        yield mono, rate_hz
     if report.duration_s < MIN_DURATION_S:
         raise InputError(f"{path}: empty or too short ({report.duration_s:.3f} s); expected at least {MIN_DURATION_S} s")
+    _log_notes(path, report, used_s)
+
+
+def _log_notes(path: Path, report: Report, used_s: dict[tuple[int, int], float]) -> None:
+    cancelled = "its %d channels cancel each other; channel %d, the loudest, is used for %.1f s"
     for holds, text, *values in (
         (report.n_tracks > 1, "has %d sound tracks; the one that players choose is used", report.n_tracks),
         (report.n_damaged, "parts that hold no sound or are damaged were left out: %d", report.n_damaged),
@@ -97,7 +112,7 @@ def _mixed(path: Path, report: Report) -> Iterator[tuple[np.ndarray, int]]:
             "ends after %.2f s, before the end that its header announces", report.duration_s,
         ),
         (report.is_longer, "goes on after the end that its header announces; all of it is read"),
-        *mixer.notes(),
+        *((True, cancelled, n_channels, channel + 1, seconds) for (n_channels, channel), seconds in used_s.items()),
     ):  # fmt: skip
         if holds:
             log.warning(f"%s: {text}", path, *values)
@@ -147,31 +162,6 @@ def list_recordings(folder: Path) -> list[Path]:
     """
     found = (path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES and not path.name.startswith("._"))
     return sorted(path for path in found if not path.is_dir())
-
-
-class _Mixer:
-    """Makes one channel of all, block by block."""
-
-    def __init__(self) -> None:
-        self._loudest: int | None = None  # the channel that was used last where all cancelled
-        self._used_s: dict[tuple[int, int], float] = {}  # {(channels, the one that was used): seconds}
-
-    def mix(self, channels: np.ndarray, rate_hz: int) -> np.ndarray:
-        """(C, S) -> (S,), the mean, or the loudest channel where the mean has next to nothing of it."""
-        mean = channels.mean(axis=0)
-        powers = np.einsum("cs,cs->c", channels, channels)
-        if len(channels) == 1 or not np.dot(mean, mean) < CANCELLED / len(channels) ** 2 * powers.max():
-            return mean
-        if self._loudest is None or self._loudest >= len(channels) or powers[self._loudest] < powers.max() / 4:
-            self._loudest = int(powers.argmax())
-        key = len(channels), self._loudest
-        self._used_s[key] = self._used_s.get(key, 0.0) + len(mean) / rate_hz
-        return channels[self._loudest].copy()
-
-    def notes(self) -> Iterator[tuple]:
-        text = "its %d channels cancel each other; channel %d, the loudest, is used for %.1f s"
-        for (n_channels, channel), used_s in self._used_s.items():
-            yield True, text, n_channels, channel + 1, used_s
 
 
 def write_flac(path: Path, samples: np.ndarray) -> None:

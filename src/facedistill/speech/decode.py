@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain, groupby, pairwise
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 import av
 import numpy as np
@@ -55,14 +55,6 @@ class Part:
     options: dict[str, str] = field(default_factory=dict)
     raw: str | None = None  # the format of samples without a header; None where FFmpeg finds out
     n_interleaved: int = 1  # channels that are read as one channel of as many times the rate, since FFmpeg takes fewer
-
-
-class WavForm(NamedTuple):
-    """What the header of a WAV says; `raw` is FFmpeg's name of its samples, None where they are compressed."""
-
-    n_channels: int
-    rate_hz: int
-    raw: str | None
 
 
 @dataclass
@@ -181,10 +173,10 @@ def _wav_part(path: Path, file: BinaryIO, start: int, end: int, report: Report) 
     Raises:
         InputError: too many channels, or samples that are not as wide as its header says: they would be noise.
     """
-    sound_at, n_sound, n_sound_64, form = end, 0, 0, None
+    sound_at, n_sound, n_sound_64, n_channels, rate_hz, raw = end, 0, 0, 0, 0, None
     for name, at, size in _riff_chunks(file, start + 12, end):
         if name == b"fmt " and at + WAV_FORM.size <= end:
-            form = _wav_form(path, _read(file, at, WAV_FORM.size + 10))
+            n_channels, rate_hz, raw = _wav_form(path, _read(file, at, WAV_FORM.size + 10))
         elif name == b"ds64":  # of RF64 and BW64
             n_sound_64 = int.from_bytes(_read(file, at + 8, 8), "little")
         elif name == b"data":
@@ -198,12 +190,12 @@ def _wav_part(path: Path, file: BinaryIO, start: int, end: int, report: Report) 
         raise InputError(f"{path}: holds no sound; expected a recording")
     is_longer = not is_unknown and rest >= MIN_REST_BYTES
     report.is_longer |= is_longer
-    if form is not None and form.n_channels > FFMPEG_CHANNELS:
+    if n_channels > FFMPEG_CHANNELS:
         sound_end = end if is_longer or is_unknown else min(end, sound_at + n_sound)
-        if sound_end <= sound_at or not form.rate_hz:
+        if sound_end <= sound_at or not rate_hz:
             raise InputError(f"{path}: holds no sound; expected a recording")
-        options = {"sample_rate": str(form.rate_hz * form.n_channels), "ch_layout": "mono", "format_whitelist": form.raw}
-        return Part(_url(path, sound_at, sound_end), options, form.raw, form.n_channels)
+        options = {"sample_rate": str(rate_hz * n_channels), "ch_layout": "mono", "format_whitelist": raw}
+        return Part(_url(path, sound_at, sound_end), options, raw, n_channels)
     return Part(_url(path, start, end), {"ignore_length": "1"} if is_longer else {})
 
 
@@ -226,8 +218,12 @@ def _riff_chunks(file: BinaryIO, at: int, end: int) -> Iterator[tuple[bytes, int
         at += 8 + size + size % 2
 
 
-def _wav_form(path: Path, content: bytes) -> WavForm:
-    """What a format chunk says, if a block of bytes holds the samples that it should."""
+def _wav_form(path: Path, content: bytes) -> tuple[int, int, str | None]:
+    """Channels, sample rate in Hz and FFmpeg's name of the samples (None: compressed) that a format chunk says.
+
+    Raises:
+        InputError: too many channels, or a block of bytes does not hold the samples that it should.
+    """
     coding, n_channels, rate_hz, _, block, bits = WAV_FORM.unpack_from(content)
     if coding == EXTENSIBLE:
         coding = int.from_bytes(content[24:26], "little")
@@ -237,7 +233,7 @@ def _wav_form(path: Path, content: bytes) -> WavForm:
     if coding in UNCOMPRESSED and block and expected and block != expected:
         found = f"{n_channels} samples of {bits} bits in blocks of {block} bytes"
         raise InputError(f"{path}: its header contradicts itself: {found}; expected {expected}")
-    return WavForm(n_channels, rate_hz, raw)
+    return n_channels, rate_hz, raw
 
 
 def _separated(blocks: Iterable[tuple[np.ndarray, int]], n_channels: int) -> Iterator[tuple[np.ndarray, int]]:
@@ -261,10 +257,9 @@ def _chunks(path: Path, container: av.container.InputContainer, report: Report) 
         report.announced_s += float(stream.duration * stream.time_base)
     elif kind in ANNOUNCING and len(container.streams) == 1:  # else it may be the pictures'
         report.announced_s += (container.duration or 0) / av.time_base
-    packer, end_s = _Packer(), (container.start_time or 0) / av.time_base  # sound may begin later than pictures
-    for frame in _frames(container, stream, report):
-        _check_channels(path, frame.layout.nb_channels, FFMPEG_CHANNELS)
-        samples, rate_hz = packer.samples(frame), frame.sample_rate
+    end_s = (container.start_time or 0) / av.time_base  # sound may begin later than pictures
+    for frame, samples in _unpacked(path, _frames(container, stream, report)):
+        rate_hz = frame.sample_rate
         if kind in TIMED and frame.time is not None:
             gap_s = frame.time - end_s
             if gap_s > MIN_GAP_S:
@@ -297,24 +292,20 @@ def _frames(container: av.container.InputContainer, stream: av.AudioStream, repo
             report.n_damaged += 1
 
 
-class _Packer:
-    """Frames of any form as arrays.
+def _unpacked(path: Path, frames: Iterable[av.AudioFrame]) -> Iterator[tuple[av.AudioFrame, np.ndarray]]:
+    """Frames of any form and (C, S) float32 in +-1 of each.
 
     PyAV must not be asked for the planes of a frame with eight or more, channel by channel: it reads on behind them. So they are
     made one plane first, of 32-bit floats.
     """
-
-    def __init__(self) -> None:
-        self._form, self._resampler = None, None
-
-    def samples(self, frame: av.AudioFrame) -> np.ndarray:
-        """(C, S) float32 in +-1."""
-        form = frame.format.name, frame.sample_rate, frame.layout.name
-        if form != self._form:
-            self._form, self._resampler = form, av.AudioResampler("flt", frame.layout, frame.sample_rate)
-        n_channels = frame.layout.nb_channels
-        packed = [part.to_ndarray().reshape(-1, n_channels).T for part in self._resampler.resample(frame)]
-        return np.concatenate([np.zeros((n_channels, 0), np.float32), *packed], axis=1)
+    for _, alike in groupby(frames, lambda frame: (frame.format.name, frame.sample_rate, frame.layout.name)):
+        resampler = None
+        for frame in alike:
+            n_channels = frame.layout.nb_channels
+            _check_channels(path, n_channels, FFMPEG_CHANNELS)
+            resampler = resampler or av.AudioResampler("flt", frame.layout, frame.sample_rate)
+            packed = (part.to_ndarray().reshape(-1, n_channels).T for part in resampler.resample(frame))
+            yield frame, np.concatenate([np.zeros((n_channels, 0), np.float32), *packed], axis=1)
 
 
 def _silence(n_channels: int, duration_s: float, rate_hz: int) -> Iterator[tuple[np.ndarray, int]]:

@@ -8,10 +8,10 @@ synthesised before. Loading takes about 3 ms. Not safe for threads (one engine p
 import ctypes
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
-from itertools import count
+from itertools import count, takewhile
 from pathlib import Path
 
 import espeakng_loader
@@ -77,15 +77,11 @@ class Voice:
                 raise InputError(f"voice {key}: {getattr(self, key)}; expected {low} to {high}")
 
 
-class _EventId(ctypes.Union):
-    _fields_ = [("number", ctypes.c_int), ("name", ctypes.c_void_p), ("string", ctypes.c_ubyte * LABEL_BYTES)]
-
-
 class _Event(ctypes.Structure):
     _fields_ = [
         *((name, ctypes.c_int) for name in ("type", "unique_identifier", "text_position", "length", "audio_position", "sample")),
         ("user_data", ctypes.c_void_p),
-        ("id", _EventId),
+        ("id", ctypes.c_char * LABEL_BYTES),  # of a union, in which a phoneme's name is text
     ]
 
 
@@ -168,18 +164,14 @@ def pronounce(text: str, tag: str) -> list[str]:
 @contextmanager
 def _engine() -> Iterator[tuple[ctypes.CDLL, int]]:
     """Yields a freshly loaded and initialised library and its sample rate; unloads it afterwards."""
-    library = ctypes.CDLL(espeakng_loader.get_library_path())
-    try:
-        data = espeakng_loader.get_data_path().encode()
-        rate_hz = library.espeak_Initialize(AUDIO_OUTPUT_SYNCHRONOUS, 0, data, INITIALIZE_FLAGS)
+    library, data = ctypes.CDLL(espeakng_loader.get_library_path()), espeakng_loader.get_data_path()
+    with ExitStack() as end:
+        end.callback(ctypes.CDLL(None).dlclose, ctypes.c_void_p(library._handle))
+        rate_hz = library.espeak_Initialize(AUDIO_OUTPUT_SYNCHRONOUS, 0, data.encode(), INITIALIZE_FLAGS)
         if rate_hz <= 0:
-            raise InputError(f"{espeakng_loader.get_data_path()}: espeak-ng cannot read its data; reinstall espeakng-loader")
-        try:
-            yield library, rate_hz
-        finally:
-            library.espeak_Terminate()
-    finally:
-        ctypes.CDLL(None).dlclose(ctypes.c_void_p(library._handle))
+            raise InputError(f"{data}: espeak-ng cannot read its data; reinstall espeakng-loader")
+        end.callback(library.espeak_Terminate)
+        yield library, rate_hz
 
 
 @cache
@@ -189,10 +181,8 @@ def _identifiers() -> dict[str, str]:
     with _engine() as (library, _):
         library.espeak_ListVoices.restype = ctypes.POINTER(ctypes.POINTER(_VoiceEntry))
         voices = library.espeak_ListVoices(None)
-        for index in count():
-            if not voices[index]:
-                break
-            identifier, address = voices[index].contents.identifier.decode(), voices[index].contents.languages
+        for voice in takewhile(bool, map(voices.__getitem__, count())):
+            identifier, address = voice.contents.identifier.decode(), voice.contents.languages
             while priority := ctypes.string_at(address, 1)[0]:
                 name = ctypes.string_at(address + 1)
                 best[name.decode()] = min((priority, identifier), best.get(name.decode(), (256, "")))
@@ -209,13 +199,10 @@ def _speak(text: str, voice: Voice) -> tuple[np.ndarray, list[tuple[int, str]], 
     def collect(samples, n_samples, events):
         if samples and n_samples > 0:
             chunks.append(ctypes.string_at(samples, n_samples * ctypes.sizeof(ctypes.c_short)))
-        index = 0
-        while events[index].type != EVENT_LIST_TERMINATED:
-            if events[index].type == EVENT_PHONEME:
-                label = bytes(events[index].id.string).split(b"\0")[0].decode("utf-8", errors="ignore").strip()
-                if not label.startswith("("):  # "(en)": the pronunciation rules change to another language
-                    marks.append((events[index].sample, label))
-            index += 1
+        for event in takewhile(lambda event: event.type != EVENT_LIST_TERMINATED, map(events.__getitem__, count())):
+            label = event.id.decode("utf-8", errors="ignore").strip()
+            if event.type == EVENT_PHONEME and not label.startswith("("):  # "(en)": the rules of another language from here on
+                marks.append((event.sample, label))
         return 0
 
     with _engine() as (library, rate_hz):
