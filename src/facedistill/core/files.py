@@ -1,4 +1,4 @@
-"""Small file helpers: atomic writes, JSON and JSON Lines, and content hashes."""
+"""Small file helpers: atomic writes, JSON, and content hashes."""
 
 import hashlib
 import json
@@ -87,11 +87,6 @@ def read_json(path: Path) -> object:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:  # RecursionError: of lists in lists in lists
         raise InputError(f"{path}: cannot be read as JSON ({error})") from None
-
-
-def write_jsonl(path: Path, rows: Iterable[dict]) -> None:
-    """Writes one JSON object a line, atomically."""
-    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
 def sha256(*parts: bytes | str | Path) -> str:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path, PureWindowsPath
 
 from facedistill.core.errors import InputError
-from facedistill.core.files import write_jsonl
+from facedistill.core.files import write_text
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,7 @@ NO_LETTERS = ("Cc", "Cs")  # categories of Unicode that no file is named with: c
 
 
 def read_manifest(path: Path) -> list[Utterance]:
-    """Reads a manifest; unknown keys are ignored so that foreign manifests with more columns serve too.
-
-    Raises:
-        InputError: the file is missing, a line is not a JSON object, a key is missing, or an id is no name for a file.
-    """
+    """Reads a manifest, see `Utterance`; unknown keys are ignored so that foreign manifests with more columns serve too."""
     if not path.is_file():
         raise InputError(f"{path}: no such manifest; expected JSON Lines with one utterance a line")
     names = {field.name for field in fields(Utterance)}
@@ -85,7 +81,8 @@ def _check(utterance: Utterance) -> None:
 def write_manifest(path: Path, utterances: Iterable[Utterance]) -> None:
     """Writes a manifest atomically."""
     rows = (asdict(utterance).items() for utterance in utterances)
-    write_jsonl(path, ({key: value for key, value in row if value is not None or key not in RARE} for row in rows))
+    written = ({key: value for key, value in row if value is not None or key not in RARE} for row in rows)
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in written))
 
 
 def select(utterances: Iterable[Utterance], *splits: str) -> list[Utterance]:

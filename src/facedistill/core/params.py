@@ -67,11 +67,7 @@ def _refused(reason: str, where: yaml.Event | yaml.Node) -> yaml.YAMLError:
 
 
 def read_yaml(path: Path) -> object:
-    """Reads YAML of plain values; keys are texts.
-
-    Raises:
-        InputError: the file is missing or is not YAML, has aliases or tags, or a key stands twice in it.
-    """
+    """Reads YAML of plain values; raises InputError where the file is missing or is something else."""
     if path.is_file() and path.stat().st_size > MAX_BYTES:
         raise InputError(f"{path}: {path.stat().st_size} bytes of YAML; expected at most {MAX_BYTES}")
     try:
@@ -86,11 +82,7 @@ def load_params(path: Path = PARAMS) -> Params:
 
 
 def checked(values: object, path: Path) -> Params:
-    """Validates the values of the parameter file at `path`, and what each variant and each teacher of ours makes of them.
-
-    Raises:
-        InputError: a key that is unknown, missing, of the wrong type or out of range.
-    """
+    """Validates the values of the parameter file at `path`, and what each variant and each teacher of ours makes of them."""
     try:
         validated(ParamsFile, values)
         params = validated(Params, whole(values))
@@ -125,25 +117,14 @@ def whole(values: dict) -> dict:
 
 
 def with_overrides(params: Params, change: Mapping[str, object]) -> Params:
-    """Parameters with other values at some dotted keys ("distill.losses.velocity"), checked as a file is.
-
-    Raises:
-        InputError: unknown key, or a value that is not allowed.
-    """
+    """Parameters with other values at some dotted keys ("distill.losses.velocity"), checked as a file is."""
     values = params.model_dump(mode="json")
     set_keys(values, change, known=values)
     return validated(Params, values)
 
 
 def set_keys(values: dict, change: Mapping[str, object], *, known: dict) -> None:
-    """Sets dotted keys in place; an entry of a map of NAMED may also be added, or removed by None.
-
-    Args:
-        known: values with all keys that there are, which may be more than are set.
-
-    Raises:
-        InputError: no such key, or one that is part of another.
-    """
+    """Sets dotted keys of those that are `known` in place; an entry of a map of NAMED may also be added, or removed by None."""
     for key, value in change.items():
         if parts := [part for part in change if part.startswith(f"{key}.")]:
             raise InputError(f"{parts[0]!r} is part of {key!r}; expected one of them")

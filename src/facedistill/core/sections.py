@@ -1,19 +1,10 @@
-"""The sections of params.yaml: what each stage may be told, with types and bounds; configs/default.yaml says what it means."""
+"""The sections of params.yaml: types and bounds of all that stages may be told; configs/default.yaml says what each means."""
 
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    Field,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    create_model,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, Field, NonNegativeFloat, PositiveFloat, create_model, model_validator
 
 BASELINE = "baseline"  # the variant without a difference
 FEATURE_TEACHER = "small"  # the student of stage 1, frozen feature teacher of stage 2
@@ -26,6 +17,7 @@ WINDOWS_MS = tuple(STEP_MS * 2**n_blocks for n_blocks in range(1, 7))
 Kind = TypeVar("Kind")
 Ratio = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
+NonNegativeInt = Annotated[int, Field(ge=0)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]  # of a folder of data, so never a way out of it
 SomeOf = Annotated[tuple[Kind, ...], Field(min_length=1)]
 Changes = dict[str, bool | int | float | str | None]  # {dotted key of params.yaml: value}
@@ -57,13 +49,17 @@ class Section(BaseModel, extra="forbid", frozen=True, allow_inf_nan=False):
         return self
 
 
-def _alike(kind: object, keys: str) -> type[Section]:
+def _section(**kinds: object) -> type[Section]:
+    """A section that code never names."""
+    return create_model("Section", __base__=Section, **{name: (kind, ...) for name, kind in kinds.items()})
+
+
+def _alike(kind: object, names: str) -> type[Section]:
     """A section of settings that are all of one kind."""
-    return create_model("Alike", __base__=Section, **dict.fromkeys(keys.split(), (kind, ...)))
+    return _section(**dict.fromkeys(names.split(), kind))
 
 
 VoiceCounts = _alike(Count, "paired unlabelled validation test")
-Hours = _alike(PositiveFloat, "paired unlabelled validation test")
 
 
 def _there_are_enough(voices: VoiceCounts) -> VoiceCounts:
@@ -74,12 +70,10 @@ def _there_are_enough(voices: VoiceCounts) -> VoiceCounts:
 
 
 class SyntheticParams(Section):
-    """The espeak-ng corpus; no voice variant is in two splits."""
-
     languages: SomeOf[str]
     unseen_languages: SomeOf[str]
     voices: Annotated[VoiceCounts, AfterValidator(_there_are_enough)]
-    hours: Hours
+    hours: _alike(PositiveFloat, "paired unlabelled validation test")
     rate_wpm: Range[Rate]
     pitch: Range[Percent]
     pitch_range: Range[Percent]
@@ -89,31 +83,18 @@ class SyntheticParams(Section):
             yield f"unseen_languages: {language!r} is in languages too; expected languages that are not"
 
 
-class RecordingsParams(Section):
-    """Real recordings: a folder of audio, or a manifest in this project's format; null leaves them out."""
-
-    path: str | None
-    held_out: tuple[str, ...]
-
-
-class LibriSpeechParams(Section):
-    """LibriSpeech in its published folder layout; null leaves it out."""
-
-    root: str | None
-    unlabelled: tuple[Literal["train-clean-100", "train-clean-360", "train-other-500"], ...]
-    test: tuple[Literal["test-clean", "test-other"], ...]
-
-
 class PrepareParams(Section):
     synthetic: SyntheticParams
-    recordings: RecordingsParams
-    librispeech: LibriSpeechParams
+    recordings: _section(path=str | None, held_out=tuple[str, ...])
+    librispeech: _section(
+        root=str | None,
+        unlabelled=tuple[Literal["train-clean-100", "train-clean-360", "train-other-500"], ...],
+        test=tuple[Literal["test-clean", "test-other"], ...],
+    )
     articulation: PositiveFloat
 
 
 class AugmentParams(Section):
-    """Probabilities and ranges of the training augmentation."""
-
     speed: Range[PositiveFloat]
     gain_db: Range[float]
     equalise: Ratio
@@ -129,8 +110,6 @@ class AugmentParams(Section):
 
 
 class OptimizerParams(Section):
-    """AdamW with warm-up and a cosine over the steps of a run."""
-
     precision: Literal["float32", "bfloat16"]
     batch_size: Count
     crop_s: Annotated[float, Field(ge=0.1, le=30)]
@@ -143,17 +122,8 @@ class OptimizerParams(Section):
 SHARED = {"optimizer": OptimizerParams, "augment": AugmentParams}  # sections that stand once in the file, for all LEARNERS
 
 
-class AlignerParams(Section):
-    """The phone model: `source` is "scratch", a hub id, or a folder with a Wav2Vec2 CTC model of espeak-ng's phones."""
-
-    source: str
-    channels: Count
-
-
 class AlignParams(Section):
-    """Rounds of training and alignment, and the least confidence of a recording that is kept."""
-
-    aligner: AlignerParams
+    aligner: _section(source=str, channels=Count)
     steps: Count
     rounds: NonNegativeInt
     round_steps: Count
@@ -163,11 +133,6 @@ class AlignParams(Section):
 
 
 class EncoderParams(Section):
-    """The speech encoder: `source` is "scratch", "mfcc" (no network at all), a hub id, or a folder with a HuBERT checkpoint.
-
-    The sizes are those of the network trained from scratch; a checkpoint brings its own.
-    """
-
     source: str
     trainable: bool
     filters: Count
@@ -183,8 +148,6 @@ class EncoderParams(Section):
 
 
 class GeneratorParams(Section):
-    """The mesh generator; its meshes move along the curves' shapes and along `n_free_directions` more, which it learns."""
-
     channels: Count
     lstm: Count
     latent: Count
@@ -201,8 +164,6 @@ class TeachParams(Section):
 
 
 class LabelParams(Section):
-    """Which splits the teacher labels, and whether paired utterances keep the curves they have instead."""
-
     splits: tuple[Split, ...]
     keep_paired: bool
     shard_utterances: Count
@@ -216,8 +177,6 @@ def _fills(window_ms: int) -> int:
 
 
 class StudentParams(Section):
-    """One student: its network, the student of another window that its weights start from (or null), and its training."""
-
     channels: Count
     window_ms: Annotated[int, AfterValidator(_fills)]
     future_ms: NonNegativeInt
@@ -254,8 +213,6 @@ def _starts_fit(students: dict[str, StudentParams]) -> dict[str, StudentParams]:
 
 
 class DataParams(Section):
-    """What students learn from: whose labels, and which part of the utterances (null: all voices, all languages)."""
-
     labels: Literal["teacher", "paired"]
     sources: Literal["all", "synthetic", "recordings"]
     hours_ratio: Annotated[float, Field(gt=0, le=1)]
@@ -264,8 +221,6 @@ class DataParams(Section):
 
 
 class DistillParams(Section):
-    """The students, what their networks and their training share, and what they learn from."""
-
     filters: Count
     level_keep_ratio: Ratio
     data: DataParams
@@ -289,8 +244,6 @@ class Variant(Section):
 
 
 class AblateParams(Section):
-    """The student that all are variants of, the seeds that each is trained with, and the variants by name."""
-
     student: StudentParams
     seeds: SomeOf[NonNegativeInt]
     variants: dict[Name, Variant]
@@ -305,7 +258,7 @@ class AblateParams(Section):
 
 
 class InternalTeacher(Section):
-    """The teacher of `teach` with other values at some of its keys, which labels `splits`; with `components`, by its meshes."""
+    """The teacher of `teach` with other values at some of its keys."""
 
     kind: Literal["ours"]
     splits: SomeOf[Split]
@@ -314,7 +267,7 @@ class InternalTeacher(Section):
 
 
 class ExternalLabels(Section):
-    """Anybody's teacher, by its labels: a folder of recordings, and one of label files of the same names; may be the same."""
+    """Anybody's teacher, by a folder of recordings and one of label files of the same names, which may be the same."""
 
     kind: Literal["outside"]
     audio: str
@@ -329,8 +282,6 @@ class ExternalLabels(Section):
 
 
 class EvaluateParams(Section):
-    """Resamples, the weights of the ensemble, the variants that the main table shows, the student to be smoothed."""
-
     bootstrap: Count
     ensemble: tuple[float, float, float]
     max_utterances: Count
@@ -339,8 +290,6 @@ class EvaluateParams(Section):
 
 
 class ExportParams(Section):
-    """How many utterances calibrate int8 and measure every precision, and how far a graph may be from its network."""
-
     calibration_utterances: Count
     test_utterances: Count
     tolerances: _alike(PositiveFloat, "float32 float16 int8")
@@ -371,8 +320,5 @@ class Params(Section):
                 yield f"{key}: {name!r}; expected {', '.join(sorted(allowed))}"
 
 
-ParamsFile = create_model(  # what stands in the file, as far as it is not told from `Params`
-    "ParamsFile",
-    __base__=Section,
-    **{name: (Any, ...) for name in Params.model_fields} | {name: (kind, ...) for name, kind in SHARED.items()},
-)
+# What stands in the file, as far as it is not told from `Params`.
+ParamsFile = _section(**dict.fromkeys(Params.model_fields, Any), **SHARED)

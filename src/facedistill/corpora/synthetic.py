@@ -48,7 +48,6 @@ class Plan:
     languages: Sequence[str]
     variants: Sequence[str]
     hours: float
-    with_truth: bool
     sentences: Path = SENTENCES
 
 
@@ -58,20 +57,16 @@ def plans(params: SyntheticParams, seed: int) -> list[Plan]:
     paired, unlabelled, validation, test, _ = np.split(shuffled, np.cumsum(list(counts.values())))
     seen, hours = params.languages, params.hours
     return [
-        Plan("paired", seen, paired, hours.paired, True),
-        Plan("unlabelled", seen, unlabelled, hours.unlabelled, False),
-        Plan("validation", seen, validation, hours.validation, True, HELD_OUT),
-        Plan("test-voices", seen, test, hours.test, True, HELD_OUT),
-        Plan("test-languages", params.unseen_languages, test, hours.test, True),
+        Plan("paired", seen, paired, hours.paired),
+        Plan("unlabelled", seen, unlabelled, hours.unlabelled),
+        Plan("validation", seen, validation, hours.validation, HELD_OUT),
+        Plan("test-voices", seen, test, hours.test, HELD_OUT),
+        Plan("test-languages", params.unseen_languages, test, hours.test),
     ]
 
 
 def synthetic_corpus(folder: Path, params: SyntheticParams, *, articulation: float, seed: int) -> list[Utterance]:
-    """Writes audio, phones and curves of all synthetic splits below `folder`; returns the manifest's rows.
-
-    Args:
-        articulation: how far the mouth moves; 1 is clear speech.
-    """
+    """Writes audio, phones and curves of all synthetic splits below `folder`; returns the manifest's rows."""
     splits = [_write_split(folder, plan, params, articulation=articulation, seed=seed) for plan in plans(params, seed)]
     return sum(splits, [])
 
@@ -83,7 +78,7 @@ def _write_split(folder: Path, plan: Plan, params: SyntheticParams, *, articulat
         for number, (row, audio, phones) in enumerate(_spoken(plan, params, seed)):
             rows.append(row)
             write_flac(folder / row.audio, audio)
-            if plan.with_truth:
+            if row.phones is not None:
                 write_phones(folder / row.phones, phones)
                 curves = truth_curves(audio, phones, seed=seed + number, strength=articulation)
                 shards.setdefault(row.curves, {})[row.id] = curves
@@ -118,7 +113,7 @@ def _spoken(plan: Plan, params: SyntheticParams, seed: int) -> Iterator[tuple[Ut
         )  # fmt: skip
         shard = f"curves/{plan.split}-{number // SHARD_UTTERANCES:05d}.npz"
         truth = {"phones": f"phones/{plan.split}/{key}.tsv", "phoneset": "ipa", "label_kind": "exact", "curves": shard}
-        yield replace(row, **truth) if plan.with_truth else row, audio, phones
+        yield replace(row, **truth) if plan.split != "unlabelled" else row, audio, phones
 
 
 def _degraded(folder: Path, clean: Utterance, audio: np.ndarray, number: int, seed: int) -> Utterance:
@@ -131,11 +126,7 @@ def _degraded(folder: Path, clean: Utterance, audio: np.ndarray, number: int, se
 
 
 def read_sentences(language: str, folder: Path = SENTENCES) -> list[str]:
-    """Reads the sentences of a language (espeak-ng's name of it), one a line, blank lines left out.
-
-    Raises:
-        InputError: the file is missing, not UTF-8, or has no sentence.
-    """
+    """Reads the sentences of a language (espeak-ng's name of it), one a line, blank lines left out."""
     path = folder / f"{language}.txt"
     try:
         lines = path.read_text(encoding="utf-8").splitlines()

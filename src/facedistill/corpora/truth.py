@@ -36,30 +36,18 @@ def truth_curves(audio: np.ndarray, phones: list[Phone], *, seed: int, strength:
     Args:
         audio: (S,) float32 at 16 kHz.
         phones: IPA labels in order of time, not overlapping.
-        seed: of blinks, gaze and brow accents; the mouth does not depend on it.
-        strength: amplitude of articulation, 1 normal.
+        seed: of the upper face; the mouth does not depend on it.
+        strength: amplitude of articulation, see `mouth_curves`.
 
     Returns:
-        (T, K) float32 in [0, 1] at 60 fps, T = n_frames(S).
-
-    Raises:
-        InputError: a label has no known IPA letter.
+        (T, K) float32 in [0, 1] at `FPS`, T = n_frames(S).
     """
     mouth = mouth_curves(phones, n_frames(len(audio)), strength=strength)
     return mouth + upper_face_curves(audio, phones, np.random.default_rng(seed))
 
 
 def upper_face_curves(audio: np.ndarray, phones: list[Phone], rng: np.random.Generator) -> np.ndarray:
-    """Makes brow and eye curves at `FPS`; the same generator state gives the same curves.
-
-    Args:
-        audio: (S,) float32 at 16 kHz.
-        phones: timed phones; only their silences are used.
-        rng: decides blinks, gaze, squint and which accents raise the brows.
-
-    Returns:
-        (T, K) float32 in [0, 1]; jaw, mouth, tongue, cheek and nose curves are 0.
-    """
+    """The brow and eye curves of (S,) audio at 16 kHz and of the silences of its phones: (T, K) float32, the others 0."""
     time_s = np.arange(n_frames(len(audio))) / FPS
     accent_rng, blink_rng, gaze_rng, squint_rng = rng.spawn(4)
     brows = _brows(audio, time_s, accent_rng)

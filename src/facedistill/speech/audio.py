@@ -62,8 +62,7 @@ def open_mono(path: Path) -> Sound:
     """Reads a recording to its end, block by block, at its own rate, its channels averaged.
 
     What its header says of its length is not believed. Where the average would cancel the sound, as that of channels in opposite
-    phase does, the loudest channel is taken. Whatever had to be decided so is logged once all is read. Silence is allowed: a
-    silent recording animates a resting face.
+    phase does, the loudest channel is taken. Whatever had to be decided so is logged once all is read. Silence is allowed.
 
     Raises:
         InputError: here or while blocks are read: missing, not audio, shorter than 20 ms, longer than 3 h, or samples that are
@@ -156,10 +155,7 @@ def resample_blocks(blocks: Iterable[np.ndarray], rate_hz: int, to_hz: int) -> I
 
 
 def list_recordings(folder: Path) -> list[Path]:
-    """The recordings below a folder, told by their suffix, in path order.
-
-    Links to nothing are among them: whoever reads one is told. What macOS leaves beside files, `._name`, is not.
-    """
+    """The recordings below a folder, told by their suffix, in path order; with links to nothing, without macOS's `._name`."""
     found = (path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES and not path.name.startswith("._"))
     return sorted(path for path in found if not path.is_dir())
 

@@ -1,8 +1,4 @@
-"""Augmentation of clean speech: level, equaliser, room, noise, telephone band, companding codec and clipping.
-
-Everything works on (S,) float32 at 16 kHz, keeps length and timing, and draws from a numpy Generator. The degraded test
-split is made with the same functions at fixed settings.
-"""
+"""Augmentation of clean speech, (S,) float32 at 16 kHz, which keeps length and timing; the degraded test split is made so too."""
 
 from collections.abc import Callable
 

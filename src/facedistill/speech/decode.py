@@ -4,6 +4,7 @@ import os
 import re
 import struct
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, groupby, pairwise
 from pathlib import Path
@@ -71,11 +72,7 @@ class Report:
 
 
 def decode(path: Path, report: Report, *, max_s: float) -> Iterator[tuple[np.ndarray, int]]:
-    """Decodes the sound of a file, block by block.
-
-    Args:
-        report: is filled.
-        max_s: that there may be.
+    """Decodes the sound of a file, block by block, and fills `report`.
 
     Yields:
         (C, S) float32, full scale +-1, and the sample rate in Hz; both C and the rate may change where files were joined.
@@ -136,10 +133,7 @@ def _read(file: BinaryIO, at: int, n_bytes: int) -> bytes:
 
 
 def _places(file: BinaryIO, pattern: re.Pattern[bytes], at: int = 0) -> Iterator[int]:
-    """Where a file matches a pattern of at most MAX_BEGINNING bytes, from a place on.
-
-    The file is read in parts and not mapped: what is mapped counts as memory that is used.
-    """
+    """Where a file, read in parts, matches a pattern of at most MAX_BEGINNING bytes; a mapped one would count as used memory."""
     n_bytes, most = SCANNED_BYTES
     while data := _read(file, at, n_bytes):
         end = max(len(data) - MAX_BEGINNING, 0) if len(data) == n_bytes else len(data)  # what begins later may end later
@@ -168,11 +162,7 @@ def _ogg_starts(file: BinaryIO) -> Iterator[int]:
 
 
 def _wav_part(path: Path, file: BinaryIO, start: int, end: int, report: Report) -> Part:
-    """A WAV, which is read to its end where more sound follows than its header announces.
-
-    Raises:
-        InputError: too many channels, or samples that are not as wide as its header says: they would be noise.
-    """
+    """A WAV, which is read to its end where more sound follows than its header announces."""
     sound_at, n_sound, n_sound_64, n_channels, rate_hz, raw = end, 0, 0, 0, 0, None
     for name, at, size in _riff_chunks(file, start + 12, end):
         if name == b"fmt " and at + WAV_FORM.size <= end:
@@ -222,7 +212,7 @@ def _wav_form(path: Path, content: bytes) -> tuple[int, int, str | None]:
     """Channels, sample rate in Hz and FFmpeg's name of the samples (None: compressed) that a format chunk says.
 
     Raises:
-        InputError: too many channels, or a block of bytes does not hold the samples that it should.
+        InputError: too many channels, or samples that are not as wide as it says: they would be noise.
     """
     coding, n_channels, rate_hz, _, block, bits = WAV_FORM.unpack_from(content)
     if coding == EXTENSIBLE:
@@ -264,7 +254,9 @@ def _chunks(path: Path, container: av.container.InputContainer, report: Report) 
             gap_s = frame.time - end_s
             if gap_s > MIN_GAP_S:
                 report.silence_s += gap_s
-                yield from _silence(len(samples), gap_s, rate_hz)
+                n_samples, most = round(gap_s * rate_hz), min(rate_hz, MAX_BLOCK // len(samples))
+                for first in range(0, n_samples, most):
+                    yield np.zeros((len(samples), min(most, n_samples - first)), np.float32), rate_hz
             end_s = frame.time + frame.samples / rate_hz
         if kind == PADDED and frame.time_base * rate_hz == 1 and frame.duration:
             samples = samples[:, : round(frame.duration * frame.time_base * rate_hz)]
@@ -273,23 +265,25 @@ def _chunks(path: Path, container: av.container.InputContainer, report: Report) 
 
 def _frames(container: av.container.InputContainer, stream: av.AudioStream, report: Report) -> Iterator[av.AudioFrame]:
     """All frames of a stream that can be decoded."""
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets)  # the last one is empty: it has the decoder give the rest
-        except StopIteration:
-            return
-        except MemoryError:
-            raise
-        except av.FFmpegError:  # the container is broken from here on
-            packets, packet = iter(()), av.Packet()
-            packet.stream, report.n_damaged = stream, report.n_damaged + 1
-        try:
-            yield from packet.decode()
-        except MemoryError:  # not the packet's fault
-            raise
-        except av.FFmpegError:
-            report.n_damaged += 1
+    with _damage_counted(report):
+        for packet in container.demux(stream):  # the last one is empty: it has the decoder give the rest
+            with _damage_counted(report):
+                yield from packet.decode()
+        return
+    rest = av.Packet()  # the container is broken from here on
+    rest.stream = stream
+    with _damage_counted(report):
+        yield from rest.decode()
+
+
+@contextmanager
+def _damage_counted(report: Report) -> Iterator[None]:
+    try:
+        yield
+    except MemoryError:  # is an FFmpegError too, and not the file's fault
+        raise
+    except av.FFmpegError:
+        report.n_damaged += 1
 
 
 def _unpacked(path: Path, frames: Iterable[av.AudioFrame]) -> Iterator[tuple[av.AudioFrame, np.ndarray]]:
@@ -306,12 +300,6 @@ def _unpacked(path: Path, frames: Iterable[av.AudioFrame]) -> Iterator[tuple[av.
             resampler = resampler or av.AudioResampler("flt", frame.layout, frame.sample_rate)
             packed = (part.to_ndarray().reshape(-1, n_channels).T for part in resampler.resample(frame))
             yield frame, np.concatenate([np.zeros((n_channels, 0), np.float32), *packed], axis=1)
-
-
-def _silence(n_channels: int, duration_s: float, rate_hz: int) -> Iterator[tuple[np.ndarray, int]]:
-    n_samples, most = round(duration_s * rate_hz), min(rate_hz, MAX_BLOCK // n_channels)
-    for first in range(0, n_samples, most):
-        yield np.zeros((n_channels, min(most, n_samples - first)), np.float32), rate_hz
 
 
 def _blocks(chunks: Iterable[tuple[np.ndarray, int]]) -> Iterator[tuple[np.ndarray, int]]:

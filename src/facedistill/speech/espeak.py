@@ -59,11 +59,7 @@ NAMES = {"zh": "cmn", "cmn-cn": "cmn", "zh-cn": "cmn", "en": "en-us", "no": "nb"
 
 @dataclass(frozen=True)
 class Voice:
-    """A language of `languages()`, a variant of `variants()`, words a minute, and espeak's 0-99 pitch and pitch range.
-
-    Raises:
-        InputError: a number is out of range.
-    """
+    """A language of `languages()`, a variant of `variants()`, words a minute, and espeak's 0-99 pitch and pitch range."""
 
     language: str
     variant: str
@@ -75,6 +71,11 @@ class Voice:
         for key, (low, high) in {"rate_wpm": RATE_RANGE_WPM, "pitch": PITCH_RANGE, "pitch_range": PITCH_RANGE}.items():
             if not low <= getattr(self, key) <= high:
                 raise InputError(f"voice {key}: {getattr(self, key)}; expected {low} to {high}")
+        # espeak falls back to other voices silently, so names are checked here.
+        if self.language not in languages():
+            raise InputError(f"language {self.language!r}: unknown to espeak-ng; expected {' '.join(languages())}")
+        if self.variant not in variants():
+            raise InputError(f"voice variant {self.variant!r}: unknown to espeak-ng; expected {', '.join(variants())}")
 
 
 class _Event(ctypes.Structure):
@@ -96,20 +97,13 @@ _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctype
 def synthesize(text: str, voice: Voice) -> tuple[np.ndarray, list[Phone]]:
     """Speaks a text; the same arguments give the same samples in any process, whatever was spoken before.
 
-    espeak reports a plosive at its burst. Its closure, the silence before, is given back to it (up to 80 ms), so that lips that
-    close for /p/ close when they should.
-
-    Args:
-        text: one utterance in the orthography of the voice's language.
-
     Returns:
         (S,) float32 at 16 kHz in +-1, and its phones: contiguous from 0 to S / 16000 s, labelled in IPA as espeak writes
         it (stress marks in front, cut after 8 bytes), silences "".
 
     Raises:
-        InputError: unknown language or variant, or a text with nothing to speak.
+        InputError: a text with nothing to speak.
     """
-    _check_voice(voice)
     samples, marks, rate_hz = _speak(text, voice)
     if not any(label for _, label in marks):
         raise InputError(f"text {text!r}: nothing to speak in language {voice.language}")
@@ -132,14 +126,7 @@ def variants() -> tuple[str, ...]:
 
 @cache
 def language_of(tag: str) -> str:
-    """espeak-ng's name of the language that a manifest names: "de-DE" is "de", "en (L1 Mandarin)" is "en-us".
-
-    Args:
-        tag: BCP 47, any case, underscores allowed; words after a space do not count.
-
-    Raises:
-        InputError: espeak-ng does not speak it.
-    """
+    """espeak-ng's name of the language that a manifest names: "de-DE" is "de", "en (L1 Mandarin)" is "en-us"."""
     plain = re.split(r"[\s(]", tag.strip().lower().replace("_", "-"), maxsplit=1)[0]
     known = set(languages())
     for name in (plain, plain.partition("-")[0]):
@@ -219,14 +206,6 @@ def _speak(text: str, voice: Voice) -> tuple[np.ndarray, list[tuple[int, str]], 
     return np.frombuffer(b"".join(chunks), np.int16), marks, rate_hz
 
 
-def _check_voice(voice: Voice) -> None:
-    # espeak falls back to other voices silently, so names are checked here.
-    if voice.language not in languages():
-        raise InputError(f"language {voice.language!r}: unknown to espeak-ng; expected {' '.join(languages())}")
-    if voice.variant not in variants():
-        raise InputError(f"voice variant {voice.variant!r}: unknown to espeak-ng; expected {', '.join(variants())}")
-
-
 def _phones(marks: list[tuple[int, str]], samples: np.ndarray, rate_hz: int) -> list[Phone]:
     """Turns (sample, label) marks into contiguous phones over the (S,) int16 samples; neighbouring silences become one."""
     starts = [min(start, len(samples)) for start, _ in marks]
@@ -244,7 +223,7 @@ def _phones(marks: list[tuple[int, str]], samples: np.ndarray, rate_hz: int) -> 
 
 
 def _with_closures(starts: list[int], labels: list[str], samples: np.ndarray, rate_hz: int) -> list[int]:
-    """Moves plosives' starts back over the quiet before them, leaving at least half of a spoken phone before."""
+    """Moves plosives' starts, which espeak reports at the burst, back over the quiet before, at most to the middle of a phone."""
     block = round(QUIET_BLOCK_S * rate_hz)
     loudness = np.abs(samples.astype(np.int32))
     quiet = QUIET_RATIO * loudness.max()

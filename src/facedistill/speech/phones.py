@@ -101,11 +101,7 @@ class Sound:
 
 
 def read_phones(path: Path) -> list[Phone]:
-    """Reads tab-separated start, end (seconds) and label, one phone a line, without a header.
-
-    Raises:
-        InputError: the file is missing, a row is not three columns, a time is not a number, or times do not increase.
-    """
+    """Reads tab-separated start, end (increasing seconds) and label, one phone a line, without a header."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -127,11 +123,7 @@ def read_phones(path: Path) -> list[Phone]:
 
 
 def read_ipa(path: Path, phoneset: str | None) -> list[Phone]:
-    """Reads phones as IPA, whatever alphabet a manifest says that they are in.
-
-    Raises:
-        InputError: see `read_phones`, `phoneset_of` and `to_ipa`.
-    """
+    """Reads phones as IPA, whatever alphabet a manifest says that they are in."""
     alphabet = phoneset_of(phoneset)
     return [Phone(phone.start_s, phone.end_s, to_ipa(phone.label, alphabet)) for phone in read_phones(path)]
 
@@ -142,11 +134,7 @@ def write_phones(path: Path, phones: list[Phone]) -> None:
 
 
 def phoneset_of(description: str | None) -> str:
-    """The phoneset that a manifest's free-text description means, one of `PHONESETS`; none given means IPA.
-
-    Raises:
-        InputError: the description names no known phoneset.
-    """
+    """The phoneset that a manifest's free-text description means, one of `PHONESETS`; none given means IPA."""
     words = {"ipa"} if description is None else set(re.findall(r"[a-z]+", description.lower()))
     meant = [phoneset for phoneset, names in PHONESETS.items() if names & words]
     if not meant:
@@ -156,13 +144,7 @@ def phoneset_of(description: str | None) -> str:
 
 @cache
 def to_ipa(label: str, phoneset: str) -> str:
-    """A phone label as IPA, "" for every label that means silence, noise or breath.
-
-    Compound labels of SAMPA and MRPA ("pt", "aI") become several letters.
-
-    Raises:
-        InputError: the label is not one of its phoneset, or the phoneset is not one of `PHONESETS`.
-    """
+    """A label of a phoneset as IPA, of several letters for compounds ("pt", "aI"); "" for silence, noise and breath."""
     label = label.strip()
     if label.lower() in SILENCES:
         return ""
@@ -223,9 +205,6 @@ def classify(ipa: str) -> str:
 
     A label with several sounds is "bilabial" if any of them closes the lips ("mb", "k͡p"), else "labiodental" if any is, else
     "vowel" if its first sound, glottal ones apart ("ʔa"), is one.
-
-    Raises:
-        InputError: the label has no known IPA letter.
     """
     places = [sound.place for sound in sounds(ipa)]
     if not places:
