@@ -209,18 +209,14 @@ def _riff_chunks(file: BinaryIO, at: int, end: int) -> Iterator[tuple[bytes, int
 
 
 def _wav_form(path: Path, content: bytes) -> tuple[int, int, str | None]:
-    """Channels, sample rate in Hz and FFmpeg's name of the samples (None: compressed) that a format chunk says.
-
-    Raises:
-        InputError: too many channels, or samples that are not as wide as it says: they would be noise.
-    """
+    """Channels, sample rate in Hz and FFmpeg's name of the samples (None: compressed) that a format chunk says."""
     coding, n_channels, rate_hz, _, block, bits = WAV_FORM.unpack_from(content)
     if coding == EXTENSIBLE:
         coding = int.from_bytes(content[24:26], "little")
     raw = RAW.get((coding, 8 * -(-bits // 8)))
     _check_channels(path, n_channels, MAX_CHANNELS if raw else FFMPEG_CHANNELS)
     expected = n_channels * -(-bits // 8)
-    if coding in UNCOMPRESSED and block and expected and block != expected:
+    if coding in UNCOMPRESSED and block and expected and block != expected:  # it would be read as noise
         found = f"{n_channels} samples of {bits} bits in blocks of {block} bytes"
         raise InputError(f"{path}: its header contradicts itself: {found}; expected {expected}")
     return n_channels, rate_hz, raw
@@ -287,11 +283,7 @@ def _damage_counted(report: Report) -> Iterator[None]:
 
 
 def _unpacked(path: Path, frames: Iterable[av.AudioFrame]) -> Iterator[tuple[av.AudioFrame, np.ndarray]]:
-    """Frames of any form and (C, S) float32 in +-1 of each.
-
-    PyAV must not be asked for the planes of a frame with eight or more, channel by channel: it reads on behind them. So they are
-    made one plane first, of 32-bit floats.
-    """
+    """Frames of any form and (C, S) float32 in +-1 of each, by one plane of floats: PyAV reads on behind eight or more planes."""
     for _, alike in groupby(frames, lambda frame: (frame.format.name, frame.sample_rate, frame.layout.name)):
         resampler = None
         for frame in alike:

@@ -100,9 +100,6 @@ def synthesize(text: str, voice: Voice) -> tuple[np.ndarray, list[Phone]]:
     Returns:
         (S,) float32 at 16 kHz in +-1, and its phones: contiguous from 0 to S / 16000 s, labelled in IPA as espeak writes
         it (stress marks in front, cut after 8 bytes), silences "".
-
-    Raises:
-        InputError: a text with nothing to speak.
     """
     samples, marks, rate_hz = _speak(text, voice)
     if not any(label for _, label in marks):
@@ -136,14 +133,7 @@ def language_of(tag: str) -> str:
 
 
 def pronounce(text: str, tag: str) -> list[str]:
-    """The IPA labels of a text as espeak-ng reads it, without silences.
-
-    Args:
-        text: one utterance in the orthography of the language of `tag`, see `language_of`.
-
-    Raises:
-        InputError: unknown language, or a text with nothing to speak.
-    """
+    """The IPA labels of a text as espeak-ng reads it in the language of `tag`, see `language_of`; without silences."""
     _, phones = synthesize(text, Voice(language_of(tag), READER))
     return [phone.label for phone in phones if phone.label]
 

@@ -178,9 +178,6 @@ def sounds(ipa: str) -> tuple[Sound, ...]:
     Stress, tone, ties and marks without a visible effect are kept as marks of the letter before them or dropped. A label of
     marks alone ("ʲ", a tone) is a glottal sound, which takes its shape from its neighbours; "(en)", with which espeak-ng
     announces another language, is silence.
-
-    Raises:
-        InputError: the label has letters, but none that is known.
     """
     text = unicodedata.normalize("NFD", re.sub(r"\(.*?\)", "", ipa)).strip()
     for spelling, letters in SPELLINGS.items():
