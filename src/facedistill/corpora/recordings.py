@@ -11,9 +11,9 @@ import soundfile as sf
 from torchaudio.datasets import LIBRISPEECH
 from tqdm import tqdm
 
+from facedistill.core import SAMPLE_RATE_HZ
 from facedistill.core.errors import InputError
 from facedistill.core.manifest import Utterance, read_manifest
-from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.speech.audio import AUDIO_SUFFIXES, list_recordings, read_audio, write_flac
 from facedistill.speech.phones import read_ipa, write_phones
 

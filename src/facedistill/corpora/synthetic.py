@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from facedistill.core import SAMPLE_RATE_HZ
 from facedistill.core.errors import InputError
 from facedistill.core.manifest import SYNTHETIC, Utterance
 from facedistill.core.paths import SENTENCES
 from facedistill.core.sections import SyntheticParams
-from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.corpora.truth import truth_curves
 from facedistill.rig.curves import write_shard
 from facedistill.speech.audio import write_flac

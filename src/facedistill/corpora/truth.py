@@ -9,7 +9,7 @@ import numpy as np
 import scipy
 from scipy.ndimage import gaussian_filter1d, percentile_filter
 
-from facedistill.core.sound import SAMPLE_RATE_HZ
+from facedistill.core import SAMPLE_RATE_HZ
 from facedistill.corpora.coarticulation import mouth_curves
 from facedistill.rig import eyes
 from facedistill.rig.arkit import INDEX, N_CURVES

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import scipy  # its parts load when used: scipy.signal takes a second, and audio at 16 kHz does not need it
 
+from facedistill.core import EXPECTED_SAMPLES, MAX_RATE_HZ, MAX_SAMPLE, MIN_RATE_HZ, SAMPLE_RATE_HZ
 from facedistill.core.errors import InputError
 from facedistill.core.files import atomic_path
-from facedistill.core.sound import EXPECTED_SAMPLES, MAX_RATE_HZ, MAX_SAMPLE, MIN_RATE_HZ, SAMPLE_RATE_HZ
 from facedistill.speech.decode import AUDIO_SUFFIXES, Report, decode
 
 MIN_DURATION_S = 0.02

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import numpy as np
 from scipy.fft import irfft, next_fast_len, rfft, rfftfreq
 
+from facedistill.core import SAMPLE_RATE_HZ
 from facedistill.core.sections import AugmentParams
-from facedistill.core.sound import SAMPLE_RATE_HZ
 
 TELEPHONE_BAND_HZ = (300.0, 3400.0)
 MU_LAW = 255

@@ -17,8 +17,8 @@ from pathlib import Path
 import espeakng_loader
 import numpy as np
 
+from facedistill.core import SAMPLE_RATE_HZ
 from facedistill.core.errors import InputError
-from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.speech.audio import resample
 from facedistill.speech.phones import Phone
 
