@@ -30,6 +30,8 @@ POSITION_CHARACTER = 1
 PARAMETER_RATE, PARAMETER_PITCH, PARAMETER_RANGE = 1, 3, 4
 EVENT_LIST_TERMINATED, EVENT_PHONEME = 0, 7
 LABEL_BYTES = 8  # an event holds at most 8 bytes of IPA and cuts longer labels
+LANGUAGE = re.compile(r"^language[ \t]+(\S+)(?:[ \t]+(\d+))?", re.MULTILINE)  # of a voice file: a name, and how well it serves
+DEFAULT_PRIORITY = 5  # of a name without one; the least is the best
 NOISE_SEED = 1  # breath and frication; otherwise seeded from the clock
 
 RATE_RANGE_WPM = (80, 350)  # above 380 espeak compresses the audio and its event times no longer match
@@ -84,11 +86,6 @@ class _Event(ctypes.Structure):
         ("user_data", ctypes.c_void_p),
         ("id", ctypes.c_char * LABEL_BYTES),  # of a union, in which a phoneme's name is text
     ]
-
-
-class _VoiceEntry(ctypes.Structure):
-    # `languages` points at (priority byte, zero-terminated name) pairs and a final zero.
-    _fields_ = [("name", ctypes.c_char_p), ("languages", ctypes.c_void_p), ("identifier", ctypes.c_char_p)]
 
 
 _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
@@ -154,16 +151,11 @@ def _engine() -> Iterator[tuple[ctypes.CDLL, int]]:
 @cache
 def _identifiers() -> dict[str, str]:
     """espeak's voice file of each language name: "en-gb" is spoken by "gmw/en", and espeak finds it by the latter alone."""
-    best: dict[str, tuple[int, str]] = {}
-    with _engine() as (library, _):
-        library.espeak_ListVoices.restype = ctypes.POINTER(ctypes.POINTER(_VoiceEntry))
-        voices = library.espeak_ListVoices(None)
-        for voice in takewhile(bool, map(voices.__getitem__, count())):
-            identifier, address = voice.contents.identifier.decode(), voice.contents.languages
-            while priority := ctypes.string_at(address, 1)[0]:
-                name = ctypes.string_at(address + 1)
-                best[name.decode()] = min((priority, identifier), best.get(name.decode(), (256, "")))
-                address += 1 + len(name) + 1
+    folder, best = Path(espeakng_loader.get_data_path(), "lang"), {}
+    for path in filter(Path.is_file, folder.rglob("*")):
+        for name, priority in LANGUAGE.findall(path.read_text(encoding="utf-8")):
+            ranked = int(priority or DEFAULT_PRIORITY), path.relative_to(folder).as_posix()
+            best[name] = min(ranked, best.get(name, ranked))
     return {name: identifier for name, (_, identifier) in best.items()}
 
 
