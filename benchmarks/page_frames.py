@@ -20,8 +20,8 @@ import soundfile as sf
 from playwright.sync_api import Page, sync_playwright
 
 from facedistill.app.bench import machine
+from facedistill.core import SAMPLE_RATE_HZ
 from facedistill.core.files import write_json
-from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.repro.web import WEB
 from facedistill.speech.espeak import Voice, synthesize
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from configurations import params_of
 
+from facedistill.core import SAMPLE_RATE_HZ
 from facedistill.core.manifest import Utterance, rebase_paths, write_manifest
 from facedistill.core.params import Params
-from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.rig.curves import n_frames, write_shard
 from facedistill.speech.audio import write_flac
 

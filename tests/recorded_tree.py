@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import yaml
 
+from facedistill.core import SAMPLE_RATE_HZ
 from facedistill.core.manifest import read_manifest
-from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.measure import peers
 from facedistill.measure.test_sets import Example, load_examples
 from facedistill.repro.benchmark import FOLDER

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from facedistill.core.config import read_yaml
+from facedistill.core.messages import printable
+from facedistill.core.params import read_yaml
 from facedistill.core.paths import CONFIGS, PARAMS, ROOT
-from facedistill.core.text import printable
 
 IDENTIFIERS = """
     GUIDE Guided OutsideTeacher OwnTeacher Sitter Facts Spoken Steps Trouble VARIED aim_at_rest deaf evenly facts forget hang

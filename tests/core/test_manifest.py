@@ -56,7 +56,10 @@ def test_whatever_is_read_stays_in_its_folder(tmp_path, id):
     assert ".." not in PurePosixPath(row.id).parts and labels.resolve().is_relative_to(tmp_path / "phones")
 
 
-@pytest.mark.parametrize("line", ["[" * 100_000, '{"duration_s": ' + "1" * 5000 + "}", "[]", "1", "\ufeff{}"])
+@pytest.mark.parametrize(
+    "line",
+    ["[" * 100_000, '{"duration_s": ' + "1" * 5000 + "}", json.dumps(vars(ROW) | {"duration_s": 10**400}), "[]", "1", "\ufeff{}"],
+)
 def test_lines_that_are_no_utterance_are_told(tmp_path, line):
     (tmp_path / "manifest.jsonl").write_text(line, encoding="utf-8")
     with pytest.raises(InputError, match="manifest.jsonl: line 1 is not an utterance") as caught:

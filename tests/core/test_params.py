@@ -7,9 +7,8 @@ import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from facedistill.core.config import read_yaml
 from facedistill.core.errors import InputError
-from facedistill.core.params import load_params, with_overrides
+from facedistill.core.params import load_params, read_yaml, with_overrides
 from facedistill.core.paths import PARAMS
 from facedistill.core.sections import N_VARIANTS, WINDOWS_MS, StudentParams
 from facedistill.models.student import StudentConfig

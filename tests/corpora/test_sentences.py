@@ -10,7 +10,7 @@ import yaml
 
 from facedistill.core.errors import InputError
 from facedistill.core.paths import SENTENCES
-from facedistill.corpora.sentences import HELD_OUT, MIN_WORDS, read_sentences, utterance_texts
+from facedistill.corpora.synthetic import HELD_OUT, MIN_WORDS, read_sentences, utterance_texts
 from facedistill.speech.espeak import STRESS_MARKS, Voice, synthesize
 
 INVENTORY = yaml.safe_load((SENTENCES / "inventory.yaml").read_text(encoding="utf-8"))

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
+from facedistill.core import SAMPLE_RATE_HZ
 from facedistill.core.errors import InputError
-from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.formats.animation import regular
 from facedistill.formats.registry import write
 from facedistill.formats.takes import MESH, find_takes, median_ends

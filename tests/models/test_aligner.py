@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torchaudio.functional import forced_align
 from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
 
+from facedistill.core import SAMPLE_RATE_HZ
 from facedistill.core.errors import InputError
-from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.models.aligner import Aligner, HubAligner, align_phones
 from facedistill.models.dataset import N_PHONE_CLASSES, PHONE_CLASS, SILENCE
 from facedistill.models.filterbank import HOP_SAMPLES

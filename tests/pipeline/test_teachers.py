@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from facedistill.core import SAMPLE_RATE_HZ
 from facedistill.core.errors import InputError
 from facedistill.core.files import read_json
 from facedistill.core.manifest import read_manifest, select, write_manifest
 from facedistill.core.sections import ExternalLabels, InternalTeacher
-from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.corpora.recordings import HELD_OUT
 from facedistill.formats.animation import regular
 from facedistill.formats.registry import write

@@ -12,8 +12,8 @@ import onnxruntime as ort
 import pytest
 import soundfile as sf
 
+from facedistill.core import SAMPLE_RATE_HZ
 from facedistill.core.paths import ROOT
-from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.formats import registry
 from facedistill.formats.animation import Animation
 from facedistill.runtime import Animator, Model, find_model

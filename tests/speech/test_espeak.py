@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from facedistill.core import SAMPLE_RATE_HZ
 from facedistill.core.errors import InputError
-from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.speech import espeak
 from facedistill.speech.espeak import STRESS_MARKS, VARIANTS, Voice, languages, synthesize, variants
 from facedistill.speech.phones import Phone

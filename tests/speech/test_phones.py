@@ -1,13 +1,15 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from facedistill.core.errors import InputError
-from facedistill.speech.alphabets import ARPABET, MRPA, XSAMPA
 from facedistill.speech.phones import (
+    ARPABET,
     CLASSES,
     CONSONANTS,
+    MRPA,
     VOWELS,
+    XSAMPA,
     Phone,
     classify,
     phoneset_of,
@@ -20,6 +22,7 @@ from facedistill.speech.phones import (
 LABELS = st.sampled_from(["", "p", "aɪ", "ɔ̃", "tʃ", "ˈiː", "ɡʰ"])
 
 
+@settings(deadline=None)  # files take as long as they take
 @given(durations_us=st.lists(st.tuples(st.integers(0, 10**6), st.integers(1, 10**6), LABELS), max_size=20))
 def test_phones_survive_a_file(tmp_path_factory, durations_us):
     phones, clock_us = [], 0

@@ -2,7 +2,4 @@
 
 
 class InputError(Exception):
-    """Something the user gave is missing, broken or not allowed.
-
-    The message is one line that names the file or key, says what is wrong and what is allowed.
-    """
+    """What the user gave is missing, broken or not allowed: one line with the file or key, what is wrong, what is allowed."""

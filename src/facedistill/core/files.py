@@ -1,10 +1,9 @@
-"""Small file helpers: atomic writes, JSON and JSON Lines, and content hashes."""
+"""Small file helpers: atomic writes, JSON, and content hashes."""
 
 import hashlib
 import json
 import os
 import secrets
-import stat
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -29,7 +28,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         raise InputError(f"{path}: is no regular file; expected the name of a file to write")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
-    mode = stat.S_IMODE(path.stat().st_mode) & 0o777 if path.exists() else None
+    mode = path.stat().st_mode & 0o777 if path.exists() else None
     try:
         with _beginning:
             # Never a file or a link that somebody left there; and nobody reads what may not be read in the end.
@@ -54,10 +53,10 @@ def unfinished() -> list[Path]:
     return list(_unfinished)
 
 
-def remove_unfinished() -> None:
-    """Removes them, and lets no new one begin: for a process that ends while another thread of it writes."""
+def remove_unfinished(others: Iterable[Path]) -> None:
+    """Removes them and others, and lets no new one begin: for a process that ends while another thread of it writes."""
     _beginning.acquire()
-    for path in unfinished():
+    for path in (*unfinished(), *others):
         with suppress(OSError):
             path.unlink()
 
@@ -83,20 +82,11 @@ def write_json(path: Path, value: object) -> None:
 
 
 def read_json(path: Path) -> object:
-    """Reads JSON.
-
-    Raises:
-        InputError: the file is missing or is not JSON.
-    """
+    """Reads JSON; raises InputError where the file is missing or is not JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:  # RecursionError: of lists in lists in lists
         raise InputError(f"{path}: cannot be read as JSON ({error})") from None
-
-
-def write_jsonl(path: Path, rows: Iterable[dict]) -> None:
-    """Writes one JSON object a line, atomically."""
-    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
 def sha256(*parts: bytes | str | Path) -> str:

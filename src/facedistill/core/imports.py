@@ -29,11 +29,7 @@ def import_closure(*modules: str) -> list[Path]:
 
 
 def imported(source: str, path: Path) -> set[str]:
-    """The modules that a source imports anywhere.
-
-    Raises:
-        InputError: it is not Python; `path` is named.
-    """
+    """The modules that a source imports anywhere; raises InputError, which names `path`, where it is not Python."""
     try:
         nodes = list(ast.walk(ast.parse(source)))
     except (SyntaxError, ValueError) as error:
@@ -46,11 +42,7 @@ def imported(source: str, path: Path) -> set[str]:
 
 
 def notebook_code(path: Path) -> str:
-    """The code of a notebook's cells.
-
-    Raises:
-        InputError: it is no notebook of version 4.
-    """
+    """The code of a notebook's cells; raises InputError where it is no notebook of version 4."""
     content = read_json(path)
     try:
         return "\n".join("".join(cell["source"]) for cell in content["cells"] if cell["cell_type"] == "code")

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path, PureWindowsPath
 
 from facedistill.core.errors import InputError
-from facedistill.core.files import write_jsonl
+from facedistill.core.files import write_text
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,7 @@ NO_LETTERS = ("Cc", "Cs")  # categories of Unicode that no file is named with: c
 
 
 def read_manifest(path: Path) -> list[Utterance]:
-    """Reads a manifest; unknown keys are ignored so that foreign manifests with more columns serve too.
-
-    Raises:
-        InputError: the file is missing, a line is not a JSON object, a key is missing, or an id is no name for a file.
-    """
+    """Reads a manifest, see `Utterance`; unknown keys are ignored so that foreign manifests with more columns serve too."""
     if not path.is_file():
         raise InputError(f"{path}: no such manifest; expected JSON Lines with one utterance a line")
     names = {field.name for field in fields(Utterance)}
@@ -59,28 +55,23 @@ def read_manifest(path: Path) -> list[Utterance]:
         try:
             row = json.loads(line)
             utterances.append(Utterance(**{key: value for key, value in row.items() if key in names}))
-            _check_types(utterances[-1])
-            _check_values(utterances[-1])
-        except (ValueError, RecursionError, AttributeError, TypeError) as error:
+            _check(utterances[-1])
+        except (ValueError, OverflowError, RecursionError, AttributeError, TypeError) as error:
             raise InputError(f"{path}: line {number} is not an utterance ({error})") from None
     return utterances
 
 
-def _check_types(utterance: Utterance) -> None:
+def _check(utterance: Utterance) -> None:
+    """Raises TypeError or ValueError for a value of the wrong type, no seconds, or no name of a file."""
     for name, value in asdict(utterance).items():
+        if value is None and name in OPTIONAL:
+            continue
         allowed = (int, float) if name in NUMBERS else (str,)
-        if not isinstance(value, allowed) and not (value is None and name in OPTIONAL):
+        if not isinstance(value, allowed):
             raise TypeError(f"{name}: {value!r} is no {allowed[0].__name__}")
-
-
-def _check_values(utterance: Utterance) -> None:
-    for name, least in (("duration_s", 0.0), ("offset_s", -math.inf)):
-        seconds = getattr(utterance, name) or 0.0
-        if not (math.isfinite(seconds) and seconds >= least):
-            raise ValueError(f"{name}: {seconds}; expected seconds")
-    for name in ("id", *PATHS):
-        value = getattr(utterance, name) or ""
-        if any(unicodedata.category(letter) in NO_LETTERS for letter in value):
+        if name in NUMBERS and not (math.isfinite(value) and (value >= 0 or name == "offset_s")):
+            raise ValueError(f"{name}: {value}; expected seconds")
+        if name in ("id", *PATHS) and any(unicodedata.category(letter) in NO_LETTERS for letter in value):
             raise ValueError(f"{name}: {ascii(value)}; expected no control characters")
     place = PureWindowsPath(utterance.id)  # which knows what leads out of a folder anywhere
     if place.anchor or ".." in place.parts or not place.parts:
@@ -90,7 +81,8 @@ def _check_values(utterance: Utterance) -> None:
 def write_manifest(path: Path, utterances: Iterable[Utterance]) -> None:
     """Writes a manifest atomically."""
     rows = (asdict(utterance).items() for utterance in utterances)
-    write_jsonl(path, ({key: value for key, value in row if value is not None or key not in RARE} for row in rows))
+    written = ({key: value for key, value in row if value is not None or key not in RARE} for row in rows)
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in written))
 
 
 def select(utterances: Iterable[Utterance], *splits: str) -> list[Utterance]:

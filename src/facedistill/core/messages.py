@@ -1,11 +1,14 @@
-"""What a person is told: one line a message, whatever is in the names of files."""
+"""What a person is told: one line a message, whatever is in the names of files and other text of strangers."""
 
 import logging
 import sys
 
 from tqdm import tqdm
 
-from facedistill.core.text import printable
+
+def printable(text: str) -> str:
+    """A text in which nothing ends a line or commands a terminal: letters that cannot be printed are written as escapes."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def print_error(text: str) -> None:

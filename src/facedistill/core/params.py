@@ -1,120 +1,108 @@
-"""The one reader of params.yaml, which checks it whole before any work starts, and named changes of it."""
+"""The one reader of params.yaml, which checks it whole before any work starts, named changes of it, and YAML of plain values."""
 
 import difflib
 import json
 import reprlib
-from collections.abc import Collection, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self, TypeVar
+from typing import TypeVar
 
-from pydantic import Field, ValidationError, create_model, model_validator
+import yaml
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from facedistill.core.config import read_yaml
 from facedistill.core.errors import InputError
 from facedistill.core.paths import PARAMS
-from facedistill.core.sections import (
-    BASELINE,
-    AblateParams,
-    AlignParams,
-    AugmentParams,
-    DistillParams,
-    EvaluateParams,
-    ExportParams,
-    InternalTeacher,
-    LabelParams,
-    Name,
-    OptimizerParams,
-    PrepareParams,
-    Section,
-    TeacherChoice,
-    TeachParams,
-)
+from facedistill.core.sections import LEARNERS, SHARED, Params, ParamsFile, Section
 
-OVERRIDABLE_PREFIXES = {
-    "ablate.variants": ("ablate.student.", "distill."),
-    "teachers": ("teach.",),
-}  # keys that named changes may change
+OVERRIDABLE_PREFIXES = {"ablate.variants": ("ablate.student.", "distill."), "teachers": ("teach.",)}  # by named changes
 NAMED = ("ablate.variants", "distill.students", "teachers")  # maps of entries that anybody may add, by any name
-LEARNERS = ("align", "teach", "distill")  # stages that train: each has both of these sections, in which it names what differs
-SHARED = {"optimizer": OptimizerParams, "augment": AugmentParams}
+TEXT, INTEGER, *PLAIN = (f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null"))
+MAX_INTEGER = 2**63
+MAX_BYTES = 2**18  # 20 times the largest file here; a second of reading
 
-
-class Params(Section):
-    """All of params.yaml, with whole sections `optimizer` and `augment` in every stage that trains."""
-
-    seed: Annotated[int, Field(ge=0)]
-    prepare: PrepareParams
-    align: AlignParams
-    teach: TeachParams
-    label: LabelParams
-    distill: DistillParams
-    ablate: AblateParams
-    teachers: dict[Name, TeacherChoice]
-    evaluate: EvaluateParams
-    export: ExportParams
-    notebooks: dict[str, dict[str, bool | int | float | str]]
-
-    @model_validator(mode="after")
-    def _names_are_known(self) -> Self:
-        _known("evaluate.smoothed", self.evaluate.smoothed, self.distill.students)
-        for name in self.evaluate.baselines:
-            _known("evaluate.baselines", name, self.ablate.variants.keys() - {BASELINE})
-        return self
-
-
-_Top = create_model(  # what stands in the file, as far as it is not told from `Params`
-    "_Top",
-    __base__=Section,
-    **{name: (Any, ...) for name in Params.model_fields} | {name: (kind, ...) for name, kind in SHARED.items()},
-)
 Checked = TypeVar("Checked", bound=Section)
 
 
-def _known(key: str, name: str, allowed: Collection[str]) -> None:
-    if name not in allowed:
-        raise ValueError(f"{key}: {name!r}; expected {', '.join(sorted(allowed))}")
+class _Loader(yaml.SafeLoader):
+    """A loader of texts, numbers, true, false and null, in lists and in mappings of texts; of nothing else that YAML has.
+
+    It refuses aliases, by which a small file is a huge value, or part of itself; and a key that stands twice in one mapping,
+    where PyYAML takes the last.
+    """
+
+    yaml_implicit_resolvers = {
+        letter: [(tag, form) for tag, form in forms if tag in (INTEGER, *PLAIN)]
+        for letter, forms in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def compose_node(self, parent: yaml.Node | None, index: object) -> yaml.Node:
+        event = self.peek_event()
+        if event.anchor is not None or getattr(event, "tag", None) is not None:
+            raise _refused("anchors, aliases and tags are not read; expected plain values", event)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        for key, _ in node.value:
+            if key.tag != TEXT:
+                raise _refused("a key that is no text; expected text, in quotes if it looks like something else", key)
+        for key, count in Counter(key.value for key, _ in node.value).items():
+            if count > 1:
+                raise _refused(f"{key!r} stands {count} times", node)
+        return super().construct_mapping(node, deep)
+
+    def construct_integer(self, node: yaml.ScalarNode) -> int:
+        value = self.construct_yaml_int(node)
+        if not -MAX_INTEGER <= value < MAX_INTEGER:
+            raise _refused("a number of too many digits; expected at most 64 bits", node)
+        return value
+
+
+_Loader.add_constructor(INTEGER, _Loader.construct_integer)
+
+
+def _refused(reason: str, where: yaml.Event | yaml.Node) -> yaml.YAMLError:
+    return yaml.constructor.ConstructorError(None, None, reason, where.start_mark)
+
+
+def read_yaml(path: Path) -> object:
+    """Reads YAML of plain values; raises InputError where the file is missing or is something else."""
+    if path.is_file() and path.stat().st_size > MAX_BYTES:
+        raise InputError(f"{path}: {path.stat().st_size} bytes of YAML; expected at most {MAX_BYTES}")
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except (OSError, ValueError, OverflowError, RecursionError, yaml.YAMLError) as error:
+        raise InputError(f"{path}: cannot be read as YAML ({' '.join(str(error).split())})") from None
 
 
 def load_params(path: Path = PARAMS) -> Params:
-    """Reads and validates a parameter file, and what each named change makes of it.
-
-    Raises:
-        InputError: missing, not YAML, or a key that is unknown, missing, of the wrong type or out of range.
-    """
+    """Reads and validates a parameter file, see `read_yaml` and `checked`."""
     return checked(read_yaml(path), path)
 
 
 def checked(values: object, path: Path) -> Params:
-    """Validates the values of a parameter file, and what each variant and each teacher of ours makes of them.
-
-    Args:
-        path: of the file, for messages.
-
-    Raises:
-        InputError: a key that is unknown, missing, of the wrong type or out of range.
-    """
+    """Validates the values of the parameter file at `path`, and what each variant and each teacher of ours makes of them."""
     try:
-        validated(_Top, values)
+        validated(ParamsFile, values)
         params = validated(Params, whole(values))
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-    own = {name: choice for name, choice in params.teachers.items() if isinstance(choice, InternalTeacher)}
-    for section, named in (("ablate.variants", params.ablate.variants), ("teachers", own)):
+    for section, named in (("ablate.variants", params.ablate.variants), ("teachers", params.teachers)):
         for name, entry in named.items():
             try:
-                _check_change(params, entry.set, OVERRIDABLE_PREFIXES[section])
+                _check_change(params, getattr(entry, "set", {}), OVERRIDABLE_PREFIXES[section])
             except InputError as error:
                 raise InputError(f"{path}: {section}.{name}.set: {error}") from None
     return params
 
 
 def _check_change(params: Params, change: Mapping[str, object], prefixes: tuple[str, ...]) -> None:
-    """Raises InputError for a change that is not allowed, or that would not be heard of by what it is made for."""
-    ignored_keys = [key for key in change if not key.startswith(prefixes) or key.startswith("distill.students.")]
-    if ignored_keys:
-        allowed = " or ".join(prefix + "*" for prefix in prefixes)
-        raise InputError(f"{ignored_keys[0]!r} has no effect here; expected {allowed}, and no key of distill.students")
+    """Raises InputError for a change that is not allowed, or that has no effect on what it is made for."""
+    for key in change:
+        if not key.startswith(prefixes) or key.startswith("distill.students."):
+            allowed = " or ".join(prefix + "*" for prefix in prefixes)
+            raise InputError(f"{key!r} has no effect here; expected {allowed}, and no key of distill.students")
     with_overrides(params, change)
 
 
@@ -129,29 +117,17 @@ def whole(values: dict) -> dict:
 
 
 def with_overrides(params: Params, change: Mapping[str, object]) -> Params:
-    """Parameters with other values at some dotted keys ("distill.losses.velocity"), checked as a file is.
-
-    Raises:
-        InputError: unknown key, or a value that is not allowed.
-    """
+    """Parameters with other values at some dotted keys ("distill.losses.velocity"), checked as a file is."""
     values = params.model_dump(mode="json")
     set_keys(values, change, known=values)
     return validated(Params, values)
 
 
 def set_keys(values: dict, change: Mapping[str, object], *, known: dict) -> None:
-    """Sets dotted keys in place; an entry of a map of NAMED may also be added, or removed by None.
-
-    Args:
-        known: values with all keys that there are, which may be more than are set.
-
-    Raises:
-        InputError: no such key, or one that is part of another.
-    """
+    """Sets dotted keys of those that are `known` in place; an entry of a map of NAMED may also be added, or removed by None."""
     for key, value in change.items():
-        for part in change:
-            if part.startswith(f"{key}."):
-                raise InputError(f"{part!r} is part of {key!r}; expected one of them")
+        if parts := [part for part in change if part.startswith(f"{key}.")]:
+            raise InputError(f"{parts[0]!r} is part of {key!r}; expected one of them")
         *path, last = _names(known, key, value)
         section = values
         for name in path:
@@ -174,11 +150,8 @@ def _names(known: dict, key: str, value: object) -> list[str]:
 
 
 def _is_there(values: object, names: list[str]) -> bool:
-    for name in names:
-        if not isinstance(values, dict) or name not in values:
-            return False
-        values = values[name]
-    return True
+    first, *others = names
+    return isinstance(values, dict) and first in values and (not others or _is_there(values[first], others))
 
 
 def _dotted(values: dict, prefix: str = "") -> Iterator[str]:
@@ -201,14 +174,13 @@ def validated(kind: type[Checked], values: object) -> Checked:
 def _one_line(error: ValidationError, values: object) -> str:
     """The first problem, a misspelt key before all others: the key, what is wrong, and how many more problems there are."""
     first, *others = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
-    *section, last = map(str, first["loc"] or ("(whole file)",))
-    message, given = first["msg"], f", got {reprlib.repr(first['input'])}"
+    message = first["msg"]
     if first["type"] == "extra_forbidden":
-        message, given = f"no such key{_nearest(first, others, values)}", ""
-    elif first["type"] == "missing" or isinstance(first["input"], dict):
-        given = ""
+        message = f"no such key{_nearest(first, others, values)}"
+    elif first["type"] != "missing" and not isinstance(first["input"], dict):
+        message += f", got {reprlib.repr(first['input'])}"
     more = f" (and {len(others)} more)" if others else ""
-    return " ".join(f"{'.'.join([*section, last])}: {message}{given}{more}".split())
+    return " ".join(f"{'.'.join(map(str, first['loc'])) or '(whole file)'}: {message}{more}".split())
 
 
 def _nearest(wrong: ErrorDetails, others: list[ErrorDetails], values: object) -> str:

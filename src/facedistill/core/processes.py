@@ -28,22 +28,17 @@ LEAVING_S = 1.0  # for the processes to end by themselves
 
 def end_cleanly() -> None:
     """Has SIGTERM and SIGHUP end this process as an exit does, so that nothing is left half done; exit code 128 + signal."""
+    begun_s = -math.inf
+
+    def end(number: int, _: object) -> None:
+        nonlocal begun_s
+        if time.monotonic() > begun_s + REPEATED_S:  # what comes while the process ends must not stop the cleaning
+            begun_s = time.monotonic()
+            raise SystemExit(128 + number)
+
     for number in ENDING:
         if signal.getsignal(number) is signal.SIG_DFL:  # not where it is ignored, as SIGHUP under `nohup`, or handled already
-            signal.signal(number, _Exit())
-
-
-class _Exit:
-    """A handler of signals; those that come while the process ends must not stop the cleaning."""
-
-    def __init__(self) -> None:
-        self._ends_s = -math.inf
-
-    def __call__(self, number: int, _: object) -> None:
-        now_s = time.monotonic()
-        if now_s > self._ends_s:
-            self._ends_s = now_s + REPEATED_S
-            raise SystemExit(128 + number)
+            signal.signal(number, end)
 
 
 @contextmanager
@@ -180,10 +175,7 @@ def _listen(pipe: Connection, inbox: queue.SimpleQueue, left: list[Path]) -> Non
     except (EOFError, OSError):
         pass
     finally:
-        remove_unfinished()
-        for path in left:
-            with suppress(OSError):
-                path.unlink()
+        remove_unfinished(left)
         os._exit(0)
 
 

@@ -30,19 +30,15 @@ REST = 1e-3  # dominance of rest everywhere, which decides only where nothing el
 class Dynamics:
     """How the dominance of a group's segments falls off.
 
-    Attributes:
-        before_hz, after_hz: theta ahead of a segment (small: long anticipation) and behind it.
-        power: c.
-        inset_s: distance of the plateau from both ends of the segment, at most `inset_ratio` of its duration each.
-        full_s: segments shorter than this have proportionally less dominance, so that a burst of short ones does not outvote
-            a contact; contacts themselves are exempt. 0: no such rule.
+    Segments shorter than `full_s` have proportionally less dominance, so that a burst of short ones does not outvote a contact;
+    contacts themselves are exempt.
     """
 
-    before_hz: float
-    after_hz: float
-    power: float
-    inset_s: float
-    inset_ratio: float
+    before_hz: float  # theta ahead of a segment; small: long anticipation
+    after_hz: float  # theta behind it
+    power: float  # c
+    inset_s: float  # distance of the plateau from both ends of the segment,
+    inset_ratio: float  # at most this part of its duration each
     full_s: float = 0.0
 
 
@@ -64,24 +60,17 @@ CONTACT_GROUPS = ("closure", "tuck")
 
 @dataclass(frozen=True)
 class Segments:
-    """Sounds and silences on the time line.
+    """Sounds and silences on the time line."""
 
-    Attributes:
-        start_s, end_s: (P,) float64 seconds.
-        articulators: (P, A) float32 targets.
-        dominance: (P, G) float32.
-        silent: (P,) bool.
-    """
-
-    start_s: np.ndarray
-    end_s: np.ndarray
-    articulators: np.ndarray
-    dominance: np.ndarray
-    silent: np.ndarray
+    start_s: np.ndarray  # (P,) float64
+    end_s: np.ndarray  # (P,) float64
+    articulators: np.ndarray  # (P, A) float32 targets
+    dominance: np.ndarray  # (P, G) float32
+    silent: np.ndarray  # (P,) bool
 
 
-def mouth_curves(phones: Iterable[Phone], n_frames: int, *, fps: float = FPS, strength: float = 1.0) -> np.ndarray:
-    """Blends the targets of timed phones into mouth curves.
+def mouth_curves(phones: Iterable[Phone], n_frames: int, *, strength: float = 1.0) -> np.ndarray:
+    """Blends the targets of timed phones into mouth curves at `FPS`.
 
     In every /p b m/ the lips close at least in the frame nearest its middle, however short it is, and in two frames from 40 ms
     on; in every /f v/ that does not touch one of those, the lower lip meets the teeth. Dominance alone gives this: the virtual
@@ -89,7 +78,7 @@ def mouth_curves(phones: Iterable[Phone], n_frames: int, *, fps: float = FPS, st
 
     Args:
         phones: IPA labels in order of time, not overlapping; time they leave out is silence.
-        n_frames: T; frame t is at t / fps seconds.
+        n_frames: T.
         strength: amplitude of articulation; under 1 mumbled, over 1 exaggerated. Contacts are made at any strength.
 
     Returns:
@@ -100,11 +89,11 @@ def mouth_curves(phones: Iterable[Phone], n_frames: int, *, fps: float = FPS, st
     """
     if n_frames == 0:
         return np.zeros((0, N_CURVES), np.float32)
-    segments = place_targets(phones, n_frames / fps)
+    segments = place_targets(phones, n_frames / FPS)
     positions = np.empty((n_frames, len(ARTICULATORS)), np.float32)
     for group in GROUPS:
         columns = [column for column, name in enumerate(GROUP_OF) if name == group]
-        weights = dominance_matrix(segments, group, n_frames, fps)
+        weights = dominance_matrix(segments, group, n_frames)
         total = np.asarray(weights.sum(axis=1)).ravel() + REST
         positions[:, columns] = weights @ segments.articulators[:, columns] / total[:, None]
         if group not in CONTACT_GROUPS:
@@ -113,14 +102,7 @@ def mouth_curves(phones: Iterable[Phone], n_frames: int, *, fps: float = FPS, st
 
 
 def place_targets(phones: Iterable[Phone], duration_s: float) -> Segments:
-    """Expands phones into sounds, and the time between, before and after them into silences.
-
-    Args:
-        duration_s: end of the time line.
-
-    Returns:
-        Segments in order of time; silence at both ends is extended so that rest does not depend on where the audio is cut.
-    """
+    """Expands phones into sounds, and the time between, before and after them, up to `duration_s`, into silences."""
     rows, clock_s = [], 0.0
     for phone in phones:
         if phone.start_s - clock_s > MIN_GAP_S:
@@ -133,17 +115,17 @@ def place_targets(phones: Iterable[Phone], duration_s: float) -> Segments:
         clock_s = phone.end_s
     if duration_s - clock_s > MIN_GAP_S or not rows:
         rows.append((clock_s, max(duration_s, clock_s + MIN_GAP_S), *targets("")))
-    rest = targets("")[0]
+    starts_s, ends_s, sounds = zip(*rows, strict=True)
     return Segments(
-        np.array([row[0] for row in rows]),
-        np.array([row[1] for row in rows]),
-        np.stack([row[2].articulators for row in rows]),
-        np.stack([row[2].dominance for row in rows]),
-        np.array([row[2] is rest for row in rows]),
+        np.array(starts_s),
+        np.array(ends_s),
+        np.stack([sound.articulators for sound in sounds]),
+        np.stack([sound.dominance for sound in sounds]),
+        np.array([sound is targets("")[0] for sound in sounds]),
     )
 
 
-def dominance_matrix(segments: Segments, group: str, n_frames: int, fps: float) -> sparse.csc_array:
+def dominance_matrix(segments: Segments, group: str, n_frames: int) -> sparse.csc_array:
     """(T, P) sparse float32 dominance of each segment over a group of articulators at each frame."""
     dynamics, alpha = DYNAMICS[group], segments.dominance[:, GROUPS.index(group)].astype(np.float64)
     duration_s = segments.end_s - segments.start_s
@@ -157,13 +139,13 @@ def dominance_matrix(segments: Segments, group: str, n_frames: int, fps: float) 
     alpha *= np.minimum(1.0, duration_s / np.maximum(full_s, 1e-9))
 
     reach = CUTOFF ** (1 / dynamics.power)
-    start = np.clip(np.ceil((first_s - reach / dynamics.before_hz) * fps), 0, n_frames).astype(np.int64)
-    stop = np.clip(np.floor((last_s + reach / dynamics.after_hz) * fps) + 1, start, n_frames).astype(np.int64)
+    start = np.clip(np.ceil((first_s - reach / dynamics.before_hz) * FPS), 0, n_frames).astype(np.int64)
+    stop = np.clip(np.floor((last_s + reach / dynamics.after_hz) * FPS) + 1, start, n_frames).astype(np.int64)
     counts = stop - start
     edges = np.concatenate([[0], np.cumsum(counts)])
     frames = np.arange(edges[-1]) + np.repeat(start - edges[:-1], counts)
-    ahead_s = np.repeat(first_s, counts) - frames / fps
-    behind_s = frames / fps - np.repeat(last_s, counts)
+    ahead_s = np.repeat(first_s, counts) - frames / FPS
+    behind_s = frames / FPS - np.repeat(last_s, counts)
     distance = np.maximum(np.maximum(ahead_s * dynamics.before_hz, behind_s * dynamics.after_hz), 0)
     floor = np.exp(-CUTOFF)
     values = np.repeat(alpha, counts) * (np.exp(-(distance**dynamics.power)) - floor) / (1 - floor)

@@ -11,16 +11,15 @@ import soundfile as sf
 from torchaudio.datasets import LIBRISPEECH
 from tqdm import tqdm
 
+from facedistill.core import SAMPLE_RATE_HZ
 from facedistill.core.errors import InputError
 from facedistill.core.manifest import Utterance, read_manifest
-from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.speech.audio import AUDIO_SUFFIXES, list_recordings, read_audio, write_flac
 from facedistill.speech.phones import read_ipa, write_phones
 
-SPLITS = {"train": "unlabelled", "unlabelled": "unlabelled", "test": "test-recordings", "test-recordings": "test-recordings"}
+TRAINING, TESTS = ("train", "unlabelled"), ("test", "test-recordings")  # splits of manifests
 UNDETERMINED = "und"  # the language of a recording that nothing says it of (BCP 47)
 HELD_OUT = "held-out"  # training recordings that no model learns from, to choose between models by
-LIBRISPEECH_FOLDER = "LibriSpeech"
 
 
 def import_recordings(folder: Path, source: Path, held_out: Sequence[str] = ()) -> list[Utterance]:
@@ -31,24 +30,24 @@ def import_recordings(folder: Path, source: Path, held_out: Sequence[str] = ()) 
             phone; IPA), unlabelled otherwise, with the transcript beside it (`.txt`), if any; or a manifest, whose `train` split
             is unlabelled data and whose `test` split, where it has phones, is test data.
         held_out: patterns of "source/speaker" and "source/id"; the unlabelled recordings that match one are split "held-out".
-
-    Raises:
-        InputError: nothing there, or a recording or label file that cannot be read.
     """
     is_folder = source.is_dir()
     rows = [_beside(source, path) for path in list_recordings(source)] if is_folder else read_manifest(source)
-    utterances = [replace(row, split=SPLITS[row.split]) for row in rows if row.split in SPLITS]
-    utterances = [row for row in utterances if row.split == "unlabelled" or row.phones is not None]
-    utterances = [replace(row, split=HELD_OUT) if _is_held_out(row, held_out) else row for row in utterances]
+    splits = [(row, _split_of(row, held_out)) for row in rows]
+    utterances = [replace(row, split=split) for row, split in splits if split is not None]
     if not utterances:
         raise InputError(f"{source}: no recordings; expected a folder with {' '.join(AUDIO_SUFFIXES)} files, or a manifest")
     root = source if is_folder else source.parent
     return [_import_one(folder, root, row) for row in tqdm(utterances, desc="prepare recordings", mininterval=5)]
 
 
-def _is_held_out(row: Utterance, patterns: Sequence[str]) -> bool:
+def _split_of(row: Utterance, held_out: Sequence[str]) -> str | None:
+    """The split that a recording comes into; None: it is left out."""
+    if row.split in TESTS:
+        return None if row.phones is None else "test-recordings"
     names = (f"{row.source}/{row.speaker}", f"{row.source}/{row.id}")
-    return row.split == "unlabelled" and any(fnmatchcase(name, pattern) for name in names for pattern in patterns)
+    is_held_out = any(fnmatchcase(name, pattern) for name in names for pattern in held_out)
+    return (HELD_OUT if is_held_out else "unlabelled") if row.split in TRAINING else None
 
 
 def _beside(source: Path, path: Path) -> Utterance:
@@ -80,13 +79,10 @@ def librispeech_subset(folder: Path, root: Path, *, subset: str, split: str) -> 
         folder: the folder that audio paths are made relative to.
         root: the folder that holds LibriSpeech/train-clean-100/19/198/19-198.trans.txt and the like.
         subset: train-clean-100, test-other, ...
-
-    Raises:
-        InputError: the subset is not there, is empty, or holds a file that is not 16 kHz FLAC.
     """
-    archive = root / LIBRISPEECH_FOLDER
+    archive = root / "LibriSpeech"
     try:
-        dataset = LIBRISPEECH(root, url=subset, folder_in_archive=LIBRISPEECH_FOLDER, download=False)
+        dataset = LIBRISPEECH(root, url=subset, folder_in_archive=archive.name, download=False)
     except RuntimeError:
         raise InputError(f"prepare.librispeech.root: {archive / subset} is not there; expected the published layout") from None
     if len(dataset) == 0:

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from IPython.display import HTML
 
+from facedistill.core import SAMPLE_RATE_HZ
 from facedistill.core.manifest import Utterance, read_manifest, select
 from facedistill.core.paths import DATA
-from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.render.clip import Look, Panel, Strip
 from facedistill.render.film import FILM, rendered
 from facedistill.rig.curves import FPS, read_curves

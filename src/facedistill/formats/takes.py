@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from facedistill.core import SAMPLE_RATE_HZ
 from facedistill.core.errors import InputError
-from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.formats import registry
 from facedistill.formats.json_csv import reading
 from facedistill.rig.arkit import CURVES, INDEX

@@ -4,7 +4,7 @@ import numpy as np
 from scipy.ndimage import uniform_filter1d
 from scipy.signal import butter, sosfiltfilt
 
-from facedistill.core.sound import SAMPLE_RATE_HZ
+from facedistill.core import SAMPLE_RATE_HZ
 from facedistill.rig.arkit import INDEX, N_CURVES
 from facedistill.rig.curves import FPS, n_frames
 

@@ -17,9 +17,9 @@ import numpy as np
 import scipy
 import soundfile as sf
 
+from facedistill.core import SAMPLE_RATE_HZ
 from facedistill.core.errors import InputError
 from facedistill.core.files import read_json, write_json
-from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.measure import peer_shapes
 from facedistill.rig.curves import FPS, n_frames
 from facedistill.speech.phones import VOWELS, Phone, sounds

@@ -9,9 +9,9 @@ import numpy as np
 from scipy.ndimage import uniform_filter1d
 from tqdm import tqdm
 
+from facedistill.core import SAMPLE_RATE_HZ
 from facedistill.core.errors import InputError
 from facedistill.core.manifest import Utterance
-from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.measure.scores import Face, MeasuredLips, Truth, UtteranceScores, score_utterance
 from facedistill.measure.systems import System
 from facedistill.models.workers import workers

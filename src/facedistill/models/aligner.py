@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torchaudio.functional import TokenSpan, forced_align, merge_tokens
 from transformers import Wav2Vec2ForCTC
 
+from facedistill.core import SAMPLE_RATE_HZ
 from facedistill.core.files import read_json
-from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.models.dataset import N_PHONE_CLASSES, PHONE_CLASS, SILENCE
 from facedistill.models.encoder import SCRATCH, load_pretrained, normalise_level, place_of, receptive_field_samples
 from facedistill.models.filterbank import HOP_SAMPLES, KERNEL_SAMPLES, Filterbank, blocks

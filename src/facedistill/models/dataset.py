@@ -9,10 +9,10 @@ import soundfile as sf
 import torch
 from torch import Tensor
 
+from facedistill.core import SAMPLE_RATE_HZ
 from facedistill.core.errors import InputError
 from facedistill.core.manifest import SYNTHETIC, Utterance
 from facedistill.core.sections import AugmentParams, DataParams
-from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.corpora.coarticulation import MIN_GAP_S
 from facedistill.rig.controls import Controls, arkit
 from facedistill.rig.curves import FPS, at_times, read_curves

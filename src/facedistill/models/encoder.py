@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from transformers import HubertConfig, HubertModel, PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
+from facedistill.core import SAMPLE_RATE_HZ
 from facedistill.core.errors import InputError
 from facedistill.core.paths import ROOT
 from facedistill.core.sections import POSITION_GROUPS, EncoderParams
-from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.models.filterbank import ENERGY_FLOOR, KERNEL_SAMPLES, POOL, STRIDE_SAMPLES, Filterbank, blocks
 
 SCRATCH, MFCC = "scratch", "mfcc"

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from facedistill.core.sound import SAMPLE_RATE_HZ
+from facedistill.core import SAMPLE_RATE_HZ
 
 HOP_SAMPLES = 256  # 16 ms: the grid of every front end and student, 62.5 frames a second
 GRID_FPS = SAMPLE_RATE_HZ / HOP_SAMPLES

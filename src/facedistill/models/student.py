@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from facedistill.core.sound import SAMPLE_RATE_HZ
+from facedistill.core import SAMPLE_RATE_HZ
 from facedistill.models.filterbank import FIELD_SAMPLES, GRID_FPS, HOP_SAMPLES, KERNEL, Filterbank, blocks
 from facedistill.models.state import load_network, save_network
 from facedistill.rig.arkit import CURVES

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from transformers import HubertModel
 
+from facedistill.core import SAMPLE_RATE_HZ
 from facedistill.core.paths import DATA
 from facedistill.core.sections import GeneratorParams, InternalTeacher, TeachParams
-from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.models.dataset import N_PHONE_CLASSES
 from facedistill.models.encoder import build_encoder, encode_at, encoder_from_config
 from facedistill.models.state import load_network, save_network

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
 
+from facedistill.core import SAMPLE_RATE_HZ
 from facedistill.core.errors import InputError
 from facedistill.core.files import write_json
 from facedistill.core.imports import import_closure
@@ -21,7 +22,6 @@ from facedistill.core.manifest import SYNTHETIC, Utterance, read_manifest, rebas
 from facedistill.core.params import Params
 from facedistill.core.paths import DATA
 from facedistill.core.sections import AlignParams
-from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.corpora.recordings import HELD_OUT, UNDETERMINED
 from facedistill.corpora.truth import truth_curves
 from facedistill.measure.boundaries import boundary_errors_ms

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from facedistill.core import SAMPLE_RATE_HZ
 from facedistill.core.errors import InputError
 from facedistill.core.files import write_json
 from facedistill.core.imports import import_closure
@@ -14,7 +15,6 @@ from facedistill.core.manifest import Utterance, read_manifest, select
 from facedistill.core.params import Params, with_overrides
 from facedistill.core.paths import DATA
 from facedistill.core.sections import FEATURE_TEACHER, DistillParams, StudentParams
-from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.models import losses
 from facedistill.models.dataset import N_PHONE_CLASSES, Corpus, batch, subsample
 from facedistill.models.filterbank import GRID_FPS, HOP_SAMPLES

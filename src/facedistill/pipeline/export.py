@@ -10,12 +10,12 @@ import onnx
 import torch
 from onnx import helper
 
+from facedistill.core import SAMPLE_RATE_HZ
 from facedistill.core.errors import InputError
 from facedistill.core.files import atomic_path, sha256, write_json, write_text
 from facedistill.core.manifest import Utterance, read_manifest, select
 from facedistill.core.params import Params
 from facedistill.core.paths import DATA
-from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.deploy.card import model_card
 from facedistill.deploy.corpora import corpora_of
 from facedistill.deploy.graph import streaming_graph, window_graph

@@ -6,13 +6,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from facedistill.core import SAMPLE_RATE_HZ
 from facedistill.core.files import write_json
 from facedistill.core.imports import import_closure
 from facedistill.core.manifest import read_manifest
 from facedistill.core.params import Params
 from facedistill.core.paths import DATA, ROOT
 from facedistill.core.sections import TeachParams
-from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.models import losses
 from facedistill.models.dataset import Corpus, batch
 from facedistill.models.encoder import encode_at, save_encoder

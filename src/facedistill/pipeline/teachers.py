@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from facedistill.core import SAMPLE_RATE_HZ
 from facedistill.core.errors import InputError
 from facedistill.core.files import write_json
 from facedistill.core.manifest import Utterance, read_manifest, rebase_paths, select, write_manifest
 from facedistill.core.params import Params, with_overrides
 from facedistill.core.paths import DATA, ROOT
 from facedistill.core.sections import ExternalLabels, InternalTeacher
-from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.corpora.recordings import HELD_OUT
 from facedistill.formats.takes import MESH, Labels, Take, find_takes, median_ends
 from facedistill.models.student import n_parameters

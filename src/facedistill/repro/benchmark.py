@@ -11,11 +11,10 @@ import numpy as np
 from pydantic import Field
 from tqdm import tqdm
 
-from facedistill.core.config import read_yaml
 from facedistill.core.errors import InputError
 from facedistill.core.files import sha256, write_json
 from facedistill.core.manifest import Utterance, read_manifest
-from facedistill.core.params import Params, validated
+from facedistill.core.params import Params, read_yaml, validated
 from facedistill.core.paths import DATA, ROOT
 from facedistill.core.sections import Count, Section
 from facedistill.measure import peers

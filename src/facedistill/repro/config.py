@@ -6,9 +6,8 @@ from pathlib import Path
 
 import yaml
 
-from facedistill.core.config import TEXT, read_yaml
 from facedistill.core.errors import InputError
-from facedistill.core.params import checked, set_keys, whole
+from facedistill.core.params import TEXT, checked, read_yaml, set_keys, whole
 from facedistill.core.paths import CONFIGS
 
 DEFAULT = CONFIGS / "default.yaml"

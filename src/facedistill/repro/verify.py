@@ -10,9 +10,9 @@ from dvc.output import Output
 from dvc.repo import Repo
 
 from facedistill.app.bench import machine
-from facedistill.core.config import read_yaml
 from facedistill.core.errors import InputError
 from facedistill.core.files import read_json, write_json
+from facedistill.core.params import read_yaml
 from facedistill.core.paths import DATA, ROOT, WORK
 from facedistill.repro.durations import durations
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from facedistill.core import SAMPLE_RATE_HZ
 from facedistill.core.errors import InputError
 from facedistill.core.files import atomic_path
 from facedistill.core.manifest import Utterance
 from facedistill.core.paths import DATA
-from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.rig.arkit import N_CURVES
 
 FPS = 60  # frame rate of all stored curves

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from facedistill.core import EXPECTED_SAMPLES, MAX_RATE_HZ, MAX_SAMPLE, MIN_RATE_HZ
 from facedistill.core.errors import InputError
-from facedistill.core.sound import EXPECTED_SAMPLES, MAX_RATE_HZ, MAX_SAMPLE, MIN_RATE_HZ
 from facedistill.runtime.model import Model
 from facedistill.runtime.streams import Resampler, StreamingSession
 

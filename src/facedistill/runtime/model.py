@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
+from facedistill.core import MAX_RATE_HZ, MIN_RATE_HZ
 from facedistill.core.errors import InputError
-from facedistill.core.sound import MAX_RATE_HZ, MIN_RATE_HZ
 from facedistill.runtime.released import check_released
 
 VERSION = "2"  # of the inputs, outputs and metadata of exported graphs

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, groupby
@@ -10,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import scipy  # its parts load when used: scipy.signal takes a second, and audio at 16 kHz does not need it
 
+from facedistill.core import EXPECTED_SAMPLES, MAX_RATE_HZ, MAX_SAMPLE, MIN_RATE_HZ, SAMPLE_RATE_HZ
 from facedistill.core.errors import InputError
 from facedistill.core.files import atomic_path
-from facedistill.core.sound import EXPECTED_SAMPLES, MAX_RATE_HZ, MAX_SAMPLE, MIN_RATE_HZ, SAMPLE_RATE_HZ
 from facedistill.speech.decode import AUDIO_SUFFIXES, Report, decode
 
 MIN_DURATION_S = 0.02
@@ -61,8 +62,7 @@ def open_mono(path: Path) -> Sound:
     """Reads a recording to its end, block by block, at its own rate, its channels averaged.
 
     What its header says of its length is not believed. Where the average would cancel the sound, as that of channels in opposite
-    phase does, the loudest channel is taken. Whatever had to be decided so is logged once all is read. Silence is allowed: a
-    silent recording animates a resting face.
+    phase does, the loudest channel is taken. Whatever had to be decided so is logged once all is read. Silence is allowed.
 
     Raises:
         InputError: here or while blocks are read: missing, not audio, shorter than 20 ms, longer than 3 h, or samples that are
@@ -75,19 +75,33 @@ def open_mono(path: Path) -> Sound:
         raise InputError(f"{path}: an empty file; expected a recording")
     report = Report()
     mixed = _mixed(path, report)
-    first = next(mixed)
-    return Sound(first[1], _checked(path, _at_rate(chain([first], mixed), first[1])), report.announced_s)
+    first, rate_hz = next(mixed)
+    return Sound(rate_hz, _checked(path, _at_rate(chain([(first, rate_hz)], mixed), rate_hz)), report.announced_s)
 
 
 def _mixed(path: Path, report: Report) -> Iterator[tuple[np.ndarray, int]]:
-    """(S,) of one channel and the sample rate in Hz, block by block, and at the end what is to be said of all."""
-    mixer = _Mixer()
+    """(S,) of one channel and the sample rate in Hz, block by block, and at the end what is to be said of all.
+
+    A block is the mean of its channels, or the loudest one where the mean has next to nothing of it.
+    """
+    loudest, used_s = None, Counter()  # the channel that was used last; {(channels, the one that was used): seconds}
     for channels, rate_hz in decode(path, report, max_s=MAX_DURATION_S):
         if not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
             raise InputError(f"{path}: sample rate {rate_hz} Hz; expected {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz")
-        yield mixer.mix(channels, rate_hz), rate_hz
+        mono, powers = channels.mean(axis=0), np.einsum("cs,cs->c", channels, channels)
+        if len(channels) > 1 and np.dot(mono, mono) < CANCELLED / len(channels) ** 2 * powers.max():
+            if loudest is None or loudest >= len(channels) or powers[loudest] < powers.max() / 4:
+                loudest = int(powers.argmax())
+            used_s[len(channels), loudest] += len(mono) / rate_hz
+            mono = channels[loudest].copy()
+        yield mono, rate_hz
     if report.duration_s < MIN_DURATION_S:
         raise InputError(f"{path}: empty or too short ({report.duration_s:.3f} s); expected at least {MIN_DURATION_S} s")
+    _log_notes(path, report, used_s)
+
+
+def _log_notes(path: Path, report: Report, used_s: dict[tuple[int, int], float]) -> None:
+    cancelled = "its %d channels cancel each other; channel %d, the loudest, is used for %.1f s"
     for holds, text, *values in (
         (report.n_tracks > 1, "has %d sound tracks; the one that players choose is used", report.n_tracks),
         (report.n_damaged, "parts that hold no sound or are damaged were left out: %d", report.n_damaged),
@@ -97,7 +111,7 @@ def _mixed(path: Path, report: Report) -> Iterator[tuple[np.ndarray, int]]:
             "ends after %.2f s, before the end that its header announces", report.duration_s,
         ),
         (report.is_longer, "goes on after the end that its header announces; all of it is read"),
-        *mixer.notes(),
+        *((True, cancelled, n_channels, channel + 1, seconds) for (n_channels, channel), seconds in used_s.items()),
     ):  # fmt: skip
         if holds:
             log.warning(f"%s: {text}", path, *values)
@@ -141,37 +155,9 @@ def resample_blocks(blocks: Iterable[np.ndarray], rate_hz: int, to_hz: int) -> I
 
 
 def list_recordings(folder: Path) -> list[Path]:
-    """The recordings below a folder, told by their suffix, in path order.
-
-    Links to nothing are among them: whoever reads one is told. What macOS leaves beside files, `._name`, is not.
-    """
+    """The recordings below a folder, told by their suffix, in path order; with links to nothing, without macOS's `._name`."""
     found = (path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES and not path.name.startswith("._"))
     return sorted(path for path in found if not path.is_dir())
-
-
-class _Mixer:
-    """Makes one channel of all, block by block."""
-
-    def __init__(self) -> None:
-        self._loudest: int | None = None  # the channel that was used last where all cancelled
-        self._used_s: dict[tuple[int, int], float] = {}  # {(channels, the one that was used): seconds}
-
-    def mix(self, channels: np.ndarray, rate_hz: int) -> np.ndarray:
-        """(C, S) -> (S,), the mean, or the loudest channel where the mean has next to nothing of it."""
-        mean = channels.mean(axis=0)
-        powers = np.einsum("cs,cs->c", channels, channels)
-        if len(channels) == 1 or not np.dot(mean, mean) < CANCELLED / len(channels) ** 2 * powers.max():
-            return mean
-        if self._loudest is None or self._loudest >= len(channels) or powers[self._loudest] < powers.max() / 4:
-            self._loudest = int(powers.argmax())
-        key = len(channels), self._loudest
-        self._used_s[key] = self._used_s.get(key, 0.0) + len(mean) / rate_hz
-        return channels[self._loudest].copy()
-
-    def notes(self) -> Iterator[tuple]:
-        text = "its %d channels cancel each other; channel %d, the loudest, is used for %.1f s"
-        for (n_channels, channel), used_s in self._used_s.items():
-            yield True, text, n_channels, channel + 1, used_s
 
 
 def write_flac(path: Path, samples: np.ndarray) -> None:

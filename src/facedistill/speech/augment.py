@@ -1,16 +1,12 @@
-"""Augmentation of clean speech: level, equaliser, room, noise, telephone band, companding codec and clipping.
-
-Everything works on (S,) float32 at 16 kHz, keeps length and timing, and draws from a numpy Generator. The degraded test
-split is made with the same functions at fixed settings.
-"""
+"""Augmentation of clean speech, (S,) float32 at 16 kHz, which keeps length and timing; the degraded test split is made so too."""
 
 from collections.abc import Callable
 
 import numpy as np
 from scipy.fft import irfft, next_fast_len, rfft, rfftfreq
 
+from facedistill.core import SAMPLE_RATE_HZ
 from facedistill.core.sections import AugmentParams
-from facedistill.core.sound import SAMPLE_RATE_HZ
 
 TELEPHONE_BAND_HZ = (300.0, 3400.0)
 MU_LAW = 255

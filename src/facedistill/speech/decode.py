@@ -4,10 +4,11 @@ import os
 import re
 import struct
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, groupby, pairwise
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 import av
 import numpy as np
@@ -57,14 +58,6 @@ class Part:
     n_interleaved: int = 1  # channels that are read as one channel of as many times the rate, since FFmpeg takes fewer
 
 
-class WavForm(NamedTuple):
-    """What the header of a WAV says; `raw` is FFmpeg's name of its samples, None where they are compressed."""
-
-    n_channels: int
-    rate_hz: int
-    raw: str | None
-
-
 @dataclass
 class Report:
     """What was found while a file was decoded."""
@@ -79,11 +72,7 @@ class Report:
 
 
 def decode(path: Path, report: Report, *, max_s: float) -> Iterator[tuple[np.ndarray, int]]:
-    """Decodes the sound of a file, block by block.
-
-    Args:
-        report: is filled.
-        max_s: that there may be.
+    """Decodes the sound of a file, block by block, and fills `report`.
 
     Yields:
         (C, S) float32, full scale +-1, and the sample rate in Hz; both C and the rate may change where files were joined.
@@ -144,10 +133,7 @@ def _read(file: BinaryIO, at: int, n_bytes: int) -> bytes:
 
 
 def _places(file: BinaryIO, pattern: re.Pattern[bytes], at: int = 0) -> Iterator[int]:
-    """Where a file matches a pattern of at most MAX_BEGINNING bytes, from a place on.
-
-    The file is read in parts and not mapped: what is mapped counts as memory that is used.
-    """
+    """Where a file, read in parts, matches a pattern of at most MAX_BEGINNING bytes; a mapped one would count as used memory."""
     n_bytes, most = SCANNED_BYTES
     while data := _read(file, at, n_bytes):
         end = max(len(data) - MAX_BEGINNING, 0) if len(data) == n_bytes else len(data)  # what begins later may end later
@@ -176,15 +162,11 @@ def _ogg_starts(file: BinaryIO) -> Iterator[int]:
 
 
 def _wav_part(path: Path, file: BinaryIO, start: int, end: int, report: Report) -> Part:
-    """A WAV, which is read to its end where more sound follows than its header announces.
-
-    Raises:
-        InputError: too many channels, or samples that are not as wide as its header says: they would be noise.
-    """
-    sound_at, n_sound, n_sound_64, form = end, 0, 0, None
+    """A WAV, which is read to its end where more sound follows than its header announces."""
+    sound_at, n_sound, n_sound_64, n_channels, rate_hz, raw = end, 0, 0, 0, 0, None
     for name, at, size in _riff_chunks(file, start + 12, end):
         if name == b"fmt " and at + WAV_FORM.size <= end:
-            form = _wav_form(path, _read(file, at, WAV_FORM.size + 10))
+            n_channels, rate_hz, raw = _wav_form(path, _read(file, at, WAV_FORM.size + 10))
         elif name == b"ds64":  # of RF64 and BW64
             n_sound_64 = int.from_bytes(_read(file, at + 8, 8), "little")
         elif name == b"data":
@@ -198,12 +180,12 @@ def _wav_part(path: Path, file: BinaryIO, start: int, end: int, report: Report) 
         raise InputError(f"{path}: holds no sound; expected a recording")
     is_longer = not is_unknown and rest >= MIN_REST_BYTES
     report.is_longer |= is_longer
-    if form is not None and form.n_channels > FFMPEG_CHANNELS:
+    if n_channels > FFMPEG_CHANNELS:
         sound_end = end if is_longer or is_unknown else min(end, sound_at + n_sound)
-        if sound_end <= sound_at or not form.rate_hz:
+        if sound_end <= sound_at or not rate_hz:
             raise InputError(f"{path}: holds no sound; expected a recording")
-        options = {"sample_rate": str(form.rate_hz * form.n_channels), "ch_layout": "mono", "format_whitelist": form.raw}
-        return Part(_url(path, sound_at, sound_end), options, form.raw, form.n_channels)
+        options = {"sample_rate": str(rate_hz * n_channels), "ch_layout": "mono", "format_whitelist": raw}
+        return Part(_url(path, sound_at, sound_end), options, raw, n_channels)
     return Part(_url(path, start, end), {"ignore_length": "1"} if is_longer else {})
 
 
@@ -226,18 +208,18 @@ def _riff_chunks(file: BinaryIO, at: int, end: int) -> Iterator[tuple[bytes, int
         at += 8 + size + size % 2
 
 
-def _wav_form(path: Path, content: bytes) -> WavForm:
-    """What a format chunk says, if a block of bytes holds the samples that it should."""
+def _wav_form(path: Path, content: bytes) -> tuple[int, int, str | None]:
+    """Channels, sample rate in Hz and FFmpeg's name of the samples (None: compressed) that a format chunk says."""
     coding, n_channels, rate_hz, _, block, bits = WAV_FORM.unpack_from(content)
     if coding == EXTENSIBLE:
         coding = int.from_bytes(content[24:26], "little")
     raw = RAW.get((coding, 8 * -(-bits // 8)))
     _check_channels(path, n_channels, MAX_CHANNELS if raw else FFMPEG_CHANNELS)
     expected = n_channels * -(-bits // 8)
-    if coding in UNCOMPRESSED and block and expected and block != expected:
+    if coding in UNCOMPRESSED and block and expected and block != expected:  # it would be read as noise
         found = f"{n_channels} samples of {bits} bits in blocks of {block} bytes"
         raise InputError(f"{path}: its header contradicts itself: {found}; expected {expected}")
-    return WavForm(n_channels, rate_hz, raw)
+    return n_channels, rate_hz, raw
 
 
 def _separated(blocks: Iterable[tuple[np.ndarray, int]], n_channels: int) -> Iterator[tuple[np.ndarray, int]]:
@@ -261,15 +243,16 @@ def _chunks(path: Path, container: av.container.InputContainer, report: Report) 
         report.announced_s += float(stream.duration * stream.time_base)
     elif kind in ANNOUNCING and len(container.streams) == 1:  # else it may be the pictures'
         report.announced_s += (container.duration or 0) / av.time_base
-    packer, end_s = _Packer(), (container.start_time or 0) / av.time_base  # sound may begin later than pictures
-    for frame in _frames(container, stream, report):
-        _check_channels(path, frame.layout.nb_channels, FFMPEG_CHANNELS)
-        samples, rate_hz = packer.samples(frame), frame.sample_rate
+    end_s = (container.start_time or 0) / av.time_base  # sound may begin later than pictures
+    for frame, samples in _unpacked(path, _frames(container, stream, report)):
+        rate_hz = frame.sample_rate
         if kind in TIMED and frame.time is not None:
             gap_s = frame.time - end_s
             if gap_s > MIN_GAP_S:
                 report.silence_s += gap_s
-                yield from _silence(len(samples), gap_s, rate_hz)
+                n_samples, most = round(gap_s * rate_hz), min(rate_hz, MAX_BLOCK // len(samples))
+                for first in range(0, n_samples, most):
+                    yield np.zeros((len(samples), min(most, n_samples - first)), np.float32), rate_hz
             end_s = frame.time + frame.samples / rate_hz
         if kind == PADDED and frame.time_base * rate_hz == 1 and frame.duration:
             samples = samples[:, : round(frame.duration * frame.time_base * rate_hz)]
@@ -278,49 +261,37 @@ def _chunks(path: Path, container: av.container.InputContainer, report: Report) 
 
 def _frames(container: av.container.InputContainer, stream: av.AudioStream, report: Report) -> Iterator[av.AudioFrame]:
     """All frames of a stream that can be decoded."""
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets)  # the last one is empty: it has the decoder give the rest
-        except StopIteration:
-            return
-        except MemoryError:
-            raise
-        except av.FFmpegError:  # the container is broken from here on
-            packets, packet = iter(()), av.Packet()
-            packet.stream, report.n_damaged = stream, report.n_damaged + 1
-        try:
-            yield from packet.decode()
-        except MemoryError:  # not the packet's fault
-            raise
-        except av.FFmpegError:
-            report.n_damaged += 1
+    with _damage_counted(report):
+        for packet in container.demux(stream):  # the last one is empty: it has the decoder give the rest
+            with _damage_counted(report):
+                yield from packet.decode()
+        return
+    rest = av.Packet()  # the container is broken from here on
+    rest.stream = stream
+    with _damage_counted(report):
+        yield from rest.decode()
 
 
-class _Packer:
-    """Frames of any form as arrays.
-
-    PyAV must not be asked for the planes of a frame with eight or more, channel by channel: it reads on behind them. So they are
-    made one plane first, of 32-bit floats.
-    """
-
-    def __init__(self) -> None:
-        self._form, self._resampler = None, None
-
-    def samples(self, frame: av.AudioFrame) -> np.ndarray:
-        """(C, S) float32 in +-1."""
-        form = frame.format.name, frame.sample_rate, frame.layout.name
-        if form != self._form:
-            self._form, self._resampler = form, av.AudioResampler("flt", frame.layout, frame.sample_rate)
-        n_channels = frame.layout.nb_channels
-        packed = [part.to_ndarray().reshape(-1, n_channels).T for part in self._resampler.resample(frame)]
-        return np.concatenate([np.zeros((n_channels, 0), np.float32), *packed], axis=1)
+@contextmanager
+def _damage_counted(report: Report) -> Iterator[None]:
+    try:
+        yield
+    except MemoryError:  # is an FFmpegError too, and not the file's fault
+        raise
+    except av.FFmpegError:
+        report.n_damaged += 1
 
 
-def _silence(n_channels: int, duration_s: float, rate_hz: int) -> Iterator[tuple[np.ndarray, int]]:
-    n_samples, most = round(duration_s * rate_hz), min(rate_hz, MAX_BLOCK // n_channels)
-    for first in range(0, n_samples, most):
-        yield np.zeros((n_channels, min(most, n_samples - first)), np.float32), rate_hz
+def _unpacked(path: Path, frames: Iterable[av.AudioFrame]) -> Iterator[tuple[av.AudioFrame, np.ndarray]]:
+    """Frames of any form and (C, S) float32 in +-1 of each, by one plane of floats: PyAV reads on behind eight or more planes."""
+    for _, alike in groupby(frames, lambda frame: (frame.format.name, frame.sample_rate, frame.layout.name)):
+        resampler = None
+        for frame in alike:
+            n_channels = frame.layout.nb_channels
+            _check_channels(path, n_channels, FFMPEG_CHANNELS)
+            resampler = resampler or av.AudioResampler("flt", frame.layout, frame.sample_rate)
+            packed = (part.to_ndarray().reshape(-1, n_channels).T for part in resampler.resample(frame))
+            yield frame, np.concatenate([np.zeros((n_channels, 0), np.float32), *packed], axis=1)
 
 
 def _blocks(chunks: Iterable[tuple[np.ndarray, int]]) -> Iterator[tuple[np.ndarray, int]]:

@@ -8,17 +8,17 @@ synthesised before. Loading takes about 3 ms. Not safe for threads (one engine p
 import ctypes
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
-from itertools import count
+from itertools import count, takewhile
 from pathlib import Path
 
 import espeakng_loader
 import numpy as np
 
+from facedistill.core import SAMPLE_RATE_HZ
 from facedistill.core.errors import InputError
-from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.speech.audio import resample
 from facedistill.speech.phones import Phone
 
@@ -30,6 +30,8 @@ POSITION_CHARACTER = 1
 PARAMETER_RATE, PARAMETER_PITCH, PARAMETER_RANGE = 1, 3, 4
 EVENT_LIST_TERMINATED, EVENT_PHONEME = 0, 7
 LABEL_BYTES = 8  # an event holds at most 8 bytes of IPA and cuts longer labels
+LANGUAGE = re.compile(r"^language[ \t]+(\S+)(?:[ \t]+(\d+))?", re.MULTILINE)  # of a voice file: a name, and how well it serves
+DEFAULT_PRIORITY = 5  # of a name without one; the least is the best
 NOISE_SEED = 1  # breath and frication; otherwise seeded from the clock
 
 RATE_RANGE_WPM = (80, 350)  # above 380 espeak compresses the audio and its event times no longer match
@@ -59,11 +61,7 @@ NAMES = {"zh": "cmn", "cmn-cn": "cmn", "zh-cn": "cmn", "en": "en-us", "no": "nb"
 
 @dataclass(frozen=True)
 class Voice:
-    """A language of `languages()`, a variant of `variants()`, words a minute, and espeak's 0-99 pitch and pitch range.
-
-    Raises:
-        InputError: a number is out of range.
-    """
+    """A language of `languages()`, a variant of `variants()`, words a minute, and espeak's 0-99 pitch and pitch range."""
 
     language: str
     variant: str
@@ -75,23 +73,19 @@ class Voice:
         for key, (low, high) in {"rate_wpm": RATE_RANGE_WPM, "pitch": PITCH_RANGE, "pitch_range": PITCH_RANGE}.items():
             if not low <= getattr(self, key) <= high:
                 raise InputError(f"voice {key}: {getattr(self, key)}; expected {low} to {high}")
-
-
-class _EventId(ctypes.Union):
-    _fields_ = [("number", ctypes.c_int), ("name", ctypes.c_void_p), ("string", ctypes.c_ubyte * LABEL_BYTES)]
+        # espeak falls back to other voices silently, so names are checked here.
+        if self.language not in languages():
+            raise InputError(f"language {self.language!r}: unknown to espeak-ng; expected {' '.join(languages())}")
+        if self.variant not in variants():
+            raise InputError(f"voice variant {self.variant!r}: unknown to espeak-ng; expected {', '.join(variants())}")
 
 
 class _Event(ctypes.Structure):
     _fields_ = [
         *((name, ctypes.c_int) for name in ("type", "unique_identifier", "text_position", "length", "audio_position", "sample")),
         ("user_data", ctypes.c_void_p),
-        ("id", _EventId),
+        ("id", ctypes.c_char * LABEL_BYTES),  # of a union, in which a phoneme's name is text
     ]
-
-
-class _VoiceEntry(ctypes.Structure):
-    # `languages` points at (priority byte, zero-terminated name) pairs and a final zero.
-    _fields_ = [("name", ctypes.c_char_p), ("languages", ctypes.c_void_p), ("identifier", ctypes.c_char_p)]
 
 
 _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
@@ -100,20 +94,10 @@ _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctype
 def synthesize(text: str, voice: Voice) -> tuple[np.ndarray, list[Phone]]:
     """Speaks a text; the same arguments give the same samples in any process, whatever was spoken before.
 
-    espeak reports a plosive at its burst. Its closure, the silence before, is given back to it (up to 80 ms), so that lips that
-    close for /p/ close when they should.
-
-    Args:
-        text: one utterance in the orthography of the voice's language.
-
     Returns:
         (S,) float32 at 16 kHz in +-1, and its phones: contiguous from 0 to S / 16000 s, labelled in IPA as espeak writes
         it (stress marks in front, cut after 8 bytes), silences "".
-
-    Raises:
-        InputError: unknown language or variant, or a text with nothing to speak.
     """
-    _check_voice(voice)
     samples, marks, rate_hz = _speak(text, voice)
     if not any(label for _, label in marks):
         raise InputError(f"text {text!r}: nothing to speak in language {voice.language}")
@@ -136,14 +120,7 @@ def variants() -> tuple[str, ...]:
 
 @cache
 def language_of(tag: str) -> str:
-    """espeak-ng's name of the language that a manifest names: "de-DE" is "de", "en (L1 Mandarin)" is "en-us".
-
-    Args:
-        tag: BCP 47, any case, underscores allowed; words after a space do not count.
-
-    Raises:
-        InputError: espeak-ng does not speak it.
-    """
+    """espeak-ng's name of the language that a manifest names: "de-DE" is "de", "en (L1 Mandarin)" is "en-us"."""
     plain = re.split(r"[\s(]", tag.strip().lower().replace("_", "-"), maxsplit=1)[0]
     known = set(languages())
     for name in (plain, plain.partition("-")[0]):
@@ -153,14 +130,7 @@ def language_of(tag: str) -> str:
 
 
 def pronounce(text: str, tag: str) -> list[str]:
-    """The IPA labels of a text as espeak-ng reads it, without silences.
-
-    Args:
-        text: one utterance in the orthography of the language of `tag`, see `language_of`.
-
-    Raises:
-        InputError: unknown language, or a text with nothing to speak.
-    """
+    """The IPA labels of a text as espeak-ng reads it in the language of `tag`, see `language_of`; without silences."""
     _, phones = synthesize(text, Voice(language_of(tag), READER))
     return [phone.label for phone in phones if phone.label]
 
@@ -168,35 +138,24 @@ def pronounce(text: str, tag: str) -> list[str]:
 @contextmanager
 def _engine() -> Iterator[tuple[ctypes.CDLL, int]]:
     """Yields a freshly loaded and initialised library and its sample rate; unloads it afterwards."""
-    library = ctypes.CDLL(espeakng_loader.get_library_path())
-    try:
-        data = espeakng_loader.get_data_path().encode()
-        rate_hz = library.espeak_Initialize(AUDIO_OUTPUT_SYNCHRONOUS, 0, data, INITIALIZE_FLAGS)
+    library, data = ctypes.CDLL(espeakng_loader.get_library_path()), espeakng_loader.get_data_path()
+    with ExitStack() as end:
+        end.callback(ctypes.CDLL(None).dlclose, ctypes.c_void_p(library._handle))
+        rate_hz = library.espeak_Initialize(AUDIO_OUTPUT_SYNCHRONOUS, 0, data.encode(), INITIALIZE_FLAGS)
         if rate_hz <= 0:
-            raise InputError(f"{espeakng_loader.get_data_path()}: espeak-ng cannot read its data; reinstall espeakng-loader")
-        try:
-            yield library, rate_hz
-        finally:
-            library.espeak_Terminate()
-    finally:
-        ctypes.CDLL(None).dlclose(ctypes.c_void_p(library._handle))
+            raise InputError(f"{data}: espeak-ng cannot read its data; reinstall espeakng-loader")
+        end.callback(library.espeak_Terminate)
+        yield library, rate_hz
 
 
 @cache
 def _identifiers() -> dict[str, str]:
     """espeak's voice file of each language name: "en-gb" is spoken by "gmw/en", and espeak finds it by the latter alone."""
-    best: dict[str, tuple[int, str]] = {}
-    with _engine() as (library, _):
-        library.espeak_ListVoices.restype = ctypes.POINTER(ctypes.POINTER(_VoiceEntry))
-        voices = library.espeak_ListVoices(None)
-        for index in count():
-            if not voices[index]:
-                break
-            identifier, address = voices[index].contents.identifier.decode(), voices[index].contents.languages
-            while priority := ctypes.string_at(address, 1)[0]:
-                name = ctypes.string_at(address + 1)
-                best[name.decode()] = min((priority, identifier), best.get(name.decode(), (256, "")))
-                address += 1 + len(name) + 1
+    folder, best = Path(espeakng_loader.get_data_path(), "lang"), {}
+    for path in filter(Path.is_file, folder.rglob("*")):
+        for name, priority in LANGUAGE.findall(path.read_text(encoding="utf-8")):
+            ranked = int(priority or DEFAULT_PRIORITY), path.relative_to(folder).as_posix()
+            best[name] = min(ranked, best.get(name, ranked))
     return {name: identifier for name, (_, identifier) in best.items()}
 
 
@@ -209,13 +168,10 @@ def _speak(text: str, voice: Voice) -> tuple[np.ndarray, list[tuple[int, str]], 
     def collect(samples, n_samples, events):
         if samples and n_samples > 0:
             chunks.append(ctypes.string_at(samples, n_samples * ctypes.sizeof(ctypes.c_short)))
-        index = 0
-        while events[index].type != EVENT_LIST_TERMINATED:
-            if events[index].type == EVENT_PHONEME:
-                label = bytes(events[index].id.string).split(b"\0")[0].decode("utf-8", errors="ignore").strip()
-                if not label.startswith("("):  # "(en)": the pronunciation rules change to another language
-                    marks.append((events[index].sample, label))
-            index += 1
+        for event in takewhile(lambda event: event.type != EVENT_LIST_TERMINATED, map(events.__getitem__, count())):
+            label = event.id.decode("utf-8", errors="ignore").strip()
+            if event.type == EVENT_PHONEME and not label.startswith("("):  # "(en)": the rules of another language from here on
+                marks.append((event.sample, label))
         return 0
 
     with _engine() as (library, rate_hz):
@@ -230,14 +186,6 @@ def _speak(text: str, voice: Voice) -> tuple[np.ndarray, list[tuple[int, str]], 
         content = text.encode()
         library.espeak_Synth(content, len(content) + 1, 0, POSITION_CHARACTER, 0, CHARS_UTF8, None, None)
     return np.frombuffer(b"".join(chunks), np.int16), marks, rate_hz
-
-
-def _check_voice(voice: Voice) -> None:
-    # espeak falls back to other voices silently, so names are checked here.
-    if voice.language not in languages():
-        raise InputError(f"language {voice.language!r}: unknown to espeak-ng; expected {' '.join(languages())}")
-    if voice.variant not in variants():
-        raise InputError(f"voice variant {voice.variant!r}: unknown to espeak-ng; expected {', '.join(variants())}")
 
 
 def _phones(marks: list[tuple[int, str]], samples: np.ndarray, rate_hz: int) -> list[Phone]:
@@ -257,7 +205,7 @@ def _phones(marks: list[tuple[int, str]], samples: np.ndarray, rate_hz: int) -> 
 
 
 def _with_closures(starts: list[int], labels: list[str], samples: np.ndarray, rate_hz: int) -> list[int]:
-    """Moves plosives' starts back over the quiet before them, leaving at least half of a spoken phone before."""
+    """Moves plosives' starts, which espeak reports at the burst, back over the quiet before, at most to the middle of a phone."""
     block = round(QUIET_BLOCK_S * rate_hz)
     loudness = np.abs(samples.astype(np.int32))
     quiet = QUIET_RATIO * loudness.max()

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from facedistill.core.errors import InputError
 from facedistill.core.files import write_text
-from facedistill.speech.alphabets import ARPABET, MRPA, SILENCES, XSAMPA
 
-PHONESETS = ("ipa", "sampa", "mrpa", "arpabet")
+# Words of a description that mean each alphabet; of several, the last one here counts.
+PHONESETS = {"ipa": {"ipa", "espeak"}, "sampa": {"sampa", "xsampa"}, "mrpa": {"mrpa"}, "arpabet": {"arpabet", "radio", "timit"}}
 SILENCE, BILABIAL, LABIODENTAL, VOWEL, OTHER = CLASSES = ("silence", "bilabial", "labiodental", "vowel", "other")
 
 # Vowel letter: openness (0 close to 1 open), backness (0 front to 1 back), rounding, after the IPA chart (2020).
@@ -41,9 +41,41 @@ CONSONANTS = {
     "velar": "kɡgxɣŋɰqɢχʁɴʀɠʛ",
     "glottal": "hɦʔħʕʡʢʜ",
 }
-_PLACE = {letter: place for place, letters in CONSONANTS.items() for letter in letters}
-LETTERS = (*VOWELS, *_PLACE)  # every base letter a sound can have
-_SPELLINGS = {"c\u0327": "ç", "ε": "ɛ", "?": "ʔ", ":": "ː", "ʣ": "dz", "ʤ": "dʒ", "ʥ": "dʑ", "ʦ": "ts", "ʧ": "tʃ", "ʨ": "tɕ"}
+PLACES = {letter: place for place, letters in CONSONANTS.items() for letter in letters}
+LETTERS = (*VOWELS, *PLACES)  # every base letter a sound can have
+SPELLINGS = {"c\u0327": "ç", "ε": "ɛ", "?": "ʔ", ":": "ː", "ʣ": "dz", "ʤ": "dʒ", "ʥ": "dʑ", "ʦ": "ts", "ʧ": "tʃ", "ʨ": "tɕ"}
+
+SILENCES = frozenset(
+    "sil sp spn ssil pau pause epi h# brth br breath nsn noise laugh fp <sil> <p> <p:>"
+    " &p: <usb> <nib> [sil] [noise] # _ - .. ... | +".split()
+) | {""}
+
+# Wells (1997) SAMPA and Wells (1995) X-SAMPA, the symbols that differ from IPA.
+XSAMPA = {
+    "A": "ɑ", "B": "β", "C": "ç", "D": "ð", "E": "ɛ", "F": "ɱ", "G": "ɣ", "H": "ɥ", "I": "ɪ", "J": "ɲ", "K": "ɬ", "L": "ʎ",
+    "M": "ɯ", "N": "ŋ", "O": "ɔ", "P": "ʋ", "Q": "ɒ", "R": "ʁ", "S": "ʃ", "T": "θ", "U": "ʊ", "V": "ʌ", "W": "ʍ", "X": "χ",
+    "Y": "ʏ", "Z": "ʒ", "1": "ɨ", "2": "ø", "3": "ɜ", "4": "ɾ", "5": "ɫ", "6": "ɐ", "7": "ɤ", "8": "ɵ", "9": "œ", "@": "ə",
+    "{": "æ", "}": "ʉ", "&": "ɶ", "?": "ʔ", "~": "\u0303", "_~": "\u0303", ":": "ː", "_:": "ː", ":\\": "ˑ", "=": "\u0329",
+    "_=": "\u0329", "`": "˞", "'": "ʲ", "_j": "ʲ", "_w": "ʷ", "_h": "ʰ", "_>": "ʼ", "_0": "\u0325", "_v": "\u032c",
+    "_d": "\u032a", "_^": "\u032f", "_G": "ˠ", "_?\\": "ˤ", '"': "", "%": "", ".": "", "-": "", "|": "", "B\\": "ʙ", "G\\": "ɢ",
+    "H\\": "ʜ", "I\\": "ɨ", "J\\": "ɟ", "K\\": "ɮ", "L\\": "ʟ", "M\\": "ɰ", "N\\": "ɴ", "O\\": "ʘ", "R\\": "ʀ", "U\\": "ʊ",
+    "X\\": "ħ", "h\\": "ɦ", "j\\": "ʝ", "l\\": "ɺ", "p\\": "ɸ", "r\\": "ɹ", "s\\": "ɕ", "v\\": "ʋ", "x\\": "ɧ", "z\\": "ʑ",
+    "?\\": "ʕ", "@\\": "ɘ", "3\\": "ɞ", "!\\": "ǃ", "|\\": "ǀ", "|\\|\\": "ǁ", "=\\": "ǂ", "b_<": "ɓ", "d_<": "ɗ", "g_<": "ɠ",
+    "@`": "ɚ", "3`": "ɝ", "r`": "ɽ", "r\\`": "ɻ", "t`": "ʈ", "d`": "ɖ", "n`": "ɳ", "l`": "ɭ", "s`": "ʂ", "z`": "ʐ",
+}  # fmt: skip
+
+# The machine-readable phonetic alphabet of the Emu databases: SAMPA, but with a closure's aspiration as a segment of its own.
+MRPA = XSAMPA | {"H": "h", "O": "ɒ", "r": "ɹ"}
+
+# CMU and TIMIT: Shoup (1980); TIMIT's stop closures count as the stop.
+ARPABET = {
+    "aa": "ɑː", "ae": "æ", "ah": "ʌ", "ao": "ɔː", "aw": "aʊ", "ax": "ə", "ax-h": "ə", "axr": "ɚ", "ay": "aɪ", "b": "b",
+    "bcl": "b", "ch": "tʃ", "d": "d", "dcl": "d", "dh": "ð", "dx": "ɾ", "eh": "ɛ", "el": "l̩", "em": "m̩", "en": "n̩",
+    "eng": "ŋ̩", "er": "ɝ", "ey": "eɪ", "f": "f", "g": "ɡ", "gcl": "ɡ", "h": "h", "hh": "h", "hv": "ɦ", "ih": "ɪ", "ix": "ɨ",
+    "iy": "iː", "jh": "dʒ", "k": "k", "kcl": "k", "l": "l", "m": "m", "n": "n", "ng": "ŋ", "nx": "ɾ̃", "ow": "oʊ", "oy": "ɔɪ",
+    "p": "p", "pcl": "p", "q": "ʔ", "r": "ɹ", "s": "s", "sh": "ʃ", "t": "t", "tcl": "t", "th": "θ", "uh": "ʊ", "uw": "uː",
+    "ux": "ʉ", "v": "v", "w": "w", "wh": "ʍ", "y": "j", "z": "z", "zh": "ʒ",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -65,15 +97,11 @@ class Sound:
     @property
     def place(self) -> str:
         """A key of `CONSONANTS`, or "vowel"."""
-        return _PLACE.get(self.letter, VOWEL)
+        return PLACES.get(self.letter, VOWEL)
 
 
 def read_phones(path: Path) -> list[Phone]:
-    """Reads tab-separated start, end (seconds) and label, one phone a line, without a header.
-
-    Raises:
-        InputError: the file is missing, a row is not three columns, a time is not a number, or times do not increase.
-    """
+    """Reads tab-separated start, end (increasing seconds) and label, one phone a line, without a header."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -95,11 +123,7 @@ def read_phones(path: Path) -> list[Phone]:
 
 
 def read_ipa(path: Path, phoneset: str | None) -> list[Phone]:
-    """Reads phones as IPA, whatever alphabet a manifest says that they are in.
-
-    Raises:
-        InputError: see `read_phones`, `phoneset_of` and `to_ipa`.
-    """
+    """Reads phones as IPA, whatever alphabet a manifest says that they are in."""
     alphabet = phoneset_of(phoneset)
     return [Phone(phone.start_s, phone.end_s, to_ipa(phone.label, alphabet)) for phone in read_phones(path)]
 
@@ -110,43 +134,26 @@ def write_phones(path: Path, phones: list[Phone]) -> None:
 
 
 def phoneset_of(description: str | None) -> str:
-    """The phoneset that a manifest's free-text description means, one of `PHONESETS`; none given means IPA.
-
-    Raises:
-        InputError: the description names no known phoneset.
-    """
-    if description is None:
-        return "ipa"
-    words = re.findall(r"[a-z]+", description.lower())
-    for phoneset, names in (
-        ("arpabet", ("arpabet", "radio", "timit")),
-        ("mrpa", ("mrpa",)),
-        ("sampa", ("sampa", "xsampa")),
-        ("ipa", ("ipa", "espeak")),
-    ):
-        if any(name in words for name in names):
-            return phoneset
-    raise InputError(f"phoneset {description!r} is not known; expected a description that names {', '.join(PHONESETS)}")
+    """The phoneset that a manifest's free-text description means, one of `PHONESETS`; none given means IPA."""
+    words = {"ipa"} if description is None else set(re.findall(r"[a-z]+", description.lower()))
+    meant = [phoneset for phoneset, names in PHONESETS.items() if names & words]
+    if not meant:
+        raise InputError(f"phoneset {description!r} is not known; expected a description that names {', '.join(PHONESETS)}")
+    return meant[-1]
 
 
 @cache
 def to_ipa(label: str, phoneset: str) -> str:
-    """A phone label as IPA, "" for every label that means silence, noise or breath.
-
-    Compound labels of SAMPA and MRPA ("pt", "aI") become several letters.
-
-    Raises:
-        InputError: the label is not one of its phoneset, or the phoneset is not one of `PHONESETS`.
-    """
+    """A label of a phoneset as IPA, of several letters for compounds ("pt", "aI"); "" for silence, noise and breath."""
     label = label.strip()
     if label.lower() in SILENCES:
         return ""
+    if phoneset not in PHONESETS:
+        raise InputError(f"phoneset {phoneset!r} is not known; expected {', '.join(PHONESETS)}")
     if phoneset == "ipa":
         return label
-    if phoneset in ("sampa", "mrpa"):
-        return _longest_match(label, XSAMPA if phoneset == "sampa" else MRPA)
     if phoneset != "arpabet":
-        raise InputError(f"phoneset {phoneset!r} is not known; expected {', '.join(PHONESETS)}")
+        return _longest_match(label, XSAMPA if phoneset == "sampa" else MRPA)
     plain = re.sub(r"(_[bies])?$", "", label.lower()).rstrip("012")  # Kaldi's word positions and the stress digit
     if plain not in ARPABET:
         raise InputError(f"phone {label!r} is not ARPAbet; expected {' '.join(ARPABET)}")
@@ -154,20 +161,14 @@ def to_ipa(label: str, phoneset: str) -> str:
 
 
 def _longest_match(label: str, table: dict[str, str]) -> str:
-    ipa, position = "", 0
-    while position < len(label):
-        for length in (4, 3, 2, 1):
-            symbol = label[position : position + length]
-            if symbol in table:
-                ipa += table[symbol]
-                break
-        else:
-            symbol = label[position]
-            if not ("a" <= symbol <= "z"):
-                raise InputError(f"phone {label!r} is not SAMPA: {symbol!r} is not one of its symbols")
-            ipa += symbol
-        position += len(symbol)
-    return ipa
+    def ipa_of(found: re.Match[str]) -> str:
+        symbol = found[0]
+        if symbol not in table and not "a" <= symbol <= "z":
+            raise InputError(f"phone {label!r} is not SAMPA: {symbol!r} is not one of its symbols")
+        return table.get(symbol, symbol)
+
+    symbols = sorted(table, key=len, reverse=True)
+    return re.sub("|".join([*map(re.escape, symbols), "."]), ipa_of, label, flags=re.DOTALL)
 
 
 @cache
@@ -177,18 +178,15 @@ def sounds(ipa: str) -> tuple[Sound, ...]:
     Stress, tone, ties and marks without a visible effect are kept as marks of the letter before them or dropped. A label of
     marks alone ("ʲ", a tone) is a glottal sound, which takes its shape from its neighbours; "(en)", with which espeak-ng
     announces another language, is silence.
-
-    Raises:
-        InputError: the label has letters, but none that is known.
     """
     text = unicodedata.normalize("NFD", re.sub(r"\(.*?\)", "", ipa)).strip()
-    for spelling, letters in _SPELLINGS.items():
+    for spelling, letters in SPELLINGS.items():
         text = text.replace(spelling, letters)
     if len(capitals := re.findall("[A-Z]", text)) == 1:  # a few of espeak-ng's ASCII names are not translated to IPA
         text = text.replace(capitals[0], XSAMPA[capitals[0]])
     found: list[Sound] = []
     for symbol in text:
-        if symbol in VOWELS or symbol in _PLACE:
+        if symbol in VOWELS or symbol in PLACES:
             found.append(Sound(symbol))
         elif found:
             found[-1] = Sound(found[-1].letter, found[-1].marks + symbol)
@@ -204,9 +202,6 @@ def classify(ipa: str) -> str:
 
     A label with several sounds is "bilabial" if any of them closes the lips ("mb", "k͡p"), else "labiodental" if any is, else
     "vowel" if its first sound, glottal ones apart ("ʔa"), is one.
-
-    Raises:
-        InputError: the label has no known IPA letter.
     """
     places = [sound.place for sound in sounds(ipa)]
     if not places:
@@ -214,9 +209,4 @@ def classify(ipa: str) -> str:
     for visible in (BILABIAL, LABIODENTAL):
         if visible in places:
             return visible
-    return VOWEL if _first_visible(ipa).place == VOWEL else OTHER
-
-
-def _first_visible(ipa: str) -> Sound:
-    found = sounds(ipa)
-    return next((sound for sound in found if sound.place != "glottal"), found[0])
+    return VOWEL if [place for place in places if place != "glottal"][:1] == [VOWEL] else OTHER

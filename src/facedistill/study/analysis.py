@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from facedistill.core.errors import InputError
-from facedistill.core.text import printable
+from facedistill.core.messages import printable
 
 COLUMNS = ("rater", "sheet", "trial", "sentence", "left", "right", "check", "chosen", "seconds")
 SIDES = ("left", "right")
