@@ -25,7 +25,7 @@ VISEMES = {
     "aa": "a", "E": "ɛ", "ih": "i", "oh": "o", "ou": "u",
 }  # fmt: skip
 SHEET_COLUMNS, SHEET_PIXELS = 10, 260
-FACE_PIXELS, LOWER_FACE = 420, slice(165, 415)  # and the rows of a picture that hold nose, mouth and chin
+FACE_PIXELS, LOWER_FACE = 560, np.s_[280:530, 60:375]  # and the part of a picture that holds nose, mouth and chin
 LIMIT_MM = 6.0  # of the heat
 CLOSED_MM, NEAR_MM = 1.0, 3.0  # what counts as closed lips, and as near to the truth
 LARGEST = {"gap_mm": "Largest lip gap", "error_mm": "Largest error of a point"}
