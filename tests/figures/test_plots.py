@@ -145,7 +145,7 @@ def test_corpus_tables_and_figure(tmp_path: Path):
     assert phones["class"].tolist()[:4] == ["bilabial", "vowel", "labiodental", "vowel"]
     assert phones["duration_ms"][:2].tolist() == pytest.approx([100, 300])
     assert corpus.speakers(rows, "unlabelled") == {("made-up", "two")} and corpus.languages(rows, "paired") == {"de"}
-    plots.corpus_figure(splits, phones).canvas.draw()
+    corpus.corpus_figure(splits, phones).canvas.draw()
 
 
 def test_key_phones_are_the_lips_own_first():

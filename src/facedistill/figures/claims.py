@@ -30,7 +30,7 @@ class Claim:
         bound: the number that `sign` compares with, or another subject: then the two intervals must not overlap.
         kind: "value", or "difference" or "ratio" of a comparison.
         split: the test; empty where it is given to `judge`.
-        whole: the whole interval must meet the bound, so that doubt about the measurement does not decide; else the value alone.
+        whole: the whole interval must meet the bound, not the value alone.
     """
 
     text: str
@@ -96,43 +96,33 @@ def pairs_of(table: pd.DataFrame, column: str, references: Mapping[str, str]) ->
 
 
 def judge(claims: Iterable[Claim], measured: Intervals, split: str = "") -> pd.DataFrame:
-    """Judges claims by what was measured.
-
-    Args:
-        claims: in the order of the rows.
-        measured: what a claim asks for and does not find here is not measured.
-        split: the test of claims that name none.
+    """Judges claims by what was measured, on `split` where they name no test.
 
     Returns:
-        `COLUMNS`, all text; Verdict is "holds", "FAILS" or "not measured".
+        `COLUMNS`, all text, a row a claim; Verdict is "holds", "FAILS" or "not measured".
     """
     return pd.DataFrame([_row(claim, measured, claim.split or split) for claim in claims], columns=COLUMNS)
 
 
-def _row(claim: Claim, measured: Intervals, split: str) -> dict[str, str]:
-    def interval(subject: Hashable) -> Interval:
-        return measured.get((split, subject, claim.metric, claim.kind), UNKNOWN)
-
+def _row(claim: Claim, measured: Intervals, split: str) -> tuple[str, ...]:
     heading, n_digits = METRICS.get(claim.metric, (claim.metric, 3))
-    n_digits = 3 if claim.kind == "ratio" else n_digits
     if claim.kind != "value":
         heading += f", {JOINED[claim.kind].join(claim.subject) if isinstance(claim.subject, tuple) else claim.kind}"
-    is_number = isinstance(claim.bound, int | float)
-    ends, bound = interval(claim.subject), (claim.bound,) * 3 if is_number else interval(claim.bound)
-    needed = f"{claim.bound:.3g}" if is_number else interval_text(*bound, n_digits=n_digits)
-    whole = claim.whole or not is_number
-    return {
-        "Claim": claim.text, "Test": SPLIT_NAMES.get(split, split), "Measure": heading,
-        "Measured": interval_text(*ends, n_digits=n_digits), "Needed": f"{'interval ' * whole}{claim.sign} {needed}",
-        "Verdict": _verdict(claim.sign, ends, bound, whole=whole),
-    }  # fmt: skip
-
-
-def _verdict(sign: str, ends: Interval, bound: Interval, *, whole: bool) -> str:
-    nearest, facing = ((1, 2) if sign in "≥>" else (2, 1)) if whole else (0, 0)
+    if claim.kind == "ratio":
+        n_digits = 3
+    ends = measured.get((split, claim.subject, claim.metric, claim.kind), UNKNOWN)
+    if isinstance(claim.bound, int | float):
+        whole, bound, needed = claim.whole, (claim.bound,) * 3, f"{claim.bound:.3g}"
+    else:
+        whole, bound = True, measured.get((split, claim.bound, claim.metric, claim.kind), UNKNOWN)
+        needed = interval_text(*bound, n_digits=n_digits)
+    nearest, facing = (0, 0) if not whole else (1, 2) if claim.sign in "≥>" else (2, 1)
     if np.isnan([ends[nearest], bound[facing]]).any():
-        return "not measured"
-    return "holds" if SIGNS[sign](ends[nearest], bound[facing]) else "FAILS"
+        verdict = "not measured"
+    else:
+        verdict = "holds" if SIGNS[claim.sign](ends[nearest], bound[facing]) else "FAILS"
+    shown, needed = interval_text(*ends, n_digits=n_digits), f"{'interval ' * whole}{claim.sign} {needed}"
+    return claim.text, SPLIT_NAMES.get(split, split), heading, shown, needed, verdict
 
 
 def format_claims(verdicts: pd.DataFrame) -> str:

@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 
 from facedistill.figures.claims import Claim, judge
 from facedistill.figures.style import MODEL_COLOURS, TRUTH_COLOUR
-from facedistill.measure.bootstrap import CONFIDENCE
+from facedistill.measure.bootstrap import summary
 from facedistill.measure.closures import CLOSED_GAP_MM
+from facedistill.measure.statistics import divide
 from facedistill.rig.curves import FPS
 from facedistill.speech.phones import Phone, sounds
 
@@ -57,11 +58,10 @@ def closed_shares(traces: pd.DataFrame, rng: np.random.Generator) -> pd.DataFram
     counts = counts.reindex(LIPS, fill_value=0).rename_axis("letter")
     n_voices = counts["size"].shape[1]
     drawn = rng.multinomial(n_voices, np.full(n_voices, 1 / n_voices), size=N_BOOT)
-    shares = pd.DataFrame(counts["sum"].to_numpy() @ drawn.T, LIPS) / (counts["size"].to_numpy() @ drawn.T)
-    n = counts["size"].sum(axis=1)
-    tail = (1 - CONFIDENCE) / 2
-    ends = {"low": shares.quantile(tail, axis=1), "high": shares.quantile(1 - tail, axis=1)}
-    return pd.DataFrame({"value": counts["sum"].sum(axis=1) / n, **ends, "n": n})
+    drawn = np.concatenate([np.ones((1, n_voices), int), drawn])  # everyone first, as `summary` wants it
+    pairs = zip(counts["sum"].to_numpy(), counts["size"].to_numpy(), strict=True)
+    rows = [summary(divide(drawn @ n_closed, drawn @ n)) | {"n": n.sum()} for n_closed, n in pairs]
+    return pd.DataFrame(rows, counts.index)
 
 
 def judge_closures(shares: Mapping[str, pd.DataFrame], split: str) -> pd.DataFrame:
@@ -85,8 +85,8 @@ def closures_figure(traces: Mapping[str, pd.DataFrame]) -> Figure:
     Args:
         traces: {system: see `closure_traces`}; "truth" is drawn black.
     """
-    size = (11, 0.8 + 1.9 * len(traces))
-    fig, axes = plt.subplots(len(traces), len(LIPS), figsize=size, sharex=True, sharey=True, squeeze=False, layout="constrained")
+    size, grid = (11, 0.8 + 1.9 * len(traces)), {"sharex": True, "sharey": True, "squeeze": False, "layout": "constrained"}
+    fig, axes = plt.subplots(len(traces), len(LIPS), figsize=size, **grid)
     for row, (system, found) in zip(axes, traces.items(), strict=True):
         for ax, letter in zip(row, LIPS, strict=True):
             instances = found[found.index.get_level_values("letter") == letter].to_numpy()

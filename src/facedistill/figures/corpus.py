@@ -1,12 +1,25 @@
-"""What the prepared corpus holds, as tables for the figure of it."""
+"""What the prepared corpus holds, as tables and as a figure."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
+import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 
 from facedistill.core.manifest import Utterance
 from facedistill.speech.phones import CLASSES, classify, read_phones
+
+# class of phones -> (colour, name in legends)
+CLASS_LOOKS = {
+    "bilabial": ("#D55E00", "/p b m/"),
+    "labiodental": ("#009E73", "/f v/"),
+    "vowel": ("#0072B2", "vowels"),
+    "other": ("#BBBBBB", "other consonants"),
+}
+LONGEST_MS, BIN_MS = 200, 10  # of the histogram
 
 
 def split_table(rows: Sequence[Utterance]) -> pd.DataFrame:
@@ -48,3 +61,41 @@ def speakers(rows: Sequence[Utterance], *splits: str) -> set[tuple[str, str]]:
 def languages(rows: Sequence[Utterance], *splits: str) -> set[str]:
     """Languages spoken in the splits."""
     return {row.language for row in rows if row.split in splits}
+
+
+def corpus_figure(splits: pd.DataFrame, phones: pd.DataFrame) -> Figure:
+    """Hours, voices and languages of each split; phone classes of each split; durations of /p b m/.
+
+    Args:
+        splits: see `split_table`.
+        phones: see `phone_table`.
+    """
+    fig, (hours, classes, durations) = plt.subplots(1, 3, figsize=(14, 4.2), layout="constrained")
+    bars = hours.barh(splits["split"], 60 * splits["hours"], color="#56B4E9")
+    words = [f" {row.utterances:,} utterances, voices: {row.voices},\n languages: {row.languages}" for row in splits.itertuples()]
+    hours.bar_label(bars, words, fontsize=8)
+    hours.invert_yaxis()
+    hours.grid(axis="y", visible=False)
+    hours.set(xlabel="Speech (minutes)", xlim=(0, 60 * splits["hours"].max() * 2), title="Splits")
+    shares = pd.crosstab(phones["split"], phones["class"], normalize="index").reindex(splits["split"]).dropna()
+    counts = phones.groupby("split").size()
+    left = np.zeros(len(shares))
+    names = [f"{split}\nn = {counts[split]:,}" for split in shares.index]
+    for name in shares:
+        colour, label = CLASS_LOOKS[name]
+        classes.barh(names, shares[name], left=left, color=colour, label=label)
+        left += shares[name].to_numpy()
+    classes.invert_yaxis()
+    classes.xaxis.set_major_formatter(PercentFormatter(1))
+    classes.set(xlabel="Share of phones", xlim=(0, 1), title="Phone classes")
+    classes.legend(fontsize=8, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.17), frameon=False)
+    # The degraded copies say again what the clean test says.
+    bilabials = phones.loc[(phones["class"] == "bilabial") & (phones["split"] != "test-noisy"), "duration_ms"]
+    bins = np.arange(0, LONGEST_MS + 1, BIN_MS)
+    durations.hist(bilabials.clip(upper=LONGEST_MS), bins=bins, color=CLASS_LOOKS["bilabial"][0])
+    durations.axvline(bilabials.median(), color="black", linestyle="--")
+    durations.set(
+        xlabel=f"Duration of /p b m/ (ms; last bin: {LONGEST_MS - BIN_MS} and more)", ylabel="Phones",
+        title=f"Closures: median {bilabials.median():.0f} ms, n = {len(bilabials):,}",
+    )  # fmt: skip
+    return fig

@@ -13,8 +13,8 @@ from facedistill.core.errors import InputError
 from facedistill.core.files import read_json
 from facedistill.core.paths import DATA, ROOT
 from facedistill.figures.claims import Claim, judge
-from facedistill.figures.style import MODEL_COLOURS
-from facedistill.figures.tables import METRICS, value_texts
+from facedistill.figures.style import MODEL_COLOURS, draw_intervals
+from facedistill.figures.tables import DASH, METRICS, value_texts
 
 MEASUREMENTS = ROOT / "benchmarks" / "on_device.json"
 EXPORTED = DATA / "export"
@@ -45,8 +45,20 @@ PLACES = {
     "sha256": "sha256",
 }  # fmt: skip
 PAPER_DELAY_MS = 81.0
-STEP_COLOURS = {"future of the window": "#0072B2", "to the next step": "#56B4E9", "ensemble": "#E69F00"}
+# part of the latency -> (label, colour)
+STEPS = {
+    "future_ms": ("future of the window", "#0072B2"),
+    "step_ms": ("to the next step", "#56B4E9"),
+    "ensemble_ms": ("ensemble", "#E69F00"),
+}
 BUDGET_MS_PER_S = 10.0
+QUALITY = ("lip_gap_r", "pbm_1mm", "false_closures_1mm", "pbm")  # metrics
+# column -> what of the comparison with float32
+COMPARED = {
+    "r_ratio": ("lip_gap_r", "ratio"),
+    "pbm_1mm_difference": ("pbm_1mm", "difference"),
+    "pbm_difference": ("pbm", "difference"),
+}
 JUDGED = {  # column of `cost_table` -> measure
     "total_mb": "Weights and working memory (MB)",
     "pushes_60_ms_per_s": "Stream, 60 chunks a second (ms/s)",
@@ -57,10 +69,8 @@ JUDGED = {  # column of `cost_table` -> measure
 }
 BUDGETS = (
     Claim("int8 fits in memory", "int8", JUDGED["total_mb"], "≤", 1.0),
-    *(
-        Claim(f"{precision} fits in the time", precision, JUDGED["pushes_60_ms_per_s"], "≤", BUDGET_MS_PER_S)
-        for precision in ("float32", "int8")
-    ),
+    Claim("float32 fits in the time", "float32", JUDGED["pushes_60_ms_per_s"], "≤", BUDGET_MS_PER_S),
+    Claim("int8 fits in the time", "int8", JUDGED["pushes_60_ms_per_s"], "≤", BUDGET_MS_PER_S),
     *(
         Claim("float32 streams at an eighth of the cost", "float32", JUDGED[f"{way}_ratio"], "≤", 1 / 8)
         for way in ("offline", "pushes_10", "pushes_30", "pushes_60")
@@ -109,8 +119,7 @@ def machine(path: Path = MEASUREMENTS) -> str:
 def read_quality(folder: Path = EXPORTED) -> pd.DataFrame:
     """What `export` measured of every precision.
 
-    Columns: student, precision, sha256, lip_gap_r, pbm_1mm, false_closures_1mm, pbm, n_utterances and n_bilabials that these are
-    of, and, against float32, r_ratio, pbm_1mm_difference and pbm_difference (NaN for float32).
+    Columns: student, precision, sha256, `QUALITY`, n_utterances and n_bilabials that these are of, `COMPARED` (NaN for float32).
 
     Raises:
         InputError: nothing is exported, or something else lies there.
@@ -123,13 +132,9 @@ def read_quality(folder: Path = EXPORTED) -> pd.DataFrame:
             against = quality["against-float32"].get(precision)
             rows.append({
                 "student": path.parent.name, "precision": precision, "sha256": hashes[precision],
-                **{metric: scores[metric]["value"] for metric in ("lip_gap_r", "pbm_1mm", "false_closures_1mm", "pbm")},
+                **{metric: scores[metric]["value"] for metric in QUALITY},
                 "n_utterances": scores["lip_gap_r"]["n"], "n_bilabials": scores["pbm"]["n"],
-                "r_ratio": against["lip_gap_r"]["ratio"]["value"] if against else np.nan,
-                **{
-                    f"{metric}_difference": against[metric]["difference"]["value"] if against else np.nan
-                    for metric in ("pbm_1mm", "pbm")
-                },
+                **{name: against[metric][kind]["value"] if against else np.nan for name, (metric, kind) in COMPARED.items()},
             })  # fmt: skip
     if not rows:
         raise InputError(f"{folder}: nothing is exported; run `dvc repro`")
@@ -141,32 +146,31 @@ def cost_table(measurements: pd.DataFrame, quality: pd.DataFrame) -> pd.DataFram
     table = measurements.merge(quality.drop(columns="sha256"), on=["student", "precision"], how="left")
     table["total_mb"] = table["weights_mb"] + table["working_mb"]
     sizes = table.groupby("student")["weights_mb"].transform("max").where(table["sha256"] != "", np.inf)
-    order = table["precision"].map(PRECISIONS.index)
-    return table.assign(_size=sizes, _order=order).sort_values(["_size", "student", "_order"]).drop(columns=["_size", "_order"])
+    keys = [table["precision"].map(PRECISIONS.index), table["student"], sizes]
+    return table.iloc[np.lexsort(keys)]
 
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:
     """`cost_table` for readers."""
+
+    def joined(text: str, *columns: str) -> list[str]:
+        """The numbers of each row in a text; a dash where there is none."""
+        rows = table[[*columns]].to_numpy()
+        return [DASH if np.isnan(row[0]) else text.format(*row).replace("nan", DASH) for row in rows]
+
     columns = {
         "System": table["system"],
         "Weights (MB)": value_texts(table["weights_mb"], 2),
         "Working memory (MB)": value_texts(table["working_mb"], 3),
-        "Activations: counted / seen (MB)": [
-            "–" if np.isnan(counted) else f"{counted:.3f} / {seen}"
-            for counted, seen in zip(table["activations_mb"], value_texts(table["measured_mb"], 3), strict=True)
-        ],
-        "Process: libraries + model (MB)": [
-            "–" if np.isnan(process) else f"{process:.0f} + {model:.0f}"
-            for process, model in zip(table["process_mb"], table["model_mb"], strict=True)
-        ],
+        "Activations: counted / seen (MB)": joined("{:.3f} / {:.3f}", "activations_mb", "measured_mb"),
+        "Process: libraries + model (MB)": joined("{:.0f} + {:.0f}", "process_mb", "model_mb"),
         **{f"{heading} (ms/s)": value_texts(table[f"{way}_ms_per_s"], 2) for way, heading in WAYS.items()},
         "Worst chunk (ms)": value_texts(table["worst_ms"], 2),
-        "Delay: window + step + ensemble (ms)": [
-            "–" if np.isnan(whole) else f"{future:.0f} + {step:.0f} + {ensemble:.0f} = {whole:.0f}"
-            for future, step, ensemble, whole in table[["future_ms", "step_ms", "ensemble_ms", "delay_ms"]].to_numpy()
-        ],
+        "Delay: window + step + ensemble (ms)": joined(
+            "{1:.0f} + {2:.0f} + {3:.0f} = {0:.0f}", "delay_ms", "future_ms", "step_ms", "ensemble_ms"
+        ),
         "Lip-gap r": value_texts(table["lip_gap_r"], 3),
-        **{METRICS[metric][0]: value_texts(table[metric], 3) for metric in ("pbm_1mm", "false_closures_1mm", "pbm")},
+        **{METRICS[metric][0]: value_texts(table[metric], 3) for metric in QUALITY[1:]},
     }
     return pd.DataFrame(columns)
 
@@ -214,45 +218,42 @@ def latency_figure(measurements: pd.DataFrame) -> Figure:
     """Left, what a second of sound costs in every way it may come; right, the latency of a frame and its parts."""
     students = measurements[measurements["sha256"] != ""]
     names = list(dict.fromkeys(students.sort_values("delay_ms")["student"]))
-    fig, (cost, delay) = plt.subplots(1, 2, figsize=(13, 5), width_ratios=[3, 2], layout="constrained")
-    for position, way in enumerate(WAYS):
-        for number, name in enumerate(names):
-            _costs(cost, students[students["student"] == name], way, position + 0.17 * (number - (len(names) - 1) / 2))
-    cost.axvline(1000, color="black", linewidth=1)
-    cost.axvline(BUDGET_MS_PER_S, color="#888888", linestyle="--", linewidth=1)
-    cost.text(BUDGET_MS_PER_S, -0.62, " budget of tiny-real-time", fontsize=8, color="#555555", va="center")
-    cost.text(1000, -0.62, "real time ", fontsize=8, va="center", ha="right")
-    cost.set_xscale("log")
-    cost.set_yticks(range(len(WAYS)), WAYS.values())
-    cost.set(xlabel="Milliseconds of one core per second of sound", ylim=(len(WAYS) - 0.5, -0.8), title="What it costs")
-    colours = [Line2D([], [], color=MODEL_COLOURS.get(name, "black"), marker="o", linestyle="none", label=name) for name in names]
-    shapes = [Line2D([], [], color="#555555", marker=mark, linestyle="none", label=name) for name, mark in MARKERS.items()]
-    cost.legend(handles=colours + shapes, fontsize=8, ncols=2, loc="lower right")
-    _delays(delay, students, names)
+    students = students.set_index("student").loc[names]
+    fig, (costs, delays) = plt.subplots(1, 2, figsize=(13, 5), width_ratios=[3, 2], layout="constrained")
+    _draw_costs(costs, students, names)
+    _draw_delays(delays, students.groupby(level=0, sort=False).head(1))
     return fig
 
 
-def _costs(ax: plt.Axes, rows: pd.DataFrame, way: str, place: float) -> None:
-    for row in rows.to_dict("records"):
-        value, least, most = (row[f"{way}_ms_per_s{end}"] for end in ENDS)
-        if not np.isnan(value):
-            ax.errorbar(
-                value, place, xerr=[[value - least], [most - value]], color=MODEL_COLOURS.get(row["student"], "black"),
-                marker=MARKERS[row["precision"]], markersize=5, capsize=2, linestyle="none",
-            )  # fmt: skip
+def _draw_costs(ax: plt.Axes, students: pd.DataFrame, names: list[str]) -> None:
+    for position, way in enumerate(WAYS):
+        for name, row in students.dropna(subset=[f"{way}_ms_per_s"]).iterrows():
+            place = position + 0.17 * (names.index(name) - (len(names) - 1) / 2)
+            look = {"color": MODEL_COLOURS.get(name, "black"), "marker": MARKERS[row["precision"]], "markersize": 5}
+            ends = [row[f"{way}_ms_per_s{end}"] for end in ENDS]
+            draw_intervals(ax, place, ends, along="x", capsize=2, linestyle="none", **look)
+    ax.axvline(1000, color="black", linewidth=1)
+    ax.axvline(BUDGET_MS_PER_S, color="#888888", linestyle="--", linewidth=1)
+    ax.text(BUDGET_MS_PER_S, -0.62, " budget of tiny-real-time", fontsize=8, color="#555555", va="center")
+    ax.text(1000, -0.62, "real time ", fontsize=8, va="center", ha="right")
+    ax.set_xscale("log")
+    ax.set_yticks(range(len(WAYS)), WAYS.values())
+    ax.set(xlabel="Milliseconds of one core per second of sound", ylim=(len(WAYS) - 0.5, -0.8), title="What it costs")
+    colours = [Line2D([], [], color=MODEL_COLOURS.get(name, "black"), marker="o", linestyle="none", label=name) for name in names]
+    shapes = [Line2D([], [], color="#555555", marker=mark, linestyle="none", label=name) for name, mark in MARKERS.items()]
+    ax.legend(handles=colours + shapes, fontsize=8, ncols=2, loc="lower right")
 
 
-def _delays(ax: plt.Axes, students: pd.DataFrame, names: list[str]) -> None:
-    first = students.drop_duplicates("student").set_index("student").loc[names]
-    left = np.zeros(len(names))
-    for (label, colour), column in zip(STEP_COLOURS.items(), ("future_ms", "step_ms", "ensemble_ms"), strict=True):
-        ax.barh(names, first[column], left=left, color=colour, label=label)
-        left += first[column].to_numpy()
+def _draw_delays(ax: plt.Axes, students: pd.DataFrame) -> None:
+    left = np.zeros(len(students))
+    for column, (label, colour) in STEPS.items():
+        ax.barh(students.index, students[column], left=left, color=colour, label=label)
+        left += students[column].to_numpy()
     for place, value in enumerate(left):
         ax.text(value + 3, place, f"{value:.0f} ms", va="center", fontsize=9)
     ax.axvline(PAPER_DELAY_MS, color="black", linestyle="--", linewidth=1)
     ax.text(PAPER_DELAY_MS, -0.62, " 81 ms: the paper's real-time model", fontsize=8, va="center")
     ax.invert_yaxis()
-    ax.set(xlabel="Latency of a frame (ms)", xlim=(0, left.max() * 1.2), ylim=(len(names) - 0.5, -0.8), title="Latency")
+    ax.set(xlabel="Latency of a frame (ms)", xlim=(0, left.max() * 1.2), ylim=(len(students) - 0.5, -0.8), title="Latency")
     ax.grid(axis="y", visible=False)
     ax.legend(fontsize=8, loc="upper right", bbox_to_anchor=(1, 0.9))
