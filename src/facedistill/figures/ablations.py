@@ -110,13 +110,7 @@ def readable_ablations(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def judge_ablations(differences: pd.DataFrame, variants: pd.DataFrame, split: str, axes: Sequence[str] = ()) -> pd.DataFrame:
-    """Judges `CLAIMS` by the intervals of differences on a test; see `claims.judge`.
-
-    Args:
-        differences: ablation_differences of `tables.FILES`.
-        variants: see `read_variants`.
-        axes: only claims about changes along these of `AXES`; none: all claims.
-    """
+    """Judges `CLAIMS`, or those about changes along some of `AXES`, by intervals of differences on a test; see `claims.judge`."""
     changes = {name: keys - {FEATURE} for name, keys in zip(variants["variant"], variants["keys"], strict=True)}
     asked = [AXES[axis][0] for axis in axes]
     claims = [claim for claim in CLAIMS if not axes or any(changes.get(name) in asked for name in claim.subject)]
@@ -143,11 +137,11 @@ def caution(seeds: pd.DataFrame) -> str:
 
 
 def gains_figure(table: pd.DataFrame, seeds: pd.DataFrame) -> Figure:
-    """Every variant's difference from its reference with its interval, a panel a metric; crosses are single seeds' differences.
+    """Every variant's difference from its reference with its interval, a panel a metric; crosses are those of single seeds.
 
     Args:
         table: see `ablation_table`.
-        seeds: see `read_seeds`, of one split.
+        seeds: see `read_seeds`, of the same split.
     """
     rows, n_runs = table[table["variant"] != BASELINE].reset_index(drop=True), seeds["seed"].nunique()
     size = (14, 1.4 + 0.27 * len(rows))
@@ -189,12 +183,7 @@ def axis_points(scores: pd.DataFrame, variants: pd.DataFrame, axis: str) -> pd.D
 
 
 def axes_figure(scores: pd.DataFrame, variants: pd.DataFrame, axes: Sequence[str]) -> Figure:
-    """Metrics (rows) along some of `AXES` (columns), with and without the feature loss where both were trained.
-
-    Args:
-        scores: ablations of `tables.FILES`, of one split.
-        variants: see `read_variants`.
-    """
+    """Metrics on one split (rows) along some of `AXES` (columns), with and without the feature loss where both were trained."""
     size = (1 + 4.3 * len(axes), 0.8 + 2.6 * len(ALONG))
     grid = {"sharex": "col", "sharey": "row", "squeeze": False, "layout": "constrained"}
     fig, panels = plt.subplots(len(ALONG), len(axes), figsize=size, **grid)

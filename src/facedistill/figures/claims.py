@@ -20,26 +20,15 @@ Intervals = dict[tuple[str, Hashable, str, str], Interval]  # (split, subject, m
 
 @dataclass(frozen=True)
 class Claim:
-    """A statement about one measured number.
-
-    Attributes:
-        text: what is claimed.
-        subject: what was measured: a system, a question of `comparisons.json`, or a pair, of whom the first is claimed better.
-        metric: one of `tables.METRICS`, or the name of another measure, with its unit.
-        sign: one of `SIGNS`.
-        bound: the number that `sign` compares with, or another subject: then the two intervals must not overlap.
-        kind: "value", or "difference" or "ratio" of a comparison.
-        split: the test; empty where it is given to `judge`.
-        whole: the whole interval must meet the bound, not the value alone.
-    """
+    """A statement about one measured number, of which the value meets a bound or, where `whole` is set, the whole interval."""
 
     text: str
-    subject: Hashable
-    metric: str
-    sign: str
-    bound: Hashable
-    kind: str = "value"
-    split: str = ""
+    subject: Hashable  # a system, a question of `comparisons.json`, or a pair, of whom the first is claimed better
+    metric: str  # one of `tables.METRICS`, or the name of another measure, with its unit
+    sign: str  # one of `SIGNS`
+    bound: Hashable  # a number, or another subject: then the two intervals must not overlap
+    kind: str = "value"  # or "difference" or "ratio" of a comparison
+    split: str = ""  # the test; empty where it is given to `judge`
     whole: bool = False
 
 
@@ -67,12 +56,7 @@ CLAIMS = (
 
 
 def intervals_of(table: pd.DataFrame, *subject: str) -> Intervals:
-    """What a tidy table holds, for `judge`.
-
-    Args:
-        table: columns split, metric, value, low, high, and kind where it is not "value".
-        subject: the column of the subject; two make a pair.
-    """
+    """What a tidy table holds, for `judge`; a subject of two columns is a pair. Without a column kind, it is "value"."""
     subjects = table[subject[0]] if len(subject) == 1 else zip(*(table[column] for column in subject), strict=True)
     kinds = table["kind"] if "kind" in table else ["value"] * len(table)
     ends = table[[*INTERVAL]].astype(float).itertuples(index=False, name=None)
@@ -80,13 +64,7 @@ def intervals_of(table: pd.DataFrame, *subject: str) -> Intervals:
 
 
 def pairs_of(table: pd.DataFrame, column: str, references: Mapping[str, str]) -> Intervals:
-    """`intervals_of` a table of comparisons with references: subjects are (name, reference) and, of differences, the reverse.
-
-    Args:
-        table: see `intervals_of`, with a column kind.
-        column: of the names.
-        references: {name: what it is compared with}.
-    """
+    """`intervals_of` comparisons with references: subjects are (name, reference) and, of differences, the reverse."""
     found = {}
     for (split, name, metric, kind), (value, low, high) in intervals_of(table, column).items():
         found[split, (name, references[name]), metric, kind] = value, low, high
@@ -152,10 +130,7 @@ def judge_against_envelope(scores: pd.DataFrame, systems: Iterable[str], split: 
 
 
 def judge_inheritance(comparisons: pd.DataFrame, first_split: str, *, margin: float) -> pd.DataFrame:
-    """Judges whether `on-device` keeps as much of its teacher's lip-gap correlation on other tests as on the first.
-
-    What it keeps is the ratio of the two on the same speech. Its whole interval must lie above the first test's less `margin`.
-    """
+    """Judges whether `on-device` keeps as much of its teacher's lip-gap correlation on other tests, less `margin`."""
     measured, asked = intervals_of(comparisons, "question"), ("on-device-against-teacher", "lip_gap_r", "ratio")
     bound = measured[first_split, *asked][0] - margin
     text = "`on-device` keeps its share of the teacher's correlation"

@@ -28,12 +28,7 @@ N_BOOT = 1000
 def closure_traces(gap_mm: np.ndarray, phones: Sequence[Phone], voice: str) -> pd.DataFrame:
     """(N, W) lip gap in mm at `TIMES_S` around the middle of each p, b and m, with an index of letter and voice.
 
-    Instances that reach over the ends are left out.
-
-    Args:
-        gap_mm: (T,) lip gap at `FPS`.
-        phones: timed phones (IPA).
-        voice: who speaks.
+    Instances that reach over the ends of `gap_mm`, (T,) at `FPS`, are left out.
     """
     frames_s, letters, traces = np.arange(len(gap_mm)) / FPS, [], []
     for phone in phones:
@@ -47,12 +42,7 @@ def closure_traces(gap_mm: np.ndarray, phones: Sequence[Phone], voice: str) -> p
 
 
 def closed_shares(traces: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
-    """How often the lips close: a row for each of `LIPS`, value, low and high of a 95 % bootstrap interval over voices, n.
-
-    Args:
-        traces: see `closure_traces`, of many utterances.
-        rng: draws the resamples.
-    """
+    """How often the lips close: a row for each of `LIPS`, value, low and high of a 95 % bootstrap interval over voices, n."""
     closed = traces.loc[:, np.abs(TIMES_S) <= NEAR_S].min(axis=1) <= CLOSED_GAP_MM
     counts = closed.groupby(level=["letter", "voice"]).agg(["sum", "size"]).unstack("voice", fill_value=0)
     counts = counts.reindex(LIPS, fill_value=0).rename_axis("letter")
@@ -65,11 +55,7 @@ def closed_shares(traces: pd.DataFrame, rng: np.random.Generator) -> pd.DataFram
 
 
 def judge_closures(shares: Mapping[str, pd.DataFrame], split: str) -> pd.DataFrame:
-    """Judges whether each system's lips close in `MOSTLY` all of a sound, by the whole interval; see `claims.judge`.
-
-    Args:
-        shares: {system: see `closed_shares`}.
-    """
+    """Judges whether each system's lips close in `MOSTLY` all of a sound, by `closed_shares`; see `claims.judge`."""
     claims, measured = [], {}
     for system, found in shares.items():
         for letter, *ends, n in found.itertuples():
@@ -80,11 +66,7 @@ def judge_closures(shares: Mapping[str, pd.DataFrame], split: str) -> pd.DataFra
 
 
 def closures_figure(traces: Mapping[str, pd.DataFrame]) -> Figure:
-    """Every instance as a thin line, the median and the middle half of them: a row a system, a column a sound.
-
-    Args:
-        traces: {system: see `closure_traces`}; "truth" is drawn black.
-    """
+    """Every instance as a thin line, the median and the middle half of them: a row a system, a column a sound."""
     size, grid = (11, 0.8 + 1.9 * len(traces)), {"sharex": True, "sharey": True, "squeeze": False, "layout": "constrained"}
     fig, axes = plt.subplots(len(traces), len(LIPS), figsize=size, **grid)
     for row, (system, found) in zip(axes, traces.items(), strict=True):

@@ -36,9 +36,6 @@ def split_table(rows: Sequence[Utterance]) -> pd.DataFrame:
 def phone_table(rows: Sequence[Utterance], folder: Path) -> pd.DataFrame:
     """One row a labelled phone that is heard: split, label, class (one of `phones.CLASSES`), duration_ms.
 
-    Args:
-        folder: what the paths in `rows` are relative to.
-
     Raises:
         InputError: a phone file is missing or broken.
     """
@@ -64,12 +61,7 @@ def languages(rows: Sequence[Utterance], *splits: str) -> set[str]:
 
 
 def corpus_figure(splits: pd.DataFrame, phones: pd.DataFrame) -> Figure:
-    """Hours, voices and languages of each split; phone classes of each split; durations of /p b m/.
-
-    Args:
-        splits: see `split_table`.
-        phones: see `phone_table`.
-    """
+    """Hours, voices and languages of each split; phone classes of each split; durations of /p b m/."""
     fig, (hours, classes, durations) = plt.subplots(1, 3, figsize=(14, 4.2), layout="constrained")
     bars = hours.barh(splits["split"], 60 * splits["hours"], color="#56B4E9")
     words = [f" {row.utterances:,} utterances, voices: {row.voices},\n languages: {row.languages}" for row in splits.itertuples()]

@@ -44,49 +44,30 @@ PLACES = {
     "future_ms": "future_ms", "step_ms": "delay_ms", "ensemble_ms": "delay_ensemble_ms", "delay_ms": "delay_ensemble_ms",
     "sha256": "sha256",
 }  # fmt: skip
-PAPER_DELAY_MS = 81.0
-# part of the latency -> (label, colour)
-STEPS = {
-    "future_ms": ("future of the window", "#0072B2"),
-    "step_ms": ("to the next step", "#56B4E9"),
-    "ensemble_ms": ("ensemble", "#E69F00"),
-}
-BUDGET_MS_PER_S = 10.0
-QUALITY = ("lip_gap_r", "pbm_1mm", "false_closures_1mm", "pbm")  # metrics
-# column -> what of the comparison with float32
-COMPARED = {
-    "r_ratio": ("lip_gap_r", "ratio"),
-    "pbm_1mm_difference": ("pbm_1mm", "difference"),
-    "pbm_difference": ("pbm", "difference"),
-}
-JUDGED = {  # column of `cost_table` -> measure
-    "total_mb": "Weights and working memory (MB)",
-    "pushes_60_ms_per_s": "Stream, 60 chunks a second (ms/s)",
-    **{f"{way}_ratio": f"{heading}, over window by window" for way, heading in WAYS.items()},
-    "r_ratio": "Lip-gap correlation, over float32",
-    "pbm_1mm_difference": "PBM at 1 mm, minus float32",
-    "pbm_difference": "PBM at 5 % false closures, minus float32",
-}
-BUDGETS = (
-    Claim("int8 fits in memory", "int8", JUDGED["total_mb"], "≤", 1.0),
-    Claim("float32 fits in the time", "float32", JUDGED["pushes_60_ms_per_s"], "≤", BUDGET_MS_PER_S),
-    Claim("int8 fits in the time", "int8", JUDGED["pushes_60_ms_per_s"], "≤", BUDGET_MS_PER_S),
+STEPS = {"future_ms": "future of the window", "step_ms": "to the next step", "ensemble_ms": "ensemble"}
+STEP_COLOURS = ("#0072B2", "#56B4E9", "#E69F00")
+PAPER_DELAY_MS, BUDGET_MS_PER_S = 81.0, 10.0
+PBM, QUALITY = ("pbm_1mm", "pbm"), ("lip_gap_r", "pbm_1mm", "false_closures_1mm", "pbm")  # metrics
+STREAM = "Stream, 60 chunks a second (ms/s)"
+BUDGETS = (  # (claim, precision, column of `cost_table`, measure, sign, bound)
+    ("int8 fits in memory", "int8", "total_mb", "Weights and working memory (MB)", "≤", 1.0),
+    ("float32 fits in the time", "float32", "pushes_60_ms_per_s", STREAM, "≤", BUDGET_MS_PER_S),
+    ("int8 fits in the time", "int8", "pushes_60_ms_per_s", STREAM, "≤", BUDGET_MS_PER_S),
     *(
-        Claim("float32 streams at an eighth of the cost", "float32", JUDGED[f"{way}_ratio"], "≤", 1 / 8)
+        ("float32 streams at an eighth of the cost", "float32", f"{way}_ratio", f"{WAYS[way]}, over window by window", "≤", 1 / 8)
         for way in ("offline", "pushes_10", "pushes_30", "pushes_60")
     ),
-    Claim("int8 keeps the correlation", "int8", JUDGED["r_ratio"], "≥", 0.99),
-    Claim("int8 keeps the closures", "int8", JUDGED["pbm_1mm_difference"], "≥", -0.01),
-    Claim("int8 keeps the order of gaps", "int8", JUDGED["pbm_difference"], "≥", -0.01),
+    ("int8 keeps the correlation", "int8", "r_ratio", "Lip-gap correlation, over float32", "≥", 0.99),
+    ("int8 keeps the closures", "int8", "pbm_1mm_difference", "PBM at 1 mm, minus float32", "≥", -0.01),
+    ("int8 keeps the order of gaps", "int8", "pbm_difference", "PBM at 5 % false closures, minus float32", "≥", -0.01),
 )
 
 
 def read_measurements(path: Path = MEASUREMENTS) -> pd.DataFrame:
     """Reads what `facedistill bench --out` wrote: one row a system, columns as in `PLACES`; NaN where nothing was measured.
 
-    working_mb is activations, state and expanded weights together (activations as they were seen where that is more; for the
-    teacher measured), measured_mb activations as they were seen. Costs of `WAYS` are the median, the least and the most of some
-    runs; a ratio is the median of what a way costs against window by window, run by run.
+    working_mb is activations (as they were seen where that is more), state and expanded weights together, for the teacher
+    measured; a ratio is the median of what a way costs against window by window, run by run.
 
     Raises:
         InputError: missing, not JSON, or of another form.
@@ -117,9 +98,7 @@ def machine(path: Path = MEASUREMENTS) -> str:
 
 
 def read_quality(folder: Path = EXPORTED) -> pd.DataFrame:
-    """What `export` measured of every precision.
-
-    Columns: student, precision, sha256, `QUALITY`, n_utterances and n_bilabials that these are of, `COMPARED` (NaN for float32).
+    """What `export` measured of every precision: `QUALITY`, of how many utterances and /p b m/, and against float32 (or NaN).
 
     Raises:
         InputError: nothing is exported, or something else lies there.
@@ -134,7 +113,8 @@ def read_quality(folder: Path = EXPORTED) -> pd.DataFrame:
                 "student": path.parent.name, "precision": precision, "sha256": hashes[precision],
                 **{metric: scores[metric]["value"] for metric in QUALITY},
                 "n_utterances": scores["lip_gap_r"]["n"], "n_bilabials": scores["pbm"]["n"],
-                **{name: against[metric][kind]["value"] if against else np.nan for name, (metric, kind) in COMPARED.items()},
+                "r_ratio": against["lip_gap_r"]["ratio"]["value"] if against else np.nan,
+                **{f"{name}_difference": against[name]["difference"]["value"] if against else np.nan for name in PBM},
             })  # fmt: skip
     if not rows:
         raise InputError(f"{folder}: nothing is exported; run `dvc repro`")
@@ -176,10 +156,7 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def judge_budgets(table: pd.DataFrame, student: str) -> pd.DataFrame:
-    """Judges `BUDGETS` of a student; see `claims.judge`.
-
-    Args:
-        table: see `cost_table`.
+    """Judges `BUDGETS` of a student by `cost_table`; see `claims.judge`.
 
     Raises:
         InputError: it was not measured in int8 and float32.
@@ -187,20 +164,15 @@ def judge_budgets(table: pd.DataFrame, student: str) -> pd.DataFrame:
     rows = table[table["student"] == student].set_index("precision")
     if not {"int8", "float32"} <= set(rows.index):
         raise InputError(f"{student}: not measured in int8 and float32; run `make bench`")
-    return judge(
-        BUDGETS,
-        {
-            ("", precision, measure, "value"): (rows.loc[precision, column], np.nan, np.nan)
-            for precision in rows.index for column, measure in JUDGED.items()
-        },
-    )  # fmt: skip
+    claims, measured = [], {}
+    for text, precision, column, measure, sign, bound in BUDGETS:
+        claims.append(Claim(text, precision, measure, sign, bound))
+        measured["", precision, measure, "value"] = rows.loc[precision, column], np.nan, np.nan
+    return judge(claims, measured)
 
 
 def judge_latency(measurements: pd.DataFrame, student: str) -> pd.DataFrame:
-    """Judges whether larger chunks are cheaper, and most of the latency is the window's future; see `claims.judge`.
-
-    One way is cheaper than another where its dearest run is cheaper than the other's cheapest.
-    """
+    """Judges whether larger chunks are cheaper in all runs, and most of the latency is the future; see `claims.judge`."""
     row, cost, share = measurements.set_index("system").loc[student], "Cost (ms/s)", "Share of the latency"
     measured = {("", way, cost, "value"): tuple(row[f"{way}_ms_per_s{end}"] for end in ENDS) for way in WAYS}
     measured["", "future", share, "value"] = row["future_ms"] / row["delay_ms"], np.nan, np.nan
@@ -246,7 +218,7 @@ def _draw_costs(ax: plt.Axes, students: pd.DataFrame, names: list[str]) -> None:
 
 def _draw_delays(ax: plt.Axes, students: pd.DataFrame) -> None:
     left = np.zeros(len(students))
-    for column, (label, colour) in STEPS.items():
+    for (column, label), colour in zip(STEPS.items(), STEP_COLOURS, strict=True):
         ax.barh(students.index, students[column], left=left, color=colour, label=label)
         left += students[column].to_numpy()
     for place, value in enumerate(left):

@@ -19,11 +19,7 @@ INTERVALS = "Bars: 95 % bootstrap intervals over the voices of the test; one tra
 
 
 def intervals_figure(scores: pd.DataFrame, metrics: Sequence[str] = ("lip_gap_r", "pbm_1mm", "pbm", "lve_mm")) -> Figure:
-    """Every system's value with its 95 % interval: a column of panels for each split, a row for each metric.
-
-    Args:
-        scores: see scores of `tables.FILES`.
-    """
+    """Every system's value with its 95 % interval: a column of panels for each split, a row for each metric."""
     splits, systems = scores["split"].unique(), list(scores["system"].unique())
     size = (2.2 + 3.4 * len(splits), 0.6 + 0.28 * len(systems) * len(metrics) + 0.5 * len(metrics))
     grid = {"sharex": "row", "sharey": True, "squeeze": False, "layout": "constrained"}
@@ -53,11 +49,7 @@ def _marker(system: str) -> dict[str, object]:
 
 
 def size_figure(scores: pd.DataFrame, systems: pd.DataFrame) -> Figure:
-    """Quality against the number of parameters, with 95 % intervals; the amplitude envelope, which has none, is a line.
-
-    Args:
-        scores, systems: see `tables.FILES`.
-    """
+    """Quality against the number of parameters, with 95 % intervals; the amplitude envelope, which has none, is a line."""
     splits = scores["split"].unique()
     places = dodged(systems[(systems["parameters"] > 0) & ~systems["system"].isin(SMOOTHED)])
     size = (1.6 + 3.9 * len(splits), 0.8 + 3.0 * len(OF_SIZE))
@@ -99,11 +91,7 @@ def dodged(systems: pd.DataFrame) -> dict[str, float]:
 
 
 def splits_figure(scores: pd.DataFrame, systems: Sequence[str]) -> Figure:
-    """What becomes of some systems from one test to the next: a panel a metric, with 95 % intervals.
-
-    Args:
-        scores: see scores of `tables.FILES`.
-    """
+    """What becomes of some systems from one test to the next: a panel a metric, with 95 % intervals."""
     splits = scores["split"].unique()
     names = [f"{SPLIT_NAMES.get(split, split)}\n{count(scores[scores['split'] == split])} /p b m/" for split in splits]
     fig, axes = plt.subplots(1, len(OF_SPLITS), figsize=(5 * len(OF_SPLITS), 4.6), layout="constrained")

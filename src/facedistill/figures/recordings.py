@@ -20,7 +20,6 @@ from facedistill.measure.bootstrap import MEAN, WEIGHTED
 from facedistill.repro import benchmark
 from facedistill.repro.benchmark import AT_LAG, CONDITION, DETAILS, LIPS, NON_SPEECH, RESULTS
 
-TABLE, FIGURE = "tab6_real_speech", "fig11_real_speech"
 ABOVE = """# Table 6: recorded speech
 
 {n} test recordings ({minutes:.0f} min) of {n_sources} sources, on which nothing was trained or fitted but the threshold of the
@@ -51,14 +50,7 @@ HEADINGS = tables.METRICS | {
     "measured_auc": ("AUC of measured closed lips", 3),
     "measured_spread": ("Spread of the gap", 2),
 }
-# kind of a system -> its marker
-MARKERS = {
-    benchmark.TEACHER: "D",
-    benchmark.STUDENT: "o",
-    benchmark.TORCH: "s",
-    benchmark.ENVELOPE: "P",
-    benchmark.PEER: "^",
-}
+MARKERS = dict(zip(benchmark.KINDS, "DosP^", strict=True))
 KIND_COLOURS = {benchmark.PEER: "#56606B", benchmark.ENVELOPE: "#8A8A8A"}  # others have that of their model
 IN_TABLE = ("pbm_1mm", "false_closures_1mm", "pbm", "false_closures", "closure_auc", "opening_r")
 IN_SOURCES = ("pbm_1mm", "pbm", "closure_auc", "opening_r", "closure_lag_ms")
@@ -104,9 +96,16 @@ def draw(folder: Path = benchmark.FOLDER) -> None:
     below += "".join(f"\n\n{note}" for name, note in NOTES.items() if name in results)
     if details["skipped"]:
         below += "\n\nNot here: " + "; ".join(f"{name} ({why})" for name, why in details["skipped"].items()) + "."
-    save_table(numbers(results, systems), TABLE, folder=folder, readable=readable(results, systems), above=above, below=below)
+    save_table(
+        numbers(results, systems),
+        "tab6_real_speech",
+        folder=folder,
+        readable=readable(results, systems),
+        above=above,
+        below=below,
+    )
     set_style()
-    save_figure(benchmark_figure(results, systems), FIGURE, folder=folder)
+    save_figure(benchmark_figure(results, systems), "fig11_real_speech", folder=folder)
 
 
 def read_results(folder: Path = benchmark.FOLDER) -> tuple[dict[str, Mapping], Mapping]:
@@ -217,13 +216,11 @@ def benchmark_figure(results: Mapping[str, Mapping], systems: Mapping[str, Mappi
     """Figure 11: a row a system, three measures with intervals, AUC by source and by condition.
 
     Students in torch, which are the exported ones, are left out.
-
-    Args:
-        results: see `read_results`.
-        systems: of the details.
     """
-    kinds = {name: systems[name]["kind"] for name in results}
-    kinds = {name: kind for name, kind in kinds.items() if kind != benchmark.TORCH or not name.endswith(benchmark.TORCH_SUFFIX)}
+    every = {name: systems[name]["kind"] for name in results}
+    kinds = {
+        name: kind for name, kind in every.items() if not (kind == benchmark.TORCH and name.endswith(benchmark.TORCH_SUFFIX))
+    }
     first = results[next(iter(kinds))]
     sources, conditions = sources_of(first), list(dict.fromkeys(one for name in kinds for one in systems[name][CONDITION]))
     widths = [2.6, 2.6, 2.6, 0.52 * len(sources), 0.52 * max(len(conditions), 1)]

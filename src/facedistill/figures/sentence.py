@@ -33,19 +33,12 @@ LOOK = Look(fps=30.0, size_px=320)
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """One utterance.
-
-    Attributes:
-        row: its line of the manifest.
-        samples: (S,) mono at 16 kHz.
-        phones: its timed phones (IPA).
-        truth: (T, K) curves at 60 fps.
-    """
+    """One utterance."""
 
     row: Utterance
-    samples: np.ndarray
-    phones: Sequence[Phone]
-    truth: np.ndarray
+    samples: np.ndarray  # (S,) mono at 16 kHz
+    phones: Sequence[Phone]  # timed, IPA
+    truth: np.ndarray  # (T, K) curves at 60 fps
 
 
 def load_example(split: str, number: int = 0) -> Example:
@@ -57,10 +50,7 @@ def load_example(split: str, number: int = 0) -> Example:
 
 
 def show_clip(curves: Mapping[str, np.ndarray], example: Example) -> HTML:
-    """A film with its sound: faces side by side, below them the sound and its phones.
-
-    Args:
-        curves: {name: (T, K) at 60 fps, in arkit.CURVES order}.
+    """A film with its sound: the faces of some (T, K) curves at 60 fps side by side, below them the sound and its phones.
 
     Raises:
         InputError: see `film.render`.
@@ -82,10 +72,9 @@ def key_phones(phones: Sequence[Phone], *, n: int, first_s: float, last_s: float
     inside = [phone for phone in phones if phone.label and phone.start_s >= first_s and phone.end_s <= last_s]
     lips = [phone for phone in inside if classify(phone.label) in SHADES]
     selected = [lips[index] for index in np.linspace(0, len(lips) - 1, min(len(lips), (n + 1) // 2)).round().astype(int)]
-    others = sorted((phone for phone in inside if phone not in selected), key=lambda phone: phone.start_s - phone.end_s)
-    vowels = [phone for phone in others if classify(phone.label) == "vowel"]
-    rest = [phone for phone in others if phone not in vowels]
-    return sorted((selected + vowels + rest)[:n], key=lambda phone: phone.start_s)
+    others = [phone for phone in inside if phone not in selected]
+    others.sort(key=lambda phone: (classify(phone.label) != "vowel", phone.start_s - phone.end_s))
+    return sorted((selected + others)[:n], key=lambda phone: phone.start_s)
 
 
 def sentence_figure(
@@ -104,10 +93,8 @@ def sentence_figure(
     Args:
         curves: {system: (T, K) at 60 fps}; "truth" is drawn black.
         phones: the timed phones of the utterance (IPA).
-        first_s, last_s: the stretch.
-        faces: the systems whose face is drawn, one row each.
+        faces: the systems whose face is drawn, one row each, at `n_faces` key moments or fewer.
         panels: `GAP`, or names of rig curves.
-        n_faces: key moments; fewer where there are not so many phones.
     """
     heights = [1.5 * len(faces), 2.6 + 1.5 * (len(panels) - 1)]
     fig = plt.figure(figsize=(13, sum(heights)), layout="constrained")

@@ -31,12 +31,7 @@ def smoothing_table(smoothing: pd.DataFrame, split: str) -> pd.DataFrame:
 
 
 def judge_smoothing(table: pd.DataFrame, differences: pd.DataFrame, split: str) -> pd.DataFrame:
-    """Judges whether the ensemble is the best smoothing for its delay, and other averages for theirs; see `claims.judge`.
-
-    Args:
-        table: see `smoothing_table`.
-        differences: smoothing_differences of `tables.FILES`.
-    """
+    """Judges whether the ensemble is the best smoothing for its delay, and other averages for theirs; see `claims.judge`."""
     measured = pairs_of(differences, "smoother", table["reference"])
     measured[split, "all", LAGS, "value"] = table["lag_ms"].max() - table["lag_ms"].min(), np.nan, np.nan
     claims = [Claim(f"{ENSEMBLE} halves the jitter", (ENSEMBLE, "none"), "jitter", "≤", LEFT_JITTER, "ratio", whole=True)]
@@ -48,11 +43,7 @@ def judge_smoothing(table: pd.DataFrame, differences: pd.DataFrame, split: str) 
 
 
 def smoothing_figure(smoothing: pd.DataFrame, split: str) -> Figure:
-    """Jitter and what it costs against the look-ahead of each way to smooth; the line is the front that none beats in both.
-
-    Args:
-        smoothing: see `read_smoothing`.
-    """
+    """Jitter and what it costs against the look-ahead of each way to smooth; the line is the front that none beats in both."""
     shown, table = smoothing[smoothing["split"] == split], smoothing_table(smoothing, split)
     lookaheads_ms = sorted(table["lookahead_ms"].unique())
     fig, axes = plt.subplots(1, len(SHOWN), figsize=(4.8 * len(SHOWN), 4.6), layout="constrained")

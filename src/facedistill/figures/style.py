@@ -51,9 +51,6 @@ def set_style() -> None:
 def save_figure(fig: Figure, stem: str, *, folder: Path = FIGURES) -> Path:
     """Saves a figure as `<stem>.png` and `<stem>.svg`, byte for byte the same on every run, and closes it.
 
-    Args:
-        stem: the name shared by the figure, its notebook and its stage.
-
     Returns:
         The PNG, for `show`; its metadata say what made it.
     """
@@ -103,12 +100,8 @@ def save_table(
 
     Args:
         frame: the table; column names carry their units.
-        stem: the name shared by the table, its notebook and its stage.
         readable: what the Markdown shows instead of `frame`, where readers want it in another form than programs.
         above, below: Markdown around the table.
-
-    Returns:
-        The CSV.
     """
     csv = folder / f"{stem}.csv"
     write_text(csv, frame.to_csv(index=False, float_format="%.6g", lineterminator="\n"))

@@ -59,10 +59,7 @@ ENVELOPE = "amplitude-envelope"  # the baseline that needs no learning
 
 
 def read_evaluated(stem: str, folder: Path = EVALUATED) -> pd.DataFrame:
-    """Reads one of the files of `evaluate`, nested JSON objects, as a table with a row for each leaf; NaN for null.
-
-    Args:
-        stem: one of `FILES`, which names the columns.
+    """Reads one of `FILES`, nested JSON objects, as a table with a row for each leaf; NaN for null.
 
     Raises:
         InputError: missing, not JSON, or of another form.
@@ -95,14 +92,7 @@ def results_table(scores: pd.DataFrame, systems: pd.DataFrame) -> pd.DataFrame:
 
 
 def add_intervals(table: pd.DataFrame, names: Iterable[str], found: pd.DataFrame, keys: list[str], column: str = "{}") -> None:
-    """Adds three columns (`ENDS`) a metric to a table, NaN where nothing is found.
-
-    Args:
-        names: of metrics.
-        found: columns `keys`, metric, value, low, high.
-        keys: columns that both tables have, and that name what the rows are of.
-        column: how the column of a metric is called.
-    """
+    """Adds three columns (`ENDS`) for each of some metrics of a tidy table, NaN where it has none; `keys` name rows of both."""
     for name in names:
         ends = table[keys].merge(found.loc[found["metric"] == name, [*keys, *INTERVAL]], on=keys, how="left")
         for end, suffix in zip(INTERVAL, ENDS, strict=True):
