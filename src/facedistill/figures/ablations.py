@@ -11,21 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from facedistill.core.sections import BASELINE
+from facedistill.figures import tables
 from facedistill.figures.claims import Claim, better, intervals_of, judge, pairs_of
 from facedistill.figures.style import draw_intervals, error_bars
-from facedistill.figures.tables import (  # fmt: skip
-    DASH,
-    ENDS,
-    EVALUATED,
-    INTERVAL,
-    METRICS,
-    SPLIT_NAMES,
-    add_intervals,
-    count,
-    interval_texts,
-    read_evaluated,
-    value_texts,
-)
+from facedistill.figures.tables import ENDS, INTERVAL, METRICS, add_intervals, interval_texts, read_evaluated, texts
 
 FEATURE, FUTURE, WINDOW = "distill.losses.feature", "ablate.student.future_ms", "ablate.student.window_ms"
 GUIDED = {True: ("with the feature loss", "#D55E00", "o"), False: ("without the feature loss", "#555555", "s")}
@@ -71,7 +60,7 @@ TEACHER_CLAIMS = (
 )
 
 
-def read_variants(folder: Path = EVALUATED) -> pd.DataFrame:
+def read_variants(folder: Path = tables.EVALUATED) -> pd.DataFrame:
     """Reads variants.json; instead of set, columns keys (set of the changed keys) and change (text). See `tables.FILES`."""
     table = read_evaluated("variants", folder)
     changes = table.pop("set")
@@ -79,7 +68,7 @@ def read_variants(folder: Path = EVALUATED) -> pd.DataFrame:
     return table.assign(keys=changes.map(frozenset), change=[text or "nothing" for text in texts])
 
 
-def read_seeds(folder: Path = EVALUATED) -> pd.DataFrame:
+def read_seeds(folder: Path = tables.EVALUATED) -> pd.DataFrame:
     """Reads ablation_seeds.json: columns split, variant, seed, metric, value."""
     return read_evaluated("ablation_seeds", folder).melt(["split", "variant", "seed"], var_name="metric")
 
@@ -96,16 +85,19 @@ def ablation_table(scores: pd.DataFrame, differences: pd.DataFrame, variants: pd
 
 def readable_ablations(table: pd.DataFrame) -> pd.DataFrame:
     """`ablation_table` for readers: a value, and its difference from the reference as "value [low, high]"."""
-    is_baseline = table["variant"] == BASELINE
-    shown = pd.DataFrame({"Variant": table["variant"], "Change": table["change"].str.replace(", ", "<br>")})
-    shown["Against"] = table["reference"].mask(is_baseline, "")
-    shown["Parameters"] = table["parameters"].map("{:,}".format)
-    shown["Hours"] = table["hours"].map("{:.2f}".format)
+    columns = {
+        "Variant": table["variant"],
+        "Change": table["change"].str.replace(", ", "<br>"),
+        "Against": table["reference"],
+        "Parameters": texts(table, "{:,}", "parameters"),
+        "Hours": texts(table, "{:.2f}", "hours"),
+    }
     for metric in SHOWN:
         heading, n_digits = METRICS[metric]
-        shown[heading] = value_texts(table[metric], n_digits)
-        shown[f"{heading}: gain"] = interval_texts(table, f"{metric}_gain", n_digits)
-        shown.loc[is_baseline, f"{heading}: gain"] = ""
+        columns[heading] = [tables.interval_text(value, n_digits=n_digits) for value in table[metric]]
+        columns[f"{heading}: gain"] = interval_texts(table, f"{metric}_gain", n_digits)
+    shown = pd.DataFrame(columns)
+    shown.loc[table["variant"] == BASELINE, ["Against", *(name for name in columns if name.endswith(": gain"))]] = ""
     return shown
 
 
@@ -120,29 +112,22 @@ def judge_ablations(differences: pd.DataFrame, variants: pd.DataFrame, split: st
 def sample(scores: pd.DataFrame, split: str) -> str:
     """What the scores of a split are measured on."""
     found = scores[scores["split"] == split]
-    utterances = f"{count(found, 'lip_gap_r')} utterances ({SPLIT_NAMES.get(split, split)})"
-    return f"Measured on {utterances} with {count(found)} /p b m/."
+    n, name = tables.count(found, "lip_gap_r"), tables.SPLIT_NAMES.get(split, split)
+    return f"Measured on {n} utterances ({name}) with {tables.count(found)} /p b m/."
 
 
 def caution(seeds: pd.DataFrame) -> str:
     """What the intervals do not hold, for readers of the verdicts."""
     n_runs = seeds["seed"].nunique()
-    runs, advice = f"{n_runs} training runs", ""
-    if n_runs == 1:
-        runs, advice = "one training run", ", so take small differences for chance"
-    return (
-        f"Each variant is {runs}. Intervals and verdicts are over voices: that another run of the same variant would come out "
-        f"otherwise is not in them{advice}."
+    runs, advice = (
+        (f"{n_runs} training runs", "") if n_runs > 1 else ("one training run", ", so take small differences for chance")
     )
+    doubt = f"that another run of the same variant would come out otherwise is not in them{advice}"
+    return f"Each variant is {runs}. Intervals and verdicts are over voices: {doubt}."
 
 
 def gains_figure(table: pd.DataFrame, seeds: pd.DataFrame) -> Figure:
-    """Every variant's difference from its reference with its interval, a panel a metric; crosses are those of single seeds.
-
-    Args:
-        table: see `ablation_table`.
-        seeds: see `read_seeds`, of the same split.
-    """
+    """Every variant's gain in `ablation_table` with its interval, a panel a metric; crosses are single seeds."""
     rows, n_runs = table[table["variant"] != BASELINE].reset_index(drop=True), seeds["seed"].nunique()
     size = (14, 1.4 + 0.27 * len(rows))
     fig, axes = plt.subplots(1, len(GAINED), figsize=size, sharey=True, layout="constrained")
@@ -196,8 +181,8 @@ def axes_figure(scores: pd.DataFrame, variants: pd.DataFrame, axes: Sequence[str
         ax.set_ylabel(METRICS[metric][0])
     handles = {label: handle for ax in panels[0] for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
     fig.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=2, frameon=False)
-    equal = f"{count(scores)} /p b m/; equal training steps everywhere"
-    fig.supxlabel(f"Bars: 95 % bootstrap intervals over voices; {equal}", fontsize=10)
+    n = tables.count(scores)
+    fig.supxlabel(f"Bars: 95 % bootstrap intervals over voices; {n} /p b m/; equal training steps everywhere", fontsize=10)
     return fig
 
 
@@ -228,10 +213,10 @@ def readable_teachers(table: pd.DataFrame) -> pd.DataFrame:
     """`teachers_table` for readers: intervals as "value [low, high]", a dash where nothing can be measured."""
     columns = {
         "Teacher": table["teacher"],
-        "Parameters": table["parameters"].map("{:,.0f}".format, na_action="ignore").fillna(DASH),
-        "Controls": table["controls"].map("{:.0f}".format),
-        "Variance kept": (100 * table["variance_kept"]).map("{:.3f} %".format, na_action="ignore").fillna(DASH),
-        "Hours labelled": table["hours"].map("{:.2f}".format),
+        "Parameters": texts(table, "{:,.0f}", "parameters"),
+        "Controls": texts(table, "{:.0f}", "controls"),
+        "Variance kept": texts(table.assign(kept=100 * table["variance_kept"]), "{:.3f} %", "kept"),
+        "Hours labelled": texts(table, "{:.2f}", "hours"),
     }
     for role in (TEACHER, STUDENT):
         for metric in TEACHERS_SHOWN:
@@ -265,6 +250,6 @@ def teachers_figure(table: pd.DataFrame, taught: pd.DataFrame, split: str) -> Fi
         ax.locator_params(axis="x", nbins=5)
         ax.set(xlabel=f"Teacher: {METRICS[metric][0]}", ylabel=f"Its student: {METRICS[metric][0]}")
     fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=max(len(rows), 1), frameon=False)
-    n = count(taught[taught["split"] == split])
+    n = tables.count(taught[taught["split"] == split])
     fig.supxlabel(f"Bars: 95 % bootstrap intervals over voices; {n} /p b m/; dashed: nothing is lost", fontsize=10)
     return fig

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from facedistill.figures.claims import Claim, judge
@@ -19,7 +18,6 @@ from facedistill.speech.phones import Phone, sounds
 LIPS = ("p", "b", "m")
 REACH_S, STEP_S = 0.2, 0.005
 TIMES_S = np.arange(-REACH_S, REACH_S + STEP_S / 2, STEP_S)
-QUARTILES = (0.25, 0.5, 0.75)
 NEAR_S = 0.06  # from the middle of a sound, within which the lips have to close
 MOSTLY = 0.9  # the share of closures that is claimed
 N_BOOT = 1000
@@ -67,26 +65,22 @@ def judge_closures(shares: Mapping[str, pd.DataFrame], split: str) -> pd.DataFra
 
 def closures_figure(traces: Mapping[str, pd.DataFrame]) -> Figure:
     """Every instance as a thin line, the median and the middle half of them: a row a system, a column a sound."""
-    size, grid = (11, 0.8 + 1.9 * len(traces)), {"sharex": True, "sharey": True, "squeeze": False, "layout": "constrained"}
-    fig, axes = plt.subplots(len(traces), len(LIPS), figsize=size, **grid)
+    times_ms, size = 1000 * TIMES_S, (11, 0.8 + 1.9 * len(traces))
+    fig, axes = plt.subplots(len(traces), len(LIPS), figsize=size, sharex=True, sharey=True, squeeze=False, layout="constrained")
     for row, (system, found) in zip(axes, traces.items(), strict=True):
+        colour = MODEL_COLOURS.get(system, TRUTH_COLOUR)
         for ax, letter in zip(row, LIPS, strict=True):
-            instances = found[found.index.get_level_values("letter") == letter].to_numpy()
-            _overlay(ax, instances, MODEL_COLOURS.get(system, TRUTH_COLOUR))
+            ax.axhline(CLOSED_GAP_MM, color="#777777", linestyle="--", linewidth=1)
+            gaps_mm = found[found.index.get_level_values("letter") == letter].to_numpy()
+            if len(gaps_mm):
+                ax.plot(times_ms, gaps_mm.T, color=colour, alpha=min(1.0, 8 / len(gaps_mm)), linewidth=0.5)
+                low, median, high = np.quantile(gaps_mm, (0.25, 0.5, 0.75), axis=0)
+                ax.fill_between(times_ms, low, high, color=colour, alpha=0.25, linewidth=0)
+                ax.plot(times_ms, median, color=colour, linewidth=2)
             if ax in axes[0]:
-                ax.set_title(f"/{letter}/, n = {len(instances)}")
+                ax.set_title(f"/{letter}/, n = {len(gaps_mm)}")
         row[0].set_ylabel(f"{system}\nlip gap (mm)")
     for ax in axes[-1]:
         ax.set_xlabel("Time from the middle of the sound (ms)")
     fig.supxlabel("Line: median; band: middle half of the instances; dashed: lips that look closed", fontsize=10)
     return fig
-
-
-def _overlay(ax: Axes, traces: np.ndarray, colour: str) -> None:
-    times_ms = 1000 * TIMES_S
-    ax.axhline(CLOSED_GAP_MM, color="#777777", linestyle="--", linewidth=1)
-    if len(traces):
-        ax.plot(times_ms, traces.T, color=colour, alpha=min(1.0, 8 / len(traces)), linewidth=0.5)
-        low, median, high = np.quantile(traces, QUARTILES, axis=0)
-        ax.fill_between(times_ms, low, high, color=colour, alpha=0.25, linewidth=0)
-        ax.plot(times_ms, median, color=colour, linewidth=2)

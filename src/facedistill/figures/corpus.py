@@ -24,28 +24,19 @@ LONGEST_MS, BIN_MS = 200, 10  # of the histogram
 
 def split_table(rows: Sequence[Utterance]) -> pd.DataFrame:
     """One row a split: split, hours, utterances, voices, languages."""
-    frame = pd.DataFrame(
-        [(row.split, row.duration_s / 3600, f"{row.source}/{row.speaker}", row.language) for row in rows],
-        columns=["split", "hours", "voice", "language"],
-    )
-    groups = frame.groupby("split", sort=False)
-    table = groups.agg(hours=("hours", "sum"), utterances=("hours", "size"), voices=("voice", "nunique"))
-    return table.assign(languages=groups["language"].nunique()).reset_index()
+    voices = [(row.split, row.duration_s / 3600, f"{row.source}/{row.speaker}", row.language) for row in rows]
+    groups = pd.DataFrame(voices, columns=["split", "hours", "voice", "language"]).groupby("split", sort=False)
+    columns = {"utterances": ("hours", "size"), "voices": ("voice", "nunique"), "languages": ("language", "nunique")}
+    return groups.agg(hours=("hours", "sum"), **columns).reset_index()
 
 
 def phone_table(rows: Sequence[Utterance], folder: Path) -> pd.DataFrame:
-    """One row a labelled phone that is heard: split, label, class (one of `phones.CLASSES`), duration_ms.
-
-    Raises:
-        InputError: a phone file is missing or broken.
-    """
+    """One row a labelled phone that is heard: split, label, class (one of `phones.CLASSES`), duration_ms."""
     audio = [
         (row.split, phone.label, classify(phone.label), 1000 * (phone.end_s - phone.start_s))
-        for row in rows
-        if row.phones is not None
-        for phone in read_phones(folder / row.phones)
-        if phone.label
-    ]
+        for row in rows if row.phones is not None
+        for phone in read_phones(folder / row.phones) if phone.label
+    ]  # fmt: skip
     frame = pd.DataFrame(audio, columns=["split", "label", "class", "duration_ms"])
     return frame.assign(**{"class": pd.Categorical(frame["class"], [name for name in CLASSES if name != "silence"])})
 

@@ -14,7 +14,7 @@ from facedistill.core.files import read_json
 from facedistill.core.paths import DATA, ROOT
 from facedistill.figures.claims import Claim, judge
 from facedistill.figures.style import MODEL_COLOURS, draw_intervals
-from facedistill.figures.tables import DASH, METRICS, value_texts
+from facedistill.figures.tables import METRICS, texts
 
 MEASUREMENTS = ROOT / "benchmarks" / "on_device.json"
 EXPORTED = DATA / "export"
@@ -27,19 +27,15 @@ WAYS = {  # how sound comes in -> heading
     "pushes_10": "stream, 10 chunks a second",
     "offline": "stream, all at once",
 }
-ENDS = {"": "median", "_least": "least", "_most": "most"}  # of some runs
+# column of a way -> where `bench` has it: the median, the least and the most of some runs
+RUNS = {f"ms_per_s{end}": f"{{}}_ms_per_s.{run}" for end, run in (("", "median"), ("_least", "least"), ("_most", "most"))}
 # column -> where `bench` has it: memory in bytes, and delays added up, which `read_measurements` takes apart
 PLACES = {
     "system": "system", "student": "system", "precision": "precision", "weights_mb": "weights_bytes",
     **{f"{part}_mb": f"memory_bytes.{part}" for part in ("activations", "state", "expanded")},
     "working_mb": "memory_bytes.measured", "measured_mb": "memory_bytes.activations_measured",
     "process_mb": "process_bytes.interpreter_and_libraries", "model_mb": "process_bytes.model",
-    **{
-        column: place for way in WAYS for column, place in (
-            *((f"{way}_ms_per_s{end}", f"{way}_ms_per_s.{run}") for end, run in ENDS.items()),
-            (f"{way}_ratio", f"of_windows.{way}"),
-        )
-    },
+    **{f"{way}_{name}": place.format(way) for way in WAYS for name, place in (RUNS | {"ratio": "of_windows.{}"}).items()},
     **{f"{name}_ms": f"push_ms.{name}" for name in ("median", "p99", "worst")},
     "future_ms": "future_ms", "step_ms": "delay_ms", "ensemble_ms": "delay_ensemble_ms", "delay_ms": "delay_ensemble_ms",
     "sha256": "sha256",
@@ -92,8 +88,7 @@ def read_measurements(path: Path = MEASUREMENTS) -> pd.DataFrame:
 def machine(path: Path = MEASUREMENTS) -> str:
     """Where it was measured, and how often, in words."""
     content = read_json(path)
-    on = content["machine"]
-    where = f"one core of {on['processor']} ({on['system']}), Python {on['python']}, onnxruntime {on['onnxruntime']}"
+    where = "one core of {processor} ({system}), Python {python}, onnxruntime {onnxruntime}".format(**content["machine"])
     return f"{where}, the median of {content['repeats']} runs"
 
 
@@ -126,41 +121,29 @@ def cost_table(measurements: pd.DataFrame, quality: pd.DataFrame) -> pd.DataFram
     table = measurements.merge(quality.drop(columns="sha256"), on=["student", "precision"], how="left")
     table["total_mb"] = table["weights_mb"] + table["working_mb"]
     sizes = table.groupby("student")["weights_mb"].transform("max").where(table["sha256"] != "", np.inf)
-    keys = [table["precision"].map(PRECISIONS.index), table["student"], sizes]
-    return table.iloc[np.lexsort(keys)]
+    return table.iloc[np.lexsort([table["precision"].map(PRECISIONS.index), table["student"], sizes])]
 
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:
     """`cost_table` for readers."""
-
-    def joined(text: str, *columns: str) -> list[str]:
-        """The numbers of each row in a text; a dash where there is none."""
-        rows = table[[*columns]].to_numpy()
-        return [DASH if np.isnan(row[0]) else text.format(*row).replace("nan", DASH) for row in rows]
-
+    parts = ("delay_ms", "future_ms", "step_ms", "ensemble_ms")
     columns = {
         "System": table["system"],
-        "Weights (MB)": value_texts(table["weights_mb"], 2),
-        "Working memory (MB)": value_texts(table["working_mb"], 3),
-        "Activations: counted / seen (MB)": joined("{:.3f} / {:.3f}", "activations_mb", "measured_mb"),
-        "Process: libraries + model (MB)": joined("{:.0f} + {:.0f}", "process_mb", "model_mb"),
-        **{f"{heading} (ms/s)": value_texts(table[f"{way}_ms_per_s"], 2) for way, heading in WAYS.items()},
-        "Worst chunk (ms)": value_texts(table["worst_ms"], 2),
-        "Delay: window + step + ensemble (ms)": joined(
-            "{1:.0f} + {2:.0f} + {3:.0f} = {0:.0f}", "delay_ms", "future_ms", "step_ms", "ensemble_ms"
-        ),
-        "Lip-gap r": value_texts(table["lip_gap_r"], 3),
-        **{METRICS[metric][0]: value_texts(table[metric], 3) for metric in QUALITY[1:]},
+        "Weights (MB)": texts(table, "{:.2f}", "weights_mb"),
+        "Working memory (MB)": texts(table, "{:.3f}", "working_mb"),
+        "Activations: counted / seen (MB)": texts(table, "{:.3f} / {:.3f}", "activations_mb", "measured_mb"),
+        "Process: libraries + model (MB)": texts(table, "{:.0f} + {:.0f}", "process_mb", "model_mb"),
+        **{f"{heading} (ms/s)": texts(table, "{:.2f}", f"{way}_ms_per_s") for way, heading in WAYS.items()},
+        "Worst chunk (ms)": texts(table, "{:.2f}", "worst_ms"),
+        "Delay: window + step + ensemble (ms)": texts(table, "{1:.0f} + {2:.0f} + {3:.0f} = {0:.0f}", *parts),
+        "Lip-gap r": texts(table, "{:.3f}", "lip_gap_r"),
+        **{METRICS[metric][0]: texts(table, "{:.3f}", metric) for metric in QUALITY[1:]},
     }
     return pd.DataFrame(columns)
 
 
 def judge_budgets(table: pd.DataFrame, student: str) -> pd.DataFrame:
-    """Judges `BUDGETS` of a student by `cost_table`; see `claims.judge`.
-
-    Raises:
-        InputError: it was not measured in int8 and float32.
-    """
+    """Judges `BUDGETS` of a student by `cost_table`; see `claims.judge`. `InputError` if a precision was not measured."""
     rows = table[table["student"] == student].set_index("precision")
     if not {"int8", "float32"} <= set(rows.index):
         raise InputError(f"{student}: not measured in int8 and float32; run `make bench`")
@@ -174,7 +157,7 @@ def judge_budgets(table: pd.DataFrame, student: str) -> pd.DataFrame:
 def judge_latency(measurements: pd.DataFrame, student: str) -> pd.DataFrame:
     """Judges whether larger chunks are cheaper in all runs, and most of the latency is the future; see `claims.judge`."""
     row, cost, share = measurements.set_index("system").loc[student], "Cost (ms/s)", "Share of the latency"
-    measured = {("", way, cost, "value"): tuple(row[f"{way}_ms_per_s{end}"] for end in ENDS) for way in WAYS}
+    measured = {("", way, cost, "value"): tuple(row[f"{way}_{run}"] for run in RUNS) for way in WAYS}
     measured["", "future", share, "value"] = row["future_ms"] / row["delay_ms"], np.nan, np.nan
     claims = [Claim(f"{WAYS[cheap]}: cheaper than {WAYS[dear]}", cheap, cost, "<", dear) for dear, cheap in pairwise(WAYS)]
     return judge([*claims, Claim("Most of the latency is the window's future", "future", share, ">", 0.5)], measured)
@@ -202,7 +185,7 @@ def _draw_costs(ax: plt.Axes, students: pd.DataFrame, names: list[str]) -> None:
         for name, row in students.dropna(subset=[f"{way}_ms_per_s"]).iterrows():
             place = position + 0.17 * (names.index(name) - (len(names) - 1) / 2)
             look = {"color": MODEL_COLOURS.get(name, "black"), "marker": MARKERS[row["precision"]], "markersize": 5}
-            ends = [row[f"{way}_ms_per_s{end}"] for end in ENDS]
+            ends = [row[f"{way}_{run}"] for run in RUNS]
             draw_intervals(ax, place, ends, along="x", capsize=2, linestyle="none", **look)
     ax.axvline(1000, color="black", linewidth=1)
     ax.axvline(BUDGET_MS_PER_S, color="#888888", linestyle="--", linewidth=1)

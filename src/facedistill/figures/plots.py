@@ -109,12 +109,7 @@ def splits_figure(scores: pd.DataFrame, systems: Sequence[str]) -> Figure:
 
 
 def preference_figure(table: pd.DataFrame, said: str) -> Figure:
-    """A row for each pair of systems: how often the first is preferred, with its interval; the other way round is the rest.
-
-    Args:
-        table: see `study.analysis.preferences`; it may be empty.
-        said: what there is of answers, see `study.analysis.summary`.
-    """
+    """A row for each pair of `study.analysis.preferences`: how often the first is preferred; `said` is its `summary`."""
     pairs = table[table["system"] < table["other"]]
     fig, ax = plt.subplots(figsize=(8, 1.6 + 0.45 * len(pairs)), layout="constrained")
     if pairs.empty:

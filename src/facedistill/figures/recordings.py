@@ -1,6 +1,7 @@
 """What the benchmark on recorded speech measured: table 6, for programs and for readers, and figure 11."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import reduce
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -18,7 +19,7 @@ from facedistill.figures.style import MODEL_COLOURS, draw_intervals, save_figure
 from facedistill.figures.tables import DASH, INTERVAL, interval_text
 from facedistill.measure.bootstrap import MEAN, WEIGHTED
 from facedistill.repro import benchmark
-from facedistill.repro.benchmark import AT_LAG, CONDITION, DETAILS, LIPS, NON_SPEECH, RESULTS
+from facedistill.repro.benchmark import AT_LAG, CONDITION, DETAILS, LIPS, NON_SPEECH, RESULTS, TORCH, TORCH_SUFFIX
 
 ABOVE = """# Table 6: recorded speech
 
@@ -58,15 +59,11 @@ PANELS = ("pbm_1mm", "pbm", "closure_auc")
 CHANCE = {"closure_auc": 0.5}
 AUC_COLOURS = LinearSegmentedColormap.from_list("auc", ["#B2533E", "#FBF7F0", "#1F6E9C"])
 AUC_RANGE = TwoSlopeNorm(vmin=0.2, vcenter=0.5, vmax=1.0)
-WORDS = {"noise-snr": "noise ", "level-": "level −", "level+": "level +", "db": " dB"}
+WORDS = (("noise-snr", "noise "), ("level-", "level −"), ("level+", "level +"), ("db", " dB"))  # of conditions
 
 
 def draw(folder: Path = benchmark.FOLDER) -> None:
-    """Writes table 6 as .md and .csv, and figure 11 as .png and .svg.
-
-    Raises:
-        InputError: nothing has been measured.
-    """
+    """Writes table 6 as .md and .csv, and figure 11 as .png and .svg; see `read_results`."""
     results, details = read_results(folder)
     recordings, systems = details["recordings"], details["systems"]
     above = ABOVE.format(
@@ -88,22 +85,12 @@ def draw(folder: Path = benchmark.FOLDER) -> None:
         ("Non-speech audio: mean distance of the lip gap from rest, and jitter over that in speech", still(systems)),
         ("Sources", _sources(recordings)),
     ]
-    below = "\n\n".join(
-        f"## {title}\n\n{frame.fillna(DASH).to_markdown(index=False, disable_numparse=True)}"
-        for title, frame in parts
-        if len(frame)
-    )
-    below += "".join(f"\n\n{note}" for name, note in NOTES.items() if name in results)
+    texts = [(title, frame.fillna(DASH).to_markdown(index=False, disable_numparse=True)) for title, frame in parts if len(frame)]
+    below = [f"## {title}\n\n{text}" for title, text in texts] + [note for name, note in NOTES.items() if name in results]
     if details["skipped"]:
-        below += "\n\nNot here: " + "; ".join(f"{name} ({why})" for name, why in details["skipped"].items()) + "."
-    save_table(
-        numbers(results, systems),
-        "tab6_real_speech",
-        folder=folder,
-        readable=readable(results, systems),
-        above=above,
-        below=below,
-    )
+        below.append("Not here: " + "; ".join(f"{name} ({why})" for name, why in details["skipped"].items()) + ".")
+    table, shown = numbers(results, systems), readable(results, systems)
+    save_table(table, "tab6_real_speech", folder=folder, readable=shown, above=above, below="\n\n".join(below))
     set_style()
     save_figure(benchmark_figure(results, systems), "fig11_real_speech", folder=folder)
 
@@ -213,14 +200,9 @@ def _sources(recordings: Mapping[str, Mapping]) -> pd.DataFrame:
 
 
 def benchmark_figure(results: Mapping[str, Mapping], systems: Mapping[str, Mapping]) -> Figure:
-    """Figure 11: a row a system, three measures with intervals, AUC by source and by condition.
-
-    Students in torch, which are the exported ones, are left out.
-    """
-    every = {name: systems[name]["kind"] for name in results}
-    kinds = {
-        name: kind for name, kind in every.items() if not (kind == benchmark.TORCH and name.endswith(benchmark.TORCH_SUFFIX))
-    }
+    """Figure 11: a row a system but for exported students in torch, three measures, AUC by source and by condition."""
+    is_copy = {name: name.endswith(TORCH_SUFFIX) and systems[name]["kind"] == TORCH for name in results}
+    kinds = {name: systems[name]["kind"] for name in results if not is_copy[name]}
     first = results[next(iter(kinds))]
     sources, conditions = sources_of(first), list(dict.fromkeys(one for name in kinds for one in systems[name][CONDITION]))
     widths = [2.6, 2.6, 2.6, 0.52 * len(sources), 0.52 * max(len(conditions), 1)]
@@ -233,7 +215,8 @@ def benchmark_figure(results: Mapping[str, Mapping], systems: Mapping[str, Mappi
     axes[3].set_title("AUC by source\n(n of /p b m/)", fontsize=11)
     if conditions:
         found = [systems[name][CONDITION] for name in kinds]
-        _draw_heat(axes[4], [[row[one][WEIGHTED] if one in row else None for one in conditions] for row in found], conditions)
+        by_condition = [[row[one][WEIGHTED] if one in row else None for one in conditions] for row in found]
+        _draw_heat(axes[4], by_condition, [reduce(lambda name, word: name.replace(*word), WORDS, one) for one in conditions])
         axes[4].set_title("AUC by condition\n(weighted)", fontsize=11)
     else:
         axes[4].set_visible(False)
@@ -285,8 +268,6 @@ def _draw_heat(ax: Axes, rows: Iterable[Iterable[Mapping | None]], labels: Seque
         if not np.isnan(value):
             colour, shown = "white" if value > 0.8 or value < 0.3 else "#222222", f"{value:.2f}".removeprefix("0")
             ax.text(column, row, shown, ha="center", va="center", fontsize=9, color=colour)
-    for written, shown in WORDS.items():
-        labels = [label.replace(written, shown) for label in labels]
     ax.set_xticks(range(len(labels)), labels, fontsize=8.5, rotation=55, ha="right", rotation_mode="anchor")
     ax.grid(visible=False)
     ax.spines[:].set_visible(False)

@@ -50,11 +50,7 @@ def load_example(split: str, number: int = 0) -> Example:
 
 
 def show_clip(curves: Mapping[str, np.ndarray], example: Example) -> HTML:
-    """A film with its sound: the faces of some (T, K) curves at 60 fps side by side, below them the sound and its phones.
-
-    Raises:
-        InputError: see `film.render`.
-    """
+    """A film with its sound: the faces of some (T, K) curves at 60 fps side by side, below them the sound and its phones."""
     panels = [Panel(name, frames[:: round(FPS / LOOK.fps)]) for name, frames in curves.items()]
     sound = Strip(example.samples, SAMPLE_RATE_HZ, example.phones)
     with rendered(panels, Path(tempfile.gettempdir(), f"clip{FILM}"), LOOK, sound=sound, strip=True, quiet=True) as film:
@@ -92,7 +88,6 @@ def sentence_figure(
 
     Args:
         curves: {system: (T, K) at 60 fps}; "truth" is drawn black.
-        phones: the timed phones of the utterance (IPA).
         faces: the systems whose face is drawn, one row each, at `n_faces` key moments or fewer.
         panels: `GAP`, or names of rig curves.
     """
@@ -104,9 +99,13 @@ def sentence_figure(
         _draw_faces(top, {name: curves[name] for name in faces}, moments)
     axes = bottom.subplots(len(panels), 1, sharex=True, squeeze=False, height_ratios=[2.2] + [1.2] * (len(panels) - 1))[:, 0]
     for ax, panel in zip(axes, panels, strict=True):
-        _shade(ax, phones)
-        _draw_panel(ax, panel, curves)
-    _label_phones(axes[0], [phone for phone in phones if phone.end_s > first_s and phone.start_s < last_s], moments)
+        _draw_panel(ax, panel, curves, phones)
+    # IPA labels stand on two levels, so that short phones do not collide; those with a face are bold.
+    for number, phone in enumerate(phone for phone in phones if phone.end_s > first_s and phone.start_s < last_s):
+        axes[0].text(
+            (phone.start_s + phone.end_s) / 2, 1.02 + 0.09 * (number % 2), phone.label, ha="center", va="bottom", fontsize=9,
+            transform=axes[0].get_xaxis_transform(), fontweight="bold" if phone in moments else "normal", clip_on=False,
+        )  # fmt: skip
     axes[-1].set(xlabel="Time (s)", xlim=(first_s, last_s))
     handles, labels = axes[0].get_legend_handles_labels()
     bottom.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=9)
@@ -131,30 +130,17 @@ def label_row(ax: Axes, text: str, system: str, *, x: float, **style: object) ->
     ax.text(x, 0.5, text, transform=ax.transAxes, rotation=90, va="center", ha="right", color=colour, **style)
 
 
-def _draw_panel(ax: Axes, panel: str, curves: Mapping[str, np.ndarray]) -> None:
+def _draw_panel(ax: Axes, panel: str, curves: Mapping[str, np.ndarray], phones: Sequence[Phone]) -> None:
+    """Curves over shades of bilabials and labiodentals, which the eye checks first; each class stands once in the legend."""
+    labels = {"bilabial": "/p b m/", "labiodental": "/f v/"}
+    for phone, kind in ((phone, classify(phone.label)) for phone in phones):
+        if kind in SHADES:
+            ax.axvspan(phone.start_s, phone.end_s, color=SHADES[kind], linewidth=0, label=labels.pop(kind, None), zorder=0)
     for name, frames in curves.items():
         values = head().lip_gap_mm(frames) if panel == GAP else frames[:, INDEX[panel]]
-        thick = 2.4 if name == TRUTH else 1.4
-        ax.plot(np.arange(len(values)) / FPS, values, color=MODEL_COLOURS.get(name, TRUTH_COLOUR), linewidth=thick, label=name)
+        look = {"color": MODEL_COLOURS.get(name, TRUTH_COLOUR), "linewidth": 2.4 if name == TRUTH else 1.4}
+        ax.plot(np.arange(len(values)) / FPS, values, label=name, **look)
     if panel == GAP:
         ax.axhline(head().gap_neutral_mm, color="black", linewidth=0.8, linestyle=":", label="at rest")
     ax.set_ylabel("Lip gap (mm)" if panel == GAP else panel)
     ax.grid(axis="x", visible=False)
-
-
-def _shade(ax: Axes, phones: Sequence[Phone]) -> None:
-    """Shades bilabials and labiodentals, which the eye checks first; each class once in the legend."""
-    words = {"bilabial": "/p b m/", "labiodental": "/f v/"}
-    for phone in phones:
-        kind = classify(phone.label)
-        if kind in SHADES:
-            ax.axvspan(phone.start_s, phone.end_s, color=SHADES[kind], linewidth=0, label=words.pop(kind, None), zorder=0)
-
-
-def _label_phones(ax: Axes, phones: Sequence[Phone], moments: Sequence[Phone]) -> None:
-    """IPA labels along the top, on two levels so that short phones do not collide; those with a face are bold."""
-    for number, phone in enumerate(phones):
-        ax.text(
-            (phone.start_s + phone.end_s) / 2, 1.02 + 0.09 * (number % 2), phone.label, transform=ax.get_xaxis_transform(),
-            ha="center", va="bottom", fontsize=9, fontweight="bold" if phone in moments else "normal", clip_on=False,
-        )  # fmt: skip

@@ -49,11 +49,7 @@ def set_style() -> None:
 
 
 def save_figure(fig: Figure, stem: str, *, folder: Path = FIGURES) -> Path:
-    """Saves a figure as `<stem>.png` and `<stem>.svg`, byte for byte the same on every run, and closes it.
-
-    Returns:
-        The PNG, for `show`; its metadata say what made it.
-    """
+    """Saves a figure as `<stem>.svg` and the PNG that it returns, the same bytes on every run, and closes it."""
     png = folder / f"{stem}.png"
     # Neither format may name the date or the version; SVG ids are hashes with a salt that is random by default.
     made_by = {"Software": None, "Title": stem, "Source": provenance(stem)}
@@ -68,9 +64,8 @@ def save_figure(fig: Figure, stem: str, *, folder: Path = FIGURES) -> Path:
 def show(png: Path, *, width: int = 1100) -> HTML:
     """What `save_figure` saved, for a notebook, so many pixels wide, with a caption that says what made it."""
     with PIL.Image.open(png) as image:
-        source = image.text["Source"]
+        caption = f"<figcaption><small>{png.stem}: {image.text['Source']}</small></figcaption>"
     content = base64.b64encode(png.read_bytes()).decode()
-    caption = f"<figcaption><small>{png.stem}: {source}</small></figcaption>"
     return HTML(f'<figure><img width="{width}" src="data:image/png;base64,{content}">{caption}</figure>')
 
 
@@ -98,10 +93,7 @@ def save_table(
 ) -> Path:
     """Saves a table as `<stem>.csv` (six significant digits) and `<stem>.md` (for readers, three decimals), without the index.
 
-    Args:
-        frame: the table; column names carry their units.
-        readable: what the Markdown shows instead of `frame`, where readers want it in another form than programs.
-        above, below: Markdown around the table.
+    `readable` is what the Markdown shows instead of `frame`, between `above` and `below`.
     """
     csv = folder / f"{stem}.csv"
     write_text(csv, frame.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
@@ -121,8 +113,10 @@ def provenance(figure: str, root: Path = ROOT) -> str:
     One hash is of the parameters that the stage reads, one of the files that it reads, which show all that was done before it:
     they change when DVC would make the figure anew for something else than code, and only then.
     """
-    png, declared, locked = f"figures/{figure}.png", _declared(root), _read(root / "dvc.lock").get("stages", {})
-    stage = next((name for name, entry in declared.items() if png in _outputs(entry)), None)
+    declared, locked = _declared(root), _read(root / "dvc.lock").get("stages", {})
+    outs = [(name, out) for name, entry in declared.items() for out in (*entry.get("outs", []), *entry.get("plots", []))]
+    stages = {path: name for name, out in outs for path in ([out] if isinstance(out, str) else out)}
+    stage = stages.get(f"figures/{figure}.png")
     if stage is None or not locked:
         return UNKNOWN
     made = {out["path"]: out["md5"] for entry in locked.values() for out in entry.get("outs", [])}
@@ -142,12 +136,6 @@ def _declared(root: Path) -> dict[str, dict]:
         for key in () if isinstance(names, str) else names:  # students, variants and teachers of params.yaml, which draw nothing
             stages[f"{name}@{key}" if key else name] = json.loads(json.dumps(entry.get("do", entry)).replace("${key}", key))
     return stages
-
-
-def _outputs(entry: Mapping) -> set[str]:
-    """The paths that a stage of dvc.yaml declares as outputs."""
-    declared = (*entry.get("outs", []), *entry.get("plots", []))
-    return {path for out in declared for path in ([out] if isinstance(out, str) else out)}
 
 
 def _files(dep: str, made: Mapping, root: Path) -> list[tuple[str, str]]:

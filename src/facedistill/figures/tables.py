@@ -104,9 +104,10 @@ def interval_texts(table: pd.DataFrame, column: str, n_digits: int) -> list[str]
     return [interval_text(*ends, n_digits=n_digits) for ends in table[[column + suffix for suffix in ENDS]].to_numpy(float)]
 
 
-def value_texts(values: Iterable[float], n_digits: int) -> list[str]:
-    """Numbers without intervals for readers, a dash where there is none."""
-    return [interval_text(value, n_digits=n_digits) for value in values]
+def texts(table: pd.DataFrame, text: str, *columns: str) -> list[str]:
+    """The numbers of each row in a text such as "{:.2f} MB"; a dash for what is not known, or for all without the first."""
+    rows = zip(*(table[column] for column in columns), strict=True)
+    return [DASH if pd.isna(row[0]) else text.format(*row).replace("nan", DASH) for row in rows]
 
 
 def interval_text(value: float, low: float = np.nan, high: float = np.nan, *, n_digits: int) -> str:
@@ -114,7 +115,7 @@ def interval_text(value: float, low: float = np.nan, high: float = np.nan, *, n_
     if np.isnan(value):
         return DASH
     shown, least, most = (f"{round(float(end), n_digits) + 0.0:.{n_digits}f}" for end in (value, low, high))  # no "-0.000"
-    return shown + ("" if np.isnan(low) else f" [{least}, {most}]")
+    return shown if np.isnan(low) else f"{shown} [{least}, {most}]"
 
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:
@@ -122,10 +123,10 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
     columns = {
         "Test": table["split"].replace(SPLIT_NAMES),
         "System": table["system"],
-        "Parameters": table["parameters"].map("{:,}".format),
+        "Parameters": texts(table, "{:,}", "parameters"),
         "Weights (MB)": (table["weights_bytes"] / 1e6).map("{:.2f}".format),
-        "Look-ahead (ms)": ["all" if np.isnan(ms) else f"{ms:.0f}" for ms in table["lookahead_ms"]],
-        "n /p b m/": table["n_bilabials"].astype(str),
+        "Look-ahead (ms)": table["lookahead_ms"].map("{:.0f}".format).replace("nan", "all"),
+        "n /p b m/": texts(table, "{}", "n_bilabials"),
     }
     return pd.DataFrame(columns | {heading: interval_texts(table, metric, n) for metric, (heading, n) in METRICS.items()})
 
