@@ -1,7 +1,7 @@
 """Claims as data, the one judge of them, and how verdicts are printed."""
 
 import operator
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,25 +32,25 @@ class Claim:
     whole: bool = False
 
 
-def better(text: str, subject: Hashable, *metrics: str, sign: str = ">", split: str = "") -> list[Claim]:
+def better(text: str, subject: Hashable, *metrics: str, sign: str = ">", splits: Sequence[str] = ("",)) -> list[Claim]:
     """Claims that one of two is better: the whole interval of their difference in each metric is on one side of 0."""
-    return [Claim(text, subject, metric, sign, 0.0, "difference", split, whole=True) for metric in metrics]
+    return [Claim(text, subject, metric, sign, 0.0, "difference", split, True) for split in splits for metric in metrics]
 
 
-def _both(text: str, question: str) -> list[Claim]:
-    return [claim for split in ("test-voices", "test-noisy") for claim in better(text, question, "lip_gap_r", "pbm", split=split)]
+def _better_in_noise_too(text: str, question: str) -> list[Claim]:
+    return better(text, question, "lip_gap_r", "pbm", splits=("test-voices", "test-noisy"))
 
 
 CLAIMS = (
     Claim("The teacher follows the lips", "teacher", "lip_gap_r", "≥", 0.85),
     Claim("The teacher's lips close on p, b, m", "teacher", "pbm_1mm", "≥", 0.85),
     Claim("The teacher's lips are closer on p, b, m than in vowels", "teacher", "pbm", "≥", 0.85),
-    *_both("The teacher beats `small` on the paired data", "teacher-against-small-on-paired-data"),
-    *_both("The teacher beats `on-device` on the paired data", "teacher-against-on-device-on-paired-data"),
+    *_better_in_noise_too("The teacher beats `small` on the paired data", "teacher-against-small-on-paired-data"),
+    *_better_in_noise_too("The teacher beats `on-device` on the paired data", "teacher-against-on-device-on-paired-data"),
     Claim("`on-device` keeps the teacher's correlation", "on-device-against-teacher", "lip_gap_r", "≥", 0.95, "ratio"),
     Claim("`on-device` keeps the teacher's closures", "on-device-against-teacher", "pbm_1mm", "≥", 0.92, "ratio"),
     Claim("`on-device` keeps the teacher's order of gaps", "on-device-against-teacher", "pbm", "≥", 0.92, "ratio"),
-    *_both("Distillation beats the paired data alone", "distilled-against-paired-only"),
+    *_better_in_noise_too("Distillation beats the paired data alone", "distilled-against-paired-only"),
     Claim("The ensemble halves the jitter", "ensemble-against-real-time", "jitter", "≤", 0.5, "ratio"),
 )
 

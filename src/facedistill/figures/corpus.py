@@ -12,13 +12,8 @@ from matplotlib.ticker import PercentFormatter
 from facedistill.core.manifest import Utterance
 from facedistill.speech.phones import CLASSES, classify, read_phones
 
-# class of phones -> (colour, name in legends)
-CLASS_LOOKS = {
-    "bilabial": ("#D55E00", "/p b m/"),
-    "labiodental": ("#009E73", "/f v/"),
-    "vowel": ("#0072B2", "vowels"),
-    "other": ("#BBBBBB", "other consonants"),
-}
+CLASS_COLOURS = {"bilabial": "#D55E00", "labiodental": "#009E73", "vowel": "#0072B2", "other": "#BBBBBB"}
+CLASS_NAMES = {"bilabial": "/p b m/", "labiodental": "/f v/", "vowel": "vowels", "other": "other consonants"}
 LONGEST_MS, BIN_MS = 200, 10  # of the histogram
 
 
@@ -65,8 +60,7 @@ def corpus_figure(splits: pd.DataFrame, phones: pd.DataFrame) -> Figure:
     left = np.zeros(len(shares))
     names = [f"{split}\nn = {counts[split]:,}" for split in shares.index]
     for name in shares:
-        colour, label = CLASS_LOOKS[name]
-        classes.barh(names, shares[name], left=left, color=colour, label=label)
+        classes.barh(names, shares[name], left=left, color=CLASS_COLOURS[name], label=CLASS_NAMES[name])
         left += shares[name].to_numpy()
     classes.invert_yaxis()
     classes.xaxis.set_major_formatter(PercentFormatter(1))
@@ -75,7 +69,7 @@ def corpus_figure(splits: pd.DataFrame, phones: pd.DataFrame) -> Figure:
     # The degraded copies say again what the clean test says.
     bilabials = phones.loc[(phones["class"] == "bilabial") & (phones["split"] != "test-noisy"), "duration_ms"]
     bins = np.arange(0, LONGEST_MS + 1, BIN_MS)
-    durations.hist(bilabials.clip(upper=LONGEST_MS), bins=bins, color=CLASS_LOOKS["bilabial"][0])
+    durations.hist(bilabials.clip(upper=LONGEST_MS), bins=bins, color=CLASS_COLOURS["bilabial"])
     durations.axvline(bilabials.median(), color="black", linestyle="--")
     durations.set(
         xlabel=f"Duration of /p b m/ (ms; last bin: {LONGEST_MS - BIN_MS} and more)", ylabel="Phones",

@@ -18,8 +18,7 @@ from facedistill.figures.tables import METRICS, texts
 
 MEASUREMENTS = ROOT / "benchmarks" / "on_device.json"
 EXPORTED = DATA / "export"
-PRECISIONS = ("float32", "float16", "int8")
-MARKERS = dict(zip(PRECISIONS, "osD", strict=True))
+MARKERS = {"float32": "o", "float16": "s", "int8": "D"}  # of precisions, in their order
 WAYS = {  # how sound comes in -> heading
     "windows": "window by window, 60 a second",
     "pushes_60": "stream, 60 chunks a second",
@@ -93,11 +92,7 @@ def machine(path: Path = MEASUREMENTS) -> str:
 
 
 def read_quality(folder: Path = EXPORTED) -> pd.DataFrame:
-    """What `export` measured of every precision: `QUALITY`, of how many utterances and /p b m/, and against float32 (or NaN).
-
-    Raises:
-        InputError: nothing is exported, or something else lies there.
-    """
+    """What `export` measured of every precision: `QUALITY`, of how many utterances and /p b m/, and against float32 (or NaN)."""
     rows = []
     for path in sorted(folder.glob("*/quality.json")):
         quality, files = read_json(path), read_json(path.with_name("files.json"))
@@ -121,7 +116,7 @@ def cost_table(measurements: pd.DataFrame, quality: pd.DataFrame) -> pd.DataFram
     table = measurements.merge(quality.drop(columns="sha256"), on=["student", "precision"], how="left")
     table["total_mb"] = table["weights_mb"] + table["working_mb"]
     sizes = table.groupby("student")["weights_mb"].transform("max").where(table["sha256"] != "", np.inf)
-    return table.iloc[np.lexsort([table["precision"].map(PRECISIONS.index), table["student"], sizes])]
+    return table.iloc[np.lexsort([table["precision"].map(list(MARKERS).index), table["student"], sizes])]
 
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:

@@ -26,8 +26,8 @@ def intervals_figure(scores: pd.DataFrame, metrics: Sequence[str] = ("lip_gap_r"
     fig, axes = plt.subplots(len(metrics), len(splits), figsize=size, **grid)
     for column, split in zip(axes.T, splits, strict=True):
         found = scores[scores["split"] == split]
-        utterances = f"{count(found, 'lip_gap_r')} utterances"
-        column[0].set_title(f"{SPLIT_NAMES.get(split, split)}\n{utterances}, {count(found)} /p b m/", fontsize=11)
+        n = f"{count(found, 'lip_gap_r')} utterances, {count(found)} /p b m/"
+        column[0].set_title(f"{SPLIT_NAMES.get(split, split)}\n{n}", fontsize=11)
         for ax, metric in zip(column, metrics, strict=True):
             for row in found[found["metric"] == metric].dropna(subset=["value"]).itertuples():
                 place, ends = systems.index(row.system), (row.value, row.low, row.high)

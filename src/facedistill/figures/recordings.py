@@ -56,7 +56,6 @@ KIND_COLOURS = {benchmark.PEER: "#56606B", benchmark.ENVELOPE: "#8A8A8A"}  # oth
 IN_TABLE = ("pbm_1mm", "false_closures_1mm", "pbm", "false_closures", "closure_auc", "opening_r")
 IN_SOURCES = ("pbm_1mm", "pbm", "closure_auc", "opening_r", "closure_lag_ms")
 PANELS = ("pbm_1mm", "pbm", "closure_auc")
-CHANCE = {"closure_auc": 0.5}
 AUC_COLOURS = LinearSegmentedColormap.from_list("auc", ["#B2533E", "#FBF7F0", "#1F6E9C"])
 AUC_RANGE = TwoSlopeNorm(vmin=0.2, vcenter=0.5, vmax=1.0)
 WORDS = (("noise-snr", "noise "), ("level-", "level −"), ("level+", "level +"), ("db", " dB"))  # of conditions
@@ -96,11 +95,7 @@ def draw(folder: Path = benchmark.FOLDER) -> None:
 
 
 def read_results(folder: Path = benchmark.FOLDER) -> tuple[dict[str, Mapping], Mapping]:
-    """(results.json, details.json) of a folder.
-
-    Raises:
-        InputError: missing, not JSON, or of another form.
-    """
+    """(results.json, details.json) of a folder; `InputError` if they are missing, not JSON, or of another form."""
     results, details = read_json(folder / RESULTS), read_json(folder / DETAILS)
     try:
         for system, result in results.items():
@@ -239,8 +234,8 @@ def benchmark_figure(results: Mapping[str, Mapping], systems: Mapping[str, Mappi
 
 
 def _draw_dots(ax: Axes, results: Mapping[str, Mapping], kinds: Mapping[str, str], metric: str) -> None:
-    if metric in CHANCE:
-        ax.axvline(CHANCE[metric], color="#777777", linewidth=1.2, linestyle=(0, (2, 2)), zorder=1)
+    if metric == "closure_auc":  # of which 0.5 is chance
+        ax.axvline(0.5, color="#777777", linewidth=1.2, linestyle=(0, (2, 2)), zorder=1)
     for place, (name, kind) in enumerate(kinds.items()):
         result, bare = results[name], name.removesuffix("-int8").removesuffix("-float16")
         colour = KIND_COLOURS.get(kind, MODEL_COLOURS.get(bare, "#000000"))

@@ -26,7 +26,7 @@ from facedistill.speech.audio import read_audio
 from facedistill.speech.phones import Phone, classify, read_phones
 
 TRUTH, GAP = "truth", "lip gap"  # a system, and a panel that is no curve of the rig
-SHADES = {"bilabial": "#F2B8A0", "labiodental": "#BFE3D0"}
+SHADES = {"bilabial": "#F2B8A0", "labiodental": "#BFE3D0"}  # of phone classes that the eye checks first
 FACE_PIXELS = 300
 LOOK = Look(fps=30.0, size_px=320)
 
@@ -131,7 +131,7 @@ def label_row(ax: Axes, text: str, system: str, *, x: float, **style: object) ->
 
 
 def _draw_panel(ax: Axes, panel: str, curves: Mapping[str, np.ndarray], phones: Sequence[Phone]) -> None:
-    """Curves over shades of bilabials and labiodentals, which the eye checks first; each class stands once in the legend."""
+    """Curves over the shades of phones, of which each class stands once in the legend."""
     labels = {"bilabial": "/p b m/", "labiodental": "/f v/"}
     for phone, kind in ((phone, classify(phone.label)) for phone in phones):
         if kind in SHADES:

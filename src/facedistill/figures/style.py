@@ -3,6 +3,7 @@
 import base64
 import json
 from collections.abc import Mapping
+from functools import reduce
 from pathlib import Path, PurePath
 
 import matplotlib
@@ -122,10 +123,10 @@ def provenance(figure: str, root: Path = ROOT) -> str:
     made = {out["path"]: out["md5"] for entry in locked.values() for out in entry.get("outs", [])}
     deps = [dep for dep in declared[stage].get("deps", []) if not dep.startswith(CODE)]
     read = [f"{path} {md5}" for dep in deps for path, md5 in _files(dep, made, root)]
-    values = _read(root / "params.yaml")
-    params = json.dumps({key: _value(values, key) for key in declared[stage].get("params", [])}, sort_keys=True)
+    values, keys = _read(root / "params.yaml"), declared[stage].get("params", [])
+    params = {key: reduce(lambda found, name: (found or {}).get(name), key.split("."), values) for key in keys}
     data = sha256(*read)[:LETTERS] if read else "none"
-    return f"stage {stage}, params {sha256(params)[:LETTERS]}, data {data}"
+    return f"stage {stage}, params {sha256(json.dumps(params, sort_keys=True))[:LETTERS]}, data {data}"
 
 
 def _declared(root: Path) -> dict[str, dict]:
@@ -144,13 +145,6 @@ def _files(dep: str, made: Mapping, root: Path) -> list[tuple[str, str]]:
     if outs:
         return [(path, made[path]) for path in outs]
     return [(dep, sha256(*sorted(file for file in (root / dep, *(root / dep).rglob("*")) if file.is_file())))]
-
-
-def _value(values: object, key: str) -> object:
-    """What a dotted key leads to; None if nothing."""
-    for name in key.split("."):
-        values = values.get(name) if isinstance(values, dict) else None
-    return values
 
 
 def _read(path: Path) -> dict:
