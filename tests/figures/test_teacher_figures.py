@@ -5,31 +5,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from matplotlib import pyplot as plt
 
 from facedistill.core.errors import InputError
 from facedistill.figures import ablations
-from facedistill.figures import style as figures
 from facedistill.figures.tables import read_evaluated
 
 SPLIT = "test-voices"
 QUALITY = {"hubert": (0.9, 0.85), "mesh": (0.9, 0.84), "mfcc": (0.8, 0.78), "brief": (0.89, 0.7)}
 
 
-@pytest.fixture(autouse=True)
-def _close_figures():
-    figures.set_style()
-    yield
-    plt.close("all")
-
-
 def interval(value: float | None) -> dict[str, float | None]:
-    ends = (
-        {"value": value, "low": None, "high": None}
-        if value is None
-        else {"value": value, "low": value - 0.02, "high": value + 0.02}
-    )
-    return ends | {"n": 7}
+    return {"value": value, "low": value and value - 0.02, "high": value and value + 0.02, "n": 7}
 
 
 @pytest.fixture
