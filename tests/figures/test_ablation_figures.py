@@ -6,12 +6,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib import pyplot as plt
 
 from facedistill.core.errors import InputError
 from facedistill.core.sections import BASELINE
 from facedistill.figures import ablations, closures, plots, smoothing
-from facedistill.figures import style as figures
 from facedistill.figures.claims import format_claims
 from facedistill.figures.tables import METRICS, read_evaluated
 from facedistill.speech.phones import Phone
@@ -27,13 +25,6 @@ CHANGES = {
     "voices-5": {"distill.data.voices": 5, ablations.FEATURE: 0.0},
 }
 GAIN = {name: -0.1 * number for number, name in enumerate(CHANGES)}
-
-
-@pytest.fixture(autouse=True)
-def _close_figures():
-    figures.set_style()
-    yield
-    plt.close("all")
 
 
 def interval(value: float) -> dict[str, float]:

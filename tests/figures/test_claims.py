@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facedistill.figures import ablations, claims, teachers
+from facedistill.figures import ablations, claims
 from facedistill.figures import tables as results
 from facedistill.figures.claims import Claim, better, format_claims, intervals_of, judge, pairs_of, summary
 from facedistill.pipeline import evaluate
@@ -115,7 +115,7 @@ def test_tables_are_looked_up_by_their_subjects_and_differences_both_ways():
 
 
 def test_claims_ask_what_evaluate_measures():
-    for claim in (*claims.CLAIMS, *ablations.CLAIMS, *teachers.CLAIMS):
+    for claim in (*claims.CLAIMS, *ablations.CLAIMS, *ablations.TEACHER_CLAIMS):
         assert claim.metric in results.METRICS and claim.split in {"", *results.SPLIT_NAMES}, claim
         assert claim.sign in claims.SIGNS and claim.kind in {"value", "difference", "ratio"}, claim
         assert claim.kind != "difference" or claim.whole and claim.bound == 0, claim

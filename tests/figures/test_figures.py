@@ -11,7 +11,6 @@ from facedistill.figures import style as figures
 
 
 def draw():
-    figures.set_style()
     fig, axes = plt.subplots()
     for number, (model, colour) in enumerate(figures.MODEL_COLOURS.items()):
         axes.plot(np.sin(np.arange(50) / 5 + number), color=colour, label=model, clip_on=True)
@@ -54,3 +53,15 @@ def test_tables_keep_text_and_round_numbers(tmp_path: Path):
 def test_every_model_has_its_own_colour():
     colours = [*figures.MODEL_COLOURS.values(), figures.TRUTH_COLOUR]
     assert len(set(colours)) == len(colours)
+
+
+@pytest.mark.parametrize(("along", "across"), [("x", 1), ("y", 0)])
+def test_intervals_are_drawn_from_end_to_end_along_their_axis(along: str, across: int):
+    fig, ax = plt.subplots()
+    ends = [[0.5, 0.9], [0.4, np.nan], [0.7, np.nan]]  # of the second value, no interval is known
+    figures.draw_intervals(ax, [1, 2], ends, along=along, fmt="o")
+    (drawn,) = ax.containers
+    np.testing.assert_allclose(drawn.lines[0].get_xydata()[:, [1 - across, across]], [[0.5, 1], [0.9, 2]])
+    segments = np.array([bar.get_segments() for bar in drawn.lines[2]])[0]
+    np.testing.assert_allclose(segments[:, :, 1 - across], [[0.4, 0.7], [0.9, 0.9]])
+    np.testing.assert_allclose(segments[:, :, across], [[1, 1], [2, 2]])

@@ -6,12 +6,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib import pyplot as plt
 
 from facedistill.core.errors import InputError
 from facedistill.core.manifest import Utterance
 from facedistill.figures import claims, corpus, plots, sentence
-from facedistill.figures import style as figures
 from facedistill.figures import tables as results
 from facedistill.measure.closures import CLOSED_GAP_MM
 from facedistill.rig.arkit import INDEX, N_CURVES
@@ -22,13 +20,6 @@ SIZES = {
     "small-paired-only": 2_900_000, "amplitude-envelope": 0,
 }  # fmt: skip
 PHONES = [Phone(0.0, 0.1, ""), Phone(0.1, 0.2, "p"), Phone(0.2, 0.5, "a"), Phone(0.5, 0.6, "f"), Phone(0.6, 0.8, "i")]
-
-
-@pytest.fixture(autouse=True)
-def _close_figures():
-    figures.set_style()
-    yield
-    plt.close("all")
 
 
 @pytest.fixture
@@ -145,7 +136,7 @@ def test_corpus_tables_and_figure(tmp_path: Path):
     assert phones["class"].tolist()[:4] == ["bilabial", "vowel", "labiodental", "vowel"]
     assert phones["duration_ms"][:2].tolist() == pytest.approx([100, 300])
     assert corpus.speakers(rows, "unlabelled") == {("made-up", "two")} and corpus.languages(rows, "paired") == {"de"}
-    plots.corpus_figure(splits, phones).canvas.draw()
+    corpus.corpus_figure(splits, phones).canvas.draw()
 
 
 def test_key_phones_are_the_lips_own_first():
@@ -190,3 +181,8 @@ def test_what_a_student_inherits_is_judged_by_the_whole_interval(evaluated: Path
     assert judge(0.05).loc[0, ["Test", "Measured", "Needed"]].tolist() == [
         "noise, room, telephone", "0.900 [0.800, 0.950]", "interval ≥ 0.85",
     ]  # fmt: skip
+
+
+def test_numbers_of_a_row_make_a_text_with_dashes_for_what_is_not_known():
+    table = pd.DataFrame({"a": [1.0, np.nan, 2.0], "b": [3.0, 4.0, np.nan]})
+    assert results.texts(table, "{:.1f} / {:.0f}", "a", "b") == ["1.0 / 3", "–", "2.0 / –"]

@@ -5,31 +5,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from matplotlib import pyplot as plt
 
 from facedistill.core.errors import InputError
-from facedistill.figures import style as figures
-from facedistill.figures import teachers
+from facedistill.figures import ablations
 from facedistill.figures.tables import read_evaluated
 
 SPLIT = "test-voices"
 QUALITY = {"hubert": (0.9, 0.85), "mesh": (0.9, 0.84), "mfcc": (0.8, 0.78), "brief": (0.89, 0.7)}
 
 
-@pytest.fixture(autouse=True)
-def _close_figures():
-    figures.set_style()
-    yield
-    plt.close("all")
-
-
 def interval(value: float | None) -> dict[str, float | None]:
-    ends = (
-        {"value": value, "low": None, "high": None}
-        if value is None
-        else {"value": value, "low": value - 0.02, "high": value + 0.02}
-    )
-    return ends | {"n": 7}
+    return {"value": value, "low": value and value - 0.02, "high": value and value + 0.02, "n": 7}
 
 
 @pytest.fixture
@@ -43,7 +29,8 @@ def evaluated(tmp_path: Path) -> Path:
     metadata["theirs"] = metadata["hubert"] | {"kind": "outside", "parameters": None, "controls": 116}
     taught = {
         name: {
-            role: dict.fromkeys(teachers.SHOWN, interval(value)) for role, value in zip(("teacher", "student"), pair, strict=True)
+            role: dict.fromkeys(ablations.TEACHERS_SHOWN, interval(value))
+            for role, value in zip(("teacher", "student"), pair, strict=True)
         }
         for name, pair in QUALITY.items()
     }
@@ -55,18 +42,18 @@ def evaluated(tmp_path: Path) -> Path:
 
 def table_of(folder: Path):
     taught, agreement, metadata = (read_evaluated(stem, folder) for stem in ("taught", "agreement", "teachers"))
-    return teachers.teachers_table(taught, agreement, metadata, SPLIT)
+    return ablations.teachers_table(taught, agreement, metadata, SPLIT)
 
 
 def verdicts_of(folder: Path):
-    judged = teachers.judge_teachers(read_evaluated("taught", folder), read_evaluated("teachers", folder), SPLIT)
+    judged = ablations.judge_teachers(read_evaluated("taught", folder), read_evaluated("teachers", folder), SPLIT)
     return judged.set_index("Claim")
 
 
 def test_every_teacher_has_its_row_in_their_order(evaluated):
     table = table_of(evaluated)
     assert list(table["teacher"]) == [*QUALITY, "theirs"]
-    shown = teachers.readable_teachers(table).set_index("Teacher")
+    shown = ablations.readable_teachers(table).set_index("Teacher")
     assert shown.loc["mesh", "Variance kept"] == "99.950 %" and shown.loc["hubert", "Variance kept"] == "–"
     assert shown.loc["mfcc", "Student: Lip-gap correlation"] == "0.780 [0.760, 0.800]"
     assert shown.loc["theirs", "Teacher: Lip-gap correlation"] == shown.loc["theirs", "Parameters"] == "–"
@@ -92,7 +79,7 @@ def test_what_was_not_trained_is_not_judged(evaluated):
 
 
 def test_a_student_is_drawn_against_its_teacher(evaluated):
-    fig = teachers.teachers_figure(table_of(evaluated), read_evaluated("taught", evaluated), SPLIT)
+    fig = ablations.teachers_figure(table_of(evaluated), read_evaluated("taught", evaluated), SPLIT)
     drawn = [bars.lines[0] for bars in fig.axes[0].containers]
     np.testing.assert_allclose([(line.get_xdata()[0], line.get_ydata()[0]) for line in drawn], list(QUALITY.values()))
     assert [text.get_text() for text in fig.legends[0].get_texts()] == list(QUALITY)

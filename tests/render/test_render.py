@@ -17,7 +17,7 @@ from facedistill import cli
 from facedistill.app.animate import NO_MEMORY
 from facedistill.app.render import panel_of
 from facedistill.core.errors import InputError
-from facedistill.figures.examples import Example, show_clip
+from facedistill.figures.sentence import Example, show_clip
 from facedistill.formats import registry
 from facedistill.formats.animation import regular
 from facedistill.render import film, scene

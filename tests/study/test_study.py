@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from facedistill.core.errors import InputError
-from facedistill.figures.study import preference_figure
+from facedistill.figures.plots import preference_figure
 from facedistill.study import analysis
 from facedistill.study.analysis import COLUMNS, attentive, bradley_terry, preferences, ranking, read_answers, summary
 from facedistill.study.command import app

@@ -1,4 +1,4 @@
-"""What `evaluate` measured of the ablation's variants, as tables, verdicts and figures."""
+"""What `evaluate` measured of variants of a student and of other teachers, as tables, verdicts and figures."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,19 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from facedistill.core.sections import BASELINE
-from facedistill.figures.claims import better, judge, pairs_of
-from facedistill.figures.style import error_bars
-from facedistill.figures.tables import (
-    ENDS,
-    EVALUATED,
-    INTERVAL,
-    METRICS,
-    SPLIT_NAMES,
-    add_interval,
-    interval_texts,
-    read_evaluated,
-    value_texts,
-)
+from facedistill.figures import tables
+from facedistill.figures.claims import Claim, better, intervals_of, judge, pairs_of
+from facedistill.figures.style import draw_intervals, error_bars
+from facedistill.figures.tables import ENDS, INTERVAL, METRICS, add_intervals, interval_texts, read_evaluated, texts
 
 FEATURE, FUTURE, WINDOW = "distill.losses.feature", "ablate.student.future_ms", "ablate.student.window_ms"
 GUIDED = {True: ("with the feature loss", "#D55E00", "o"), False: ("without the feature loss", "#555555", "s")}
@@ -57,8 +48,19 @@ CLAIMS = (
     *better("Pseudo-labels of more audio beat the paired data's own labels", ("no-feature-loss", "paired-labels"), "lip_gap_r"),
 )
 
+TEACHER, STUDENT = "teacher", "student"  # roles
+TEACHERS_SHOWN = ("lip_gap_r", "pbm_1mm", "pbm", "lve_mm")
+MEASURES = {"correlation": "Follows its teacher: correlation", "explained": "Follows its teacher: variance explained"}
+VARIANCE, WANTED_VARIANCE = "Variance kept (%)", 99.9  # of meshes, in so many components as the paper's students have
+TEACHER_CLAIMS = (
+    Claim("HuBERT features beat MFCC", ("hubert", TEACHER), "lip_gap_r", ">", ("mfcc", TEACHER)),
+    Claim("A student of HuBERT beats one of MFCC", ("hubert", STUDENT), "lip_gap_r", ">", ("mfcc", STUDENT)),
+    Claim("A teacher that is trained longer is better", ("hubert", TEACHER), "lip_gap_r", ">", ("brief", TEACHER)),
+    Claim("Its student is better too", ("hubert", STUDENT), "lip_gap_r", ">", ("brief", STUDENT)),
+)
 
-def read_variants(folder: Path = EVALUATED) -> pd.DataFrame:
+
+def read_variants(folder: Path = tables.EVALUATED) -> pd.DataFrame:
     """Reads variants.json; instead of set, columns keys (set of the changed keys) and change (text). See `tables.FILES`."""
     table = read_evaluated("variants", folder)
     changes = table.pop("set")
@@ -66,7 +68,7 @@ def read_variants(folder: Path = EVALUATED) -> pd.DataFrame:
     return table.assign(keys=changes.map(frozenset), change=[text or "nothing" for text in texts])
 
 
-def read_seeds(folder: Path = EVALUATED) -> pd.DataFrame:
+def read_seeds(folder: Path = tables.EVALUATED) -> pd.DataFrame:
     """Reads ablation_seeds.json: columns split, variant, seed, metric, value."""
     return read_evaluated("ablation_seeds", folder).melt(["split", "variant", "seed"], var_name="metric")
 
@@ -74,103 +76,81 @@ def read_seeds(folder: Path = EVALUATED) -> pd.DataFrame:
 def ablation_table(scores: pd.DataFrame, differences: pd.DataFrame, variants: pd.DataFrame, split: str) -> pd.DataFrame:
     """A row a variant: its change, parameters and hours, and value, low and high of each metric and of its difference."""
     table = variants[["variant", "change", "why", "reference", "parameters", "hours"]].copy()
-    gained = differences[differences["kind"] == "difference"]
+    gained = differences[(differences["split"] == split) & (differences["kind"] == "difference")]
     for metric in SHOWN:
-        for frame, suffix in ((scores, ""), (gained, "_gain")):
-            found = frame[(frame["split"] == split) & (frame["metric"] == metric)]
-            add_interval(table, metric + suffix, found, ["variant"])
+        add_intervals(table, [metric], scores[scores["split"] == split], ["variant"])
+        add_intervals(table, [metric], gained, ["variant"], "{}_gain")
     return table
 
 
 def readable_ablations(table: pd.DataFrame) -> pd.DataFrame:
     """`ablation_table` for readers: a value, and its difference from the reference as "value [low, high]"."""
-    is_baseline = table["variant"] == BASELINE
-    shown = pd.DataFrame({"Variant": table["variant"], "Change": table["change"].str.replace(", ", "<br>")})
-    shown["Against"] = table["reference"].mask(is_baseline, "")
-    shown["Parameters"] = [f"{count:,}" for count in table["parameters"]]
-    shown["Hours"] = [f"{hours:.2f}" for hours in table["hours"]]
+    columns = {
+        "Variant": table["variant"],
+        "Change": table["change"].str.replace(", ", "<br>"),
+        "Against": table["reference"],
+        "Parameters": texts(table, "{:,}", "parameters"),
+        "Hours": texts(table, "{:.2f}", "hours"),
+    }
     for metric in SHOWN:
         heading, n_digits = METRICS[metric]
-        shown[heading] = value_texts(table[metric], n_digits)
-        shown[f"{heading}: gain"] = interval_texts(table, f"{metric}_gain", n_digits)
-        shown.loc[is_baseline, f"{heading}: gain"] = ""
+        columns[heading] = [tables.interval_text(value, n_digits=n_digits) for value in table[metric]]
+        columns[f"{heading}: gain"] = interval_texts(table, f"{metric}_gain", n_digits)
+    shown = pd.DataFrame(columns)
+    shown.loc[table["variant"] == BASELINE, ["Against", *(name for name in columns if name.endswith(": gain"))]] = ""
     return shown
 
 
 def judge_ablations(differences: pd.DataFrame, variants: pd.DataFrame, split: str, axes: Sequence[str] = ()) -> pd.DataFrame:
-    """Judges `CLAIMS` by the intervals of differences on a test; see `claims.judge`.
-
-    Args:
-        differences: ablation_differences of `tables.FILES`.
-        variants: see `read_variants`.
-        axes: only claims about changes along these of `AXES`; none: all claims.
-    """
+    """Judges `CLAIMS`, or those about changes along some of `AXES`, by intervals of differences on a test; see `claims.judge`."""
     changes = {name: keys - {FEATURE} for name, keys in zip(variants["variant"], variants["keys"], strict=True)}
     asked = [AXES[axis][0] for axis in axes]
     claims = [claim for claim in CLAIMS if not axes or any(changes.get(name) in asked for name in claim.subject)]
-    references = dict(zip(variants["variant"], variants["reference"], strict=True))
-    return judge(claims, pairs_of(differences, "variant", references), split)
+    return judge(claims, pairs_of(differences, "variant", variants.set_index("variant")["reference"]), split)
 
 
 def sample(scores: pd.DataFrame, split: str) -> str:
     """What the scores of a split are measured on."""
-    n = scores[scores["split"] == split].groupby("metric")["n"].max()
-    return f"Measured on {n['lip_gap_r']} utterances ({SPLIT_NAMES.get(split, split)}) with {n['pbm']} /p b m/."
+    found = scores[scores["split"] == split]
+    n, name = tables.count(found, "lip_gap_r"), tables.SPLIT_NAMES.get(split, split)
+    return f"Measured on {n} utterances ({name}) with {tables.count(found)} /p b m/."
 
 
 def caution(seeds: pd.DataFrame) -> str:
     """What the intervals do not hold, for readers of the verdicts."""
     n_runs = seeds["seed"].nunique()
-    runs = "one training run" if n_runs == 1 else f"{n_runs} training runs"
-    return (
-        f"Each variant is {runs}. Intervals and verdicts are over voices: that another run of the same variant would come out "
-        f"otherwise is not in them{', so take small differences for chance' if n_runs == 1 else ''}."
+    runs, advice = (
+        (f"{n_runs} training runs", "") if n_runs > 1 else ("one training run", ", so take small differences for chance")
     )
+    doubt = f"that another run of the same variant would come out otherwise is not in them{advice}"
+    return f"Each variant is {runs}. Intervals and verdicts are over voices: {doubt}."
 
 
 def gains_figure(table: pd.DataFrame, seeds: pd.DataFrame) -> Figure:
-    """Every variant's difference from its reference with its interval, a panel a metric; crosses are single seeds' differences.
-
-    Args:
-        table: see `ablation_table`.
-        seeds: see `read_seeds`, of one split.
-    """
-    rows = table[table["variant"] != BASELINE].reset_index(drop=True)
-    fig, axes = plt.subplots(
-        1, len(GAINED), figsize=(14, 1.4 + 0.27 * len(rows)), sharey=True, layout="constrained", squeeze=False
-    )
-    for ax, metric in zip(axes[0], GAINED, strict=True):
-        value, low, high = (rows[f"{metric}_gain{end}"].to_numpy(float) for end in ENDS)
-        error = error_bars(value, low, high)
-        clear = (low > 0) | (high < 0)
-        for selected, colour in ((clear, "#0072B2"), (~clear, "#999999")):
-            ax.errorbar(
-                value[selected], np.flatnonzero(selected), xerr=error[:, selected], fmt="o", color=colour, capsize=3, markersize=5
-            )
-        _seed_marks(ax, seeds[seeds["metric"] == metric], rows)
+    """Every variant's gain in `ablation_table` with its interval, a panel a metric; crosses are single seeds."""
+    rows, n_runs = table[table["variant"] != BASELINE].reset_index(drop=True), seeds["seed"].nunique()
+    size = (14, 1.4 + 0.27 * len(rows))
+    fig, axes = plt.subplots(1, len(GAINED), figsize=size, sharey=True, layout="constrained")
+    for ax, metric in zip(axes, GAINED, strict=True):
+        ends = rows[[f"{metric}_gain{end}" for end in ENDS]].to_numpy(float).T
+        is_clear = (ends[1] > 0) | (ends[2] < 0)
+        for selected, colour in ((is_clear, "#0072B2"), (~is_clear, "#999999")):
+            look = {"fmt": "o", "color": colour, "capsize": 3, "markersize": 5}
+            draw_intervals(ax, np.flatnonzero(selected), ends[:, selected], along="x", **look)
+        wide = seeds[seeds["metric"] == metric].pivot(index="variant", columns="seed", values="value")
+        for place, row in enumerate(rows.itertuples() if n_runs > 1 else ()):
+            gains = wide.loc[row.variant] - wide.loc[row.reference]
+            ax.plot(gains, np.full(n_runs, place), "x", color="black", markersize=4, linestyle="none")
         ax.axvline(0, color="black", linewidth=1)
         ax.set(xlabel=f"{METRICS[metric][0]}: difference")
         ax.xaxis.set_major_locator(MaxNLocator(5))
-    named = [
-        name if other == BASELINE else f"{name} – {other}" for name, other in zip(rows["variant"], rows["reference"], strict=True)
-    ]
-    axes[0, 0].set_yticks(range(len(rows)), named, fontsize=9)
-    axes[0, 0].invert_yaxis()
-    n_runs = seeds["seed"].nunique()
+    names = rows["variant"].where(rows["reference"] == BASELINE, rows["variant"] + " – " + rows["reference"])
+    axes[0].set_yticks(range(len(rows)), names, fontsize=9)
+    axes[0].invert_yaxis()
     runs = "crosses: single training runs" if n_runs > 1 else "one training run each, whose chance they do not hold"
     about = "Differences from the baseline, or where another variant is named from that"
     fig.supxlabel(f"{about}. Bars: 95 % bootstrap intervals over voices, blue where they do not hold 0; {runs}", fontsize=10)
     return fig
-
-
-def _seed_marks(ax: Axes, seeds: pd.DataFrame, rows: pd.DataFrame) -> None:
-    """Each seed's difference from the reference of the same seed, where there are several."""
-    if seeds["seed"].nunique() < 2:
-        return
-    wide = seeds.pivot(index="variant", columns="seed", values="value")
-    for place, row in enumerate(rows.itertuples()):
-        gains = wide.loc[row.variant] - wide.loc[row.reference]
-        ax.plot(gains, np.full(len(gains), place), "x", color="black", markersize=4, linestyle="none")
 
 
 def axis_points(scores: pd.DataFrame, variants: pd.DataFrame, axis: str) -> pd.DataFrame:
@@ -179,51 +159,97 @@ def axis_points(scores: pd.DataFrame, variants: pd.DataFrame, axis: str) -> pd.D
     With the feature loss as it is, and without it, each where that was trained for more than one point.
     """
     keys, column, _, _ = AXES[axis]
-    guided = np.array([found in (set(), keys) for found in variants["keys"]])
-    unguided = np.array([FEATURE in found and found - {FEATURE} in (set(), keys) for found in variants["keys"]])
-    unguided &= ~variants["guided"].to_numpy()
-    curves = [selected for selected in (guided, unguided) if selected.sum() > 1] or [guided]
-    along = variants[np.logical_or.reduce(curves)]
-    along = along.assign(x=along[column])[["variant", "x", "guided"]]
+    on_axis = variants["keys"].map(lambda found: found - {FEATURE} in (set(), keys))
+    is_off = variants["keys"].map(lambda found: FEATURE in found)
+    curves = on_axis & ~is_off, on_axis & is_off & ~variants["guided"]
+    selected = np.logical_or.reduce([curve for curve in curves if curve.sum() > 1] or curves[:1])
+    along = variants[selected].assign(x=variants[column])[["variant", "x", "guided"]]
     return scores.merge(along, on="variant").sort_values(["guided", "x"], kind="stable")
 
 
 def axes_figure(scores: pd.DataFrame, variants: pd.DataFrame, axes: Sequence[str]) -> Figure:
-    """Metrics (rows) along some of `AXES` (columns), with and without the feature loss where both were trained.
-
-    Args:
-        scores: ablations of `tables.FILES`, of one split.
-        variants: see `read_variants`.
-    """
-    fig, panels = plt.subplots(
-        len(ALONG), len(axes), figsize=(1 + 4.3 * len(axes), 0.8 + 2.6 * len(ALONG)), sharex="col", sharey="row",
-        squeeze=False, layout="constrained",
-    )  # fmt: skip
-    for column, axis in enumerate(axes):
+    """Metrics on one split (rows) along some of `AXES` (columns), with and without the feature loss where both were trained."""
+    size = (1 + 4.3 * len(axes), 0.8 + 2.6 * len(ALONG))
+    grid = {"sharex": "col", "sharey": "row", "squeeze": False, "layout": "constrained"}
+    fig, panels = plt.subplots(len(ALONG), len(axes), figsize=size, **grid)
+    for column, axis in zip(panels.T, axes, strict=True):
         points = axis_points(scores, variants, axis)
-        for row, metric in enumerate(ALONG):
-            _along(panels[row, column], points[points["metric"] == metric], logarithmic=AXES[axis][3])
-        panels[-1, column].set_xlabel(AXES[axis][2])
-    for row, metric in enumerate(ALONG):
-        panels[row, 0].set_ylabel(METRICS[metric][0])
+        for ax, metric in zip(column, ALONG, strict=True):
+            _draw_along(ax, points[points["metric"] == metric], is_logarithmic=AXES[axis][3])
+        column[-1].set_xlabel(AXES[axis][2])
+    for ax, metric in zip(panels[:, 0], ALONG, strict=True):
+        ax.set_ylabel(METRICS[metric][0])
     handles = {label: handle for ax in panels[0] for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)}
     fig.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=2, frameon=False)
-    n = int(scores[scores["metric"] == "pbm"]["n"].max())
+    n = tables.count(scores)
     fig.supxlabel(f"Bars: 95 % bootstrap intervals over voices; {n} /p b m/; equal training steps everywhere", fontsize=10)
     return fig
 
 
-def _along(ax: Axes, points: pd.DataFrame, *, logarithmic: bool) -> None:
+def _draw_along(ax: Axes, points: pd.DataFrame, *, is_logarithmic: bool) -> None:
     for guided, rows in points.groupby("guided", sort=False):
         label, colour, marker = GUIDED[bool(guided)]
-        value, low, high = (rows[end].to_numpy(float) for end in INTERVAL)
-        error = error_bars(value, low, high)
-        shift = 1.03 if logarithmic and not guided else 1.0
-        ax.errorbar(rows["x"] * shift, value, yerr=error, color=colour, marker=marker, capsize=3, label=label)
+        shift = 1.03 if is_logarithmic and not guided else 1.0
+        draw_intervals(ax, rows["x"] * shift, rows[[*INTERVAL]].T, color=colour, marker=marker, capsize=3, label=label)
     if np.ptp(ax.dataLim.intervaly) < FLAT:
         ax.set_ylim(ax.dataLim.y0 - 0.5, ax.dataLim.y0 + 0.5)
-    if logarithmic:
+    if is_logarithmic:
         ax.set_xscale("log", base=2)
     places = sorted(points["x"].unique())
     ax.set_xticks(places, [f"{place:.0f}" if place >= 10 else f"{place:.2g}" for place in places], fontsize=9)
     ax.minorticks_off()
+
+
+def teachers_table(taught: pd.DataFrame, agreement: pd.DataFrame, metadata: pd.DataFrame, split: str) -> pd.DataFrame:
+    """A row a teacher: what it is, value, low and high of each metric of it and of its student, and how that follows it."""
+    table, here = metadata.copy(), taught[taught["split"] == split]
+    for role in (TEACHER, STUDENT):
+        add_intervals(table, TEACHERS_SHOWN, here[here["role"] == role], ["teacher"], f"{role}_{{}}")
+    add_intervals(table, MEASURES, agreement, ["teacher"])
+    return table
+
+
+def readable_teachers(table: pd.DataFrame) -> pd.DataFrame:
+    """`teachers_table` for readers: intervals as "value [low, high]", a dash where nothing can be measured."""
+    columns = {
+        "Teacher": table["teacher"],
+        "Parameters": texts(table, "{:,.0f}", "parameters"),
+        "Controls": texts(table, "{:.0f}", "controls"),
+        "Variance kept": texts(table.assign(kept=100 * table["variance_kept"]), "{:.3f} %", "kept"),
+        "Hours labelled": texts(table, "{:.2f}", "hours"),
+    }
+    for role in (TEACHER, STUDENT):
+        for metric in TEACHERS_SHOWN:
+            heading, n_digits = METRICS[metric]
+            columns[f"{role.capitalize()}: {heading}"] = interval_texts(table, f"{role}_{metric}", n_digits)
+    return pd.DataFrame(columns | {heading: interval_texts(table, measure, 3) for measure, heading in MEASURES.items()})
+
+
+def judge_teachers(taught: pd.DataFrame, metadata: pd.DataFrame, split: str) -> pd.DataFrame:
+    """Judges `TEACHER_CLAIMS` and that components keep the variance of meshes; see `claims.judge`."""
+    claims, measured = [*TEACHER_CLAIMS], intervals_of(taught, "teacher", "role")
+    for row in metadata[metadata["variance_kept"].notna()].itertuples():
+        text = f"{row.controls:.0f} components keep {WANTED_VARIANCE:g} % of the meshes of {row.teacher}"
+        claims.append(Claim(text, row.teacher, VARIANCE, "≥", WANTED_VARIANCE))
+        measured[split, row.teacher, VARIANCE, "value"] = 100 * row.variance_kept, np.nan, np.nan
+    return judge(claims, measured, split)
+
+
+def teachers_figure(table: pd.DataFrame, taught: pd.DataFrame, split: str) -> Figure:
+    """What a student makes of its teacher: quality of the one against that of the other; on the diagonal nothing is lost."""
+    rows = table[table["student_lip_gap_r"].notna()]
+    fig, axes = plt.subplots(1, len(TEACHERS_SHOWN), figsize=(4.6 * len(TEACHERS_SHOWN), 4.8), layout="constrained")
+    colours = dict(zip(rows["teacher"], plt.get_cmap("tab10").colors, strict=False))
+    for ax, metric in zip(axes, TEACHERS_SHOWN, strict=True):
+        for row in rows.to_dict("records"):
+            x, y = ([row[f"{role}_{metric}{end}"] for end in ENDS] for role in (TEACHER, STUDENT))
+            bars = {"xerr": error_bars(*x), "yerr": error_bars(*y)}
+            ax.errorbar(x[0], y[0], **bars, fmt="o", color=colours[row["teacher"]], capsize=3, label=row["teacher"])
+        ends = [*ax.get_xlim(), *ax.get_ylim()]
+        ax.axline((min(ends), min(ends)), slope=1, color="0.6", linestyle="--", linewidth=1)
+        ax.locator_params(axis="x", nbins=5)
+        ax.set(xlabel=f"Teacher: {METRICS[metric][0]}", ylabel=f"Its student: {METRICS[metric][0]}")
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=max(len(rows), 1), frameon=False)
+    n = tables.count(taught[taught["split"] == split])
+    fig.supxlabel(f"Bars: 95 % bootstrap intervals over voices; {n} /p b m/; dashed: nothing is lost", fontsize=10)
+    return fig

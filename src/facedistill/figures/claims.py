@@ -1,7 +1,7 @@
 """Claims as data, the one judge of them, and how verdicts are printed."""
 
 import operator
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,59 +20,43 @@ Intervals = dict[tuple[str, Hashable, str, str], Interval]  # (split, subject, m
 
 @dataclass(frozen=True)
 class Claim:
-    """A statement about one measured number.
-
-    Attributes:
-        text: what is claimed.
-        subject: what was measured: a system, a question of `comparisons.json`, or a pair, of whom the first is claimed better.
-        metric: one of `tables.METRICS`, or the name of another measure, with its unit.
-        sign: one of `SIGNS`.
-        bound: the number that `sign` compares with, or another subject: then the two intervals must not overlap.
-        kind: "value", or "difference" or "ratio" of a comparison.
-        split: the test; empty where it is given to `judge`.
-        whole: the whole interval must meet the bound, so that doubt about the measurement does not decide; else the value alone.
-    """
+    """A statement about one measured number, of which the value meets a bound or, where `whole` is set, the whole interval."""
 
     text: str
-    subject: Hashable
-    metric: str
-    sign: str
-    bound: Hashable
-    kind: str = "value"
-    split: str = ""
+    subject: Hashable  # a system, a question of `comparisons.json`, or a pair, of whom the first is claimed better
+    metric: str  # one of `tables.METRICS`, or the name of another measure, with its unit
+    sign: str  # one of `SIGNS`
+    bound: Hashable  # a number, or another subject: then the two intervals must not overlap
+    kind: str = "value"  # or "difference" or "ratio" of a comparison
+    split: str = ""  # the test; empty where it is given to `judge`
     whole: bool = False
 
 
-def better(text: str, subject: Hashable, *metrics: str, sign: str = ">", split: str = "") -> list[Claim]:
+def better(text: str, subject: Hashable, *metrics: str, sign: str = ">", splits: Sequence[str] = ("",)) -> list[Claim]:
     """Claims that one of two is better: the whole interval of their difference in each metric is on one side of 0."""
-    return [Claim(text, subject, metric, sign, 0.0, "difference", split, whole=True) for metric in metrics]
+    return [Claim(text, subject, metric, sign, 0.0, "difference", split, True) for split in splits for metric in metrics]
 
 
-def _both(text: str, question: str) -> list[Claim]:
-    return [claim for split in ("test-voices", "test-noisy") for claim in better(text, question, "lip_gap_r", "pbm", split=split)]
+def _better_in_noise_too(text: str, question: str) -> list[Claim]:
+    return better(text, question, "lip_gap_r", "pbm", splits=("test-voices", "test-noisy"))
 
 
 CLAIMS = (
     Claim("The teacher follows the lips", "teacher", "lip_gap_r", "≥", 0.85),
     Claim("The teacher's lips close on p, b, m", "teacher", "pbm_1mm", "≥", 0.85),
     Claim("The teacher's lips are closer on p, b, m than in vowels", "teacher", "pbm", "≥", 0.85),
-    *_both("The teacher beats `small` on the paired data", "teacher-against-small-on-paired-data"),
-    *_both("The teacher beats `on-device` on the paired data", "teacher-against-on-device-on-paired-data"),
+    *_better_in_noise_too("The teacher beats `small` on the paired data", "teacher-against-small-on-paired-data"),
+    *_better_in_noise_too("The teacher beats `on-device` on the paired data", "teacher-against-on-device-on-paired-data"),
     Claim("`on-device` keeps the teacher's correlation", "on-device-against-teacher", "lip_gap_r", "≥", 0.95, "ratio"),
     Claim("`on-device` keeps the teacher's closures", "on-device-against-teacher", "pbm_1mm", "≥", 0.92, "ratio"),
     Claim("`on-device` keeps the teacher's order of gaps", "on-device-against-teacher", "pbm", "≥", 0.92, "ratio"),
-    *_both("Distillation beats the paired data alone", "distilled-against-paired-only"),
+    *_better_in_noise_too("Distillation beats the paired data alone", "distilled-against-paired-only"),
     Claim("The ensemble halves the jitter", "ensemble-against-real-time", "jitter", "≤", 0.5, "ratio"),
 )
 
 
 def intervals_of(table: pd.DataFrame, *subject: str) -> Intervals:
-    """What a tidy table holds, for `judge`.
-
-    Args:
-        table: columns split, metric, value, low, high, and kind where it is not "value".
-        subject: the column of the subject; two make a pair.
-    """
+    """What a tidy table holds, for `judge`; a subject of two columns is a pair. Without a column kind, it is "value"."""
     subjects = table[subject[0]] if len(subject) == 1 else zip(*(table[column] for column in subject), strict=True)
     kinds = table["kind"] if "kind" in table else ["value"] * len(table)
     ends = table[[*INTERVAL]].astype(float).itertuples(index=False, name=None)
@@ -80,13 +64,7 @@ def intervals_of(table: pd.DataFrame, *subject: str) -> Intervals:
 
 
 def pairs_of(table: pd.DataFrame, column: str, references: Mapping[str, str]) -> Intervals:
-    """`intervals_of` a table of comparisons with references: subjects are (name, reference) and, of differences, the reverse.
-
-    Args:
-        table: see `intervals_of`, with a column kind.
-        column: of the names.
-        references: {name: what it is compared with}.
-    """
+    """`intervals_of` comparisons with references: subjects are (name, reference) and, of differences, the reverse."""
     found = {}
     for (split, name, metric, kind), (value, low, high) in intervals_of(table, column).items():
         found[split, (name, references[name]), metric, kind] = value, low, high
@@ -96,43 +74,33 @@ def pairs_of(table: pd.DataFrame, column: str, references: Mapping[str, str]) ->
 
 
 def judge(claims: Iterable[Claim], measured: Intervals, split: str = "") -> pd.DataFrame:
-    """Judges claims by what was measured.
-
-    Args:
-        claims: in the order of the rows.
-        measured: what a claim asks for and does not find here is not measured.
-        split: the test of claims that name none.
+    """Judges claims by what was measured, on `split` where they name no test.
 
     Returns:
-        `COLUMNS`, all text; Verdict is "holds", "FAILS" or "not measured".
+        `COLUMNS`, all text, a row a claim; Verdict is "holds", "FAILS" or "not measured".
     """
     return pd.DataFrame([_row(claim, measured, claim.split or split) for claim in claims], columns=COLUMNS)
 
 
-def _row(claim: Claim, measured: Intervals, split: str) -> dict[str, str]:
-    def interval(subject: Hashable) -> Interval:
-        return measured.get((split, subject, claim.metric, claim.kind), UNKNOWN)
-
+def _row(claim: Claim, measured: Intervals, split: str) -> tuple[str, ...]:
     heading, n_digits = METRICS.get(claim.metric, (claim.metric, 3))
-    n_digits = 3 if claim.kind == "ratio" else n_digits
     if claim.kind != "value":
         heading += f", {JOINED[claim.kind].join(claim.subject) if isinstance(claim.subject, tuple) else claim.kind}"
-    is_number = isinstance(claim.bound, int | float)
-    ends, bound = interval(claim.subject), (claim.bound,) * 3 if is_number else interval(claim.bound)
-    needed = f"{claim.bound:.3g}" if is_number else interval_text(*bound, n_digits=n_digits)
-    whole = claim.whole or not is_number
-    return {
-        "Claim": claim.text, "Test": SPLIT_NAMES.get(split, split), "Measure": heading,
-        "Measured": interval_text(*ends, n_digits=n_digits), "Needed": f"{'interval ' * whole}{claim.sign} {needed}",
-        "Verdict": _verdict(claim.sign, ends, bound, whole=whole),
-    }  # fmt: skip
-
-
-def _verdict(sign: str, ends: Interval, bound: Interval, *, whole: bool) -> str:
-    nearest, facing = ((1, 2) if sign in "≥>" else (2, 1)) if whole else (0, 0)
+    if claim.kind == "ratio":
+        n_digits = 3
+    ends = measured.get((split, claim.subject, claim.metric, claim.kind), UNKNOWN)
+    if isinstance(claim.bound, int | float):
+        whole, bound, needed = claim.whole, (claim.bound,) * 3, f"{claim.bound:.3g}"
+    else:
+        whole, bound = True, measured.get((split, claim.bound, claim.metric, claim.kind), UNKNOWN)
+        needed = interval_text(*bound, n_digits=n_digits)
+    nearest, facing = (0, 0) if not whole else (1, 2) if claim.sign in "≥>" else (2, 1)
     if np.isnan([ends[nearest], bound[facing]]).any():
-        return "not measured"
-    return "holds" if SIGNS[sign](ends[nearest], bound[facing]) else "FAILS"
+        verdict = "not measured"
+    else:
+        verdict = "holds" if SIGNS[claim.sign](ends[nearest], bound[facing]) else "FAILS"
+    shown, needed = interval_text(*ends, n_digits=n_digits), f"{'interval ' * whole}{claim.sign} {needed}"
+    return claim.text, SPLIT_NAMES.get(split, split), heading, shown, needed, verdict
 
 
 def format_claims(verdicts: pd.DataFrame) -> str:
@@ -162,10 +130,7 @@ def judge_against_envelope(scores: pd.DataFrame, systems: Iterable[str], split: 
 
 
 def judge_inheritance(comparisons: pd.DataFrame, first_split: str, *, margin: float) -> pd.DataFrame:
-    """Judges whether `on-device` keeps as much of its teacher's lip-gap correlation on other tests as on the first.
-
-    What it keeps is the ratio of the two on the same speech. Its whole interval must lie above the first test's less `margin`.
-    """
+    """Judges whether `on-device` keeps as much of its teacher's lip-gap correlation on other tests, less `margin`."""
     measured, asked = intervals_of(comparisons, "question"), ("on-device-against-teacher", "lip_gap_r", "ratio")
     bound = measured[first_split, *asked][0] - margin
     text = "`on-device` keeps its share of the teacher's correlation"

@@ -5,20 +5,19 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from facedistill.figures.claims import Claim, judge
 from facedistill.figures.style import MODEL_COLOURS, TRUTH_COLOUR
-from facedistill.measure.bootstrap import CONFIDENCE
+from facedistill.measure.bootstrap import summary
 from facedistill.measure.closures import CLOSED_GAP_MM
+from facedistill.measure.statistics import divide
 from facedistill.rig.curves import FPS
 from facedistill.speech.phones import Phone, sounds
 
 LIPS = ("p", "b", "m")
 REACH_S, STEP_S = 0.2, 0.005
 TIMES_S = np.arange(-REACH_S, REACH_S + STEP_S / 2, STEP_S)
-QUARTILES = (0.25, 0.5, 0.75)
 NEAR_S = 0.06  # from the middle of a sound, within which the lips have to close
 MOSTLY = 0.9  # the share of closures that is claimed
 N_BOOT = 1000
@@ -27,12 +26,7 @@ N_BOOT = 1000
 def closure_traces(gap_mm: np.ndarray, phones: Sequence[Phone], voice: str) -> pd.DataFrame:
     """(N, W) lip gap in mm at `TIMES_S` around the middle of each p, b and m, with an index of letter and voice.
 
-    Instances that reach over the ends are left out.
-
-    Args:
-        gap_mm: (T,) lip gap at `FPS`.
-        phones: timed phones (IPA).
-        voice: who speaks.
+    Instances that reach over the ends of `gap_mm`, (T,) at `FPS`, are left out.
     """
     frames_s, letters, traces = np.arange(len(gap_mm)) / FPS, [], []
     for phone in phones:
@@ -46,30 +40,20 @@ def closure_traces(gap_mm: np.ndarray, phones: Sequence[Phone], voice: str) -> p
 
 
 def closed_shares(traces: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
-    """How often the lips close: a row for each of `LIPS`, value, low and high of a 95 % bootstrap interval over voices, n.
-
-    Args:
-        traces: see `closure_traces`, of many utterances.
-        rng: draws the resamples.
-    """
+    """How often the lips close: a row for each of `LIPS`, value, low and high of a 95 % bootstrap interval over voices, n."""
     closed = traces.loc[:, np.abs(TIMES_S) <= NEAR_S].min(axis=1) <= CLOSED_GAP_MM
     counts = closed.groupby(level=["letter", "voice"]).agg(["sum", "size"]).unstack("voice", fill_value=0)
     counts = counts.reindex(LIPS, fill_value=0).rename_axis("letter")
     n_voices = counts["size"].shape[1]
     drawn = rng.multinomial(n_voices, np.full(n_voices, 1 / n_voices), size=N_BOOT)
-    shares = pd.DataFrame(counts["sum"].to_numpy() @ drawn.T, LIPS) / (counts["size"].to_numpy() @ drawn.T)
-    n = counts["size"].sum(axis=1)
-    tail = (1 - CONFIDENCE) / 2
-    ends = {"low": shares.quantile(tail, axis=1), "high": shares.quantile(1 - tail, axis=1)}
-    return pd.DataFrame({"value": counts["sum"].sum(axis=1) / n, **ends, "n": n})
+    drawn = np.concatenate([np.ones((1, n_voices), int), drawn])  # everyone first, as `summary` wants it
+    pairs = zip(counts["sum"].to_numpy(), counts["size"].to_numpy(), strict=True)
+    rows = [summary(divide(drawn @ n_closed, drawn @ n)) | {"n": n.sum()} for n_closed, n in pairs]
+    return pd.DataFrame(rows, counts.index)
 
 
 def judge_closures(shares: Mapping[str, pd.DataFrame], split: str) -> pd.DataFrame:
-    """Judges whether each system's lips close in `MOSTLY` all of a sound, by the whole interval; see `claims.judge`.
-
-    Args:
-        shares: {system: see `closed_shares`}.
-    """
+    """Judges whether each system's lips close in `MOSTLY` all of a sound, by `closed_shares`; see `claims.judge`."""
     claims, measured = [], {}
     for system, found in shares.items():
         for letter, *ends, n in found.itertuples():
@@ -80,31 +64,23 @@ def judge_closures(shares: Mapping[str, pd.DataFrame], split: str) -> pd.DataFra
 
 
 def closures_figure(traces: Mapping[str, pd.DataFrame]) -> Figure:
-    """Every instance as a thin line, the median and the middle half of them: a row a system, a column a sound.
-
-    Args:
-        traces: {system: see `closure_traces`}; "truth" is drawn black.
-    """
-    size = (11, 0.8 + 1.9 * len(traces))
+    """Every instance as a thin line, the median and the middle half of them: a row a system, a column a sound."""
+    times_ms, size = 1000 * TIMES_S, (11, 0.8 + 1.9 * len(traces))
     fig, axes = plt.subplots(len(traces), len(LIPS), figsize=size, sharex=True, sharey=True, squeeze=False, layout="constrained")
     for row, (system, found) in zip(axes, traces.items(), strict=True):
+        colour = MODEL_COLOURS.get(system, TRUTH_COLOUR)
         for ax, letter in zip(row, LIPS, strict=True):
-            instances = found[found.index.get_level_values("letter") == letter].to_numpy()
-            _overlay(ax, instances, MODEL_COLOURS.get(system, TRUTH_COLOUR))
+            ax.axhline(CLOSED_GAP_MM, color="#777777", linestyle="--", linewidth=1)
+            gaps_mm = found[found.index.get_level_values("letter") == letter].to_numpy()
+            if len(gaps_mm):
+                ax.plot(times_ms, gaps_mm.T, color=colour, alpha=min(1.0, 8 / len(gaps_mm)), linewidth=0.5)
+                low, median, high = np.quantile(gaps_mm, (0.25, 0.5, 0.75), axis=0)
+                ax.fill_between(times_ms, low, high, color=colour, alpha=0.25, linewidth=0)
+                ax.plot(times_ms, median, color=colour, linewidth=2)
             if ax in axes[0]:
-                ax.set_title(f"/{letter}/, n = {len(instances)}")
+                ax.set_title(f"/{letter}/, n = {len(gaps_mm)}")
         row[0].set_ylabel(f"{system}\nlip gap (mm)")
     for ax in axes[-1]:
         ax.set_xlabel("Time from the middle of the sound (ms)")
     fig.supxlabel("Line: median; band: middle half of the instances; dashed: lips that look closed", fontsize=10)
     return fig
-
-
-def _overlay(ax: Axes, traces: np.ndarray, colour: str) -> None:
-    times_ms = 1000 * TIMES_S
-    ax.axhline(CLOSED_GAP_MM, color="#777777", linestyle="--", linewidth=1)
-    if len(traces):
-        ax.plot(times_ms, traces.T, color=colour, alpha=min(1.0, 8 / len(traces)), linewidth=0.5)
-        low, median, high = np.quantile(traces, QUARTILES, axis=0)
-        ax.fill_between(times_ms, low, high, color=colour, alpha=0.25, linewidth=0)
-        ax.plot(times_ms, median, color=colour, linewidth=2)

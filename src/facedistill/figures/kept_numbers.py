@@ -9,11 +9,11 @@ from facedistill.core.errors import InputError
 from facedistill.core.files import read_json
 from facedistill.core.paths import FIGURES
 from facedistill.figures.numbers import BENCHMARKS, TESTED
-from facedistill.figures.tables import interval_text
+from facedistill.figures.tables import ENDS, interval_text
 from facedistill.measure.bootstrap import WEIGHTED
 from facedistill.repro.config import config
 from facedistill.repro.verify import EXPECTED, compared, tolerances
-from facedistill.runtime.released import RELEASED
+from facedistill.runtime.released import RELEASED, WINDOW_SUFFIX
 
 GRID = FIGURES / "release"
 DETAILS = BENCHMARKS / "real_speech" / "details.json"
@@ -28,7 +28,7 @@ def kept_numbers() -> dict[str, str]:
         InputError: a file is missing or broken.
     """
     found = {}
-    for source, read in ((GRID, _grid), (GRID, _chance), (DETAILS, _recordings), (DETAILS, _conditions), (EXPECTED, _left_out)):
+    for source, read in ((GRID, _grid), (GRID, _chance), (DETAILS, _recordings), (EXPECTED, _left_out)):
         try:
             found |= read()
         except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
@@ -41,24 +41,18 @@ def _grid() -> dict[str, str]:
 
     A number is also told with its sign (`/signed`), as a loss where it is a gain (`/turned`), and with its interval.
     """
-    found = {
-        "release/variants": _n_variants("release"),
-        "release/variants-here": _n_variants(str(GRID / "config.yaml")),
-    }
+    configurations = {"release/variants": "release", "release/variants-here": str(GRID / "config.yaml")}
+    found = {name: str(len(yaml.safe_load(config(path))["ablate"]["variants"])) for name, path in configurations.items()}
     for path in sorted(GRID.rglob("tab*.csv")):
         folder, table = path.parent.relative_to(FIGURES).as_posix(), pd.read_csv(path, index_col=0)
         for column in COLUMNS.keys() & set(table):
-            for row, *ends in table[[f"{column}{end}" for end in ("", "_low", "_high")]].dropna().itertuples():
+            for row, *ends in table[[f"{column}{end}" for end in ENDS]].dropna().itertuples():
                 name, n_digits = f"{folder}/{row}/{column}", COLUMNS[column]
-                found[name] = interval_text(ends[0], math.nan, math.nan, n_digits=n_digits)
+                found[name] = interval_text(ends[0], n_digits=n_digits)
                 found[f"{name}/signed"] = f"{ends[0]:+.{n_digits}f}"
-                found[f"{name}/turned"] = interval_text(-ends[0], math.nan, math.nan, n_digits=n_digits)
+                found[f"{name}/turned"] = interval_text(-ends[0], n_digits=n_digits)
                 found[f"{name}/interval"] = interval_text(*ends, n_digits=n_digits)
     return found
-
-
-def _n_variants(configuration: str) -> str:
-    return str(len(yaml.safe_load(config(configuration))["ablate"]["variants"]))
 
 
 def _chance() -> dict[str, str]:
@@ -75,29 +69,22 @@ def _chance() -> dict[str, str]:
 
 
 def _recordings() -> dict[str, str]:
-    """What the benchmark on recordings has heard."""
-    details = read_json(DETAILS)
-    counts = [source["n_recordings"] for source in details["recordings"].values()]
-    return {
-        "benchmark/sources": str(len(counts)),
-        "benchmark/recordings": str(sum(counts)),
-        "benchmark/recordings-of-one-source": str(max(counts)),
-        "benchmark/bilabials-in-english": str(details["systems"]["on-device"]["languages"]["en"]["pbm"]["n"]),
-    }
-
-
-def _conditions() -> dict[str, str]:
-    """What noise, telephones, levels and silence do to the released models at most: rounded up."""
-    systems, lost, quiet = read_json(DETAILS)["systems"], [], []
-    for name in {path.stem.removesuffix("-window") for path in RELEASED.glob("*/*.onnx")}:
-        metadata = systems[name]
-        auc = {condition: groups[WEIGHTED]["closure_auc"]["value"] for condition, groups in metadata["conditions"].items()}
+    """What the benchmark has heard, and what noise, telephones, levels and silence do to released models at most: rounded up."""
+    details, lost, quiet = read_json(DETAILS), [], []
+    counts, systems = [source["n_recordings"] for source in details["recordings"].values()], details["systems"]
+    for name in {path.stem.removesuffix(WINDOW_SUFFIX) for path in RELEASED.glob("*/*.onnx")}:
+        conditions = systems[name]["conditions"]
+        auc = {condition: groups[WEIGHTED]["closure_auc"]["value"] for condition, groups in conditions.items()}
         lost.append(1 - min(auc.values()) / auc["clean"])
-        quiet += [{"system": name, "sound": sound, **measured} for sound, measured in metadata["non-speech"].items()]
+        quiet += [{"system": name, "sound": sound, **measured} for sound, measured in systems[name]["non-speech"].items()]
     table = pd.DataFrame(quiet)
     jitter = 100 * table.set_index(["system", "sound"])["jitter_ratio"]
     real_time = jitter.filter(like="real-time").groupby("sound").max()
     return {
+        "benchmark/sources": str(len(counts)),
+        "benchmark/recordings": str(sum(counts)),
+        "benchmark/recordings-of-one-source": str(max(counts)),
+        "benchmark/bilabials-in-english": str(systems["on-device"]["languages"]["en"]["pbm"]["n"]),
         "benchmark/auc-lost": _at_most(100 * max(lost), 0),
         "benchmark/gap-in-quiet": _at_most(table["gap_mm"].max(), 1),
         "benchmark/jitter-in-quiet/on-device": _at_most(jitter.filter(like="on-device").max(), 0),

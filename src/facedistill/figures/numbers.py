@@ -2,7 +2,7 @@
 
 import math
 import re
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -10,175 +10,135 @@ import pandas as pd
 from facedistill.core.files import read_json
 from facedistill.core.params import load_params
 from facedistill.core.paths import FIGURES, PARAMS, ROOT
-from facedistill.figures.tables import interval_text
+from facedistill.figures.tables import INTERVAL, interval_text
 from facedistill.runtime.released import RELEASED
 
 BENCHMARKS = ROOT / "benchmarks"
-WHAT_WORKS = BENCHMARKS / "what_works.csv"
 DURATIONS = ROOT / "tests" / "expected" / "durations.json"
 TESTED = "test-voices"
+WHOLE, ONE, TWO, THREE = (f"{{:.{n_digits}f}}".format for n_digits in range(4))  # a number as text
+# columns of tables 1, 3 and 4, their unit and how they are written
+MAIN_RESULTS = (("lip_gap_r pbm pbm_1mm", "", TWO), ("lve_mm", "mm", TWO))
+ON_DEVICE = (
+    ("weights_mb working_mb", "MB", TWO),
+    ("pushes_60_ms_per_s pushes_10_ms_per_s offline_ms_per_s", "ms", ONE),
+    ("windows_ms_per_s delay_ms", "ms", WHOLE),
+    ("r_ratio pbm_1mm_difference pbm_difference", "", THREE),
+    ("offline_ratio pushes_10_ratio pushes_30_ratio pushes_60_ratio", "of window by window", lambda ratio: f"1/{1 / ratio:.1f}"),
+)
+TEACHERS = (("variance", "%", THREE), ("teacher_lip_gap_r student_lip_gap_r correlation explained", "", TWO))
+SHARES = ("pbm", "pbm_1mm", "false_closures_1mm")  # metrics in %
+
+Numbers = dict[str, dict]  # {name: text, value, unit, source}
 
 
-@dataclass(frozen=True)
-class Number:
-    """A number as texts have it.
+def quoted_numbers() -> Numbers:
+    """All numbers; a name is the table, the row and the column.
 
-    Attributes:
-        text: with its interval and without its unit, rounded.
-        value: as it was measured; None of a sentence.
-        unit: "" for what has none, such as a correlation.
-        source: the file that has it, from the project's root.
-    """
-
-    text: str
-    value: float | None
-    unit: str
-    source: str
-
-
-def quoted_numbers() -> dict[str, dict]:
-    """{name: text, value, unit, source} of all numbers; a name is the table, the row and the column.
+    text is rounded, with its interval and without its unit; value is as it was measured, None of a sentence; unit is "" for what
+    has none; source is the file that has it, from the project's root.
 
     Raises:
         InputError: a table is missing or broken.
     """
-    tables = (
-        _released(), _on_recordings(), _what_works(), _settings(), _main_results(), _teachers(), _on_device(), _minutes(),
-        _page(), _films(), _throughput(),
-    )  # fmt: skip
-    return {name: asdict(number) for table in tables for name, number in table.items()}
+    main, on_device, teachers = (FIGURES / f"{stem}.csv" for stem in ("tab1_main_results", "tab3_on_device", "tab4_teachers"))
+    summary = main.with_suffix(".md")
+    results, taught = pd.read_csv(main), pd.read_csv(teachers).assign(variance=lambda table: 100 * table["variance_kept"])
+    return {
+        **_released(),
+        **_on_recordings(),
+        **_what_works(),
+        **_settings(),
+        "table-1/summary": _number(summary, None, "", summary.read_text(encoding="utf-8").splitlines()[0]),
+        **_of_table("table-1", main, results[results["split"] == TESTED].set_index("system"), MAIN_RESULTS),
+        **_of_table("table-4", teachers, taught.set_index("teacher"), TEACHERS),
+        **_of_table("table-3", on_device, pd.read_csv(on_device).set_index("system"), ON_DEVICE),
+        **_minutes(),
+        **_extremes("page", BENCHMARKS / "page_frames.json", "frames/s", "frames/s", ONE),
+        **_films(),
+        **_extremes("dense-training", BENCHMARKS / "training_throughput.json", "ratio", "times", WHOLE),
+    }
 
 
-def _released() -> dict[str, Number]:
+def _number(path: Path, value: float | None, unit: str, text: str) -> dict:
+    return {"text": text, "value": value, "unit": unit, "source": path.relative_to(ROOT).as_posix()}
+
+
+def _of_table(name: str, path: Path, table: pd.DataFrame, groups: Sequence[tuple[str, str, Callable]]) -> Numbers:
+    """Some columns of a table, row by row; what is not known is left out."""
+    return {
+        f"{name}/{row}/{column}": _number(path, values[column], unit, written(values[column]))
+        for row, values in table.iterrows()
+        for columns, unit, written in groups
+        for column in columns.split()
+        if pd.notna(values[column])
+    }
+
+
+def _extremes(name: str, path: Path, column: str, unit: str, written: Callable[[float], str]) -> Numbers:
+    """The least and the most of a column of a benchmark."""
+    found = [row[column] for row in read_json(path)["rows"]]
+    return {f"{name}/{end}": _number(path, of(found), unit, written(of(found))) for end, of in (("least", min), ("most", max))}
+
+
+def _released() -> Numbers:
     """The sizes of the released models, from their cards."""
     found = {}
     for card in sorted(RELEASED.glob("*/README.md")):
         count = re.search(r"([\d,]+) parameters", card.read_text(encoding="utf-8"))[1]
-        found[f"models/{card.parent.name}/parameters"] = Number(count, int(count.replace(",", "")), "parameters", _name(card))
+        found[f"models/{card.parent.name}/parameters"] = _number(card, int(count.replace(",", "")), "parameters", count)
     return found
 
 
-def _on_recordings() -> dict[str, Number]:
+def _on_recordings() -> Numbers:
     """What the benchmark on recordings says of the released models and beside them, weighted, and as the mean of sources."""
     path, found = RELEASED / "results.json", {}
     for system, groups in read_json(path).items():
         for group, metrics in groups.items():
-            for metric, scale, digits, unit in (
-                ("closure_auc", 1, 3, ""),
-                ("pbm", 100, 0, "%"),
-                ("pbm_1mm", 100, 0, "%"),
-                ("false_closures_1mm", 100, 0, "%"),
-                ("opening_r", 1, 3, ""),
-            ):
-                ends = metrics[metric]
-                text = interval_text(*(scale * ends[end] for end in ("value", "low", "high")), n_digits=digits)
-                found[f"recordings/{system}/{group}-{metric}"] = Number(text, scale * ends["value"], unit, _name(path))
+            for metric in ("closure_auc", *SHARES, "opening_r"):
+                scale, n_digits, unit = (100, 0, "%") if metric in SHARES else (1, 3, "")
+                ends = [scale * metrics[metric][end] for end in INTERVAL]
+                text = interval_text(*ends, n_digits=n_digits)
+                found[f"recordings/{system}/{group}-{metric}"] = _number(path, ends[0], unit, text)
     return found
 
 
-def _what_works() -> dict[str, Number]:
+def _what_works() -> Numbers:
     """The short runs on held-out recordings: how many there are, and their values without intervals."""
-    table, source = pd.read_csv(WHAT_WORKS).set_index("change"), _name(WHAT_WORKS)
-    found = {"what-works/runs": Number(str(len(table)), len(table), "runs", source)}
+    path = BENCHMARKS / "what_works.csv"
+    table = pd.read_csv(path).set_index("change")
+    found = {"what-works/runs": _number(path, len(table), "runs", str(len(table)))}
     for column in ("AUC", "r", "AUC, level-30db"):
-        for change, value in table[column].astype(str).str.partition(" ")[0].items():
-            found[f"what-works/{change}/{column}"] = Number(value, float(value), "", source)
+        for change, text in table[column].astype(str).str.partition(" ")[0].items():
+            found[f"what-works/{change}/{column}"] = _number(path, float(text), "", text)
     return found
 
 
-def _settings() -> dict[str, Number]:
+def _settings() -> Numbers:
     """What the parameters name: languages and voices of the corpus, and variants of a student."""
     params = load_params()
-    corpus, source = params.prepare.synthetic, _name(PARAMS)
+    corpus = params.prepare.synthetic
     counts = {
         "corpus/languages": (len(corpus.languages) + len(corpus.unseen_languages), "languages"),
         "corpus/languages-heard": (len(corpus.languages), "languages"),
         "corpus/voices": (sum(corpus.voices.model_dump().values()), "voices"),
         "variants": (len(params.ablate.variants), "variants"),
     }
-    return {name: Number(str(count), count, unit, source) for name, (count, unit) in counts.items()}
+    return {name: _number(PARAMS, count, unit, str(count)) for name, (count, unit) in counts.items()}
 
 
-def _main_results() -> dict[str, Number]:
-    """Table 1 on unseen voices, and the sentence above it."""
-    path = FIGURES / "tab1_main_results.csv"
-    table, shown = pd.read_csv(path).set_index(["split", "system"]), path.with_suffix(".md")
-    found = {"table-1/summary": Number(shown.read_text(encoding="utf-8").splitlines()[0], None, "", _name(shown))}
-    for system, row in table.loc[TESTED].iterrows():
-        for metric, unit in (("lip_gap_r", ""), ("pbm", ""), ("pbm_1mm", ""), ("lve_mm", "mm")):
-            found[f"table-1/{system}/{metric}"] = Number(f"{row[metric]:.2f}", row[metric], unit, _name(path))
-    return found
-
-
-def _teachers() -> dict[str, Number]:
-    """Table 4: what is kept of meshes, and how students follow their teachers."""
-    path = FIGURES / "tab4_teachers.csv"
-    found = {}
-    for name, row in pd.read_csv(path).set_index("teacher").iterrows():
-        if pd.notna(row.variance_kept):
-            kept = 100 * row.variance_kept
-            found[f"table-4/{name}/variance"] = Number(f"{kept:.3f}", kept, "%", _name(path))
-        for column in ("teacher_lip_gap_r", "student_lip_gap_r", "correlation", "explained"):
-            if pd.notna(row[column]):
-                found[f"table-4/{name}/{column}"] = Number(f"{row[column]:.2f}", row[column], "", _name(path))
-    return found
-
-
-def _on_device() -> dict[str, Number]:
-    """Table 3: memory and time."""
-    path = FIGURES / "tab3_on_device.csv"
-    units = {
-        "weights_mb": ("MB", 2), "working_mb": ("MB", 2), "pushes_60_ms_per_s": ("ms", 1), "pushes_10_ms_per_s": ("ms", 1),
-        "offline_ms_per_s": ("ms", 1), "windows_ms_per_s": ("ms", 0), "delay_ms": ("ms", 0), "r_ratio": ("", 3),
-        "pbm_1mm_difference": ("", 3), "pbm_difference": ("", 3),
-    }  # fmt: skip
-    found = {}
-    for system, row in pd.read_csv(path).set_index("system").iterrows():
-        for column, (unit, digits) in units.items():
-            if pd.notna(row[column]):
-                found[f"table-3/{system}/{column}"] = Number(f"{row[column]:.{digits}f}", row[column], unit, _name(path))
-        for way in ("offline", "pushes_10", "pushes_30", "pushes_60"):
-            ratio = row[f"{way}_ratio"]
-            if pd.notna(ratio):
-                found[f"table-3/{system}/{way}_ratio"] = Number(f"1/{1 / ratio:.1f}", ratio, "of window by window", _name(path))
-    return found
-
-
-def _minutes() -> dict[str, Number]:
+def _minutes() -> Numbers:
     """What the stages of the run took whose numbers are the expected ones, of which its notebooks are one, and all of them."""
-    stages, source = pd.Series(read_json(DURATIONS)).groupby(lambda name: name.split()[0]).sum() / 60, _name(DURATIONS)
+    stages = pd.Series(read_json(DURATIONS)).groupby(lambda name: name.split()[0]).sum() / 60
     hours = stages.sum() / 60
     return {
-        f"minutes/{name}": Number("under 1" if minutes < 1 else f"{minutes:.0f}", minutes, "min", source)
+        f"minutes/{name}": _number(DURATIONS, minutes, "min", "under 1" if minutes < 1 else WHOLE(minutes))
         for name, minutes in stages.items()
-    } | {"hours": Number(f"under {math.ceil(hours)}", hours, "h", source)}
+    } | {"hours": _number(DURATIONS, hours, "h", f"under {math.ceil(hours)}")}
 
 
-def _page() -> dict[str, Number]:
-    """Frames that the page draws a second where no graphics card helps: the least and the most of all windows."""
-    path = BENCHMARKS / "page_frames.json"
-    found = [row["frames/s"] for row in read_json(path)["rows"]]
-    return {f"page/{end}": Number(f"{value:.1f}", value, "frames/s", _name(path)) for end, value in _ends(found).items()}
-
-
-def _films() -> dict[str, Number]:
+def _films() -> Numbers:
     """Frames a second of films, on two processes, with and without a strip of sound."""
-    path = BENCHMARKS / "render_speed.json"
+    path, names = BENCHMARKS / "render_speed.json", {"yes": "films/with-strip", "no": "films/plain"}
     rows = [row for row in read_json(path)["rows"] if row["processes"] == 2]
-    names = {"yes": "films/with-strip", "no": "films/plain"}
-    return {names[row["strip"]]: Number(f"{row['frames/s']:.0f}", row["frames/s"], "frames/s", _name(path)) for row in rows}
-
-
-def _throughput() -> dict[str, Number]:
-    """How many times as fast dense training is as training window by window, of the students that were measured."""
-    path = BENCHMARKS / "training_throughput.json"
-    found = _ends([row["ratio"] for row in read_json(path)["rows"]])
-    return {f"dense-training/{end}": Number(f"{value:.0f}", value, "times", _name(path)) for end, value in found.items()}
-
-
-def _ends(values: list[float]) -> dict[str, float]:
-    return {"least": min(values), "most": max(values)}
-
-
-def _name(path: Path) -> str:
-    return path.relative_to(ROOT).as_posix()
+    return {names[row["strip"]]: _number(path, row["frames/s"], "frames/s", WHOLE(row["frames/s"])) for row in rows}

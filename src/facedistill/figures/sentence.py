@@ -1,23 +1,61 @@
-"""The figures of one utterance: curves over time under its phones, and faces at its key moments."""
+"""One utterance of the corpus: a film of it, its curves over time under its phones, and faces at its key moments."""
 
+import base64
+import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+from IPython.display import HTML
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
+from facedistill.core.manifest import Utterance, read_manifest, select
+from facedistill.core.paths import DATA
+from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.figures.style import MODEL_COLOURS, TRUTH_COLOUR
+from facedistill.render.clip import Look, Panel, Strip
+from facedistill.render.film import FILM, rendered
 from facedistill.render.portrait import draw_picture, show_image
 from facedistill.rig.arkit import INDEX
-from facedistill.rig.curves import FPS
+from facedistill.rig.curves import FPS, read_curves
 from facedistill.rig.head import head
-from facedistill.speech.phones import Phone, classify
+from facedistill.speech.audio import read_audio
+from facedistill.speech.phones import Phone, classify, read_phones
 
-TRUTH = "truth"
-SHADES = {"bilabial": "#F2B8A0", "labiodental": "#BFE3D0"}
+TRUTH, GAP = "truth", "lip gap"  # a system, and a panel that is no curve of the rig
+SHADES = {"bilabial": "#F2B8A0", "labiodental": "#BFE3D0"}  # of phone classes that the eye checks first
 FACE_PIXELS = 300
-PANEL_LABELS = {"lip gap": "Lip gap (mm)"}  # every other panel is a curve of the rig, 0 to 1
+LOOK = Look(fps=30.0, size_px=320)
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """One utterance."""
+
+    row: Utterance
+    samples: np.ndarray  # (S,) mono at 16 kHz
+    phones: Sequence[Phone]  # timed, IPA
+    truth: np.ndarray  # (T, K) curves at 60 fps
+
+
+def load_example(split: str, number: int = 0) -> Example:
+    """Loads an utterance of a split of data/prepare by its number, modulo how many there are."""
+    folder = DATA / "prepare"
+    rows = select(read_manifest(folder / "manifest.jsonl"), split)
+    row = rows[number % len(rows)]
+    return Example(row, read_audio(folder / row.audio), read_phones(folder / row.phones), read_curves(folder, [row])[row.id])
+
+
+def show_clip(curves: Mapping[str, np.ndarray], example: Example) -> HTML:
+    """A film with its sound: the faces of some (T, K) curves at 60 fps side by side, below them the sound and its phones."""
+    panels = [Panel(name, frames[:: round(FPS / LOOK.fps)]) for name, frames in curves.items()]
+    sound = Strip(example.samples, SAMPLE_RATE_HZ, example.phones)
+    with rendered(panels, Path(tempfile.gettempdir(), f"clip{FILM}"), LOOK, sound=sound, strip=True, quiet=True) as film:
+        content = base64.b64encode(film.read()).decode()
+    return HTML(f'<video controls width="{len(panels) * LOOK.size_px}" src="data:video/mp4;base64,{content}"></video>')
 
 
 def pose_at(curves: np.ndarray, phone: Phone) -> np.ndarray:
@@ -30,10 +68,9 @@ def key_phones(phones: Sequence[Phone], *, n: int, first_s: float, last_s: float
     inside = [phone for phone in phones if phone.label and phone.start_s >= first_s and phone.end_s <= last_s]
     lips = [phone for phone in inside if classify(phone.label) in SHADES]
     selected = [lips[index] for index in np.linspace(0, len(lips) - 1, min(len(lips), (n + 1) // 2)).round().astype(int)]
-    others = sorted((phone for phone in inside if phone not in selected), key=lambda phone: phone.start_s - phone.end_s)
-    vowels = [phone for phone in others if classify(phone.label) == "vowel"]
-    rest = [phone for phone in others if phone not in vowels]
-    return sorted((selected + vowels + rest)[:n], key=lambda phone: phone.start_s)
+    others = [phone for phone in inside if phone not in selected]
+    others.sort(key=lambda phone: (classify(phone.label) != "vowel", phone.start_s - phone.end_s))
+    return sorted((selected + others)[:n], key=lambda phone: phone.start_s)
 
 
 def sentence_figure(
@@ -43,7 +80,7 @@ def sentence_figure(
     first_s: float,
     last_s: float,
     faces: Sequence[str] = (),
-    panels: Sequence[str] = ("lip gap", "jawOpen", "mouthPucker"),
+    panels: Sequence[str] = (GAP, "jawOpen", "mouthPucker"),
     n_faces: int = 8,
     title: str = "",
 ) -> Figure:
@@ -51,23 +88,24 @@ def sentence_figure(
 
     Args:
         curves: {system: (T, K) at 60 fps}; "truth" is drawn black.
-        phones: the timed phones of the utterance (IPA).
-        first_s, last_s: the stretch.
-        faces: the systems whose face is drawn, one row each.
-        panels: "lip gap" or names of rig curves.
-        n_faces: key moments; fewer where there are not so many phones.
+        faces: the systems whose face is drawn, one row each, at `n_faces` key moments or fewer.
+        panels: `GAP`, or names of rig curves.
     """
-    fig = plt.figure(figsize=(13, 1.5 * len(faces) + 2.6 + 1.5 * (len(panels) - 1)), layout="constrained")
     heights = [1.5 * len(faces), 2.6 + 1.5 * (len(panels) - 1)]
+    fig = plt.figure(figsize=(13, sum(heights)), layout="constrained")
     top, bottom = fig.subfigures(2, 1, height_ratios=heights) if faces else (None, fig)
     moments = key_phones(phones, n=n_faces, first_s=first_s, last_s=last_s) if faces else []
     if moments:
-        _faces(top, {name: curves[name] for name in faces}, moments)
+        _draw_faces(top, {name: curves[name] for name in faces}, moments)
     axes = bottom.subplots(len(panels), 1, sharex=True, squeeze=False, height_ratios=[2.2] + [1.2] * (len(panels) - 1))[:, 0]
     for ax, panel in zip(axes, panels, strict=True):
-        _shade(ax, phones)
-        _panel(ax, panel, curves)
-    _label_phones(axes[0], [phone for phone in phones if phone.end_s > first_s and phone.start_s < last_s], moments)
+        _draw_panel(ax, panel, curves, phones)
+    # IPA labels stand on two levels, so that short phones do not collide; those with a face are bold.
+    for number, phone in enumerate(phone for phone in phones if phone.end_s > first_s and phone.start_s < last_s):
+        axes[0].text(
+            (phone.start_s + phone.end_s) / 2, 1.02 + 0.09 * (number % 2), phone.label, ha="center", va="bottom", fontsize=9,
+            transform=axes[0].get_xaxis_transform(), fontweight="bold" if phone in moments else "normal", clip_on=False,
+        )  # fmt: skip
     axes[-1].set(xlabel="Time (s)", xlim=(first_s, last_s))
     handles, labels = axes[0].get_legend_handles_labels()
     bottom.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=9)
@@ -75,7 +113,7 @@ def sentence_figure(
     return fig
 
 
-def _faces(fig: SubFigure, curves: Mapping[str, np.ndarray], moments: Sequence[Phone]) -> None:
+def _draw_faces(fig: SubFigure, curves: Mapping[str, np.ndarray], moments: Sequence[Phone]) -> None:
     """A row of faces a system, a column a moment: the middle of the phone that stands above it."""
     axes = fig.subplots(len(curves), len(moments), squeeze=False)
     for row, (name, frames) in zip(axes, curves.items(), strict=True):
@@ -92,30 +130,17 @@ def label_row(ax: Axes, text: str, system: str, *, x: float, **style: object) ->
     ax.text(x, 0.5, text, transform=ax.transAxes, rotation=90, va="center", ha="right", color=colour, **style)
 
 
-def _panel(ax: Axes, panel: str, curves: Mapping[str, np.ndarray]) -> None:
-    for name, frames in curves.items():
-        values = head().lip_gap_mm(frames) if panel == "lip gap" else frames[:, INDEX[panel]]
-        thick = 2.4 if name == TRUTH else 1.4
-        ax.plot(np.arange(len(values)) / FPS, values, color=MODEL_COLOURS.get(name, TRUTH_COLOUR), linewidth=thick, label=name)
-    if panel == "lip gap":
-        ax.axhline(head().gap_neutral_mm, color="black", linewidth=0.8, linestyle=":", label="at rest")
-    ax.set_ylabel(PANEL_LABELS.get(panel, panel))
-    ax.grid(axis="x", visible=False)
-
-
-def _shade(ax: Axes, phones: Sequence[Phone]) -> None:
-    """Shades bilabials and labiodentals, which the eye checks first; each class once in the legend."""
-    words = {"bilabial": "/p b m/", "labiodental": "/f v/"}
-    for phone in phones:
-        kind = classify(phone.label)
+def _draw_panel(ax: Axes, panel: str, curves: Mapping[str, np.ndarray], phones: Sequence[Phone]) -> None:
+    """Curves over the shades of phones, of which each class stands once in the legend."""
+    labels = {"bilabial": "/p b m/", "labiodental": "/f v/"}
+    for phone, kind in ((phone, classify(phone.label)) for phone in phones):
         if kind in SHADES:
-            ax.axvspan(phone.start_s, phone.end_s, color=SHADES[kind], linewidth=0, label=words.pop(kind, None), zorder=0)
-
-
-def _label_phones(ax: Axes, phones: Sequence[Phone], moments: Sequence[Phone]) -> None:
-    """IPA labels along the top, on two levels so that short phones do not collide; those with a face are bold."""
-    for number, phone in enumerate(phones):
-        ax.text(
-            (phone.start_s + phone.end_s) / 2, 1.02 + 0.09 * (number % 2), phone.label, transform=ax.get_xaxis_transform(),
-            ha="center", va="bottom", fontsize=9, fontweight="bold" if phone in moments else "normal", clip_on=False,
-        )  # fmt: skip
+            ax.axvspan(phone.start_s, phone.end_s, color=SHADES[kind], linewidth=0, label=labels.pop(kind, None), zorder=0)
+    for name, frames in curves.items():
+        values = head().lip_gap_mm(frames) if panel == GAP else frames[:, INDEX[panel]]
+        look = {"color": MODEL_COLOURS.get(name, TRUTH_COLOUR), "linewidth": 2.4 if name == TRUTH else 1.4}
+        ax.plot(np.arange(len(values)) / FPS, values, label=name, **look)
+    if panel == GAP:
+        ax.axhline(head().gap_neutral_mm, color="black", linewidth=0.8, linestyle=":", label="at rest")
+    ax.set_ylabel("Lip gap (mm)" if panel == GAP else panel)
+    ax.grid(axis="x", visible=False)

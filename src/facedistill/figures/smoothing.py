@@ -8,8 +8,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from facedistill.figures.claims import Claim, better, judge, pairs_of
-from facedistill.figures.style import error_bars
-from facedistill.figures.tables import EVALUATED, FILES, INTERVAL, METRICS, read_evaluated
+from facedistill.figures.style import draw_intervals
+from facedistill.figures.tables import EVALUATED, FILES, INTERVAL, METRICS, count, read_evaluated
 
 SHOWN = ("jitter", "lip_gap_r", "pbm_1mm", "pbm")
 ENSEMBLE, LEFT_JITTER = "average-3", 0.5  # the paper's, and what of the jitter it may leave
@@ -31,56 +31,39 @@ def smoothing_table(smoothing: pd.DataFrame, split: str) -> pd.DataFrame:
 
 
 def judge_smoothing(table: pd.DataFrame, differences: pd.DataFrame, split: str) -> pd.DataFrame:
-    """Judges whether the ensemble is the best smoothing for its delay, and other averages for theirs; see `claims.judge`.
-
-    Args:
-        table: see `smoothing_table`.
-        differences: smoothing_differences of `tables.FILES`.
-    """
+    """Judges whether the ensemble is the best smoothing for its delay, and other averages for theirs; see `claims.judge`."""
     measured = pairs_of(differences, "smoother", table["reference"])
     measured[split, "all", LAGS, "value"] = table["lag_ms"].max() - table["lag_ms"].min(), np.nan, np.nan
-    halves = Claim(f"{ENSEMBLE} halves the jitter", (ENSEMBLE, "none"), "jitter", "≤", LEFT_JITTER, "ratio", whole=True)
-    others = table.loc[table["reference"] != "none", "reference"].items()
-    rivals = [
-        claim for name, average in others for claim in (
-            *better(f"{average} shakes less than {name}, which is as late", (average, name), "jitter", sign="<"),
-            *better(f"{average} follows the lips better than {name}, which is as late", (average, name), "lip_gap_r"),
-        )
-    ]  # fmt: skip
-    late = Claim("All are as late as their look-ahead says", "all", LAGS, "≤", SAME_LAG_MS)
-    return judge([halves, *rivals, late], measured, split)
+    claims = [Claim(f"{ENSEMBLE} halves the jitter", (ENSEMBLE, "none"), "jitter", "≤", LEFT_JITTER, "ratio", whole=True)]
+    for name, average in table.loc[table["reference"] != "none", "reference"].items():
+        claims += better(f"{average} shakes less than {name}, which is as late", (average, name), "jitter", sign="<")
+        claims += better(f"{average} follows the lips better than {name}, which is as late", (average, name), "lip_gap_r")
+    claims.append(Claim("All are as late as their look-ahead says", "all", LAGS, "≤", SAME_LAG_MS))
+    return judge(claims, measured, split)
 
 
 def smoothing_figure(smoothing: pd.DataFrame, split: str) -> Figure:
-    """Jitter and what it costs against the look-ahead of each way to smooth; the line is the front that none beats in both.
-
-    Args:
-        smoothing: see `read_smoothing`.
-    """
-    shown = smoothing[smoothing["split"] == split]
-    ends = {end: shown.pivot(index="smoother", columns="metric", values=end) for end in INTERVAL}
-    metadata, n = smoothing_table(smoothing, split), int(shown.loc[shown["metric"] == "pbm", "n"].max())
-    fig, axes = plt.subplots(1, len(SHOWN), figsize=(4.8 * len(SHOWN), 4.6), layout="constrained", squeeze=False)
-    for ax, metric in zip(axes[0], SHOWN, strict=True):
+    """Jitter and what it costs against the look-ahead of each way to smooth; the line is the front that none beats in both."""
+    shown, table = smoothing[smoothing["split"] == split], smoothing_table(smoothing, split)
+    lookaheads_ms = sorted(table["lookahead_ms"].unique())
+    fig, axes = plt.subplots(1, len(SHOWN), figsize=(4.8 * len(SHOWN), 4.6), layout="constrained")
+    for ax, metric in zip(axes, SHOWN, strict=True):
+        rows = shown[shown["metric"] == metric].set_index("smoother").loc[table.index]
         for place, (kind, colour) in enumerate(SMOOTHER_COLOURS.items()):
-            names = metadata.index[metadata["kind"] == kind]
-            values = [ends[end].loc[names, metric].to_numpy() for end in INTERVAL]
-            beside_ms = metadata.loc[names, "lookahead_ms"] + BESIDE_MS * (place - 2) * (kind != "none")  # equals, side by side
-            ax.errorbar(
-                beside_ms, values[0], yerr=error_bars(*values), fmt="o", color=colour, ecolor=(colour, 0.5), label=kind,
-                markersize=7, capsize=3,
-            )  # fmt: skip
-            for x, y, strength in zip(beside_ms, values[0], metadata.loc[names, "strength"], strict=True):
-                if kind != "none" and ax is axes[0, 0]:
+            found = rows[rows["kind"] == kind]
+            beside_ms = found["lookahead_ms"] + BESIDE_MS * (place - 2) * (kind != "none")  # equals, side by side
+            look = {"color": colour, "ecolor": (colour, 0.5), "markersize": 7, "capsize": 3}
+            draw_intervals(ax, beside_ms, found[[*INTERVAL]].T, fmt="o", label=kind, **look)
+            for x, y, strength in zip(beside_ms, found["value"], found["strength"], strict=True):
+                if kind != "none" and ax is axes[0]:
                     ax.annotate(strength, (x, y), fontsize=8, color=colour, xytext=(6, 4), textcoords="offset points")
         ax.margins(0.15)
         ax.set(xlabel="Look-ahead, the filter's wait in it (ms)", ylabel=METRICS[metric][0])
-        ax.set_xticks(
-            sorted(metadata["lookahead_ms"].unique()), [f"{ms:.0f}" for ms in sorted(metadata["lookahead_ms"].unique())]
-        )
-    front = front_of(metadata["lookahead_ms"], metadata["jitter"])
-    axes[0, 0].plot(metadata.loc[front, "lookahead_ms"], metadata.loc[front, "jitter"], color="black", linewidth=1, zorder=0)
-    axes[0, 0].legend(fontsize=9)
+        ax.set_xticks(lookaheads_ms, [f"{ms:.0f}" for ms in lookaheads_ms])
+    front = table.loc[front_of(table["lookahead_ms"], table["jitter"])]
+    axes[0].plot(front["lookahead_ms"], front["jitter"], color="black", linewidth=1, zorder=0)
+    axes[0].legend(fontsize=9)
+    n = count(shown)
     fig.supxlabel(f"Bars: 95 % bootstrap intervals over voices, which all ways share; {n} /p b m/", fontsize=10)
     return fig
 

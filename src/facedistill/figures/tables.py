@@ -54,14 +54,12 @@ SPLIT_NAMES = {
     "test-recordings": "recordings",
 }
 HEADLINE = {"lip_gap_r": "lip-gap correlation", "pbm_1mm": "PBM at 1 mm", "pbm": "PBM at 5 % false closures"}
+DASH = "–"  # where nothing is known
 ENVELOPE = "amplitude-envelope"  # the baseline that needs no learning
 
 
 def read_evaluated(stem: str, folder: Path = EVALUATED) -> pd.DataFrame:
-    """Reads one of the files of `evaluate`, nested JSON objects, as a table with a row for each leaf; NaN for null.
-
-    Args:
-        stem: one of `FILES`, which names the columns.
+    """Reads one of `FILES`, nested JSON objects, as a table with a row for each leaf; NaN for null.
 
     Raises:
         InputError: missing, not JSON, or of another form.
@@ -77,6 +75,11 @@ def read_evaluated(stem: str, folder: Path = EVALUATED) -> pd.DataFrame:
     return pd.DataFrame(leaves, columns=[*levels, *columns])
 
 
+def count(scores: pd.DataFrame, metric: str = "pbm") -> int:
+    """How many a metric is measured on at most: /p b m/ or, of most metrics, utterances."""
+    return int(scores.loc[scores["metric"] == metric, "n"].to_numpy().max(initial=0))
+
+
 def results_table(scores: pd.DataFrame, systems: pd.DataFrame) -> pd.DataFrame:
     """The numbers of the main table: one row for each split and system, three columns (value, low, high) for each metric."""
     keys = ["split", "system"]
@@ -84,63 +87,55 @@ def results_table(scores: pd.DataFrame, systems: pd.DataFrame) -> pd.DataFrame:
     for metric, word in (("pbm", "bilabials"), ("lip_gap_r", "utterances")):
         counts = scores.loc[scores["metric"] == metric, [*keys, "n"]]
         table = table.merge(counts.rename(columns={"n": f"n_{word}"}), on=keys, how="left")
-    for metric in METRICS:
-        add_interval(table, metric, scores[scores["metric"] == metric], keys)
+    add_intervals(table, METRICS, scores, keys)
     return table
 
 
-def add_interval(table: pd.DataFrame, column: str, found: pd.DataFrame, keys: list[str]) -> None:
-    """Adds columns <column>, <column>_low and <column>_high to a table: value, low and high of `found`, NaN where it has none.
-
-    Args:
-        keys: columns that both tables have, and that name what the rows are of.
-    """
-    ends = table[keys].merge(found[[*keys, *INTERVAL]], on=keys, how="left")
-    for end, suffix in zip(INTERVAL, ENDS, strict=True):
-        table[column + suffix] = ends[end].to_numpy()
+def add_intervals(table: pd.DataFrame, names: Iterable[str], found: pd.DataFrame, keys: list[str], column: str = "{}") -> None:
+    """Adds three columns (`ENDS`) for each of some metrics of a tidy table, NaN where it has none; `keys` name rows of both."""
+    for name in names:
+        ends = table[keys].merge(found.loc[found["metric"] == name, [*keys, *INTERVAL]], on=keys, how="left")
+        for end, suffix in zip(INTERVAL, ENDS, strict=True):
+            table[column.format(name) + suffix] = ends[end].to_numpy()
 
 
 def interval_texts(table: pd.DataFrame, column: str, n_digits: int) -> list[str]:
-    """What `add_interval` added, for readers: see `interval_text`."""
-    ends = table[[column + suffix for suffix in ENDS]].to_numpy(float)
-    return [interval_text(*row, n_digits=n_digits) for row in ends]
+    """What `add_intervals` added, for readers: see `interval_text`."""
+    return [interval_text(*ends, n_digits=n_digits) for ends in table[[column + suffix for suffix in ENDS]].to_numpy(float)]
 
 
-def value_texts(values: Iterable[float], n_digits: int) -> list[str]:
-    """Numbers without intervals for readers, a dash where there is none."""
-    return [interval_text(value, np.nan, np.nan, n_digits=n_digits) for value in values]
+def texts(table: pd.DataFrame, text: str, *columns: str) -> list[str]:
+    """The numbers of each row in a text such as "{:.2f} MB"; a dash for what is not known, or for all without the first."""
+    rows = zip(*(table[column] for column in columns), strict=True)
+    return [DASH if pd.isna(row[0]) else text.format(*row).replace("nan", DASH) for row in rows]
+
+
+def interval_text(value: float, low: float = np.nan, high: float = np.nan, *, n_digits: int) -> str:
+    """ "0.912 [0.901, 0.923]"; without brackets where there is no interval, a dash where there is no value."""
+    if np.isnan(value):
+        return DASH
+    shown, least, most = (f"{round(float(end), n_digits) + 0.0:.{n_digits}f}" for end in (value, low, high))  # no "-0.000"
+    return shown if np.isnan(low) else f"{shown} [{least}, {most}]"
 
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:
     """`results_table` for readers: intervals as "value [low, high]", units in the headings, a dash where nothing is known."""
-    shown = pd.DataFrame({"Test": table["split"].map(lambda split: SPLIT_NAMES.get(split, split)), "System": table["system"]})
-    shown["Parameters"] = [f"{count:,}" for count in table["parameters"]]
-    shown["Weights (MB)"] = [f"{count / 1e6:.2f}" for count in table["weights_bytes"]]
-    shown["Look-ahead (ms)"] = ["all" if np.isnan(ms) else f"{ms:.0f}" for ms in table["lookahead_ms"]]
-    shown["n /p b m/"] = [str(count) for count in table["n_bilabials"]]
-    for metric, (heading, n_digits) in METRICS.items():
-        shown[heading] = interval_texts(table, metric, n_digits)
-    return shown
-
-
-def interval_text(value: float, low: float, high: float, *, n_digits: int) -> str:
-    """ "0.912 [0.901, 0.923]"; without brackets where there is no interval, a dash where there is no value."""
-    if np.isnan(value):
-        return "–"
-    shown, least, most = (f"{round(float(end), n_digits) + 0.0:.{n_digits}f}" for end in (value, low, high))  # no "-0.000"
-    return shown + ("" if np.isnan(low) else f" [{least}, {most}]")
-
-
-def quoted(scores: pd.DataFrame, split: str, system: str, metric: str) -> str:
-    """One number of the scores for a text, "0.912 [0.901, 0.923]"; a dash where it was not measured."""
-    found = scores[(scores["split"] == split) & (scores["system"] == system) & (scores["metric"] == metric)]
-    ends = found[[*INTERVAL]].iloc[0] if len(found) else (np.nan,) * len(INTERVAL)
-    return interval_text(*ends, n_digits=METRICS[metric][1])
+    columns = {
+        "Test": table["split"].replace(SPLIT_NAMES),
+        "System": table["system"],
+        "Parameters": texts(table, "{:,}", "parameters"),
+        "Weights (MB)": (table["weights_bytes"] / 1e6).map("{:.2f}".format),
+        "Look-ahead (ms)": table["lookahead_ms"].map("{:.0f}".format).replace("nan", "all"),
+        "n /p b m/": texts(table, "{}", "n_bilabials"),
+    }
+    return pd.DataFrame(columns | {heading: interval_texts(table, metric, n) for metric, (heading, n) in METRICS.items()})
 
 
 def described(scores: pd.DataFrame, split: str, system: str, metrics: Iterable[str]) -> str:
     """Some numbers of a system, each behind its name: "PBM at 1 mm 0.912 [0.901, 0.923], Closure AUC …"."""
-    return ", ".join(f"{METRICS[metric][0]} {quoted(scores, split, system, metric)}" for metric in metrics)
+    found = scores[(scores["split"] == split) & (scores["system"] == system)].set_index("metric")
+    rows = found[[*INTERVAL]].reindex(metrics).itertuples()
+    return ", ".join(f"{METRICS[name][0]} {interval_text(*ends, n_digits=METRICS[name][1])}" for name, *ends in rows)
 
 
 def headline(scores: pd.DataFrame, comparisons: pd.DataFrame, systems: pd.DataFrame) -> str:
@@ -150,8 +145,7 @@ def headline(scores: pd.DataFrame, comparisons: pd.DataFrame, systems: pd.DataFr
     ratios = comparisons.set_index(["split", "question", "metric", "kind"])[[*INTERVAL]]
     kept = []
     for metric, name in HEADLINE.items():
-        value, low, high = 100 * ratios.loc[split, f"{student}-against-teacher", metric, "ratio"]
-        share = interval_text(value, low, high, n_digits=0)
+        share = interval_text(*(100 * ratios.loc[split, f"{student}-against-teacher", metric, "ratio"]), n_digits=0)
         kept.append(f"{share} % of its {name} ({values[student, metric]:.2f} of {values['teacher', metric]:.2f})")
     parameters = systems.set_index("system").loc[student, "parameters"]
     return (
