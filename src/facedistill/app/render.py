@@ -20,26 +20,12 @@ def render_files(
     sources: Sequence[Path], out: Path, look: Look, *, model: str, compare: bool, sound: Path | None,
     phones: Path | None, strip: bool, workers: int,
 ) -> list[Path]:  # fmt: skip
-    """Draws files of curves, or recordings that a model animates first.
+    """Draws files of curves, or recordings that a model animates first; returns what was written.
 
     Args:
-        sources: files of any format that `registry.read` reads, and recordings.
-        out: a file, for one source or several beside each other; or a folder, for a film of each: what cannot be drawn is
-            told in a line, and the others are.
-        look: frame rate, size, turn and head.
-        model: of the recordings, see `find_model`.
-        compare: all sources side by side.
+        out: a file, for one source or several beside each other (`compare`); or a folder, for a film of each.
         sound: a recording to hear, or a folder of recordings with the names of the sources; None: the first source, if it is one.
-        phones: TSV of timed phones, shown in the strip.
-        strip: show the sound below the faces.
-        workers: processes that draw.
-
-    Returns:
-        What was written.
-
-    Raises:
-        InputError: several sources for one file or of one name, no sound where some is needed, curves without any of ARKit's,
-            films that are missing in the end; or see `render`, `registry.read` and `read_recording`.
+        phones: TSV of timed phones, shown in the strip of sound below the faces.
     """
     settings = {"model": model, "sound": sound, "phones": phones, "strip": strip or phones is not None, "workers": workers}
     if out.suffix.lower() in SUFFIXES and not out.is_dir():
@@ -51,7 +37,7 @@ def render_files(
         raise InputError(f"{out}: cannot be rendered to; expected {', '.join(SUFFIXES)}, or without --compare a folder")
     if phones is not None and len(sources) > 1:
         raise InputError(f"{phones}: phones of one source, for {len(sources)}; expected with one source, or with --compare")
-    _check_names([source.stem for source in sources])
+    _check_names(sources)
     return _render_each(sources, out, look, settings)
 
 
@@ -73,8 +59,8 @@ def _render_each(sources: Sequence[Path], out: Path, look: Look, settings: Mappi
     return done
 
 
-def _check_names(names: Sequence[str]) -> None:
-    name, count = Counter(names).most_common(1)[0]
+def _check_names(sources: Sequence[Path]) -> None:
+    name, count = Counter(source.stem for source in sources).most_common(1)[0]
     if count > 1:
         raise InputError(f"{name}: the name of {count} sources; expected each name once")
 
@@ -86,7 +72,7 @@ def _render_clip(
     source, known = _sound_of(sources[0], sound), read_phones(phones) if phones else ()
     recording = None if source is None else Strip(*read_recording(source), known)
     panels = [panel_of(source, look, model) for source in sources]
-    _check_names([panel.name for panel in panels])
+    _check_names(sources)
     render(panels, out, look, sound=recording, strip=strip, workers=workers)
 
 
@@ -106,11 +92,7 @@ def _is_recording(path: Path) -> bool:
 
 
 def panel_of(source: Path, look: Look, model: str = "") -> Panel:
-    """Curves at the clip's frame rate under the source's name: a file's, or a model's of a recording; what is not there rests.
-
-    Raises:
-        InputError: see `registry.read` and `animate_recording`; or none of the curves is ARKit's.
-    """
+    """Curves at the clip's frame rate under the source's name: a file's, or a model's of a recording; what is not there rests."""
     if _is_recording(source):
         return Panel(source.stem, animate_recording(source, Settings(find_model(model), fps=round(look.fps))).select(CURVES))
     animation = registry.read(source)

@@ -1,9 +1,9 @@
 """The working memory of inference, exactly, from the graph: what must be held besides the file's weights while it is computed."""
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 
-import numpy as np
 import onnx
 from onnx import helper, shape_inference
 
@@ -12,24 +12,19 @@ from facedistill.runtime.model import MAX_ROWS
 
 @dataclass(frozen=True)
 class WorkingMemory:
-    """Bytes.
-
-    An intermediate tensor is kept from the node that makes it to the last that reads it; a reshaped one is the tensor itself.
-    """
+    """Bytes."""
 
     activations: int  # the most that intermediate tensors take at any one time
     state: int  # all inputs and outputs of the graph; states count twice, before the step and with the new rows behind
     expanded: int  # weights that are stored in half precision, as they are computed with
 
-    @property
-    def total(self) -> int:
-        return self.activations + self.state + self.expanded
-
 
 def working_memory(model: onnx.ModelProto, n_rows: int = MAX_ROWS) -> WorkingMemory:
-    """Counts the working memory of an exported graph that runs node by node, `n_rows` steps of 16 ms at once."""
-    sizes = _sizes(model, n_rows)
-    graph = model.graph
+    """Counts the working memory of an exported graph that runs node by node, `n_rows` steps of 16 ms at once.
+
+    An intermediate tensor is kept from the node that makes it to the last that reads it; a reshaped one is the tensor itself.
+    """
+    sizes, graph = _sizes(model, n_rows), model.graph
     outside = {tensor.name for tensor in (*graph.input, *graph.output)}
     weights = {weight.name for weight in graph.initializer}
     casts = {node.output[0] for node in graph.node if node.op_type == "Cast" and set(node.input) <= weights}
@@ -60,9 +55,8 @@ def _sizes(model: onnx.ModelProto, n_rows: int) -> dict[str, int]:
     for tensor in fixed.graph.output:
         tensor.type.tensor_type.ClearField("shape")  # which follows
     graph = shape_inference.infer_shapes(fixed, strict_mode=True, data_prop=True).graph
-    return {tensor.name: _bytes(tensor.type.tensor_type) for tensor in (*graph.input, *graph.output, *graph.value_info)}
-
-
-def _bytes(tensor: onnx.TypeProto.Tensor) -> int:
-    shape = [dimension.dim_value for dimension in tensor.shape.dim]
-    return int(np.prod(shape, dtype=np.int64)) * helper.tensor_dtype_to_np_dtype(tensor.elem_type).itemsize
+    types = {tensor.name: tensor.type.tensor_type for tensor in (*graph.input, *graph.output, *graph.value_info)}
+    return {
+        name: math.prod(size.dim_value for size in kind.shape.dim) * helper.tensor_dtype_to_np_dtype(kind.elem_type).itemsize
+        for name, kind in types.items()
+    }

@@ -16,8 +16,7 @@ from facedistill.core.manifest import Utterance, read_manifest, select
 from facedistill.core.params import Params
 from facedistill.core.paths import DATA
 from facedistill.core.sound import SAMPLE_RATE_HZ
-from facedistill.deploy.card import model_card
-from facedistill.deploy.corpora import corpora_of
+from facedistill.deploy.card import corpora_of, model_card
 from facedistill.deploy.graph import streaming_graph, window_graph
 from facedistill.deploy.memory import working_memory
 from facedistill.deploy.precision import PRECISIONS, calibrate, to_float16, to_int8
