@@ -41,6 +41,7 @@ CAPTION = (
     "second, as a whole, or window by window; the worst chunk and latency, in ms"
 )
 HEADINGS = ("", "MB", "kB", "60/s", "30/s", "10/s", "whole", "wind.", "worst", "late")
+DIGITS = (2, 0, 1, 1, 1, 1, 1, 1, 0)
 
 Result = dict[str, object]
 Job = Callable[[], Result]
@@ -261,21 +262,14 @@ def _table(systems: dict[str, Result]) -> Table:
     table = Table(box=None, padding=(0, 1, 0, 0), caption_justify="left", caption=CAPTION)
     for heading in HEADINGS:
         table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
+    ways = (*(f"pushes_{pushes_hz}" for pushes_hz in PUSHES_HZ), "offline", "windows")
     for name, result in systems.items():
         memory = result.get("memory_bytes", {})
         activations = max(memory.get("activations") or 0, memory.get("activations_measured") or 0)
         working = activations + memory["state"] + memory.get("expanded", 0) if "state" in memory else memory.get("measured")
-        ways = (*(f"pushes_{pushes_hz}" for pushes_hz in PUSHES_HZ), "offline", "windows")
-        table.add_row(
-            Text(name),  # a file may have any name: no markup
-            _number(result["weights_bytes"] / 1e6, 2),
-            _number(None if working is None else working / 1e3, 0),
-            *(_number(result.get(f"{way}_ms_per_s", {}).get("median"), 1) for way in ways),
-            _number(result.get("push_ms", {}).get("worst"), 1),
-            _number(result.get("delay_ms"), 0),
-        )
+        medians = [result.get(f"{way}_ms_per_s", {}).get("median") for way in ways]
+        latencies = [result.get("push_ms", {}).get("worst"), result.get("delay_ms")]
+        values = [result["weights_bytes"] / 1e6, None if working is None else working / 1e3, *medians, *latencies]
+        cells = ["" if value is None else f"{value:.{digits}f}" for value, digits in zip(values, DIGITS, strict=True)]
+        table.add_row(Text(name), *cells)  # a file may have any name: no markup
     return table
-
-
-def _number(value: float | None, digits: int) -> str:
-    return "" if value is None else f"{value:.{digits}f}"

@@ -1,7 +1,6 @@
 """A face that speaks as the sound comes in: a microphone or a recording to Unreal, in real time."""
 
 import errno
-import itertools
 import logging
 import math
 import queue
@@ -11,6 +10,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from datetime import datetime
+from itertools import count, cycle, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -113,7 +113,7 @@ class _Receiver:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
         except (OSError, UnicodeError) as error:
             raise self._bad(error) from None
-        self._addresses = itertools.cycle(found)  # of which one may be heard and another not: a name's IPv4 and IPv6
+        self._addresses = cycle(found)  # of which one may be heard and another not: a name's IPv4 and IPv6
 
     def send(self, packet: bytes) -> None:
         """Sends a packet; a failure that may pass is told once, one that does not is an InputError."""
@@ -151,13 +151,13 @@ class _Receiver:
 
 def _chunks(blocks: Iterable[np.ndarray], rate_hz: int, fps: int) -> Iterator[np.ndarray]:
     """A chunk a frame, of blocks of any size."""
-    waiting, begin, number = np.zeros(0, np.float32), 0, 1
+    sizes = (end - begin for begin, end in pairwise(number * rate_hz // fps for number in count()))
+    waiting, size = np.zeros(0, np.float32), next(sizes)
     for block in blocks:
-        waiting, used = np.concatenate([waiting, block]), 0
-        while used + (size := number * rate_hz // fps - begin) <= len(waiting):
-            yield waiting[used : used + size]
-            used, begin, number = used + size, begin + size, number + 1
-        waiting = waiting[used:]
+        waiting = np.concatenate([waiting, block])
+        while size <= len(waiting):
+            yield waiting[:size]
+            waiting, size = waiting[size:], next(sizes)
     if len(waiting):
         yield waiting
 

@@ -11,25 +11,22 @@ GENERATED = "generated"  # the licence of speech that this project synthesises
 NOT_STATED = "not stated"
 ANONYMOUS = {"unknown", "und"}  # speaker and language of a recording that nothing is known of
 
-METRICS = {
+TITLES = {
     "lip_gap_r": "correlation of the lip gap",
-    "pbm_1mm": "PBM at 1 mm",
-    "false_closures_1mm": "false closures at 1 mm",
-    "pbm": "PBM at 5 % false closures",
-    "closure_auc": "AUC of closed lips, p, b, m against vowels",
-    "lve_mm": "lip vertex error, mm",
-}
-
-PARTS = ("activations", "state", "expanded")  # of working memory
-REAL_METRICS = {  # what the benchmark on recordings measures
     "pbm_1mm": "PBM at 1 mm",
     "false_closures_1mm": "false closures at 1 mm",
     "pbm": "PBM at 5 % false closures",
     "false_closures": "false closures there",
     "closure_auc": "AUC of closed lips, p, b, m against vowels",
+    "lve_mm": "lip vertex error, mm",
     "opening_r": "correlation of the lip gap with how open phones are",
 }
+METRICS = ("lip_gap_r", "pbm_1mm", "false_closures_1mm", "pbm", "closure_auc", "lve_mm")  # of test speech
+REAL_METRICS = ("pbm_1mm", "false_closures_1mm", "pbm", "false_closures", "closure_auc", "opening_r")  # of recordings
 
+PARTS = ("activations", "state", "expanded")  # of working memory
+
+REAL_TITLE = "## Real speech\n\n"
 ABOUT_REAL = """On recordings with phone labels, which no model was trained on, with 95 % intervals. A model without a precision
 is float32; `mean` counts all sources alike, `weighted` by their p, b and m. PBM at 1 mm is the share of p, b and m whose lip gap
 is at most 1 mm; a false closure is a vowel whose interior is. PBM at 5 % false closures takes another gap for each system and
@@ -110,14 +107,13 @@ def corpora_of(utterances: Iterable[Utterance]) -> list[Corpus]:
         rows_of.setdefault(row.source, []).append(row)
     found = [
         Corpus(
-            source=source,
-            hours=round(sum(row.duration_s for row in rows) / 3600, 4),
+            source=source, hours=round(sum(row.duration_s for row in rows) / 3600, 4),
             speakers=len({row.speaker for row in rows} - ANONYMOUS),
             languages=tuple(sorted({row.language for row in rows} - ANONYMOUS)),
             licences=tuple(sorted({row.licence or NOT_STATED for row in rows})),
         )
         for source, rows in rows_of.items()
-    ]
+    ]  # fmt: skip
     return sorted(found, key=lambda corpus: (-corpus.hours, corpus.source))
 
 
@@ -137,50 +133,32 @@ def model_card(
     """
     scores, names = quality["scores"], ("window", "past", "future", "hop")
     lengths_ms = {f"{name}_ms": 1000 * getattr(metadata, f"{name}_samples") / metadata.sample_rate_hz for name in names}
-    differences = ", ".join(f"`{name}` {value:.2g}" for name, value in quality["differences"].items())
-    tolerances = ", ".join(f"{precision} {value:g}" for precision, value in quality["tolerances"].items())
+    values = ([TITLES[metric], *(_interval(found[metric]) for found in scores.values())] for metric in METRICS)
     return CARD.format(
-        m=metadata,
-        **lengths_ms,
-        n_parameters=n_parameters,
-        n_curves=len(metadata.curves),
-        hop=metadata.hop_samples,
-        frame=2 * metadata.hop_samples,
-        max_rows=MAX_ROWS,
-        warm_up=metadata.window_samples // metadata.hop_samples - 2,
+        m=metadata, **lengths_ms, n_parameters=n_parameters, n_curves=len(metadata.curves), hop=metadata.hop_samples,
+        frame=2 * metadata.hop_samples, max_rows=MAX_ROWS, warm_up=metadata.window_samples // metadata.hop_samples - 2,
         files=_table("| file | weights | working memory | SHA-256 |", (_file_row(*file) for file in files.items())),
         corpora=_table("| source | hours | speakers | languages | licence |", map(_corpus_row, corpora)),
         about_generated=ABOUT_GENERATED if any(corpus.is_synthetic for corpus in corpora) else "",
-        n_test=next(iter(scores.values()))["lip_gap_r"]["n"],
-        quality=_table(
-            f"| | {' | '.join(scores)} |",
-            ([title, *(_interval(found[metric]) for found in scores.values())] for metric, title in METRICS.items()),
-        ),
-        differences=differences,
-        tolerances=tolerances,
-        real_speech=real_speech and f"\n{real_speech}\n",
-        limits=limits_of(corpora),
-    )
+        n_test=next(iter(scores.values()))["lip_gap_r"]["n"], quality=_table(f"| | {' | '.join(scores)} |", values),
+        differences=", ".join(f"`{name}` {value:.2g}" for name, value in quality["differences"].items()),
+        tolerances=", ".join(f"{precision} {value:g}" for precision, value in quality["tolerances"].items()),
+        real_speech=real_speech and f"\n{real_speech}\n", limits=limits_of(corpora),
+    )  # fmt: skip
 
 
 def real_speech_section(results: Mapping[str, Mapping]) -> str:
-    """What the benchmark on recordings found.
-
-    Args:
-        results: {system: {source of recordings: {metric of `REAL_METRICS`: value, low, high and n}}}; other metrics and facts
-            may be among them.
-    """
-    title = "## Real speech\n\n"
+    """What the benchmark on recordings found: {system: {source: {metric: value, low, high and n}}}, and more that is left out."""
     measured = [(system, *row) for system, rows in results.items() for row in rows.items() if isinstance(row[1], Mapping)]
     if not measured:
-        return f"{title}Not measured."
+        return f"{REAL_TITLE}Not measured."
     metrics = [metric for metric in REAL_METRICS if any(metric in scores for *_, scores in measured)]
-    heads = ["model", "recordings", "p, b, m", *(REAL_METRICS[metric] for metric in metrics)]
+    heads = ["model", "recordings", "p, b, m", *(TITLES[metric] for metric in metrics)]
     rows = [
         [f"`{system}`", source, f"{scores['pbm']['n']:,}", *(_interval(scores[metric]) for metric in metrics)]
         for system, source, scores in measured
     ]
-    return title + ABOUT_REAL + "\n".join(map(_line, [heads, ["---"] * len(heads), *rows]))
+    return REAL_TITLE + ABOUT_REAL + "\n".join(map(_line, [heads, ["---"] * len(heads), *rows]))
 
 
 def limits_of(corpora: Sequence[Corpus]) -> str:

@@ -1,7 +1,6 @@
 """The working memory of inference, exactly, from the graph: what must be held besides the file's weights while it is computed."""
 
 import math
-from collections import Counter
 from dataclasses import dataclass
 
 import onnx
@@ -33,15 +32,12 @@ def working_memory(model: onnx.ModelProto, n_rows: int = MAX_ROWS) -> WorkingMem
     for node in graph.node:
         reshaped = node.op_type == "Reshape"
         tensor_of |= {name: tensor_of.get(node.input[0], node.input[0]) if reshaped else name for name in node.output}
-    readers = Counter(tensor_of.get(name, name) for node in graph.node for name in node.input)
-    held, peak = 0, 0
-    for node in graph.node:
-        held += sum(sizes[name] for name in node.output if tensor_of[name] == name and name not in outside | weights)
-        peak = max(peak, held)
-        for name in (tensor_of.get(name, name) for name in node.input):
-            readers[name] -= 1
-            if readers[name] == 0 and name not in outside | weights:
-                held -= sizes[name]
+    nodes = list(enumerate(graph.node))
+    made = {name: number for number, node in nodes for name in node.output if tensor_of[name] == name}
+    last_read = {tensor_of.get(name, name): number for number, node in nodes for name in node.input}
+    held = {name: first for name, first in made.items() if name not in outside | weights}
+    lives = [(sizes[name], first, last_read.get(name, len(nodes))) for name, first in held.items()]
+    peak = max((sum(size for size, first, last in lives if first <= number <= last) for number, _ in nodes), default=0)
     return WorkingMemory(peak, sum(sizes[name] for name in outside), sum(sizes[name] for name in casts))
 
 

@@ -2,12 +2,14 @@
 
 import tempfile
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
-from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantType
+from onnxruntime.quantization import CalibrationMethod, QuantType
 from onnxruntime.quantization.calibrate import TensorsData, create_calibrator
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
@@ -34,21 +36,13 @@ def to_float16(model: onnx.ModelProto) -> onnx.ModelProto:
     return half
 
 
-class _Feeds(CalibrationDataReader):
-    def __init__(self, feeds: Iterable[dict[str, np.ndarray]]) -> None:
-        self.feeds = iter(feeds)
-
-    def get_next(self) -> dict[str, np.ndarray] | None:
-        return next(self.feeds, None)
-
-
 def calibrate(model: onnx.ModelProto, feeds: Iterable[dict[str, np.ndarray]]) -> TensorsData:
     """The range of every tensor of a float32 graph that is to be quantised; `feeds` are its inputs, run by run."""
     with tempfile.TemporaryDirectory() as folder:
         path, augmented = Path(folder, "model.onnx"), str(Path(folder, "augmented.onnx"))
         onnx.save(model, path)
         calibrator = create_calibrator(path, list(CALIBRATED), augmented, calibrate_method=CalibrationMethod.MinMax)
-        calibrator.collect_data(_Feeds(feeds))
+        calibrator.collect_data(SimpleNamespace(get_next=partial(next, iter(feeds), None)))  # all of a reader that is used
         return calibrator.compute_data()
 
 

@@ -45,11 +45,11 @@ class AlignerLoss:
 
     def __init__(self, corpus: Corpus, params: AlignParams) -> None:
         self.corpus, self.params = corpus, params
-        self.n_samples = int(params.optimizer.crop_s * SAMPLE_RATE_HZ)
 
     def __call__(self, model: Aligner, n_crops: int, rng: np.random.Generator) -> dict[str, Tensor]:
-        times_s = np.arange(1, self.n_samples // model.hop_samples) * model.hop_samples / SAMPLE_RATE_HZ
-        crops = {"size": n_crops, "n_samples": self.n_samples, "times_s": times_s, "params": self.params.augment, "rng": rng}
+        n_samples = int(self.params.optimizer.crop_s * SAMPLE_RATE_HZ)
+        times_s = np.arange(1, n_samples // model.hop_samples) * model.hop_samples / SAMPLE_RATE_HZ
+        crops = {"size": n_crops, "n_samples": n_samples, "times_s": times_s, "params": self.params.augment, "rng": rng}
         audio, _, classes = batch(self.corpus, **crops)
         scores = model(audio.to(device()))
         return {"total": cross_entropy(scores.flatten(0, 1), classes.to(device()).flatten(), ignore_index=UNKNOWN)}
@@ -63,8 +63,8 @@ def align(params: Params) -> None:
     prepare_torch()
     manifest, out = DATA / "prepare" / "manifest.jsonl", DATA / "align"
     rows = read_manifest(manifest)
-    recorded = [row for row in select(rows, "unlabelled", HELD_OUT) if row.source != SYNTHETIC]
-    recorded = [row for row in recorded if row.phones or _is_transcribed(row)]
+    known = [row for row in select(rows, "unlabelled", HELD_OUT) if row.phones or _is_transcribed(row)]
+    recorded = [row for row in known if row.source != SYNTHETIC]
     tests = [row for row in rows if row.split == "test-recordings" and row.phones]
     settings = f"{params.seed}{params.align.model_dump_json()}"
     work = work_folder("align", code=import_closure(__name__), settings=settings, inputs=[manifest])
@@ -97,7 +97,9 @@ def _timed(
         found = _align_all(model, to_align, f"align, round {number}")
         kept = {key: value.phones for key, value in found.items() if value.confidence >= settings.min_confidence}
         known = given | kept
-        rounds.append({"kept": len(kept), "confidence": _quantiles(found), "boundaries": _boundaries(model, checks)})
+        confidences = [alignment.confidence for alignment in found.values()] or [0.0]
+        quantiles = {f"p{share}": round(float(np.percentile(confidences, share)), 3) for share in (5, 25, 50, 75, 95)}
+        rounds.append({"kept": len(kept), "confidence": quantiles, "boundaries": _boundaries(model, checks)})
     return known, {"given": len(given), "aligned": len(kept), "dropped": len(to_align) - len(kept), "rounds": rounds}
 
 
@@ -169,11 +171,6 @@ def _boundaries(model: PhoneModel, checks: dict[Utterance, list[str]]) -> dict[s
         for source, own in errors.items()
         if own
     }
-
-
-def _quantiles(found: dict[str, Alignment]) -> dict[str, float]:
-    values = [alignment.confidence for alignment in found.values()] or [0.0]
-    return {f"p{share}": round(float(np.percentile(values, share)), 3) for share in (5, 25, 50, 75, 95)}
 
 
 def _write_recordings(out: Path, kept: list[Utterance], timed: dict[str, list[Phone]], params: Params) -> list[Utterance]:

@@ -46,11 +46,8 @@ def _paths(params: Params) -> dict[str, str]:
             paths |= {f"teachers.{name}.audio": teacher.audio, f"teachers.{name}.labels": teacher.labels}
         else:
             encoders[f"teachers.{name}.set.teach.encoder.source"] = str(teacher.set.get("teach.encoder.source", ""))
-    paths |= {key: source for key, source in encoders.items() if _is_path(source)}
+    for key, source in encoders.items():  # a name, a model of the hub, or a path
+        first, has_parts, _ = source.partition("/")
+        if has_parts and (first in ("", ".", "..", "~") or (ROOT / first).exists()):
+            paths[key] = source
     return {key: path for key, path in paths.items() if path is not None}
-
-
-def _is_path(source: str) -> bool:
-    """Whether an encoder is a path; else it is a name, or a model of the hub."""
-    first, has_parts, _ = source.partition("/")
-    return bool(has_parts) and (first in ("", ".", "..", "~") or (ROOT / first).exists())

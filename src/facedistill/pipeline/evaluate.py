@@ -38,7 +38,7 @@ HEADLINES = ("lip_gap_r", "pbm", "pbm_1mm", "lve_mm")
 
 TestSets = Mapping[str, Sequence[Example]]  # by split
 Rows = dict[str, dict[str, list[UtteranceScores]]]  # {row: {system: a score an utterance}} of one test set
-Resampling = Callable[[], dict[str, object]]  # how intervals are drawn: by voice, and by the same draws every time
+Resampling = Callable[[], dict[str, object]]  # see `_resampling`
 
 
 def evaluate(params: Params) -> None:
@@ -109,17 +109,18 @@ def _measure(
     """Measures systems, of which a row has one or several, and writes {test set: table} for each way to tabulate their scores."""
     measured = measure([system for members in rows.values() for system in members], sets)
     found = {row: dict(islice(measured, len(members))) for row, members in rows.items()}
+    for file, tabulate in tables.items():
+        table = {}
+        for split, examples in sets.items():
+            scores = {row: {name: of_sets[split] for name, of_sets in runs.items()} for row, runs in found.items()}
+            table[split] = tabulate(scores, partial(_resampling, params, examples))
+        _write(file, rounded(table))
 
-    def scores_on(split: str) -> Rows:
-        return {row: {name: scores[split] for name, scores in members.items()} for row, members in found.items()}
 
-    for name, tabulate in tables.items():
-        _write(name, rounded({split: tabulate(scores_on(split), _resampling(params, sets[split])) for split in sets}))
-
-
-def _resampling(params: Params, examples: Sequence[Example]) -> Resampling:
+def _resampling(params: Params, examples: Sequence[Example]) -> dict[str, object]:
+    """How intervals are drawn: by voice, and by the same draws every time."""
     groups = [(example.row.source, example.row.speaker) for example in examples]
-    return lambda: {"n_boot": params.evaluate.bootstrap, "groups": groups, "rng": np.random.default_rng(params.seed)}
+    return {"n_boot": params.evaluate.bootstrap, "groups": groups, "rng": np.random.default_rng(params.seed)}
 
 
 def _means(rows: Rows, resampling: Resampling) -> dict:

@@ -73,10 +73,7 @@ def build(student: Student, recordings: Iterable[np.ndarray]) -> dict[Key, onnx.
 
 
 def write_model(folder: Path, graph: onnx.ModelProto, metadata: ModelMetadata) -> Path:
-    """Writes a graph with its metadata, atomically and with the same bytes every time.
-
-    Of its name, on-device-int8-window.onnx say, float32 and streaming are left out.
-    """
+    """Writes a graph with its metadata, atomically and with the same bytes every time, as on-device-int8-window.onnx say."""
     helper.set_model_props(graph, metadata.to_props())
     suffixes = [word for word in (metadata.precision, metadata.kind) if word not in ("float32", STREAMING)]
     path = folder / f"{'-'.join([metadata.name, *suffixes])}.onnx"
@@ -96,14 +93,8 @@ def described(path: Path, graph: onnx.ModelProto, precision: str, kind: str) -> 
 def check(
     paths: Mapping[Key, Path], student: Student, recordings: Iterable[np.ndarray], tolerances: Mapping[str, float]
 ) -> dict[Key, float]:
-    """How far each graph is from the network over recordings: streams as a whole, windows one by one.
-
-    Args:
-        recordings: (S,) at 16 kHz.
-        tolerances: of every precision.
-
-    Returns:
-        The largest difference of any curve in any frame.
+    """How far each graph is from the network in any curve of any frame of recordings, (S,) at 16 kHz: streams as a whole, windows
+    one by one.
 
     Raises:
         RuntimeError: further than the tolerance of its precision.
@@ -133,11 +124,10 @@ def scores(params: Params, paths: Mapping[str, Path]) -> dict[str, dict]:
     def resampling() -> dict[str, object]:  # the same for all
         return {"n_boot": params.evaluate.bootstrap, "groups": groups, "rng": np.random.default_rng(params.seed)}
 
-    tables = {
+    return rounded({
         "scores": {name: aggregate(scored, **resampling()) for name, scored in found.items()},
         "against-float32": {name: compare(found[name], found["float32"], **resampling()) for name in PRECISIONS[1:]},
-    }
-    return rounded(tables)
+    })  # fmt: skip
 
 
 def training_data_sha256() -> str:
