@@ -19,7 +19,6 @@ from facedistill.core.errors import InputError
 from facedistill.core.messages import print_error, show_notes
 from facedistill.core.paths import ROOT
 from facedistill.core.processes import end_cleanly
-from facedistill.pipeline import module_of
 from facedistill.study.command import app as study
 
 FAILED, BAD_INPUT = 1, 2
@@ -246,12 +245,12 @@ def config(
 
 
 def _add_stage(stage: str, help: str, named: str | None) -> None:
-    """Adds the command of a stage, the function of its name in `module_of` it; `named` is what it makes one of, if it does."""
+    """Adds the command of a stage, `facedistill.pipeline.<stage>.<stage>`; `named` is what it makes one of, if it does."""
 
     def run(*names: str) -> None:
         from facedistill.core.params import load_params
 
-        getattr(import_module(module_of(stage)), stage)(load_params(), *names)
+        getattr(import_module(f"facedistill.pipeline.{stage}"), stage)(load_params(), *names)
 
     def run_all() -> None:
         run()

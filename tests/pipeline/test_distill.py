@@ -15,7 +15,8 @@ from facedistill.models.filterbank import HOP_SAMPLES
 from facedistill.models.student import Student, StudentConfig, load_student, n_parameters
 from facedistill.models.workers import CPU_WORKERS
 from facedistill.pipeline import distill as stage
-from facedistill.pipeline.distill import StudentLoss, StudentWithAuxHeads, ablate, distill, student_config
+from facedistill.pipeline.ablate import ablate
+from facedistill.pipeline.distill import StudentLoss, StudentWithAuxHeads, distill, student_config
 
 
 @pytest.fixture
@@ -23,6 +24,7 @@ def data(corpus_folder, monkeypatch, tmp_path):
     """data/ with pseudo-labels of all utterances of the corpus, made by no teacher."""
     folder, label = corpus_folder.parent, corpus_folder.parent / "label"
     monkeypatch.setattr(stage, "DATA", folder)
+    monkeypatch.setattr("facedistill.pipeline.ablate.DATA", folder)
     monkeypatch.setattr("facedistill.models.training.WORK", tmp_path / "work")
     (label / "curves").mkdir(parents=True)
     shutil.copy(corpus_folder / "curves" / "s.npz", label / "curves" / "label.npz")
@@ -144,7 +146,7 @@ def test_a_variant_is_trained_once_a_seed_with_its_own_parameters(smoke_params, 
         seen.append(given)
         return data / "nothing"
 
-    monkeypatch.setattr(stage, "train_student", train)
+    monkeypatch.setattr("facedistill.pipeline.ablate.train_student", train)
     for name in ("odd", "channels-4", "paired-only", "labels-30pct"):
         ablate(params, name)
     assert [given[0].seed for given in seen] == [1, 2] * 4
@@ -157,7 +159,7 @@ def test_a_variant_is_trained_once_a_seed_with_its_own_parameters(smoke_params, 
 
 
 def test_a_variant_that_changes_nothing_is_trained_and_told(smoke_params, data, monkeypatch, capsys):
-    monkeypatch.setattr(stage, "train_student", lambda *_: data / "nothing")
+    monkeypatch.setattr("facedistill.pipeline.ablate.train_student", lambda *_: data / "nothing")
     variants = smoke_params.ablate.variants | {"odd": Variant(set={"distill.losses.velocity": 0.0})}
     params = smoke_params.model_copy(update={"ablate": smoke_params.ablate.model_copy(update={"variants": variants})})
     ablate(params, "baseline")

@@ -9,7 +9,6 @@ from facedistill.core.imports import digest, import_closure, imported, notebook_
 from facedistill.core.params import Params
 from facedistill.core.paths import DATA, NOTEBOOKS, PARAMS, ROOT, SENTENCES
 from facedistill.core.sections import ExternalLabels
-from facedistill.pipeline import module_of
 from facedistill.speech.espeak import languages
 
 CODE = DATA / "code"
@@ -25,7 +24,7 @@ def check(params: Params) -> None:
     for key, path in _paths(params).items():
         if not (ROOT / path).exists():
             raise InputError(f"{PARAMS}: {key}: {path}: no such file or folder; expected one that is there, from {ROOT} on")
-    code = {name: import_closure(module_of(name)) for name in STAGES if name != "check"}
+    code = {name: import_closure(f"facedistill.pipeline.{name}") for name in STAGES if name != "check"}
     code["web"] = import_closure("facedistill.repro.web")
     for path in sorted(NOTEBOOKS.glob("*.ipynb")):
         code[path.stem] = [path, *import_closure("facedistill.repro.notebooks", *imported(notebook_code(path), path))]

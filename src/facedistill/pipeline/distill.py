@@ -1,6 +1,5 @@
-"""Stages `distill` and `ablate`: students from pseudo-labels, first `small`, the others on its features too; and variants."""
+"""Stage `distill`: students from pseudo-labels. Stage 1 trains `small`; stage 2 trains the others on its features too."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -153,16 +152,3 @@ def distill(params: Params, name: str) -> None:
     if name == FEATURE_TEACHER:
         params = with_overrides(params, {"distill.losses.feature": 0.0})
     remove_checkpoints(train_student(params, students[name], DATA / "distill" / name, *training_data(params)))
-
-
-def ablate(params: Params, name: str) -> None:
-    """Trains the variant `name` of `ablate.variants` into data/ablate/NAME/seed-N, once for each seed."""
-    if name not in params.ablate.variants:
-        raise InputError(f"ablate.variants: no variant {name!r}; expected {', '.join(params.ablate.variants)}")
-    change, states = params.ablate.variants[name].set, []
-    if change and with_overrides(params, change) == params:
-        print(f"ablate.variants.{name}: the baseline once more: its values are those of params.yaml", file=sys.stderr)
-    for seed in params.ablate.seeds:
-        varied, out = with_overrides(params, change | {"seed": seed}), DATA / "ablate" / name / f"seed-{seed}"
-        states.append(train_student(varied, varied.ablate.student, out, *training_data(varied)))
-    remove_checkpoints(*states)  # now that all are there: a run that is killed goes on where it stood
