@@ -24,7 +24,7 @@ CORPUS = ("prepare", "align")  # the same for all seeds
 EVALUATE = (
     "from facedistill.core.params import load_params; from facedistill.models.training import prepare_torch; "
     "from facedistill.pipeline import evaluate as e; prepare_torch(); p = load_params(); "
-    "e.evaluate_group(p, e.systems_group(p), e.test_sets(p))"
+    "e.evaluate_systems(p, e.test_sets(p))"
 )
 
 

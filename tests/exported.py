@@ -15,7 +15,7 @@ from facedistill.core.files import write_json
 from facedistill.deploy.card import METRICS
 from facedistill.deploy.precision import PRECISIONS
 from facedistill.models.student import Student, StudentConfig
-from facedistill.pipeline.export import _described, build, write_model
+from facedistill.pipeline.export import build, described, write_model
 from facedistill.rig.arkit import CURVES
 from facedistill.runtime.model import Model, ModelMetadata
 
@@ -83,7 +83,7 @@ def export_tree(folder: Path, names: Iterable[str]) -> int:
         files = {}
         for (precision, kind), graph in graphs(24 if name == "real-time" else 8).items():
             path = write_model(folder / name, graph, replace(metadata, name=name, precision=precision, kind=kind))
-            files[path.name] = _described(path, graph, precision=precision, kind=kind)
+            files[path.name] = described(path, graph, precision, kind)
         summary = {"value": 0.5, "low": 0.25, "high": 0.75, "n": 77}
         quality = {
             "scores": {precision: dict.fromkeys(METRICS, summary) for precision in PRECISIONS},

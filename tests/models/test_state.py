@@ -37,11 +37,12 @@ def test_state_that_a_disk_does_not_give_back_is_made_anew(tmp_path):
 
 
 @pytest.mark.parametrize("how", SOME_DAMAGES)
-def test_a_broken_round_of_the_phone_model_is_trained_again(smoke_params, corpus_folder, tmp_path, caplog, how):
+def test_a_broken_round_of_the_phone_model_is_trained_again(smoke_params, corpus_folder, monkeypatch, tmp_path, caplog, how):
+    monkeypatch.setattr("facedistill.pipeline.align.DATA", corpus_folder.parent)
     paired = select(read_manifest(corpus_folder / "manifest.jsonl"), "paired")
 
     def weights() -> dict[str, torch.Tensor]:
-        model = _phone_model(smoke_params, corpus_folder, paired, [], {}, None, tmp_path / "work", 0)
+        model = _phone_model(smoke_params, paired, {}, None, tmp_path / "work", 0)
         return {name: value.clone() for name, value in model.state_dict().items()}
 
     first, path = weights(), tmp_path / "work" / "round-0.pt"

@@ -142,9 +142,9 @@ def test_a_variant_is_trained_once_a_seed_with_its_own_parameters(smoke_params, 
     params = smoke_params.model_copy(update={"ablate": smoke_params.ablate.model_copy(update={"variants": variants})})
     seen = []
 
-    def train(*given, **data):
-        seen.append((*given, data))
-        return data["folder"] / "nothing"
+    def train(*given):
+        seen.append(given)
+        return data / "nothing"
 
     monkeypatch.setattr("facedistill.pipeline.ablate.train_student", train)
     for name in ("odd", "channels-4", "paired-only", "labels-30pct"):
@@ -154,12 +154,12 @@ def test_a_variant_is_trained_once_a_seed_with_its_own_parameters(smoke_params, 
     odd, narrow, paired, few = seen[::2]
     assert odd[0].distill.losses == params.distill.losses.model_copy(update={"velocity": 0.0})
     assert odd[1] == params.ablate.student and narrow[1] == params.ablate.student.model_copy(update={"channels": 4})
-    assert paired[3]["folder"] == data / "align" and {row.split for row in paired[3]["rows"]} == {"paired"}
-    assert few[3]["folder"] == odd[3]["folder"] == data / "label" and len(few[3]["rows"]) < len(odd[3]["rows"])
+    assert paired[3] == data / "align" and {row.split for row in paired[4]} == {"paired"}
+    assert few[3] == odd[3] == data / "label" and len(few[4]) < len(odd[4])
 
 
 def test_a_variant_that_changes_nothing_is_trained_and_told(smoke_params, data, monkeypatch, capsys):
-    monkeypatch.setattr("facedistill.pipeline.ablate.train_student", lambda *given, **data: data["folder"] / "nothing")
+    monkeypatch.setattr("facedistill.pipeline.ablate.train_student", lambda *_: data / "nothing")
     variants = smoke_params.ablate.variants | {"odd": Variant(set={"distill.losses.velocity": 0.0})}
     params = smoke_params.model_copy(update={"ablate": smoke_params.ablate.model_copy(update={"variants": variants})})
     ablate(params, "baseline")

@@ -169,7 +169,7 @@ def test_a_graph_that_is_off_is_no_export(smoke_params, data, monkeypatch, value
 def test_the_check_knows_the_network(data):
     """Against the student it came from, and against another."""
     graphs = stage.build(student(), iter([noise(1.0)]))
-    metadata = stage._facts(student(), NAME)
+    metadata = stage._metadata(student(), NAME)
     paths = {
         ("float32", kind): stage.write_model(data, graphs["float32", kind], replace(metadata, kind=kind))
         for kind in ("streaming", "window")

@@ -217,7 +217,7 @@ def test_an_outside_teachers_student_is_compared_with_its_labels(data, smoke_par
     takes(tmp_path / "takes", ("npy", "y", "z"))
     params = with_teachers(smoke_params, them=outside(tmp_path / "takes", fps=30.0))
     stage.teachers(params, "them")
-    evaluate.evaluate_group(params, evaluate.teachers_group(params), evaluate.test_sets(params))
+    evaluate.evaluate_teachers(params, evaluate.test_sets(params))
     agreement, taught = (read_json(data / "evaluate" / f"{stem}.json") for stem in ("agreement", "taught"))
     assert agreement["them"]["explained"]["value"] <= 1 and agreement["them"]["correlation"]["n"] == 1
     assert taught == {"test-voices": {}} or taught == {}

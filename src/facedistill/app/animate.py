@@ -4,7 +4,7 @@ import os
 import sys
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -27,33 +27,19 @@ NO_MEMORY = "not enough memory; expected a shorter recording, fewer frames a sec
 
 @dataclass(frozen=True)
 class Settings:
-    """How recordings are animated.
+    """How recordings are animated."""
 
-    Attributes:
-        model: an exported streaming student.
-        fps: frames a second.
-        ensemble: see `runtime.Animator`.
-        blinks: seed of blinks and eye darts in place of the model's eyes; none for the model's.
-        gains: factors of single curves, which stay in 0..1.
-        kind: of the files, see `formats.registry`.
-        face: a GLB whose shapes are moved; the built-in head if none.
-    """
-
-    model: Path
+    model: Path  # an exported streaming student
     fps: int = 30
-    ensemble: bool = False
-    blinks: int | None = None
-    gains: Mapping[str, float] = field(default_factory=dict)
-    kind: str = "csv"
-    face: Path | None = None
+    ensemble: bool = False  # see `runtime.Animator`
+    blinks: int | None = None  # seed of blinks and eye darts in place of the model's eyes; none for the model's
+    gains: Mapping[str, float] = field(default_factory=dict)  # factors of single curves, which stay in 0..1
+    kind: str = "csv"  # of the files, see `formats.registry`
+    face: Path | None = None  # a GLB whose shapes are moved; the built-in head if none
 
 
 def open_recording(path: Path) -> Sound:
-    """See `audio.open_mono`; and a name that is not UTF-8 is told as what it is.
-
-    Raises:
-        InputError: see `audio.open_mono`.
-    """
+    """See `audio.open_mono`; and a name that is not UTF-8 is told as what it is."""
     try:
         str(path).encode()
     except UnicodeEncodeError:
@@ -62,32 +48,21 @@ def open_recording(path: Path) -> Sound:
 
 
 def read_recording(path: Path) -> tuple[np.ndarray, int]:
-    """The whole of a recording: (S,) float32, and the sample rate in Hz.
-
-    Raises:
-        InputError: see `open_recording`.
-    """
+    """The whole of a recording: (S,) float32, and the sample rate in Hz; InputError as `open_recording`."""
     sound = open_recording(path)
     return sound.whole(), sound.rate_hz
 
 
 def animate_recording(recording: Path, settings: Settings, *, progress: bool = False) -> Animation:
-    """Animates the recording of a file, of which a part at a time is in memory.
-
-    Args:
-        recording: eyes of the same seed differ from name to name.
-        progress: show a bar.
+    """Animates the recording of a file, of which a part at a time is in memory; eyes of the same seed differ from name to name.
 
     Raises:
         InputError: the recording or the model cannot be used.
         MemoryError: there is not enough of it.
     """
-    return _animated(open_recording(recording), _model(settings.model), settings, recording, progress=progress)
-
-
-def _animated(sound: Sound, model: Model, settings: Settings, named: Path, *, progress: bool = False) -> Animation:
-    animator = Animator(model, rate_hz=sound.rate_hz, fps=settings.fps, ensemble=settings.ensemble)
-    eyes = None if settings.blinks is None else Eyes([settings.blinks, zlib.crc32(named.stem.encode())])
+    sound = open_recording(recording)
+    animator = Animator(_model(settings.model), rate_hz=sound.rate_hz, fps=settings.fps, ensemble=settings.ensemble)
+    eyes = None if settings.blinks is None else Eyes([settings.blinks, zlib.crc32(recording.stem.encode())])
     parts = [_finished(frames, animator.curves, settings, eyes) for frames in _frames(animator, sound, progress)]
     weights = np.empty((sum(map(len, parts)), len(animator.curves)))
     np.concatenate(parts, out=weights)
@@ -97,7 +72,7 @@ def _animated(sound: Sound, model: Model, settings: Settings, named: Path, *, pr
     try:
         return regular(animator.curves, weights, settings.fps)
     except ValueError as error:
-        raise InputError(f"{named}: the model gives no curves ({error})") from None
+        raise InputError(f"{recording}: the model gives no curves ({error})") from None
 
 
 def _frames(animator: Animator, sound: Sound, progress: bool) -> Iterator[Frames]:
@@ -121,12 +96,7 @@ def _finished(frames: Frames, curves: Sequence[str], settings: Settings, eyes: E
 
 
 def animate_file(recording: Path, path: Path, settings: Settings, *, progress: bool = False) -> None:
-    """Animates one recording into one file.
-
-    Raises:
-        InputError: the recording or the model cannot be used, or the file cannot be written.
-        MemoryError: there is not enough of it.
-    """
+    """Animates one recording into one file, as `animate_recording` does."""
     animation = animate_recording(recording, settings, progress=progress)
     registry.write(path, animation, kind=settings.kind, face=settings.face)
 
@@ -134,17 +104,8 @@ def animate_file(recording: Path, path: Path, settings: Settings, *, progress: b
 def animate_batch(inputs: Sequence[str], out: str, settings: Settings, *, workers: int = 1) -> int:
     """Animates recordings, and all below folders; a bad one is reported in one line and the batch goes on.
 
-    Args:
-        inputs: files and folders of recordings.
-        out: a folder, in which files have the names of the recordings; or, for one recording, a file.
-        workers: processes; the files do not depend on their number.
-
-    Returns:
-        How many recordings failed.
-
-    Raises:
-        InputError: no such model, face or curve, nothing to animate, a file that would be written twice or over one that is
-            read, or a worker that was killed.
+    The files have the names of the recordings in the folder `out`, which for one recording may be a file; they do not depend on
+    the number of workers. Returned is how many recordings failed.
     """
     unknown = sorted(set(settings.gains) - set(CURVES))
     if unknown:
@@ -154,8 +115,12 @@ def animate_batch(inputs: Sequence[str], out: str, settings: Settings, *, worker
         gltf.check_face(settings.face)
     targets = _targets(inputs, out, settings)
     jobs = [(recording, path, settings, len(targets) == 1) for path, recording in targets.items()]
-    failed = 0
-    with _errors(jobs, workers) as errors:
+    n_workers, failed = min(workers, len(jobs)), 0
+    if n_workers > 1:  # whose results, which are short, may all wait
+        attempts = mapped(_attempt_apart, jobs, n_workers, asked_by=f"--workers {workers}", ahead=len(jobs))
+    else:
+        attempts = nullcontext(map(_attempt, jobs))
+    with attempts as errors:
         shown = tqdm(errors, total=len(jobs), desc="animate", unit="file", disable=len(jobs) < 2)
         for _, error in zip(jobs, shown, strict=True):
             if error is not None:
@@ -175,19 +140,16 @@ def _targets(inputs: Sequence[Path], out: str, settings: Settings) -> dict[Path,
     recordings = [pair for path in inputs for pair in _recordings(Path(path))]
     if target.exists() and not target.is_dir() and not is_file:
         raise InputError(f"{out}: is no folder; expected a folder, or a file that ends in {suffix}")
-    if not is_file:
-        targets = [(target / place.with_suffix(suffix), recording) for recording, place in recordings]
-    elif target.suffix.lower() != suffix:
+    if is_file and target.suffix.lower() != suffix:
         other = registry.BY_SUFFIX.get(target.suffix.lower())
         hint = f"--format {other}, " if other else ""
         raise InputError(f"{out}: {settings.kind} files end in {suffix}; expected {hint}such a file, or a folder: {out}/")
-    elif len(recordings) > 1:
+    if is_file and len(recordings) > 1:
         raise InputError(f"{out}: one file for {len(recordings)} recordings; expected a folder")
-    else:
-        targets = [(target, recordings[0][0])]
     read = {os.path.realpath(path) for path in (settings.model, settings.face, *dict(recordings)) if path is not None}
     found: dict[Path, Path] = {}
-    for path, recording in targets:
+    for recording, place in recordings:
+        path = target if is_file else target / place.with_suffix(suffix)
         if path in found:
             raise InputError(f"{recording}: would write {path}, as {found[path]} does; expected one recording a name")
         if os.path.realpath(path) in read:
@@ -204,17 +166,6 @@ def _recordings(path: Path) -> list[tuple[Path, Path]]:
     if not found:
         raise InputError(f"{path}: holds no recordings; expected {' '.join(AUDIO_SUFFIXES)}")
     return [(file, file.relative_to(path)) for file in found]
-
-
-@contextmanager
-def _errors(jobs: Sequence[tuple], workers: int) -> Iterator[Iterator[str | None]]:
-    """What `_attempt` gives for each of the jobs, in processes where there are several."""
-    if min(workers, len(jobs)) < 2:
-        yield map(_attempt, jobs)
-        return
-    asked_by, ahead = f"--workers {workers}", len(jobs)  # errors are short
-    with mapped(_attempt_apart, jobs, min(workers, len(jobs)), asked_by=asked_by, ahead=ahead) as errors:
-        yield errors
 
 
 def _attempt_apart(job: tuple[Path, Path, Settings, bool]) -> str | None:

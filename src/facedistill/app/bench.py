@@ -1,11 +1,13 @@
 """What models cost on this machine: weights, working memory, time on one core and delay, beside the teacher and an envelope."""
 
 import hashlib
+import operator
 import os
 import platform
 import re
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.util import find_spec
@@ -39,39 +41,22 @@ CAPTION = (
     "second, as a whole, or window by window; the worst chunk and latency, in ms"
 )
 HEADINGS = ("", "MB", "kB", "60/s", "30/s", "10/s", "whole", "wind.", "worst", "late")
+DIGITS = (2, 0, 1, 1, 1, 1, 1, 1, 0)
 
 Result = dict[str, object]
 Job = Callable[[], Result]
 
 
 def bench(models: Sequence[str], *, seconds: float, out: Path | None, exported: bool = False) -> None:
-    """Measures models, each in a process of its own, and prints a table.
+    """Measures models, each in a process of its own, for some seconds of sound; prints a table, and keeps all in `out`, as JSON.
 
-    Args:
-        models: names or paths, see `runtime.find_model`; if none is named, every released one and the envelope.
-        seconds: of sound in each measurement.
-        out: a JSON file to keep everything in.
-        exported: instead, every student in data/export, the envelope and the teacher: what table 3 and figure 5 are made of.
-
-    Raises:
-        InputError: no such model, none is there, or names beside `exported`.
+    Measured are models by name or path; if none is named, every released one and the envelope; or all that is `exported`: every
+    student in data/export, the envelope and the teacher, which table 3 and figure 5 are made of.
     """
-    if exported and models:
-        raise InputError("--exported measures all of data/export; expected without names")
-    if exported:
-        paths = sorted(path for path in (DATA / "export").glob("*/*.onnx") if not path.stem.endswith(WINDOW_SUFFIX))
-    else:
-        paths = [find_model(model) for model in models] or list(dict.fromkeys(released_models().values()))
-    names = [path.stem for path in paths]
-    if len(set(names)) < len(names):
-        raise InputError(f"{next(name for name in names if names.count(name) > 1)}: named twice; expected each model once")
+    paths = _paths(models, exported)
     parent = None if out is None else out.absolute().parent
     if out is not None and (out.is_dir() or not parent.is_dir() or not os.access(parent, os.W_OK)):
         raise InputError(f"{out}: cannot be written; expected a file in a folder that is there")
-    if not paths and exported:
-        raise InputError(f"{DATA / 'export'}: no models to measure; run `make repro`")
-    if not paths:
-        raise InputError("no models are released here; name a model's file, or measure what `make repro` exports: --exported")
     for path in paths:
         Model(path)  # what is none is told before the others are measured
     jobs: dict[str, Job] = {path.stem: partial(measure_model, path, seconds) for path in paths}
@@ -85,13 +70,29 @@ def bench(models: Sequence[str], *, seconds: float, out: Path | None, exported: 
         write_json(out, {"machine": machine(), "seconds": seconds, "repeats": REPEATS, "systems": systems})
 
 
+def _paths(models: Sequence[str], exported: bool) -> list[Path]:
+    if exported and models:
+        raise InputError("--exported measures all of data/export; expected without names")
+    if exported:
+        paths = sorted(path for path in (DATA / "export").glob("*/*.onnx") if not path.stem.endswith(WINDOW_SUFFIX))
+        missing = f"{DATA / 'export'}: no models to measure; run `make repro`"
+    else:
+        paths = [find_model(model) for model in models] or list(dict.fromkeys(released_models().values()))
+        missing = "no models are released here; name a model's file, or measure what `make repro` exports: --exported"
+    if not paths:
+        raise InputError(missing)
+    name, count = Counter(path.stem for path in paths).most_common(1)[0]
+    if count > 1:
+        raise InputError(f"{name}: named twice; expected each model once")
+    return paths
+
+
 def measure_model(path: Path, seconds: float) -> Result:
     """Everything about one exported student; its window graph lies beside it."""
     before = _resident_bytes()
     model = Model(path)
     loaded = _resident_bytes()
-    sound, metadata = _sound(seconds), model.metadata
-    animator = Animator(model, fps=FPS)
+    sound, metadata, animator = _sound(seconds), model.metadata, Animator(model, fps=FPS)
     result: Result = {
         "precision": metadata.precision,
         "weights_bytes": path.stat().st_size,
@@ -102,12 +103,11 @@ def measure_model(path: Path, seconds: float) -> Result:
         "delay_ms": 1000 * animator.lookahead_s,
         "delay_ensemble_ms": 1000 * Animator(model, fps=FPS, ensemble=True).lookahead_s,
     }
-    ways: dict[str, Callable[[], object]] = {"offline": lambda: animator.animate(sound)}
-    ways |= {f"pushes_{pushes_hz}": lambda hz=pushes_hz: _stream(animator, sound, hz) for pushes_hz in PUSHES_HZ}
+    ways = {"offline": partial(animator.animate, sound)}
+    ways |= {f"pushes_{pushes_hz}": partial(_stream, animator, sound, pushes_hz) for pushes_hz in PUSHES_HZ}
     window = path.with_name(f"{path.stem}{WINDOW_SUFFIX}.onnx")
     if window.is_file():
-        session, _ = open_session(window)
-        ways["windows"] = lambda: _windows(session, sound, metadata.window_samples)
+        ways["windows"] = partial(_windows, open_session(window)[0], sound, metadata.window_samples)
     costs = _timed(ways, seconds)
     result |= _spread(costs)
     if "windows" in costs:
@@ -121,8 +121,7 @@ def measure_envelope(seconds: float) -> Result:
     """The baseline that needs no learning."""
     from facedistill.measure.baselines import band_envelope
 
-    sound = _sound(seconds)
-    return {"weights_bytes": 0, **_spread(_timed({"offline": lambda: band_envelope(sound)}, seconds))}
+    return {"weights_bytes": 0, **_spread(_timed({"offline": partial(band_envelope, _sound(seconds))}, seconds))}
 
 
 def measure_teacher() -> Result:
@@ -135,12 +134,12 @@ def measure_teacher() -> Result:
     torch.set_num_threads(1)
     libraries = _resident_bytes()
     teacher, sound = load_teacher(DATA / "teach"), _sound(TEACHER_S)
-    loaded = _resident_bytes()
+    loaded, animate = _resident_bytes(), partial(teacher.animate, sound)
     return {
         "weights_bytes": (DATA / "teach" / "model.safetensors").stat().st_size,
         "process_bytes": {"interpreter_and_libraries": libraries, "torch": libraries - before, "model": loaded - libraries},
-        "memory_bytes": {"measured": _peak_bytes(lambda: teacher.animate(sound))},
-        **_spread(_timed({"offline": lambda: teacher.animate(sound)}, TEACHER_S)),
+        "memory_bytes": {"measured": _peak_bytes(animate)},
+        **_spread(_timed({"offline": animate}, TEACHER_S)),
     }
 
 
@@ -159,7 +158,7 @@ def measured_memory(path: Path) -> dict[str, int | None]:
     steps, hops = StreamingSession(model), np.zeros(model.max_rows * model.metadata.hop_samples, np.float32)
     for _ in range(3):  # both turns of the states: buffers are tied to the session once
         steps.push(hops)
-    result: dict[str, int | None] = {"state": steps.n_bytes, "activations_measured": _peak_bytes(lambda: steps.push(hops))}
+    result = {"state": steps.n_bytes, "activations_measured": _peak_bytes(lambda: steps.push(hops))}
     if find_spec("onnx"):
         import onnx
 
@@ -240,12 +239,8 @@ def _resident_bytes() -> int:
 
 def _alone(job: Job) -> Result:
     """Runs a measurement in a new process, so that its memory is its own."""
-    with mapped(_measured, [job], 1, asked_by="bench") as results:
+    with mapped(operator.call, [job], 1, asked_by="bench") as results:
         return next(results)
-
-
-def _measured(job: Job) -> Result:
-    return job()
 
 
 def machine() -> dict[str, str]:
@@ -267,21 +262,14 @@ def _table(systems: dict[str, Result]) -> Table:
     table = Table(box=None, padding=(0, 1, 0, 0), caption_justify="left", caption=CAPTION)
     for heading in HEADINGS:
         table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
+    ways = (*(f"pushes_{pushes_hz}" for pushes_hz in PUSHES_HZ), "offline", "windows")
     for name, result in systems.items():
         memory = result.get("memory_bytes", {})
         activations = max(memory.get("activations") or 0, memory.get("activations_measured") or 0)
         working = activations + memory["state"] + memory.get("expanded", 0) if "state" in memory else memory.get("measured")
-        ways = (*(f"pushes_{pushes_hz}" for pushes_hz in PUSHES_HZ), "offline", "windows")
-        table.add_row(
-            Text(name),  # a file may have any name: no markup
-            _number(result["weights_bytes"] / 1e6, 2),
-            _number(None if working is None else working / 1e3, 0),
-            *(_number(result.get(f"{way}_ms_per_s", {}).get("median"), 1) for way in ways),
-            _number(result.get("push_ms", {}).get("worst"), 1),
-            _number(result.get("delay_ms"), 0),
-        )
+        medians = [result.get(f"{way}_ms_per_s", {}).get("median") for way in ways]
+        latencies = [result.get("push_ms", {}).get("worst"), result.get("delay_ms")]
+        values = [result["weights_bytes"] / 1e6, None if working is None else working / 1e3, *medians, *latencies]
+        cells = ["" if value is None else f"{value:.{digits}f}" for value, digits in zip(values, DIGITS, strict=True)]
+        table.add_row(Text(name), *cells)  # a file may have any name: no markup
     return table
-
-
-def _number(value: float | None, digits: int) -> str:
-    return "" if value is None else f"{value:.{digits}f}"

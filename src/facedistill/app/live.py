@@ -1,15 +1,16 @@
 """A face that speaks as the sound comes in: a microphone or a recording to Unreal, in real time."""
 
 import errno
-import itertools
 import logging
 import math
 import queue
 import socket
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from datetime import datetime
+from itertools import count, cycle, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ import numpy as np
 from facedistill.app.animate import open_recording
 from facedistill.core.errors import InputError
 from facedistill.formats.live_link import packet
-from facedistill.runtime import Animator, Eyes, Frames, Model
+from facedistill.runtime import Animator, Eyes, Model
 
 SUBJECT = "facedistill"
 ROUNDING_S = 1e-4  # a chunk may be a sample shorter than a frame
@@ -30,14 +31,7 @@ OUTAGE_S = 5.0  # without an error until one is over: far machines say only now 
 
 
 def stream_recording(path: Path, fps: int) -> tuple[int, Iterator[np.ndarray]]:
-    """A recording as a microphone would deliver it: a chunk a frame, none before its time.
-
-    Returns:
-        The sample rate in Hz, and the chunks, (S,) float32.
-
-    Raises:
-        InputError: here or while chunks are read: see `audio.open_mono`.
-    """
+    """A recording as a microphone would deliver it: the sample rate in Hz, and (S,) float32 a frame, none before its time."""
     sound = open_recording(path)
 
     def paced() -> Iterator[np.ndarray]:
@@ -68,17 +62,8 @@ def live(
 ) -> int:  # fmt: skip
     """Sends a packet for every frame, as soon as it is known, whether anybody listens or not: who comes later gets what follows.
 
-    Args:
-        source: sample rate in Hz, and chunks of sound.
-        target: host and port that Live Link listens at.
-        blinks: see `animate.Settings`.
-        subject: the name that Unreal shows.
-
-    Returns:
-        Frames sent.
-
-    Raises:
-        InputError: a target that cannot be, such as a host that is not known.
+    The source is a sample rate in Hz and chunks of sound, the target the host and the port that Live Link listens at, the subject
+    the name that Unreal shows; for `blinks` see `animate.Settings`. Returned is the number of frames sent.
     """
     rate_hz, chunks = source
     animator = Animator(model, rate_hz=rate_hz, fps=fps, ensemble=ensemble)
@@ -88,38 +73,35 @@ def live(
     n_sent = 0
     try:
         with closing(_Receiver(*target)) as receiver:
-            for frames in _paced_frames(animator, chunks):
-                weights = frames.weights if eyes is None else eyes.apply(frames.weights, frames.times_s, animator.curves)
-                for row in weights.tolist():
-                    named = dict(zip(animator.curves, row, strict=True))
-                    receiver.send(packet(subject, first + n_sent, fps=fps, weights=named))
-                    n_sent += 1
+            for time_s, weights in _paced_frames(animator, chunks):
+                if eyes is not None:
+                    weights = eyes.apply(weights[None], np.array([time_s]), animator.curves)[0]
+                named = dict(zip(animator.curves, weights.tolist(), strict=True))
+                receiver.send(packet(subject, first + n_sent, fps=fps, weights=named))
+                n_sent += 1
     except KeyboardInterrupt:  # how a microphone ends
         pass
     return n_sent
 
 
-def _paced_frames(animator: Animator, chunks: Iterator[np.ndarray]) -> Iterator[Frames]:
-    """Frames at an even pace: each the same whole number of frames after its own time, the least that lets all be known.
+def _paced_frames(animator: Animator, chunks: Iterator[np.ndarray]) -> Iterator[tuple[float, np.ndarray]]:
+    """Times in s and (K,) weights of frames at an even pace.
 
-    A frame is known earlier or later by up to a step of the model; to send it at once would make the face stutter.
+    Each comes the same whole number of frames after its own time, the least that lets all be known. A frame is
+    known earlier or later by up to a step of the model; to send it at once would make the face stutter.
     """
     wait_s = math.ceil(animator.lookahead_s * animator.fps) / animator.fps
-    waiting, n_samples = Frames(np.zeros(0), np.zeros((0, len(animator.curves)), np.float32)), 0
+    waiting, n_samples = deque(), 0
     for chunk in chunks:
-        waiting = _joined(waiting, animator.push(chunk))
+        frames = animator.push(chunk)
+        waiting.extend(zip(frames.times_s, frames.weights, strict=True))
         n_samples += len(chunk)
-        due = int(np.searchsorted(waiting.times_s, n_samples / animator.rate_hz - wait_s + ROUNDING_S))
-        yield Frames(waiting.times_s[:due], waiting.weights[:due])
-        waiting = Frames(waiting.times_s[due:], waiting.weights[due:])
-    waiting = _joined(waiting, animator.flush())
-    for number in range(len(waiting)):
+        while waiting and waiting[0][0] < n_samples / animator.rate_hz - wait_s + ROUNDING_S:
+            yield waiting.popleft()
+    frames = animator.flush()
+    for frame in (*waiting, *zip(frames.times_s, frames.weights, strict=True)):
         time.sleep(1 / animator.fps)
-        yield Frames(waiting.times_s[number : number + 1], waiting.weights[number : number + 1])
-
-
-def _joined(first: Frames, then: Frames) -> Frames:
-    return Frames(np.concatenate([first.times_s, then.times_s]), np.concatenate([first.weights, then.weights]))
+        yield frame
 
 
 class _Receiver:
@@ -131,14 +113,10 @@ class _Receiver:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
         except (OSError, UnicodeError) as error:
             raise self._bad(error) from None
-        self._addresses = itertools.cycle(found)  # of which one may be heard and another not: a name's IPv4 and IPv6
+        self._addresses = cycle(found)  # of which one may be heard and another not: a name's IPv4 and IPv6
 
     def send(self, packet: bytes) -> None:
-        """Sends a packet; a failure that may pass is told once.
-
-        Raises:
-            InputError: one that does not.
-        """
+        """Sends a packet; a failure that may pass is told once, one that does not is an InputError."""
         for _ in range(2):  # what the first call tells may be of the packet before: then this one was not sent
             try:
                 self._connected().send(packet)
@@ -173,13 +151,13 @@ class _Receiver:
 
 def _chunks(blocks: Iterable[np.ndarray], rate_hz: int, fps: int) -> Iterator[np.ndarray]:
     """A chunk a frame, of blocks of any size."""
-    waiting, begin, number = np.zeros(0, np.float32), 0, 1
+    sizes = (end - begin for begin, end in pairwise(number * rate_hz // fps for number in count()))
+    waiting, size = np.zeros(0, np.float32), next(sizes)
     for block in blocks:
-        waiting, used = np.concatenate([waiting, block]), 0
-        while used + (size := number * rate_hz // fps - begin) <= len(waiting):
-            yield waiting[used : used + size]
-            used, begin, number = used + size, begin + size, number + 1
-        waiting = waiting[used:]
+        waiting = np.concatenate([waiting, block])
+        while size <= len(waiting):
+            yield waiting[:size]
+            waiting, size = waiting[size:], next(sizes)
     if len(waiting):
         yield waiting
 

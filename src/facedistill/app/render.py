@@ -1,7 +1,8 @@
 """Command `render`: files of curves, or recordings that a model animates first, as faces that speak."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from facedistill.app.animate import NO_MEMORY, Settings, animate_recording, read_recording
@@ -20,48 +21,34 @@ def render_files(
     sources: Sequence[Path], out: Path, look: Look, *, model: str, compare: bool, sound: Path | None,
     phones: Path | None, strip: bool, workers: int,
 ) -> list[Path]:  # fmt: skip
-    """Draws files of curves, or recordings that a model animates first.
+    """Draws files of curves, or recordings that a model animates first; what cannot be drawn is told in a line, the others are.
 
     Args:
-        sources: files of any format that `registry.read` reads, and recordings.
-        out: a file, for one source or several beside each other; or a folder, for a film of each: what cannot be drawn is
-            told in a line, and the others are.
-        look: frame rate, size, turn and head.
-        model: of the recordings, see `find_model`.
-        compare: all sources side by side.
+        out: a file, for one source or several beside each other (`compare`); or a folder, for a film of each.
         sound: a recording to hear, or a folder of recordings with the names of the sources; None: the first source, if it is one.
-        phones: TSV of timed phones, shown in the strip.
-        strip: show the sound below the faces.
-        workers: processes that draw.
+        phones: TSV of timed phones, shown in the strip of sound below the faces.
 
     Returns:
         What was written.
-
-    Raises:
-        InputError: several sources for one file or of one name, no sound where some is needed, curves without any of ARKit's,
-            films that are missing in the end; or see `render`, `registry.read` and `read_recording`.
     """
-    settings = {"model": model, "sound": sound, "phones": phones, "strip": strip or phones is not None, "workers": workers}
+    draw = partial(
+        _render_clip, look=look, model=model, sound=sound, phones=phones, strip=strip or phones is not None, workers=workers
+    )
     if out.suffix.lower() in SUFFIXES and not out.is_dir():
         if len(sources) > 1 and not compare:
             raise InputError(f"{out}: {len(sources)} sources for one file; expected with --compare side by side, or a folder")
-        _render_clip(sources, out, look, **settings)
+        draw(sources, out)
         return [out]
     if compare or (out.suffix and not out.is_dir()):
         raise InputError(f"{out}: cannot be rendered to; expected {', '.join(SUFFIXES)}, or without --compare a folder")
     if phones is not None and len(sources) > 1:
         raise InputError(f"{phones}: phones of one source, for {len(sources)}; expected with one source, or with --compare")
-    _check_names([source.stem for source in sources])
-    return _render_each(sources, out, look, settings)
-
-
-def _render_each(sources: Sequence[Path], out: Path, look: Look, settings: Mapping[str, object]) -> list[Path]:
-    """Draws a film of each source; those that cannot be drawn are told in a line, and the others are."""
+    _check_names(sources)
     done = []
     for source in sources:
         clip = out / f"{source.stem}{FILM}"
         try:
-            _render_clip([source], clip, look, **settings)
+            draw([source], clip)
             done.append(clip)
         except (InputError, MemoryError) as error:
             message = f"{source}: {NO_MEMORY}" if isinstance(error, MemoryError) else str(error)
@@ -73,20 +60,20 @@ def _render_each(sources: Sequence[Path], out: Path, look: Look, settings: Mappi
     return done
 
 
-def _check_names(names: Sequence[str]) -> None:
-    name, count = Counter(names).most_common(1)[0]
+def _check_names(sources: Sequence[Path]) -> None:
+    name, count = Counter(source.stem for source in sources).most_common(1)[0]
     if count > 1:
         raise InputError(f"{name}: the name of {count} sources; expected each name once")
 
 
 def _render_clip(
-    sources: Sequence[Path], out: Path, look: Look, *,
-    model: str, sound: Path | None, phones: Path | None, strip: bool, workers: int,
+    sources: Sequence[Path], out: Path, *,
+    look: Look, model: str, sound: Path | None, phones: Path | None, strip: bool, workers: int,
 ) -> None:  # fmt: skip
     source, known = _sound_of(sources[0], sound), read_phones(phones) if phones else ()
     recording = None if source is None else Strip(*read_recording(source), known)
     panels = [panel_of(source, look, model) for source in sources]
-    _check_names([panel.name for panel in panels])
+    _check_names(sources)
     render(panels, out, look, sound=recording, strip=strip, workers=workers)
 
 
@@ -106,11 +93,7 @@ def _is_recording(path: Path) -> bool:
 
 
 def panel_of(source: Path, look: Look, model: str = "") -> Panel:
-    """Curves at the clip's frame rate under the source's name: a file's, or a model's of a recording; what is not there rests.
-
-    Raises:
-        InputError: see `registry.read` and `animate_recording`; or none of the curves is ARKit's.
-    """
+    """Curves at the clip's frame rate under the source's name: a file's, or a model's of a recording; what is not there rests."""
     if _is_recording(source):
         return Panel(source.stem, animate_recording(source, Settings(find_model(model), fps=round(look.fps))).select(CURVES))
     animation = registry.read(source)

@@ -49,15 +49,12 @@ class Graph:
 
     def model(self, name: str, inputs: dict[str, Sequence], outputs: dict[str, Sequence]) -> onnx.ModelProto:
         """The checked model; inputs and outputs are float32, given as {name: shape}."""
-        tensors = [
-            [helper.make_tensor_value_info(tensor, TensorProto.FLOAT, shape) for tensor, shape in side.items()]
-            for side in (inputs, outputs)
-        ]
+        kind, sides = TensorProto.FLOAT, (inputs, outputs)
+        tensors = [[helper.make_tensor_value_info(name, kind, shape) for name, shape in side.items()] for side in sides]
         weights = [numpy_helper.from_array(value, tensor) for tensor, value in self.constants.items()]
         graph = helper.make_graph(self.nodes, name, *tensors, initializer=weights)
-        model = helper.make_model(
-            graph, producer_name="facedistill", opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION
-        )
+        opsets = [helper.make_opsetid("", OPSET)]
+        model = helper.make_model(graph, producer_name="facedistill", opset_imports=opsets, ir_version=IR_VERSION)
         onnx.checker.check_model(model, full_check=True)
         return model
 
@@ -113,9 +110,8 @@ def _front(graph: Graph, student: Student, frames: str) -> str:
     floor = graph.constant("front.floor", np.float32([ENERGY_FLOOR]))
     bands = graph.add("Log", [graph.add("Add", [energy, floor], "front.floored")], "front.bands")
     level = graph.add("ReduceMean", [bands], "front.level", axes=[1], keepdims=1)
-    surplus = graph.add(
-        "Mul", [level, graph.constant("front.rest", np.float32(1 - student.config.level_keep_ratio))], "front.surplus"
-    )
+    rest = graph.constant("front.rest", np.float32(1 - student.config.level_keep_ratio))
+    surplus = graph.add("Mul", [level, rest], "front.surplus")
     shape = graph.add("Sub", [bands, surplus], "front.shape")
     scale, offset = _batch_norm(student.front.norm)
     scaled = graph.add("Mul", [shape, graph.constant("front.scale", scale)], "front.scaled")

@@ -1,64 +1,48 @@
 """The precisions of an exported graph: float32 as it is built, float16 weights, and int8 by onnxruntime's static quantisation."""
 
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
-from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantType
+from onnxruntime.quantization import CalibrationMethod, QuantType
 from onnxruntime.quantization.calibrate import TensorsData, create_calibrator
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
 from facedistill.runtime.model import STATE_IN, STATE_OUT
 
 PRECISIONS = ("float32", "float16", "int8")
-QUANTISED = (
-    "block",
-    STATE_OUT,
-    "hidden",
-)  # names of nodes; the filterbank hears 100 dB, and the last layer would make curves step
+# Names of nodes begin so; the filterbank hears 100 dB, and the last layer would make curves step.
+QUANTISED = ("block", STATE_OUT, "hidden")
 CALIBRATED = ("Add", "Gemm", "Relu")  # operators whose inputs and outputs are quantised
 ROUTES = ("Concat", "Slice")  # operators that hand numbers on as they are
 
 
 def to_float16(model: onnx.ModelProto) -> onnx.ModelProto:
     """Stores every weight in half precision; a Cast brings it back, and all is computed in float32."""
-    half = onnx.ModelProto()
-    half.CopyFrom(model)
-    casts, weights = [], []
-    for weight in model.graph.initializer:
-        if weight.data_type == TensorProto.FLOAT and len(weight.dims) > 0 and np.prod(weight.dims) > 1:
-            stored = f"{weight.name}.half"
-            weights.append(numpy_helper.from_array(numpy_helper.to_array(weight).astype(np.float16), stored))
-            casts.append(helper.make_node("Cast", [stored], [weight.name], name=weight.name, to=TensorProto.FLOAT))
-        else:
-            weights.append(weight)
-    nodes = [*casts, *model.graph.node]
-    for field, values in {"initializer": weights, "node": nodes}.items():
-        half.graph.ClearField(field)
-        getattr(half.graph, field).extend(values)
+    half, casts = onnx.ModelProto.FromString(model.SerializeToString()), []
+    for weight in half.graph.initializer:
+        if weight.data_type == TensorProto.FLOAT and np.prod(weight.dims) > 1:
+            name, stored = weight.name, f"{weight.name}.half"
+            weight.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weight).astype(np.float16), stored))
+            casts.append(helper.make_node("Cast", [stored], [name], name=name, to=TensorProto.FLOAT))
+    del half.graph.node[:]
+    half.graph.node.extend([*casts, *model.graph.node])
     onnx.checker.check_model(half, full_check=True)
     return half
-
-
-class _Feeds(CalibrationDataReader):
-    def __init__(self, feeds: Iterable[dict[str, np.ndarray]]) -> None:
-        self.feeds: Iterator[dict[str, np.ndarray]] = iter(feeds)
-
-    def get_next(self) -> dict[str, np.ndarray] | None:
-        return next(self.feeds, None)
 
 
 def calibrate(model: onnx.ModelProto, feeds: Iterable[dict[str, np.ndarray]]) -> TensorsData:
     """The range of every tensor of a float32 graph that is to be quantised; `feeds` are its inputs, run by run."""
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.onnx"
+        path, augmented = Path(folder, "model.onnx"), str(Path(folder, "augmented.onnx"))
         onnx.save(model, path)
-        augmented = str(path.with_name("augmented.onnx"))
         calibrator = create_calibrator(path, list(CALIBRATED), augmented, calibrate_method=CalibrationMethod.MinMax)
-        calibrator.collect_data(_Feeds(feeds))
+        calibrator.collect_data(SimpleNamespace(get_next=partial(next, iter(feeds), None)))  # all of a reader that is used
         return calibrator.compute_data()
 
 
@@ -70,20 +54,13 @@ def to_int8(model: onnx.ModelProto, ranges: TensorsData) -> onnx.ModelProto:
     """
     nodes = [node for node in model.graph.node if node.name.startswith(QUANTISED)]
     known, weights = dict(ranges.items()), {weight.name for weight in model.graph.initializer}
+    known |= {name: known[source] for name, source in _sources(nodes, weights).items()}
     quantizer = QDQQuantizer(
-        onnx.ModelProto.FromString(model.SerializeToString()),
-        per_channel=True,
-        reduce_range=True,
-        weight_qType=QuantType.QInt8,
-        activation_qType=QuantType.QUInt8,
-        tensors_range=TensorsData(
-            ranges.calibration_method, known | {name: known[source] for name, source in _sources(nodes, weights).items()}
-        ),
-        nodes_to_quantize=[node.name for node in nodes],
-        nodes_to_exclude=[],
-        op_types_to_quantize=[*CALIBRATED, *ROUTES],
-        extra_options={},
-    )
+        onnx.ModelProto.FromString(model.SerializeToString()), per_channel=True, reduce_range=True,
+        weight_qType=QuantType.QInt8, activation_qType=QuantType.QUInt8,
+        tensors_range=TensorsData(ranges.calibration_method, known), nodes_to_quantize=[node.name for node in nodes],
+        nodes_to_exclude=[], op_types_to_quantize=[*CALIBRATED, *ROUTES], extra_options={},
+    )  # fmt: skip
     quantizer.quantize_model()
     _quantise_state(quantizer.model.graph())
     quantizer.model.topological_sort()

@@ -12,9 +12,9 @@ from IPython.display import HTML
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
+from facedistill.core import SAMPLE_RATE_HZ
 from facedistill.core.manifest import Utterance, read_manifest, select
 from facedistill.core.paths import DATA
-from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.figures.style import MODEL_COLOURS, TRUTH_COLOUR
 from facedistill.render.clip import Look, Panel, Strip
 from facedistill.render.film import FILM, rendered

@@ -10,19 +10,13 @@ from facedistill.pipeline.distill import train_student, training_data
 
 
 def ablate(params: Params, name: str) -> None:
-    """Trains the variant `name` of `ablate.variants` into data/ablate/NAME/seed-N, once for each seed.
-
-    Raises:
-        InputError: unknown variant.
-    """
+    """Trains the variant `name` of `ablate.variants` into data/ablate/NAME/seed-N, once for each seed."""
     if name not in params.ablate.variants:
         raise InputError(f"ablate.variants: no variant {name!r}; expected {', '.join(params.ablate.variants)}")
     change, states = params.ablate.variants[name].set, []
     if change and with_overrides(params, change) == params:
         print(f"ablate.variants.{name}: the baseline once more: its values are those of params.yaml", file=sys.stderr)
     for seed in params.ablate.seeds:
-        varied = with_overrides(params, change | {"seed": seed})
-        folder, rows = training_data(varied)
-        out = DATA / "ablate" / name / f"seed-{seed}"
-        states.append(train_student(varied, varied.ablate.student, out, folder=folder, rows=rows))
+        varied, out = with_overrides(params, change | {"seed": seed}), DATA / "ablate" / name / f"seed-{seed}"
+        states.append(train_student(varied, varied.ablate.student, out, *training_data(varied)))
     remove_checkpoints(*states)  # now that all are there: a run that is killed goes on where it stood

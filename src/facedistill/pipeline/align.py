@@ -45,13 +45,12 @@ class AlignerLoss:
 
     def __init__(self, corpus: Corpus, params: AlignParams) -> None:
         self.corpus, self.params = corpus, params
-        self.n_samples = int(params.optimizer.crop_s * SAMPLE_RATE_HZ)
 
     def __call__(self, model: Aligner, n_crops: int, rng: np.random.Generator) -> dict[str, Tensor]:
-        n_frames = (self.n_samples - 2 * model.hop_samples) // model.hop_samples + 1
-        times_s = (np.arange(n_frames) + 1) * model.hop_samples / SAMPLE_RATE_HZ
-        augment = self.params.augment
-        audio, _, classes = batch(self.corpus, size=n_crops, n_samples=self.n_samples, times_s=times_s, params=augment, rng=rng)
+        n_samples = int(self.params.optimizer.crop_s * SAMPLE_RATE_HZ)
+        times_s = np.arange(1, n_samples // model.hop_samples) * model.hop_samples / SAMPLE_RATE_HZ
+        crops = {"size": n_crops, "n_samples": n_samples, "times_s": times_s, "params": self.params.augment, "rng": rng}
+        audio, _, classes = batch(self.corpus, **crops)
         scores = model(audio.to(device()))
         return {"total": cross_entropy(scores.flatten(0, 1), classes.to(device()).flatten(), ignore_index=UNKNOWN)}
 
@@ -62,41 +61,45 @@ def align(params: Params) -> None:
     What is aligned is split "paired" there beside the synthetic utterances, or "held-out"; what is not stays "unlabelled".
     """
     prepare_torch()
-    folder, out = DATA / "prepare", DATA / "align"
-    rows = read_manifest(folder / "manifest.jsonl")
-    recorded = [row for row in select(rows, "unlabelled", HELD_OUT) if row.source != SYNTHETIC]
-    recorded = [row for row in recorded if row.phones or _is_transcribed(row)]
+    manifest, out = DATA / "prepare" / "manifest.jsonl", DATA / "align"
+    rows = read_manifest(manifest)
+    known = [row for row in select(rows, "unlabelled", HELD_OUT) if row.phones or _is_transcribed(row)]
+    recorded = [row for row in known if row.source != SYNTHETIC]
     tests = [row for row in rows if row.split == "test-recordings" and row.phones]
     settings = f"{params.seed}{params.align.model_dump_json()}"
-    work = work_folder("align", code=import_closure(__name__), settings=settings, inputs=[folder / "manifest.jsonl"])
-    timed, summary = _timed(params, folder, select(rows, "paired"), recorded, tests, work)
+    work = work_folder("align", code=import_closure(__name__), settings=settings, inputs=[manifest])
+    timed, summary = _timed(params, select(rows, "paired"), recorded, tests, work)
     shutil.rmtree(out, ignore_errors=True)
     others = [rebase_paths(row, "../prepare") for row in select(rows, "paired", "unlabelled") if row.id not in timed]
     write_json(out / "summary.json", summary)
     kept = [row for row in recorded if row.id in timed]
-    write_manifest(out / "manifest.jsonl", others + _write_recordings(folder, out, kept, timed, params))
+    write_manifest(out / "manifest.jsonl", others + _write_recordings(out, kept, timed, params))
     remove_checkpoints(work)
 
 
 def _timed(
-    params: Params, folder: Path, paired: list[Utterance], recorded: list[Utterance], tests: list[Utterance], work: Path
+    params: Params, paired: list[Utterance], recorded: list[Utterance], tests: list[Utterance], work: Path
 ) -> tuple[dict[str, list[Phone]], dict]:
     """{id: phones} of the recordings to keep, and what is known of the alignments."""
-    given = {row.id: read_phones(folder / row.phones) for row in recorded if row.phones}
+    given = {row.id: _labelled(row) for row in recorded if row.phones}
     to_align = {row: _pronounced(row) for row in recorded if row.id not in given}
     if not to_align:
         return given, {"given": len(given), "aligned": 0, "dropped": 0, "rounds": []}
-    checks = {row: _labels(folder, row) for row in tests}
-    known, model, rounds = given, None, []
-    for number in range(params.align.rounds + 1):
-        training = [row for row in recorded if row.id in known and row.split != HELD_OUT]
-        model = _phone_model(params, folder, paired, training, known, model, work, number)
-        found = _align_all(model, folder, to_align, f"align, round {number}")
-        kept = {key: value.phones for key, value in found.items() if value.confidence >= params.align.min_confidence}
+    checks = {
+        row: _pronounced(row) if _is_transcribed(row) else [phone.label for phone in _labelled(row) if phone.label]
+        for row in tests
+    }
+    settings, known, model, rounds = params.align, given, None, []
+    is_ours = settings.aligner.source == SCRATCH
+    for number in range(settings.rounds + 1 if is_ours else 1):
+        training = {row: known[row.id] for row in recorded if row.id in known and row.split != HELD_OUT}
+        model = _phone_model(params, paired, training, model, work, number) if is_ours else HubAligner(settings.aligner.source)
+        found = _align_all(model, to_align, f"align, round {number}")
+        kept = {key: value.phones for key, value in found.items() if value.confidence >= settings.min_confidence}
         known = given | kept
-        rounds.append({"kept": len(kept), "confidence": _quantiles(found), "boundaries": _boundaries(model, folder, checks)})
-        if isinstance(model, HubAligner):
-            break
+        confidences = [alignment.confidence for alignment in found.values()] or [0.0]
+        quantiles = {f"p{share}": round(float(np.percentile(confidences, share)), 3) for share in (5, 25, 50, 75, 95)}
+        rounds.append({"kept": len(kept), "confidence": quantiles, "boundaries": _boundaries(model, checks)})
     return known, {"given": len(given), "aligned": len(kept), "dropped": len(to_align) - len(kept), "rounds": rounds}
 
 
@@ -105,45 +108,41 @@ def _is_transcribed(row: Utterance) -> bool:
 
 
 def _pronounced(row: Utterance) -> list[str]:
-    """The phones of a transcript.
-
-    Raises:
-        InputError: its language is not spoken, or it has nothing to speak.
-    """
+    """The phones of a transcript, as espeak-ng reads it; InputError if it does not, or has nothing to speak."""
     try:
         return pronounce(row.transcript, row.language)
     except InputError as error:
         raise InputError(f"{row.id}: its transcript cannot be read ({error})") from None
 
 
-def _labels(folder: Path, row: Utterance) -> list[str]:
-    """What is spoken in a labelled recording: its transcript as espeak-ng reads it, or where there is none its labels."""
-    if _is_transcribed(row):
-        return _pronounced(row)
-    return [phone.label for phone in read_phones(folder / row.phones) if phone.label]
+def _labelled(row: Utterance) -> list[Phone]:
+    return read_phones(DATA / "prepare" / row.phones)
 
 
 def _phone_model(
-    params: Params, folder: Path, paired: list[Utterance], recorded: list[Utterance], known: dict[str, list[Phone]],
-    before: PhoneModel | None, work: Path, number: int,
-) -> PhoneModel:  # fmt: skip
-    """The hub's model; or our own, trained on synthetic speech and on the recordings whose phones are known by now."""
+    params: Params,
+    paired: list[Utterance],
+    recorded: dict[Utterance, list[Phone]],
+    before: Aligner | None,
+    work: Path,
+    number: int,
+) -> Aligner:
+    """Our own model after a round: trained on synthetic speech and on the recordings whose phones are known by now."""
     settings = params.align
-    if settings.aligner.source != SCRATCH:
-        return HubAligner(settings.aligner.source)
     torch.manual_seed(params.seed)
     model = before or Aligner(settings.aligner.channels).to(device())
     saved = work / f"round-{number}.pt"
     weights = load_state(saved)
     if weights is None:
-        labels = work / f"phones-{number}"
-        for row in recorded:
-            write_phones(labels / f"{row.id}.tsv", known[row.id])
-        rows = paired + [replace(row, phones=str(labels / f"{row.id}.tsv")) for row in recorded]
+        rows = list(paired)
+        for row, phones in recorded.items():
+            path = work / f"phones-{number}" / f"{row.id}.tsv"
+            write_phones(path, phones)
+            rows.append(replace(row, phones=str(path)))
         run = Run(
             name=f"align, round {number}", module=model, optimizer=settings.optimizer, seed=params.seed + number,
             steps=settings.round_steps if number else settings.steps, work=work / f"training-{number}",
-            loss=AlignerLoss(Corpus(folder, rows, with_curves=False), settings),
+            loss=AlignerLoss(Corpus(DATA / "prepare", rows, with_curves=False), settings),
         )  # fmt: skip
         run.fit()
         weights = model.state_dict()
@@ -153,54 +152,42 @@ def _phone_model(
     return model.eval()
 
 
-def _align_all(model: PhoneModel, folder: Path, spoken: dict[Utterance, list[str]], title: str) -> dict[str, Alignment]:
+def _align_all(model: PhoneModel, spoken: dict[Utterance, list[str]], title: str) -> dict[str, Alignment]:
     """{id: alignment} of the recordings that can be aligned at all."""
     with workers() as pool:
-        found = pool.map(lambda row: align_phones(model, read_audio(folder / row.audio), spoken[row]), spoken)
+        found = pool.map(lambda row: align_phones(model, read_audio(DATA / "prepare" / row.audio), spoken[row]), spoken)
         shown = tqdm(zip(spoken, found, strict=True), total=len(spoken), desc=title, unit="recording", mininterval=5)
         return {row.id: alignment for row, alignment in shown if alignment is not None}
 
 
-def _boundaries(model: PhoneModel, folder: Path, checks: dict[Utterance, list[str]]) -> dict[str, dict[str, float | int]]:
+def _boundaries(model: PhoneModel, checks: dict[Utterance, list[str]]) -> dict[str, dict[str, float | int]]:
     """Boundary errors against the labels of test recordings, by source: number, median and 90th percentile in ms."""
-    found, errors = _align_all(model, folder, checks, "measure alignments"), {}
+    found, errors = _align_all(model, checks, "measure alignments"), {}
     for row in checks:
         if row.id in found:
-            trusted = read_phones(folder / row.phones)
-            errors.setdefault(row.source, []).append(np.abs(boundary_errors_ms(found[row.id].phones, trusted)))
-    pooled = {source: np.concatenate(values) for source, values in errors.items()}
+            errors.setdefault(row.source, []).extend(np.abs(boundary_errors_ms(found[row.id].phones, _labelled(row))))
     return {
-        source: {
-            "n": len(values), "median_ms": round(float(np.median(values)), 1), "p90_ms": round(float(np.quantile(values, 0.9)), 1)
-        }
-        for source, values in pooled.items() if len(values)
-    }  # fmt: skip
+        source: {"n": len(own), "median_ms": round(float(np.median(own)), 1), "p90_ms": round(float(np.quantile(own, 0.9)), 1)}
+        for source, own in errors.items()
+        if own
+    }
 
 
-def _quantiles(found: dict[str, Alignment]) -> dict[str, float]:
-    values = [alignment.confidence for alignment in found.values()] or [0.0]
-    return {f"p{share}": round(float(np.percentile(values, share)), 3) for share in (5, 25, 50, 75, 95)}
-
-
-def _write_recordings(
-    folder: Path, out: Path, kept: list[Utterance], timed: dict[str, list[Phone]], params: Params
-) -> list[Utterance]:
+def _write_recordings(out: Path, kept: list[Utterance], timed: dict[str, list[Phone]], params: Params) -> list[Utterance]:
     """Writes the phones and, shard by shard, the curves of what was timed, and gives its rows of the manifest."""
     rows, curves = [], {}
     for number, row in enumerate(tqdm(kept, desc="curves of recordings", unit="recording", mininterval=5)):
-        audio, phones = read_audio(folder / row.audio), timed[row.id]
+        audio, phones = read_audio(DATA / "prepare" / row.audio), timed[row.id]
         curves[row.id] = truth_curves(audio, phones, seed=params.seed + number, strength=params.prepare.articulation)
         write_phones(out / f"phones/{row.id}.tsv", phones)
-        rows.append(_paired_row(row, f"curves/recordings-{number // SHARD_UTTERANCES:05d}.npz"))
+        shard = f"curves/recordings-{number // SHARD_UTTERANCES:05d}.npz"
+        rows.append(
+            replace(
+                row, audio=f"../prepare/{row.audio}", phones=f"phones/{row.id}.tsv", phoneset="ipa", curves=shard,
+                split=row.split if row.split == HELD_OUT else "paired", label_kind=row.label_kind if row.phones else ALIGNED,
+            )
+        )  # fmt: skip
         if len(curves) == SHARD_UTTERANCES or row is kept[-1]:
-            write_shard(out / rows[-1].curves, curves)
+            write_shard(out / shard, curves)
             curves = {}
     return rows
-
-
-def _paired_row(row: Utterance, shard: str) -> Utterance:
-    """A timed recording as the manifest of data/align has it."""
-    return replace(
-        row, audio=f"../prepare/{row.audio}", phones=f"phones/{row.id}.tsv", phoneset="ipa", curves=shard,
-        split=row.split if row.split == HELD_OUT else "paired", label_kind=row.label_kind if row.phones else ALIGNED,
-    )  # fmt: skip

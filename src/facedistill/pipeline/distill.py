@@ -32,12 +32,11 @@ class StudentWithAuxHeads(nn.Module):
 
     def __init__(self, student: Student, feature_teacher: Student | None, n_layers: int) -> None:
         super().__init__()
+        width, wanted = student.config.channels, (feature_teacher or student).config.channels
         self.student = student
-        self.phones = nn.Conv1d(student.config.channels, N_PHONE_CLASSES, 1)
-        widths = (student.config.channels, (feature_teacher or student).config.channels)
-        self.projections = nn.ModuleList(
-            nn.Conv1d(*widths, 1) if widths[0] != widths[1] else nn.Identity() for _ in range(n_layers if feature_teacher else 0)
-        )
+        self.phones = nn.Conv1d(width, N_PHONE_CLASSES, 1)
+        layers = range(n_layers if feature_teacher else 0)
+        self.projections = nn.ModuleList(nn.Identity() if width == wanted else nn.Conv1d(width, wanted, 1) for _ in layers)
 
 
 class StudentLoss:
@@ -47,46 +46,43 @@ class StudentLoss:
         self.feature_teacher, self.corpus, self.params = feature_teacher, corpus, params
         self.scale = corpus.curve_scale().to(device())
         self.frames = round(params.optimizer.crop_s * GRID_FPS)
-        configs = [config] + ([feature_teacher.config] if feature_teacher else [])
-        self.past = max(config.past_samples for config in configs)
-        future = max(config.window_samples - config.past_samples for config in configs)
+        configs = [config, *([feature_teacher.config] if feature_teacher else [])]
+        self.past = max(one.past_samples for one in configs)
+        future = max(one.window_samples - one.past_samples for one in configs)
         self.n_samples = self.past + future + HOP_SAMPLES * (self.frames - 1)
         self.times_s = (self.past + HOP_SAMPLES * np.arange(self.frames)) / SAMPLE_RATE_HZ
 
     def __call__(self, module: StudentWithAuxHeads, n_crops: int, rng: np.random.Generator) -> dict[str, Tensor]:
-        views, student = 2 if self.params.losses.consistency > 0 else 1, module.student
-        drawn = batch(
-            self.corpus, size=n_crops, views=views, n_samples=self.n_samples, times_s=self.times_s, params=self.params.augment,
-            rng=rng,
-        )  # fmt: skip
+        params, student, teacher = self.params, module.student, self.feature_teacher
+        crops = {"size": n_crops, "n_samples": self.n_samples, "times_s": self.times_s, "params": params.augment, "rng": rng}
+        drawn = batch(self.corpus, **crops, views=2 if params.losses.consistency > 0 else 1)
         audio, target, classes = (part.to(device()) for part in drawn)
         features = student.features(self._window(audio, student.config, self.frames))
         pred = student.curves(features[-1])
         terms = self._of_curves(pred, target)
         terms["phones"] = losses.phones(scores=module.phones(features[-1]).transpose(1, 2), classes=classes)
-        if views == 2:
+        if params.losses.consistency > 0:
             terms["consistency"] = losses.consistency(pred=pred, scale=self.scale)
-        if self.feature_teacher is not None:
-            n_frames, n_layers = min(FEATURE_FRAMES, self.frames), self.params.feature_layers
+        if teacher is not None:
+            n_frames = min(FEATURE_FRAMES, self.frames)
             with torch.no_grad():
-                windows = self._window(audio, self.feature_teacher.config, n_frames)
-                wanted = self.feature_teacher.features(windows)[-n_layers:]
-            deepest = zip(module.projections, features[-n_layers:], strict=True)
+                wanted = teacher.features(self._window(audio, teacher.config, n_frames))[-params.feature_layers :]
+            deepest = zip(module.projections, features[-params.feature_layers :], strict=True)
             terms["feature"] = losses.feature(pred=[project(x[:, :, :n_frames]) for project, x in deepest], target=wanted)
-        weights = self.params.losses.model_dump()
+        weights = params.losses.model_dump()
         return terms | {"total": sum(weights[name] * value for name, value in terms.items())}
 
     def _of_curves(self, pred: Tensor, target: Tensor) -> dict[str, Tensor]:
         """The terms of (B, T, K) curves; those of the lips, where the controls tell where they are."""
-        controls, spread = self.corpus.controls, {"pred": pred, "target": target, "scale": self.scale}
+        spread = {"pred": pred, "target": target, "scale": self.scale}
+        on_face = {"pred": pred, "target": target, "controls": self.corpus.controls}
         terms = {"reconstruction": losses.reconstruction(**spread), "velocity": losses.velocity(**spread)}
-        if controls.lips is None:
+        if self.corpus.controls.lips is None:
             return terms
         if self.params.closed_weight > 1:
-            weight = self.params.closed_weight
-            terms["reconstruction"] = losses.closed_reconstruction(**spread, controls=controls, weight=weight)
+            terms["reconstruction"] = losses.closed_reconstruction(**spread | on_face, weight=self.params.closed_weight)
         of_lips = {"lip_vertex": losses.lip_vertex_loss, "lip_gap": losses.lip_gap, "closure": losses.closure}
-        return terms | {name: loss(pred=pred, target=target, controls=controls) for name, loss in of_lips.items()}
+        return terms | {name: loss(**on_face) for name, loss in of_lips.items()}
 
     def _window(self, audio: Tensor, config: StudentConfig, n_frames: int) -> Tensor:
         """The part of (B, S) audio that a network needs for the batch's first frames."""
@@ -105,20 +101,16 @@ def student_config(params: DistillParams, student: StudentParams, curves: tuple[
 def training_data(params: Params) -> tuple[Path, list[Utterance]]:
     """The folder of the manifest that `distill.data` names, and the utterances that it chooses of it."""
     data = params.distill.data
-    folder = DATA / ("label" if data.labels == "teacher" else "align")
+    folder, splits = (DATA / "label", ()) if data.labels == "teacher" else (DATA / "align", ("paired",))
     rows = read_manifest(folder / "manifest.jsonl")
-    return folder, subsample(rows if data.labels == "teacher" else select(rows, "paired"), data, params.seed)
+    return folder, subsample(select(rows, *splits) if splits else rows, data, params.seed)
 
 
-def train_student(params: Params, student: StudentParams, out: Path, *, folder: Path, rows: Sequence[Utterance]) -> Path:
+def train_student(params: Params, student: StudentParams, out: Path, folder: Path, rows: Sequence[Utterance]) -> Path:
     """Trains one student and writes `out`, below data: model.safetensors, config.json, losses.csv and summary.json.
 
-    Args:
-        folder: what the paths in `rows` are relative to, with the controls that the curves are of.
-        rows: utterances with curves.
-
-    Returns:
-        The resumable state, for the caller to remove once nothing needs to be trained again.
+    It learns from `rows`, with curves of the controls in `folder`. Returned is the resumable state, for the caller to remove
+    once nothing needs to be trained again.
     """
     prepare_torch()
     corpus, settings = Corpus(folder, rows, controls=read_controls(folder)), params.distill
@@ -143,29 +135,20 @@ def train_student(params: Params, student: StudentParams, out: Path, *, folder: 
     write_log(out / "losses.csv", run.fit())
     save_student(module.student, out)
     load_student(out, config.curves).animate(np.zeros(SAMPLE_RATE_HZ, np.float32))  # a saved student that loads and runs
-    write_json(out / "summary.json", {"parameters": n_parameters(module.student)} | _amount(rows))
+    learnt_from = {
+        "hours": round(sum(row.duration_s for row in rows) / 3600, 4),
+        "voices": len({(row.source, row.speaker) for row in rows}),
+        "languages": len({row.language for row in rows}),
+    }
+    write_json(out / "summary.json", {"parameters": n_parameters(module.student)} | learnt_from)
     return run.work
 
 
 def distill(params: Params, name: str) -> None:
-    """Stage 1 for `small`, which has no feature teacher, and stage 2 for every other student of `distill.students`.
-
-    Raises:
-        InputError: unknown name.
-    """
+    """Stage 1 for `small`, which has no feature teacher, and stage 2 for every other student of `distill.students`."""
     students = params.distill.students
     if name not in students:
         raise InputError(f"distill.students: no student {name!r}; expected {', '.join(students)}")
     if name == FEATURE_TEACHER:
         params = with_overrides(params, {"distill.losses.feature": 0.0})
-    folder, rows = training_data(params)
-    remove_checkpoints(train_student(params, students[name], DATA / "distill" / name, folder=folder, rows=rows))
-
-
-def _amount(rows: Sequence[Utterance]) -> dict[str, float | int]:
-    """How much a student learns from."""
-    return {
-        "hours": round(sum(row.duration_s for row in rows) / 3600, 4),
-        "voices": len({(row.source, row.speaker) for row in rows}),
-        "languages": len({row.language for row in rows}),
-    }
+    remove_checkpoints(train_student(params, students[name], DATA / "distill" / name, *training_data(params)))

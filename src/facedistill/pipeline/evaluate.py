@@ -1,7 +1,8 @@
 """Stage `evaluate`: every system on every test set, with confidence intervals, and the comparisons that are claimed."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
+from itertools import islice
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from facedistill.core.paths import DATA
 from facedistill.core.sections import BASELINE
 from facedistill.corpora.recordings import HELD_OUT
 from facedistill.measure.agreement import agreement
-from facedistill.measure.bootstrap import aggregate, aggregate_runs, compare, compare_runs, rounded
+from facedistill.measure.bootstrap import aggregate, aggregate_runs, compare_runs, rounded
 from facedistill.measure.scores import UtteranceScores
 from facedistill.measure.systems import System, smoothed_systems, systems, teacher_student_pairs, variant_systems
 from facedistill.measure.test_sets import Example, evenly_spaced, load_examples, measure
@@ -35,10 +36,9 @@ COMPARISONS = {
 N_TUNING_UTTERANCES = 20
 HEADLINES = ("lip_gap_r", "pbm", "pbm_1mm", "lve_mm")
 
-Scores = dict[str, list[UtteranceScores]]  # of every system on one test set, one an utterance
-Given = Callable[[], dict[str, object]]  # how intervals are drawn: by voice, and by the same draws every time
-Tabulate = Callable[[Scores, Given], dict]
-Group = tuple[Iterable[System], dict[str, object], dict[str, Tabulate]]  # systems, facts, and tables of each test set, by file
+TestSets = Mapping[str, Sequence[Example]]  # by split
+Rows = dict[str, dict[str, list[UtteranceScores]]]  # {row: {system: a score an utterance}} of one test set
+Resampling = Callable[[], dict[str, object]]  # see `_resampling`
 
 
 def evaluate(params: Params) -> None:
@@ -51,110 +51,99 @@ def evaluate(params: Params) -> None:
     """
     prepare_torch()
     sets = test_sets(params)
-    tuning = [example.audio for example in next(iter(sets.values()))[:N_TUNING_UTTERANCES]]
-    for group in (systems_group(params), variants_group(params), smoothing_group(params, tuning), teachers_group(params)):
-        evaluate_group(params, group, sets)
-
-
-def evaluate_group(params: Params, group: Group, sets: dict[str, list[Example]]) -> None:
-    """Writes the files of a group of systems."""
-    members, metadata, tables = group
-    found = dict(measure(members, sets))
-    for name, content in metadata.items():
-        _write(name, content)
-    for name, tabulate in tables.items():
-        table = {
-            one: tabulate({system: scores[one] for system, scores in found.items()}, _given(params, examples))
-            for one, examples in sets.items()
-        }
-        _write(name, rounded(table))
+    for evaluate_some in (evaluate_systems, evaluate_variants, evaluate_smoothing, evaluate_teachers):
+        evaluate_some(params, sets)
 
 
 def test_sets(params: Params) -> dict[str, list[Example]]:
     """The test splits of the corpus that have phone labels, each cut to `evaluate.max_utterances`, evenly spread."""
-    root = DATA / "prepare"
+    root, most = DATA / "prepare", params.evaluate.max_utterances
     rows = [row for row in read_manifest(root / "manifest.jsonl") if row.split.startswith("test-") and row.phones]
-    splits = {split: [row for row in rows if row.split == split] for split in dict.fromkeys(row.split for row in rows)}
-    return {
-        split: load_examples(root, evenly_spaced(members, params.evaluate.max_utterances)) for split, members in splits.items()
-    }
+    splits = dict.fromkeys(row.split for row in rows)
+    return {split: load_examples(root, evenly_spaced(select(rows, split), most)) for split in splits}
 
 
-def systems_group(params: Params) -> Group:
+def evaluate_systems(params: Params, sets: TestSets) -> None:
     """Teacher, students, ensembles and baselines."""
-    members = systems(params)
-
-    def scored(found: Scores, given: Given) -> dict:
-        return {name: aggregate(scores, **given()) for name, scores in found.items()}
-
-    def compared(found: Scores, given: Given) -> dict:
-        known = {question: pair for question, pair in COMPARISONS.items() if found.keys() >= set(pair)}
-        return {question: compare(found[one], found[other], **given()) for question, (one, other) in known.items()}
-
-    def headlines(found: Scores, given: Given) -> dict:
-        values = {name: _values(scores) for name, scores in found.items()}
-        return {name: {metric: row[metric] for metric in HEADLINES} for name, row in values.items()}
-
-    tables = {"scores": scored, "comparisons": compared, "metrics": headlines}
-    return members, {"systems": {system.name: _facts(system) for system in members}}, tables
+    members = {system.name: system for system in systems(params)}
+    known = {question: pair for question, pair in COMPARISONS.items() if members.keys() >= set(pair)}
+    rows = {name: [system] for name, system in members.items()}
+    _write("systems", {name: _facts(system) for name, system in members.items()})
+    _measure(params, sets, rows, scores=_means, comparisons=partial(_differences, known), metrics=_headlines)
 
 
-def variants_group(params: Params) -> Group:
+def evaluate_variants(params: Params, sets: TestSets) -> None:
     """The ablation: the mean of the seeds of a variant, its difference from its reference, and each seed by itself."""
-    table = variant_systems(params)
-    members = [replace(system, name=f"{name}/{system.name}") for name, seeds in table.items() for system in seeds]
-    metadata = {name: _variant_facts(params, name, seeds[0]) for name, seeds in table.items()}
-
-    def runs(found: Scores, name: str) -> list[list[UtteranceScores]]:
-        return [found[f"{name}/{system.name}"] for system in table[name]]
-
-    def scored(found: Scores, given: Given) -> dict:
-        return {name: aggregate_runs(runs(found, name), **given()) for name in table}
-
-    def differing(found: Scores, given: Given) -> dict:
-        return {name: compare_runs(runs(found, name), runs(found, reference_of(params, name)), **given()) for name in table}
-
-    def seeds(found: Scores, given: Given) -> dict:
-        return {
-            name: {system.name: _values(scores) for system, scores in zip(table[name], runs(found, name), strict=True)}
-            for name in table
-        }
-
-    return members, {"variants": metadata}, {"ablations": scored, "ablation_differences": differing, "ablation_seeds": seeds}
+    rows = variant_systems(params)
+    differences = partial(_differences, {name: (name, reference_of(params, name)) for name in rows})
+    _write("variants", {name: _variant_facts(params, name, seeds[0]) for name, seeds in rows.items()})
+    _measure(params, sets, rows, ablations=_means, ablation_differences=differences, ablation_seeds=partial(_each, _values))
 
 
-def smoothing_group(params: Params, tuning: Sequence[np.ndarray]) -> Group:
+def evaluate_smoothing(params: Params, sets: TestSets) -> None:
     """One student, smoothed in several ways, and how those of a delay differ from the average of that delay."""
-    table = smoothed_systems(params, tuning)
-    averages = {one.delay_frames: one.name for one in table if one.kind == "average"}
-    references = {one.name: "none" if one.kind in ("none", "average") else averages[one.delay_frames] for one in table}
-    metadata = {
-        one.name: _facts(system) | {"kind": one.kind, "strength": one.strength, "reference": references[one.name]}
-        for one, system in table.items()
+    tuning = [example.audio for example in next(iter(sets.values()))[:N_TUNING_UTTERANCES]]
+    ways = smoothed_systems(params, tuning)
+    averages = {way.delay_frames: way.name for way in ways if way.kind == "average"}
+    pairs = {way.name: (way.name, "none" if way.kind in ("none", "average") else averages[way.delay_frames]) for way in ways}
+    smoothers = {
+        way.name: _facts(system) | {"kind": way.kind, "strength": way.strength, "reference": pairs[way.name][1]}
+        for way, system in ways.items()
     }
-
-    def scored(found: Scores, given: Given) -> dict:
-        return {name: aggregate(scores, **given()) for name, scores in found.items()}
-
-    def differing(found: Scores, given: Given) -> dict:
-        return {name: compare(scores, found[references[name]], **given()) for name, scores in found.items()}
-
-    return table.values(), {"smoothers": metadata}, {"smoothing": scored, "smoothing_differences": differing}
+    rows = {way.name: [system] for way, system in ways.items()}
+    _write("smoothers", smoothers)
+    _measure(params, sets, rows, smoothing=_means, smoothing_differences=partial(_differences, pairs))
 
 
-def teachers_group(params: Params) -> Group:
+def evaluate_teachers(params: Params, sets: TestSets) -> None:
     """The other teachers: each and its student against the truth, and each student against its teacher."""
-    table = teacher_student_pairs(params)
-    members = [replace(system, name=f"{name}/{role}") for name, pair in table.items() for role, system in pair.items()]
-    metadata = {
-        "agreement": rounded({name: _agreement(params, name) for name in params.teachers}),
-        "teachers": {name: read_json(DATA / "teachers" / name / "summary.json") for name in params.teachers},
-    }
+    rows = {name: pair.values() for name, pair in teacher_student_pairs(params).items()}
+    _write("agreement", rounded({name: _agreement(params, name) for name in params.teachers}))
+    _write("teachers", {name: read_json(DATA / "teachers" / name / "summary.json") for name in params.teachers})
+    _measure(params, sets, rows, taught=partial(_each, aggregate))
 
-    def scored(found: Scores, given: Given) -> dict:
-        return {name: {role: aggregate(found[f"{name}/{role}"], **given()) for role in pair} for name, pair in table.items()}
 
-    return members, metadata, {"taught": scored}
+def _measure(
+    params: Params, sets: TestSets, rows: Mapping[str, Collection[System]], **tables: Callable[[Rows, Resampling], dict]
+) -> None:
+    """Measures systems, of which a row has one or several, and writes {test set: table} for each way to tabulate their scores."""
+    measured = measure([system for members in rows.values() for system in members], sets)
+    found = {row: dict(islice(measured, len(members))) for row, members in rows.items()}
+    for file, tabulate in tables.items():
+        table = {}
+        for split, examples in sets.items():
+            scores = {row: {name: of_sets[split] for name, of_sets in runs.items()} for row, runs in found.items()}
+            table[split] = tabulate(scores, partial(_resampling, params, examples))
+        _write(file, rounded(table))
+
+
+def _resampling(params: Params, examples: Sequence[Example]) -> dict[str, object]:
+    """How intervals are drawn: by voice, and by the same draws every time."""
+    groups = [(example.row.source, example.row.speaker) for example in examples]
+    return {"n_boot": params.evaluate.bootstrap, "groups": groups, "rng": np.random.default_rng(params.seed)}
+
+
+def _means(rows: Rows, resampling: Resampling) -> dict:
+    return {row: aggregate_runs([*runs.values()], **resampling()) for row, runs in rows.items()}
+
+
+def _differences(pairs: Mapping[str, tuple[str, str]], rows: Rows, resampling: Resampling) -> dict:
+    """{question: the mean of a row's systems compared with that of its reference's}."""
+    return {name: compare_runs(*([*rows[row].values()] for row in pair), **resampling()) for name, pair in pairs.items()}
+
+
+def _each(tabulate: Callable[..., dict], rows: Rows, resampling: Resampling) -> dict:
+    """Every system by itself."""
+    return {row: {name: tabulate(scores, **resampling()) for name, scores in runs.items()} for row, runs in rows.items()}
+
+
+def _headlines(rows: Rows, _: Resampling) -> dict:
+    values = {row: _values(runs[row]) for row, runs in rows.items()}
+    return {row: {metric: found[metric] for metric in HEADLINES} for row, found in values.items()}
+
+
+def _write(name: str, content: object) -> None:
+    write_json(DATA / "evaluate" / f"{name}.json", content)
 
 
 def _agreement(params: Params, name: str) -> dict[str, dict[str, float]]:
@@ -172,18 +161,9 @@ def _agreement(params: Params, name: str) -> dict[str, dict[str, float]]:
     return agreement(pairs, scale, rng=np.random.default_rng(params.seed), n_boot=params.evaluate.bootstrap)
 
 
-def _write(name: str, content: object) -> None:
-    write_json(DATA / "evaluate" / f"{name}.json", content)
-
-
-def _given(params: Params, examples: Sequence[Example]) -> Given:
-    groups = [(example.row.source, example.row.speaker) for example in examples]
-    return lambda: {"n_boot": params.evaluate.bootstrap, "groups": groups, "rng": np.random.default_rng(params.seed)}
-
-
-def _values(scores: Sequence[UtteranceScores]) -> dict[str, float]:
+def _values(scores: Sequence[UtteranceScores], **_: object) -> dict[str, float]:
     """{metric: value} without intervals."""
-    return {name: found["value"] for name, found in aggregate(scores, rng=np.random.default_rng(0), n_boot=0).items()}
+    return {metric: found["value"] for metric, found in aggregate(scores, rng=np.random.default_rng(0), n_boot=0).items()}
 
 
 def _facts(system: System) -> dict[str, float | int | None]:
@@ -192,19 +172,17 @@ def _facts(system: System) -> dict[str, float | int | None]:
 
 def reference_of(params: Params, name: str) -> str:
     """What a variant is compared with: the variant that makes the most of its changes and no other, the baseline at the least."""
-    mine, compared = params.ablate.variants[name].set, [BASELINE]
-    for other in params.ablate.variants.keys() - params.evaluate.baselines - {name}:
-        theirs = params.ablate.variants[other].set
-        if theirs.items() < mine.items():
-            compared.append(other)
-    order = list(params.ablate.variants)
-    return min(compared, key=lambda other: (-len(params.ablate.variants[other].set), order.index(other)))
+    variants, mine = params.ablate.variants, params.ablate.variants[name].set
+    fewer = [other for other in variants if variants[other].set.items() < mine.items()]
+    compared = [BASELINE, *(other for other in fewer if other not in params.evaluate.baselines)]
+    return max(compared, key=lambda other: len(variants[other].set))  # the first of several
 
 
 def _variant_facts(params: Params, name: str, system: System) -> dict[str, object]:
     """What a variant changes and why, and what it amounts to, for the axes of the figures."""
-    variant, varied = params.ablate.variants[name], with_overrides(params, params.ablate.variants[name].set)
-    student, summary = varied.ablate.student, read_json(DATA / "ablate" / name / system.name / "summary.json")
+    variant = params.ablate.variants[name]
+    varied, summary = with_overrides(params, variant.set), read_json(DATA / "ablate" / name / system.name / "summary.json")
+    student = varied.ablate.student
     return {
         "set": variant.set, "why": variant.why or "", "reference": reference_of(params, name), "channels": student.channels,
         "window_ms": student.window_ms, "future_ms": student.future_ms, "guided": varied.distill.losses.feature > 0, **summary,

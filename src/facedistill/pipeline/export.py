@@ -1,7 +1,7 @@
 """Stage `export`: a student as ONNX files in every precision, each checked against the network and measured on test speech."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -16,21 +16,19 @@ from facedistill.core.files import atomic_path, sha256, write_json, write_text
 from facedistill.core.manifest import Utterance, read_manifest, select
 from facedistill.core.params import Params
 from facedistill.core.paths import DATA
-from facedistill.deploy.card import model_card
-from facedistill.deploy.corpora import corpora_of
+from facedistill.deploy.card import corpora_of, model_card
 from facedistill.deploy.graph import streaming_graph, window_graph
 from facedistill.deploy.memory import working_memory
 from facedistill.deploy.precision import PRECISIONS, calibrate, to_float16, to_int8
 from facedistill.measure.bootstrap import aggregate, compare, rounded
-from facedistill.measure.systems import Animate, exported_system
-from facedistill.measure.test_sets import load_examples, measure
+from facedistill.measure.systems import AnimateAll, exported_system
+from facedistill.measure.test_sets import evenly_spaced, load_examples, measure
 from facedistill.models.filterbank import HOP_SAMPLES
 from facedistill.models.student import Student, load_student, n_parameters
 from facedistill.models.training import prepare_torch
 from facedistill.rig.arkit import CURVES
 from facedistill.rig.curves import FPS
-from facedistill.runtime.animator import Animator
-from facedistill.runtime.model import STREAMING, WINDOW, Model, ModelMetadata, open_session
+from facedistill.runtime.model import STREAMING, WINDOW, ModelMetadata, open_session
 from facedistill.speech.audio import read_audio
 
 LICENCE = "Apache-2.0"
@@ -43,38 +41,30 @@ Key = tuple[str, str]  # precision and kind
 def export(params: Params, name: str) -> None:
     """Writes data/export/<name>: the graphs, files.json (sizes, hashes, memory), quality.json, origin.json and a model card.
 
-    origin.json holds what else the card says: the number of parameters, and what the model was trained on.
-
-    Raises:
-        InputError: no such student, or nothing to calibrate or to measure on.
-        RuntimeError: an exported graph is further from the network than its tolerance.
+    origin.json holds what else the card says: the number of parameters, and what the model was trained on. A RuntimeError tells
+    of a graph that is further from the network than its tolerance.
     """
     prepare_torch()
     if name not in params.distill.students:
         raise InputError(f"student {name!r}; expected {', '.join(params.distill.students)}")
     student, out = load_student(DATA / "distill" / name), DATA / "export" / name
     corpora = corpora_of(read_manifest(DATA / "prepare" / "manifest.jsonl"))
-    metadata, files, paths = _facts(student, name), {}, {}
-    for (precision, kind), graph in build(student, _audio(CALIBRATION_SPLIT, params.export.calibration_utterances)).items():
-        path = paths[precision, kind] = write_model(out, graph, replace(metadata, precision=precision, kind=kind))
-        files[path.name] = _described(path, graph, precision=precision, kind=kind)
+    metadata, files, paths = _metadata(student, name), {}, {}
+    for key, graph in build(student, _audio(CALIBRATION_SPLIT, params.export.calibration_utterances)).items():
+        paths[key] = write_model(out, graph, replace(metadata, precision=key[0], kind=key[1]))
+        files[paths[key].name] = described(paths[key], graph, *key)
     tolerances = params.export.tolerances.model_dump()
     differences = check(paths, student, _audio(TEST_SPLIT, N_CHECKED), tolerances)
     quality = {"tolerances": tolerances, "differences": {paths[key].name: value for key, value in differences.items()}}
-    quality |= rounded(scores(params, {precision: paths[precision, STREAMING] for precision in PRECISIONS}))
-    write_json(out / "files.json", files)
-    write_json(out / "quality.json", quality)
+    quality |= scores(params, {precision: paths[precision, STREAMING] for precision in PRECISIONS})
     origin = {"n_parameters": n_parameters(student), "corpora": list(map(asdict, corpora))}
-    write_json(out / "origin.json", origin)
+    for part, content in (("files", files), ("quality", quality), ("origin", origin)):
+        write_json(out / f"{part}.json", content)
     write_text(out / "README.md", model_card(metadata, origin["n_parameters"], corpora, files, quality))
 
 
-def build(student: Student, recordings: Iterator[np.ndarray]) -> dict[Key, onnx.ModelProto]:
-    """Every graph of a student.
-
-    Args:
-        recordings: (S,) at 16 kHz, which int8 is calibrated on.
-    """
+def build(student: Student, recordings: Iterable[np.ndarray]) -> dict[Key, onnx.ModelProto]:
+    """Every graph of a student; int8 is calibrated on recordings, (S,) each at 16 kHz."""
     float32 = {WINDOW: window_graph(student), STREAMING: streaming_graph(student)}
     windows = _windows(recordings, student.config.window_samples)
     ranges = calibrate(float32[WINDOW], ({"window": window} for window in windows))
@@ -82,43 +72,42 @@ def build(student: Student, recordings: Iterator[np.ndarray]) -> dict[Key, onnx.
     return {(precision, kind): convert[precision](graph) for precision in PRECISIONS for kind, graph in float32.items()}
 
 
-def file_name(metadata: ModelMetadata) -> str:
-    """on-device.onnx, on-device-int8.onnx, on-device-int8-window.onnx: what is not said is float32 and streaming."""
-    suffixes = [word for word in (metadata.precision, metadata.kind) if word not in ("float32", STREAMING)]
-    return "-".join([metadata.name, *suffixes]) + ".onnx"
-
-
 def write_model(folder: Path, graph: onnx.ModelProto, metadata: ModelMetadata) -> Path:
-    """Writes a graph with its facts as metadata, atomically and with the same bytes every time."""
+    """Writes a graph with its metadata, atomically and with the same bytes every time, as on-device-int8-window.onnx say."""
     helper.set_model_props(graph, metadata.to_props())
-    path = folder / file_name(metadata)
+    suffixes = [word for word in (metadata.precision, metadata.kind) if word not in ("float32", STREAMING)]
+    path = folder / f"{'-'.join([metadata.name, *suffixes])}.onnx"
     with atomic_path(path) as temporary:
         temporary.write_bytes(graph.SerializeToString(deterministic=True))
     return path
 
 
+def described(path: Path, graph: onnx.ModelProto, precision: str, kind: str) -> dict[str, str | int]:
+    """The entry of a file in files.json."""
+    content, memory = path.read_bytes(), working_memory(graph)
+    digest = hashlib.sha256(content).hexdigest()  # what `sha256sum` prints
+    about = {"precision": precision, "kind": kind, "bytes": len(content), "sha256": digest}
+    return about | {f"{part}_bytes": size for part, size in asdict(memory).items()}
+
+
 def check(
-    paths: Mapping[Key, Path], student: Student, recordings: Iterator[np.ndarray], tolerances: Mapping[str, float]
+    paths: Mapping[Key, Path], student: Student, recordings: Iterable[np.ndarray], tolerances: Mapping[str, float]
 ) -> dict[Key, float]:
-    """How far each graph is from the network over recordings: streams as a whole, windows one by one.
-
-    Args:
-        tolerances: of every precision.
-
-    Returns:
-        The largest difference of any curve in any frame.
+    """How far each graph is from the network in any curve of any frame of recordings, (S,) at 16 kHz: streams as a whole, windows
+    one by one.
 
     Raises:
         RuntimeError: further than the tolerance of its precision.
     """
-    runs = {key: _streamed(Model(path)) if key[1] == STREAMING else _windowed(path) for key, path in paths.items()}
+    runs = {key: exported_system(path).load() if key[1] == STREAMING else _windowed(path) for key, path in paths.items()}
     differences = dict.fromkeys(runs, 0.0)
     for audio in recordings:
-        windows = np.concatenate(list(_windows(iter([audio]), student.config.window_samples)))
-        inputs = {STREAMING: audio, WINDOW: windows}
+        windows = list(_windows([audio], student.config.window_samples))
+        inputs = {STREAMING: [audio], WINDOW: windows}
         expected = {STREAMING: student.animate(audio, FPS), WINDOW: _network(student, windows)}
         for key, run in runs.items():
-            differences[key] = np.maximum(differences[key], np.abs(run(inputs[key[1]]) - expected[key[1]]).max())  # NaN stays
+            found = np.concatenate(run(inputs[key[1]]))
+            differences[key] = np.maximum(differences[key], np.abs(found - expected[key[1]]).max())  # NaN stays
     for (precision, kind), difference in differences.items():
         if not difference <= tolerances[precision]:  # NaN is not
             raise RuntimeError(f"{precision}, {kind}: {difference:.2g} from the network; expected {tolerances[precision]}")
@@ -132,85 +121,56 @@ def scores(params: Params, paths: Mapping[str, Path]) -> dict[str, dict]:
     found = {precision: scored[TEST_SPLIT] for precision, scored in measure(systems, {TEST_SPLIT: examples})}
     groups = [(example.row.source, example.row.speaker) for example in examples]
 
-    def given() -> dict[str, object]:  # the same resamples for all
+    def resampling() -> dict[str, object]:  # the same for all
         return {"n_boot": params.evaluate.bootstrap, "groups": groups, "rng": np.random.default_rng(params.seed)}
 
-    return {
-        "scores": {precision: aggregate(scored, **given()) for precision, scored in found.items()},
-        "against-float32": {name: compare(found[name], found["float32"], **given()) for name in PRECISIONS if name != "float32"},
-    }
+    return rounded({
+        "scores": {name: aggregate(scored, **resampling()) for name, scored in found.items()},
+        "against-float32": {name: compare(found[name], found["float32"], **resampling()) for name in PRECISIONS[1:]},
+    })  # fmt: skip
 
 
 def training_data_sha256() -> str:
     """The hash of all that students learn from: the labels' manifest, and every recording, curve and phone file it names."""
     manifest = DATA / "label" / "manifest.jsonl"
-    rows = read_manifest(manifest)
-    names = {name for row in rows for name in (row.audio, row.curves, row.phones) if name is not None}
+    names = {name for row in read_manifest(manifest) for name in (row.audio, row.curves, row.phones) if name is not None}
     return sha256(manifest, *(sha256(manifest.parent / name) for name in sorted(names)))
 
 
-def _facts(student: Student, name: str) -> ModelMetadata:
+def _metadata(student: Student, name: str) -> ModelMetadata:
     """What is true of all files of a student; those of one of them differ in kind and precision."""
     return ModelMetadata(
-        kind=STREAMING,
-        name=name,
-        precision="float32",
-        sample_rate_hz=SAMPLE_RATE_HZ,
-        window_samples=student.config.window_samples,
-        past_samples=student.config.past_samples,
-        hop_samples=HOP_SAMPLES,
-        curves=CURVES,
-        licence=LICENCE,
-        training_data_sha256=training_data_sha256(),
-    )
+        kind=STREAMING, name=name, precision="float32", sample_rate_hz=SAMPLE_RATE_HZ,
+        window_samples=student.config.window_samples, past_samples=student.config.past_samples, hop_samples=HOP_SAMPLES,
+        curves=CURVES, licence=LICENCE, training_data_sha256=training_data_sha256(),
+    )  # fmt: skip
 
 
-def _described(path: Path, graph: onnx.ModelProto, *, precision: str, kind: str) -> dict[str, str | int]:
-    content, memory = path.read_bytes(), working_memory(graph)
-    return {
-        "precision": precision,
-        "kind": kind,
-        "bytes": len(content),
-        "sha256": hashlib.sha256(content).hexdigest(),  # what `sha256sum` prints
-        "activations_bytes": memory.activations,
-        "state_bytes": memory.state,
-        "expanded_bytes": memory.expanded,
-    }
-
-
-def _streamed(model: Model) -> Animate:
-    return lambda audio: Animator(model, fps=FPS).animate(audio).weights
-
-
-def _windowed(path: Path) -> Animate:
-    """(N, window) samples -> (N, K) curves."""
+def _windowed(path: Path) -> AnimateAll:
+    """(1, window) samples each -> (1, K) curves each."""
     session, _ = open_session(path)
-    return lambda windows: np.concatenate([session.run(["curves"], {"window": window[None]})[0] for window in windows])
+    return lambda windows: [session.run(["curves"], {"window": window})[0] for window in windows]
 
 
 @torch.inference_mode()
-def _network(student: Student, windows: np.ndarray) -> np.ndarray:
-    return student(torch.from_numpy(windows))[:, 0].clamp(0, 1).numpy()
+def _network(student: Student, windows: Sequence[np.ndarray]) -> np.ndarray:
+    return student(torch.from_numpy(np.concatenate(windows)))[:, 0].clamp(0, 1).numpy()
 
 
-def _utterances(split: str, count: int) -> Sequence[Utterance]:
-    """Utterances of a split of the corpus with phones, evenly spread.
-
-    Raises:
-        InputError: there are none.
-    """
+def _utterances(split: str, count: int) -> list[Utterance]:
+    """Utterances of a split of the corpus, evenly spread; InputError if there are none."""
     manifest = DATA / "prepare" / "manifest.jsonl"
     rows = select(read_manifest(manifest), split)
     if not rows:
         raise InputError(f"{manifest}: no utterances of the split {split!r}, which exports are calibrated or measured on")
-    return [rows[index] for index in np.linspace(0, len(rows) - 1, min(len(rows), count)).round().astype(int)]
+    return evenly_spaced(rows, count)
 
 
 def _audio(split: str, count: int) -> Iterator[np.ndarray]:
     return (read_audio(DATA / "prepare" / row.audio) for row in _utterances(split, count))
 
 
-def _windows(recordings: Iterator[np.ndarray], window_samples: int) -> Iterator[np.ndarray]:
+def _windows(recordings: Iterable[np.ndarray], window_samples: int) -> Iterator[np.ndarray]:
     """(1, window) pieces of recordings, every `WINDOWS_HOP_S`."""
     for audio in recordings:
         padded = np.pad(audio, (0, max(0, window_samples - len(audio))))

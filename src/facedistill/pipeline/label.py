@@ -29,7 +29,6 @@ from facedistill.speech.audio import read_audio
 from facedistill.speech.phones import write_phones
 
 Predict = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]  # (S,) audio -> (T, K) curves and (T,) phone classes
-Labels = dict[str, tuple[Tensor, Tensor]]  # {utterance id: (T, K) float16 curves and (T,) phone classes}
 
 
 def label(params: Params) -> None:
@@ -38,13 +37,7 @@ def label(params: Params) -> None:
 
 
 def write_labels(params: LabelParams, teacher_folder: Path, out: Path) -> None:
-    """Writes a teacher's labels of the training audio, see `label_utterances`.
-
-    Paired utterances are labelled by the teacher too, or with `keep_paired` they keep the curves they have.
-
-    Raises:
-        InputError: nothing to label, or no teacher.
-    """
+    """Writes a teacher's labels of the training audio; paired utterances keep the curves they have with `keep_paired`."""
     manifest = DATA / "align" / "manifest.jsonl"
     wanted = select(read_manifest(manifest), *params.splits)
     if not wanted:
@@ -57,25 +50,13 @@ def write_labels(params: LabelParams, teacher_folder: Path, out: Path) -> None:
 
 
 def label_utterances(
-    params: LabelParams,
-    rows: Sequence[Utterance],
-    predict: Predict,
-    out: Path,
-    *,
-    inputs: list[Path],
-    kept: Sequence[Utterance] = (),
-    controls: Controls | None = None,
-) -> Path:
+    params: LabelParams, rows: Sequence[Utterance], predict: Predict, out: Path, *,
+    inputs: list[Path], kept: Sequence[Utterance] = (), controls: Controls | None = None,
+) -> Path:  # fmt: skip
     """Writes `out`, below data: curves/label-NNNNN.npz (float16, 60 fps), phones/*.tsv, manifest.jsonl; audio stays where it is.
 
-    Args:
-        rows: what is labelled, its paths relative to data/align.
-        inputs: files that decide what `predict` gives.
-        kept: utterances that keep the curves they have.
-        controls: what the curves are of; ARKit's, if None.
-
-    Returns:
-        The resumable state, for the caller to remove once nothing needs to be labelled again.
+    Labelled are `rows`, with paths relative to data/align; those in `kept` keep the curves they have. `inputs` are the files
+    that decide what `predict` gives. Returned is the resumable state, for the caller to remove once all is done.
     """
     prepare_torch()
     corpus, name = DATA / "align", "-".join(out.relative_to(DATA).parts)
@@ -100,8 +81,8 @@ def label_utterances(
     return work
 
 
-def _predicted(state: Path, rows: Sequence[Utterance], predict: Predict, progress: tqdm) -> Labels:
-    """What the teacher makes of the utterances of one shard; an interrupted run may have it already."""
+def _predicted(state: Path, rows: Sequence[Utterance], predict: Predict, progress: tqdm) -> dict[str, tuple[Tensor, Tensor]]:
+    """{id: (T, K) float16 curves and (T,) phone classes} of one shard; an interrupted run may have them already."""
     labels = load_state(state)
     if labels is None:
         labels = {}

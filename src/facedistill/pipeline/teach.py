@@ -33,8 +33,8 @@ class TeacherLoss:
         self.times_s = np.arange(int(params.optimizer.crop_s * FPS)) / FPS
 
     def __call__(self, teacher: Teacher, n_crops: int, rng: np.random.Generator) -> dict[str, Tensor]:
-        n_samples, augment = int(self.params.optimizer.crop_s * SAMPLE_RATE_HZ), self.params.augment
-        drawn = batch(self.corpus, size=n_crops, n_samples=n_samples, times_s=self.times_s, params=augment, rng=rng)
+        crops = {"n_samples": int(self.params.optimizer.crop_s * SAMPLE_RATE_HZ), "times_s": self.times_s}
+        drawn = batch(self.corpus, size=n_crops, **crops, params=self.params.augment, rng=rng)
         audio, target, classes = (part.to(device()) for part in drawn)
         mesh_target = target @ self.basis
         mean, log_variance = teacher.posterior(mesh_target)
@@ -66,12 +66,8 @@ def teach(params: Params) -> None:
 def train_teacher(params: Params, folder: Path, split: str | None, out: Path) -> Path:
     """Trains a teacher and writes `out`, a folder below data: model.safetensors, config.json, encoder/, losses.csv, summary.json.
 
-    Args:
-        folder: of the manifest with curves.
-        split: of that manifest; None for all.
-
-    Returns:
-        The resumable state, for the caller to remove once nothing needs to be trained again.
+    It learns from a split of the manifest in `folder`, or from all. Returned is the resumable state, for the caller to remove
+    once nothing needs to be trained again.
     """
     prepare_torch()
     settings, name = params.teach, "-".join(out.relative_to(DATA).parts)

@@ -14,8 +14,7 @@ from pathlib import Path
 from facedistill.core.errors import InputError
 from facedistill.core.files import read_json, sha256, write_json, write_text
 from facedistill.core.paths import DATA, ROOT
-from facedistill.deploy.card import model_card, real_speech_section
-from facedistill.deploy.corpora import Corpus
+from facedistill.deploy.card import Corpus, model_card, real_speech_section
 from facedistill.runtime.model import STREAMING, Model, open_session
 from facedistill.runtime.released import CHECKSUMS, RELEASED
 
