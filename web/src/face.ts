@@ -1,10 +1,11 @@
 /** Faces: any GLB whose meshes have morph targets with ARKit names. */
 
-import { BufferAttribute, type BufferGeometry, Mesh, type Object3D, Texture } from "three";
+import { Box3, BufferAttribute, type BufferGeometry, Mesh, type Object3D, Texture, Vector3 } from "three";
 import { GLTFLoader } from "three/addons/loaders/GLTFLoader.js";
 import { UserError } from "./errors";
 import { canonicalName } from "./names";
 
+const MIN_MOVE_RATIO = 0.01; // of the size of the scene
 const VRM = /^VRM/; // extensions that describe the use of an avatar; its meshes are ordinary
 
 /** The nonzero deltas of a morph target, for positions or normals. */
@@ -17,6 +18,8 @@ interface MorphTarget {
 
 /** The positions or normals of a mesh: x, y and z of each vertex. */
 interface MorphedAttribute {
+  mesh: Mesh;
+  kind: "position" | "normal";
   attribute: BufferAttribute;
   rest: Float32Array;
   targets: MorphTarget[];
@@ -63,6 +66,24 @@ export class Face {
     }
   }
 
+  /** Returns the box of all vertices that a morph target moves clearly: the face, of a head with neck and hair or a whole body. */
+  expressiveBox(): Box3 {
+    const clear = MIN_MOVE_RATIO * new Box3().setFromObject(this.scene).getSize(new Vector3()).length();
+    const box = new Box3();
+    for (const { mesh, kind, rest, targets } of this.attributes) {
+      if (kind !== "position") continue;
+      const scale = mesh.getWorldScale(new Vector3()).x;
+      for (const { indices, deltas } of targets) {
+        indices.forEach((index, i) => {
+          if (Math.abs(deltas[i]) * scale < clear) return;
+          const start = index - (index % 3);
+          box.expandByPoint(mesh.localToWorld(new Vector3().fromArray(rest, start)));
+        });
+      }
+    }
+    return box;
+  }
+
   /** Frees the face's GPU memory. */
   dispose(): void {
     this.scene.traverse((node) => {
@@ -91,7 +112,7 @@ function extractMorphTargets(mesh: Mesh): MorphedAttribute[] {
     const attribute = new BufferAttribute(rest.slice(), 3);
     geometry.setAttribute(kind, attribute);
     const targets = names.map(([name, index]) => sparseTarget(name, restWeights[index], morphs[index] as BufferAttribute));
-    return [{ attribute, rest, targets }];
+    return [{ mesh, kind, attribute, rest, targets }];
   });
   geometry.morphAttributes = {};
   mesh.updateMorphTargets();

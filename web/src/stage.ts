@@ -1,6 +1,6 @@
 /** The 3D view of the face. It renders only when something has changed. */
 
-import { Box3, PerspectiveCamera, Scene, Vector3, WebGLRenderer } from "three";
+import { PerspectiveCamera, Scene, Vector3, WebGLRenderer } from "three";
 import { OrbitControls } from "three/addons/controls/OrbitControls.js";
 import { AdaptiveResolution } from "./adaptiveResolution";
 import { UserError } from "./errors";
@@ -9,6 +9,8 @@ import { createLights, shadeVertices } from "./lighting";
 
 const MAX_PIXEL_RATIO = 2;
 const SOFTWARE_PIXELS = 80_000; // at first, with software rendering
+const DISTANCE = 3.5; // of the camera, in heights of what moves in the face
+const ABOVE = 0.17; // how far its middle is raised: foreheads hardly move
 
 export class Stage {
   /** Whether WebGL renders in software: then the picture is smaller and its background and shading are simpler. */
@@ -46,11 +48,11 @@ export class Stage {
     this.face = face;
     if (this.isSoftware) shadeVertices(face.scene);
     this.scene.add(face.scene);
-    const box = new Box3().setFromObject(face.scene);
+    const box = face.expressiveBox();
     const size = box.getSize(new Vector3());
     const centre = box.getCenter(new Vector3());
-    this.controls.target.set(centre.x, centre.y + 0.04 * size.y, centre.z);
-    const distance = 2.6 * size.y;
+    this.controls.target.set(centre.x, centre.y + ABOVE * size.y, centre.z);
+    const distance = DISTANCE * size.y;
     this.camera.position.copy(this.controls.target).setZ(centre.z + distance);
     this.controls.minDistance = distance / 4;
     this.controls.maxDistance = distance * 2;
