@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
+from facedistill.core.manifest import evenly_spaced
 from facedistill.figures.style import MODEL_COLOURS, TRUTH_COLOUR
 from facedistill.render.portrait import draw_picture, show_image
 from facedistill.rig.arkit import INDEX
@@ -29,7 +30,7 @@ def key_phones(phones: Sequence[Phone], *, n: int, first_s: float, last_s: float
     """Up to `n` phones within a stretch of time, in order: the lips' own ones first, then the longest vowels."""
     inside = [phone for phone in phones if phone.label and phone.start_s >= first_s and phone.end_s <= last_s]
     lips = [phone for phone in inside if classify(phone.label) in SHADES]
-    selected = [lips[index] for index in np.linspace(0, len(lips) - 1, min(len(lips), (n + 1) // 2)).round().astype(int)]
+    selected = evenly_spaced(lips, (n + 1) // 2)
     others = sorted((phone for phone in inside if phone not in selected), key=lambda phone: phone.start_s - phone.end_s)
     vowels = [phone for phone in others if classify(phone.label) == "vowel"]
     rest = [phone for phone in others if phone not in vowels]

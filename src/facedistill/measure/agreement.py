@@ -4,13 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from facedistill.measure.bootstrap import summary
+from facedistill.measure.bootstrap import resamples, summary
 from facedistill.rig.curves import FPS
 
 BLOCK_S = 10.0  # what is resampled: takes may be few and long
 MOVING_RATIO = 0.02  # of the spread of the control that moves most; what moves less is still
 ROUNDING = 1e-9  # of a variance: less is none
-MEASURES = ("correlation", "explained")
 
 
 def agreement(
@@ -27,17 +26,12 @@ def agreement(
     Returns:
         {measure: {"value", "low", "high", "n"}}: 95 % intervals, n blocks.
     """
-    moments = np.stack([_moments(*(part * scale for part in block)) for pair in pairs for block in _blocks(*pair)])  # (N, 6, K)
-    n = len(moments)
-    counts = np.concatenate([np.ones((1, n), int), rng.multinomial(n, np.full(n, 1 / n), size=n_boot)])
-    correlation, explained = _measured(np.einsum("rn,nmk->rmk", counts, moments))
-    n_kept = len(counts) if n > 1 else 1  # one block has no interval
-    return {name: summary(values[:n_kept]) | {"n": n} for name, values in zip(MEASURES, (correlation, explained), strict=True)}
-
-
-def _blocks(pred: np.ndarray, target: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
     step = round(BLOCK_S * FPS)
-    return [(pred[first : first + step], target[first : first + step]) for first in range(0, len(target), step)]
+    blocks = [[part[first : first + step] for part in pair] for pair in pairs for first in range(0, len(pair[1]), step)]
+    moments = np.stack([_moments(pred * scale, target * scale) for pred, target in blocks])  # (N, 6, K)
+    counts = resamples(len(moments), rng=rng, n_boot=n_boot)
+    found = dict(zip(("correlation", "explained"), _measured(np.einsum("rn,nmk->rmk", counts, moments)), strict=True))
+    return {name: summary(values) | {"n": len(moments)} for name, values in found.items()}
 
 
 def _moments(pred: np.ndarray, target: np.ndarray) -> np.ndarray:

@@ -14,13 +14,12 @@ MEAN, WEIGHTED = "mean", "weighted"  # of several sources: each alike, or by the
 
 _BLOCK_VALUES = 4_000_000  # resampled values held at once
 
+Groups = Sequence[Hashable] | None  # (N,) label of every utterance, such as its speaker, to resample by instead
+Replicates = tuple[np.ndarray, int]  # (1 + R,) values, of everyone first and then of every resample, and n of one
+
 
 def aggregate(
-    scores: Sequence[UtteranceScores],
-    *,
-    rng: np.random.Generator,
-    n_boot: int = 500,
-    groups: Sequence[Hashable] | None = None,
+    *runs: Sequence[UtteranceScores], rng: np.random.Generator, n_boot: int = 500, groups: Groups = None
 ) -> dict[str, dict[str, float]]:
     """Pools utterances, with percentile bootstrap intervals: utterances (or whole groups) are drawn with replacement.
 
@@ -33,36 +32,48 @@ def aggregate(
     one, and are means over talkers.
 
     Args:
-        scores: N utterances.
+        runs: the scores of a model on N utterances; of several, such as training runs with other seeds, each evaluated by itself
+            on the same resamples, the mean.
         rng: draws the resamples.
         n_boot: resamples.
-        groups: (N,) label of every utterance, such as its speaker, to resample by instead.
+        groups: see `Groups`.
 
     Returns:
         {metric: {"value", "low", "high", "n"}}: low and high bound the 95 % interval (NaN for under two groups), n counts what is
-        pooled: frames, utterances, bilabial intervals (PBM) or bilabial frames (AUC).
+        pooled of one model: frames, utterances, bilabial intervals (PBM) or bilabial frames (AUC).
     """
-    return aggregate_runs([scores], rng=rng, n_boot=n_boot, groups=groups)
+    counts = resamples(len(runs[0]), rng=rng, n_boot=n_boot, groups=groups)
+    return _summaries(_mean_replicates(runs, counts, groups))
 
 
-def aggregate_runs(
+def compare(
     runs: Sequence[Sequence[UtteranceScores]],
+    references: Sequence[Sequence[UtteranceScores]],
     *,
     rng: np.random.Generator,
     n_boot: int = 500,
-    groups: Sequence[Hashable] | None = None,
-) -> dict[str, dict[str, float]]:
-    """The mean of several models, such as training runs with other seeds, each evaluated by itself on the same resamples.
+    groups: Groups = None,
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Compares two models on the same utterances, both evaluated on the same resamples, so that what they share cancels.
 
     Args:
-        runs: the scores of each model, on the same N utterances in the same order.
+        runs: the scores of the model in question, or of several, whose mean counts.
+        references: those of what it is compared with, on the same utterances in the same order.
         rng, n_boot, groups: see `aggregate`.
 
     Returns:
-        As `aggregate`; n is that of one model.
+        {metric: {"difference": {"value", "low", "high"}, "ratio": the same}}: scores minus, and over, reference.
+
+    Raises:
+        ValueError: not all have the same length.
     """
-    counts = _resamples(len(runs[0]), rng=rng, n_boot=n_boot, groups=groups)
-    return _summaries(_mean_replicates(runs, counts, groups=groups))
+    lengths = sorted({len(scores) for scores in (*runs, *references)})
+    if len(lengths) > 1:
+        raise ValueError(f"{lengths[0]} and {lengths[-1]} utterances cannot be paired")
+    counts = resamples(lengths[0], rng=rng, n_boot=n_boot, groups=groups)
+    ours, theirs = (_mean_replicates(models, counts, groups) for models in (runs, references))
+    pairs = {name: (ours[name][0], theirs[name][0]) for name in ours}
+    return {name: {"difference": summary(a - b), "ratio": summary(divide(a, b))} for name, (a, b) in pairs.items()}
 
 
 def by_source(
@@ -81,81 +92,29 @@ def by_source(
     Returns:
         {source, "mean" (each source alike) or "weighted" (by /p b m/): {metric: {"value", "low", "high", "n"}}}.
     """
-    rng, parts, table = np.random.default_rng(seed), {}, {}
+    rng, parts = np.random.default_rng(seed), {}
     for source in sorted(set(sources)):
         members = [index for index, name in enumerate(sources) if name == source]
         voices = [speakers[index] for index in members]
         groups = voices if len(set(voices)) > 1 else None
-        selected = [scores[index] for index in members]
-        counts = _resamples(len(members), rng=rng, n_boot=n_boot, groups=groups)
-        parts[source] = _mean_replicates([selected], counts, groups=voices)
-        table[source] = _summaries(parts[source])
-    for name in (MEAN, WEIGHTED):
-        weights = [1.0 if name == MEAN else float(part["pbm"][1]) for part in parts.values()]
-        table[name] = _summaries(
-            {metric: _combined([part[metric] for part in parts.values()], weights) for metric in next(iter(parts.values()), {})}
-        )
-    return table
+        counts = resamples(len(members), rng=rng, n_boot=n_boot, groups=groups)
+        parts[source] = _mean_replicates([[scores[index] for index in members]], counts, voices)
+    of_metrics = {metric: [part[metric] for part in parts.values()] for metric in next(iter(parts.values()), {})}
+    n_closures = [part["pbm"][1] for part in parts.values()]
+    for name, weights in ((MEAN, np.ones(len(parts))), (WEIGHTED, np.array(n_closures, np.float64))):
+        parts[name] = {metric: _combined(of_sources, weights) for metric, of_sources in of_metrics.items()}
+    return {name: _summaries(replicates) for name, replicates in parts.items()}
 
 
-def _combined(parts: Sequence[tuple[np.ndarray, int]], weights: Sequence[float]) -> tuple[np.ndarray, int]:
-    """The weighted mean of several sources, resample by resample, and all of n; what a source could not measure is left out.
-
-    A source counts as it is in resamples in which nothing of it is to be measured: the same sources are averaged in all.
-    """
-    size = max(len(replicates) for replicates, _ in parts)
-    values = np.array([np.broadcast_to(replicates, size) for replicates, _ in parts])
-    values = np.where(np.isnan(values), values[:, :1], values)
-    shares = np.where(np.isnan(values), 0.0, np.array(weights)[:, None])
-    return divide((np.nan_to_num(values) * shares).sum(axis=0), shares.sum(axis=0)), sum(n for _, n in parts)
-
-
-def compare(
-    scores: Sequence[UtteranceScores],
-    reference: Sequence[UtteranceScores],
-    *,
-    rng: np.random.Generator,
-    n_boot: int = 500,
-    groups: Sequence[Hashable] | None = None,
-) -> dict[str, dict[str, dict[str, float]]]:
-    """Compares two models on the same utterances, both evaluated on the same resamples, so that what they share cancels.
-
-    Args:
-        scores: N utterances of the model in question.
-        reference: the same N utterances, in the same order, of the model it is compared with.
-        rng, n_boot, groups: see `aggregate`.
-
-    Returns:
-        {metric: {"difference": {"value", "low", "high"}, "ratio": the same}}: scores minus, and over, reference.
-
-    Raises:
-        ValueError: the two have different lengths.
-    """
-    return compare_runs([scores], [reference], rng=rng, n_boot=n_boot, groups=groups)
-
-
-def compare_runs(
-    runs: Sequence[Sequence[UtteranceScores]],
-    references: Sequence[Sequence[UtteranceScores]],
-    *,
-    rng: np.random.Generator,
-    n_boot: int = 500,
-    groups: Sequence[Hashable] | None = None,
-) -> dict[str, dict[str, dict[str, float]]]:
-    """`compare` of the means of several models each, as `aggregate_runs` takes them.
-
-    Raises:
-        ValueError: not all have the same length.
-    """
-    lengths = sorted({len(scores) for scores in (*runs, *references)})
-    if len(lengths) > 1:
-        raise ValueError(f"{lengths[0]} and {lengths[-1]} utterances cannot be paired")
-    counts = _resamples(lengths[0], rng=rng, n_boot=n_boot, groups=groups)
-    theirs, table = _mean_replicates(references, counts, groups=groups), {}
-    for name, (a, _) in _mean_replicates(runs, counts, groups=groups).items():
-        b = theirs[name][0]
-        table[name] = {"difference": summary(a - b), "ratio": summary(divide(a, b))}
-    return table
+def resamples(n: int, *, rng: np.random.Generator, n_boot: int, groups: Groups = None) -> np.ndarray:
+    """(1 + n_boot, n) int32 counts: all n once, then resamples of them or of groups; the first row alone for under two groups."""
+    group_of = np.arange(n) if groups is None else codes(groups)
+    n_groups = int(group_of.max(initial=-1)) + 1
+    everyone = np.ones((1, n), np.int32)
+    if n_groups < 2:
+        return everyone
+    drawn = rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=n_boot).astype(np.int32)
+    return np.concatenate([everyone, drawn[:, group_of]])
 
 
 def summary(replicates: np.ndarray) -> dict[str, float]:
@@ -174,30 +133,29 @@ def rounded(value: object) -> object:
     return value
 
 
-def _summaries(replicates: Mapping[str, tuple[np.ndarray, int]]) -> dict[str, dict[str, float]]:
+def _summaries(replicates: Mapping[str, Replicates]) -> dict[str, dict[str, float]]:
     return {name: summary(values) | {"n": n} for name, (values, n) in replicates.items()}
 
 
-def _mean_replicates(
-    runs: Sequence[Sequence[UtteranceScores]], counts: np.ndarray, *, groups: Sequence[Hashable] | None
-) -> dict[str, tuple[np.ndarray, int]]:
-    """{metric: ((R,) mean over the runs of what each resample gives, n of one run)}."""
+def _combined(parts: Sequence[Replicates], weights: np.ndarray) -> Replicates:
+    """The weighted mean of several sources, resample by resample, and all of n; what a source could not measure is left out.
+
+    A source counts as it is in resamples in which nothing of it is to be measured: the same sources are averaged in all.
+    """
+    size = max(len(replicates) for replicates, _ in parts)
+    values = np.array([np.broadcast_to(replicates, size) for replicates, _ in parts])
+    values = np.where(np.isnan(values), values[:, :1], values)
+    shares = np.where(np.isnan(values), 0.0, weights[:, None])
+    return divide((np.nan_to_num(values) * shares).sum(axis=0), shares.sum(axis=0)), sum(n for _, n in parts)
+
+
+def _mean_replicates(runs: Sequence[Sequence[UtteranceScores]], counts: np.ndarray, groups: Groups) -> dict[str, Replicates]:
+    """{metric: the mean over the runs of what each resample gives, and n of one run}."""
     tables = [statistics_of(scores, groups) for scores in runs]
     return {
         name: (np.mean([_evaluate(table[name][0], counts, table[name][1]) for table in tables], axis=0), n)
         for name, (_, _, n) in tables[0].items()
     }
-
-
-def _resamples(n: int, *, rng: np.random.Generator, n_boot: int, groups: Sequence[Hashable] | None) -> np.ndarray:
-    """(1 + n_boot, n) int32 counts: every utterance once, then resamples; the first row alone for under two groups."""
-    group_of = np.arange(n) if groups is None else codes(groups)
-    n_groups = int(group_of.max(initial=-1)) + 1
-    everyone = np.ones((1, n), np.int32)
-    if n_groups < 2:
-        return everyone
-    drawn = rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=n_boot).astype(np.int32)
-    return np.concatenate([everyone, drawn[:, group_of]])
 
 
 def _evaluate(statistic: Statistic, counts: np.ndarray, width: int) -> np.ndarray:

@@ -1,7 +1,9 @@
 """Other people's lip-sync tools, if they are installed: a command, or packages for browsers that `peers.mjs` runs in node.
 
-They are used as they come. A recording goes in at the rate that browsers play at, and shapes come out, which `peer_shapes` turns
-into ARKit curves.
+They are used as they come. A recording goes in at the rate that browsers play at, and shapes of the mouth come out, which one
+small table a vocabulary turns into ARKit curves. The tables say how far each shape parts the lips, no more than the tool's own
+pictures of its shapes do: closed on p, b, m and, less firmly, on f, v; at rest in silence; a little apart in other consonants;
+open in vowels, the wider the opener the vowel.
 """
 
 import json
@@ -20,7 +22,7 @@ import soundfile as sf
 from facedistill.core.errors import InputError
 from facedistill.core.files import read_json, write_json
 from facedistill.core.sound import SAMPLE_RATE_HZ
-from facedistill.measure import peer_shapes
+from facedistill.rig.arkit import INDEX, N_CURVES
 from facedistill.rig.curves import FPS, n_frames
 from facedistill.speech.phones import VOWELS, Phone, sounds
 
@@ -31,36 +33,78 @@ CALIBRATION_POINTS = 12  # of each vowel, as uLipSync keeps
 CALIBRATION_RECORDINGS = 20
 MIN_VOWEL_S = 0.08  # shorter vowels are not said clearly
 
+_CLOSED = {"mouthRollLower": 0.35, "mouthRollUpper": 0.2, "mouthPress": 0.3}  # lips pressed together: tighter than at rest
+_TUCKED = {"jawOpen": 0.03, "mouthRollLower": 0.5, "mouthUpperUp": 0.15}  # the lower lip under the teeth
 
-@dataclass(frozen=True)
-class Peer:
-    """One tool.
-
-    Attributes:
-        package: of npm; empty for a command.
-        shapes: its vocabulary, see `peer_shapes`.
-        calibrated: whether it must hear vowels first.
-    """
-
-    package: str
-    shapes: Mapping[str, Mapping[str, float]]
-    calibrated: bool = False
-
-
-PEERS = {
-    "headaudio": Peer("@met4citizen/headaudio", peer_shapes.OCULUS),
-    "rhubarb": Peer("", peer_shapes.RHUBARB),
-    "wawa-lipsync": Peer("wawa-lipsync", peer_shapes.OCULUS),
-    "wlipsync": Peer("wlipsync", peer_shapes.VOWELS, calibrated=True),
+# The 15 visemes of Oculus and their example sounds; HeadAudio and wawa-lipsync give these.
+OCULUS: dict[str, dict[str, float]] = {
+    "sil": {},
+    "PP": _CLOSED,
+    "FF": _TUCKED,
+    "TH": {"jawOpen": 0.10, "mouthLowerDown": 0.10, "tongueOut": 0.3},
+    "DD": {"jawOpen": 0.08, "mouthLowerDown": 0.10},
+    "kk": {"jawOpen": 0.12, "mouthLowerDown": 0.05},
+    "CH": {"jawOpen": 0.06, "mouthFunnel": 0.15, "mouthPucker": 0.3},
+    "SS": {"jawOpen": 0.04, "mouthLowerDown": 0.12, "mouthStretch": 0.2},
+    "nn": {"jawOpen": 0.08, "mouthLowerDown": 0.08},
+    "RR": {"jawOpen": 0.08, "mouthPucker": 0.3},
+    "aa": {"jawOpen": 0.40, "mouthLowerDown": 0.20},
+    "E": {"jawOpen": 0.28, "mouthLowerDown": 0.20, "mouthStretch": 0.2},
+    "I": {"jawOpen": 0.20, "mouthLowerDown": 0.20, "mouthSmile": 0.2},
+    "O": {"jawOpen": 0.28, "mouthFunnel": 0.2, "mouthPucker": 0.3},
+    "U": {"jawOpen": 0.18, "mouthFunnel": 0.1, "mouthPucker": 0.6},
+}
+# uLipSync's five vowels, on which it is calibrated, and "-", its noise.
+ULIPSYNC: dict[str, dict[str, float]] = {
+    "A": OCULUS["aa"], "E": OCULUS["E"], "I": OCULUS["I"], "O": OCULUS["O"], "U": OCULUS["U"], "-": {},
+}  # fmt: skip
+# Rhubarb's shapes, A-F of Hanna-Barbera and the extended G, H and X, as its manual describes them.
+RHUBARB: dict[str, dict[str, float]] = {
+    "A": _CLOSED,  # P, B, M
+    "B": {"jawOpen": 0.06, "mouthLowerDown": 0.12, "mouthStretch": 0.2},  # most consonants, and EE
+    "C": {"jawOpen": 0.28, "mouthLowerDown": 0.20},  # EH, AE, and between shapes
+    "D": {"jawOpen": 0.40, "mouthLowerDown": 0.20},  # AA
+    "E": {"jawOpen": 0.26, "mouthFunnel": 0.2, "mouthPucker": 0.3},  # AO, ER
+    "F": {"jawOpen": 0.12, "mouthFunnel": 0.1, "mouthPucker": 0.6},  # UW, OW, W
+    "G": _TUCKED,  # F, V
+    "H": {"jawOpen": 0.20, "mouthLowerDown": 0.10, "tongueOut": 0.1},  # L
+    "X": {},  # silence
 }
 
 
-def version(name: str, folder: Path) -> str:
-    """The version of a peer.
+@dataclass(frozen=True)
+class Peer:
+    """One tool."""
 
-    Args:
-        name: of `PEERS`.
-        folder: holds node_modules.
+    package: str  # of npm; empty for a command
+    shapes: Mapping[str, Mapping[str, float]]  # its vocabulary
+    calibrated: bool = False  # it must hear vowels first
+
+
+PEERS = {
+    "headaudio": Peer("@met4citizen/headaudio", OCULUS),
+    "rhubarb": Peer("", RHUBARB),
+    "wawa-lipsync": Peer("wawa-lipsync", OCULUS),
+    "wlipsync": Peer("wlipsync", ULIPSYNC, calibrated=True),
+}
+
+
+def curves_of(shapes: Mapping[str, np.ndarray], table: Mapping[str, Mapping[str, float]]) -> np.ndarray:
+    """{shape: (T,) its share in each frame} -> (T, 52) float64 curves in 0..1; a curve without a side moves both.
+
+    Raises:
+        KeyError: a shape that the table does not have.
+    """
+    weights = np.zeros((len(next(iter(shapes.values()))), N_CURVES))
+    for shape, share in shapes.items():
+        for name, weight in table[shape].items():
+            for side in ("",) if name in INDEX else ("Left", "Right"):
+                weights[:, INDEX[name + side]] += weight * share
+    return np.clip(weights, 0, 1)
+
+
+def version(name: str, folder: Path) -> str:
+    """The version of a peer of `PEERS`, whose node_modules are in a folder.
 
     Raises:
         InputError: it is not installed.
@@ -102,12 +146,16 @@ def animate(
                 shares = _run_package(name, audios, Path(scratch), folder, calibration)
             else:
                 shares = [_run_rhubarb(audio, Path(scratch) / "speech.wav") for audio in audios]
-            found = [peer_shapes.curves_of(one, peer.shapes) for one in shares]
+            found = [curves_of(one, peer.shapes) for one in shares]
             if not all(np.isfinite(curves).all() for curves in found):
                 raise ValueError("shares that are no numbers")
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{name}: gave no shapes that are known ({error!r})") from None
-    return [_of_length(curves, n_frames(len(audio))) for curves, audio in zip(found, audios, strict=True)]
+    lengths = [n_frames(len(audio)) for audio in audios]
+    # What ends early is held at its last frame.
+    return [
+        np.pad(curves[:n], ((0, max(n - len(curves), 0)), (0, 0)), mode="edge") for curves, n in zip(found, lengths, strict=True)
+    ]
 
 
 def calibration_points(phones: Sequence[Phone]) -> list[tuple[float, str]]:
@@ -175,7 +223,7 @@ def _run_rhubarb(audio: np.ndarray, path: Path) -> dict[str, np.ndarray]:
     sf.write(path, np.clip(audio, -1, 1), SAMPLE_RATE_HZ, subtype="PCM_16")
     cues = json.loads(_run(["rhubarb", "--quiet", "--exportFormat", "json", "--recognizer", "phonetic", str(path)]))["mouthCues"]
     times_s = np.arange(n_frames(len(audio))) / FPS
-    shares = {shape: np.zeros(len(times_s)) for shape in peer_shapes.RHUBARB}
+    shares = {shape: np.zeros(len(times_s)) for shape in RHUBARB}
     for cue in cues:
         shares[cue["value"]][(times_s >= cue["start"]) & (times_s < cue["end"])] = 1
     return shares
@@ -191,8 +239,3 @@ def _run(command: list[str]) -> str:
         message = next((line for line in lines if "rror" in line), lines[-1] if lines else "")
         raise InputError(f"{' '.join(command[:3])}: failed with exit code {done.returncode} ({message.strip()})")
     return done.stdout
-
-
-def _of_length(curves: np.ndarray, frames: int) -> np.ndarray:
-    """Cut, or held at the last frame."""
-    return np.pad(curves[:frames], ((0, max(frames - len(curves), 0)), (0, 0)), mode="edge")

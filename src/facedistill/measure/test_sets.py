@@ -15,7 +15,7 @@ from facedistill.core.sound import SAMPLE_RATE_HZ
 from facedistill.measure.scores import Face, MeasuredLips, Truth, UtteranceScores, score_utterance
 from facedistill.measure.systems import System
 from facedistill.models.workers import workers
-from facedistill.rig.curves import FPS, read_curves
+from facedistill.rig.curves import read_curves
 from facedistill.rig.head import head
 from facedistill.speech.audio import read_audio
 from facedistill.speech.augment import add_noise, coloured_noise, telephone, with_gain
@@ -50,12 +50,12 @@ def load_examples(root: Path, rows: Sequence[Utterance]) -> list[Example]:
     Raises:
         InputError: audio, phones, curves or measured lips are missing or broken.
     """
-    known, face = read_curves(root, rows), Face.of(head())
+    known, face = read_curves(root, rows), Face(head())
 
     def load(row: Utterance) -> Example:
         audio = read_audio(root / row.audio)
         phones = read_ipa(root / row.phones, row.phoneset) if row.phones else []
-        truth = Truth.of(known[row.id], face) if row.id in known else None
+        truth = Truth(known[row.id], face) if row.id in known else None
         lips = _measured_lips(root / row.measured, audio, row.offset_s or 0.0) if row.measured else None
         return Example(row, audio, phones, truth, lips)
 
@@ -73,10 +73,8 @@ def measure(
     """
     for system in tqdm(list(systems), desc="evaluate", unit="system", mininterval=5):
         animate = system.load()
-        yield (
-            system.name,
-            {name: score(examples, animate([example.audio for example in examples])) for name, examples in test_sets.items()},
-        )
+        audios = {name: [example.audio for example in examples] for name, examples in test_sets.items()}
+        yield system.name, {name: score(examples, animate(audios[name])) for name, examples in test_sets.items()}
 
 
 def score(examples: Sequence[Example], curves: Sequence[np.ndarray], *, lag_s: float = 0.0) -> list[UtteranceScores]:
@@ -90,13 +88,12 @@ def score(examples: Sequence[Example], curves: Sequence[np.ndarray], *, lag_s: f
     Raises:
         InputError: curves that are not finite.
     """
-    face = Face.of(head())
+    face = Face(head())
 
     def one(example: Example, pred: np.ndarray) -> UtteranceScores:
         if not np.isfinite(pred).all():
             raise InputError(f"{example.row.id}: curves that are not finite; expected numbers")
-        known = {"truth": example.truth, "lips": example.lips}
-        return score_utterance(pred, example.phones, fps=FPS, face=face, lag_s=lag_s, **known)
+        return score_utterance(pred, example.phones, face, truth=example.truth, lips=example.lips, lag_s=lag_s)
 
     with workers() as pool:
         return list(pool.map(one, examples, curves))
@@ -128,11 +125,6 @@ def non_speech(duration_s: float, levels_db: Sequence[float], *, seed: int) -> d
         sounds[f"room{level_db:+g}dbfs"] = with_gain(noise, level_db)
     row = Utterance("", "non-speech", "", "und", "test", "", duration_s)
     return {name: [Example(replace(row, id=name), audio, [])] for name, audio in sounds.items()}
-
-
-def evenly_spaced(rows: Sequence, n_wanted: int) -> list:
-    """Up to `n_wanted` of some things, evenly spaced from the first to the last."""
-    return [rows[index] for index in np.linspace(0, len(rows) - 1, min(len(rows), n_wanted)).round().astype(int)]
 
 
 def _measured_lips(path: Path, audio: Audio, offset_s: float) -> MeasuredLips:

@@ -6,16 +6,16 @@ from dataclasses import replace
 import numpy as np
 
 from facedistill.core.files import read_json, write_json
-from facedistill.core.manifest import read_manifest, select
+from facedistill.core.manifest import evenly_spaced, read_manifest, select
 from facedistill.core.params import Params, with_overrides
 from facedistill.core.paths import DATA
 from facedistill.core.sections import BASELINE
 from facedistill.corpora.recordings import HELD_OUT
 from facedistill.measure.agreement import agreement
-from facedistill.measure.bootstrap import aggregate, aggregate_runs, compare, compare_runs, rounded
+from facedistill.measure.bootstrap import aggregate, compare, rounded
 from facedistill.measure.scores import UtteranceScores
 from facedistill.measure.systems import System, smoothed_systems, systems, teacher_student_pairs, variant_systems
-from facedistill.measure.test_sets import Example, evenly_spaced, load_examples, measure
+from facedistill.measure.test_sets import Example, load_examples, measure
 from facedistill.models.student import load_student
 from facedistill.models.training import prepare_torch
 from facedistill.models.workers import device, workers
@@ -89,7 +89,7 @@ def systems_group(params: Params) -> Group:
 
     def compared(found: Scores, given: Given) -> dict:
         known = {question: pair for question, pair in COMPARISONS.items() if found.keys() >= set(pair)}
-        return {question: compare(found[one], found[other], **given()) for question, (one, other) in known.items()}
+        return {question: compare([found[one]], [found[other]], **given()) for question, (one, other) in known.items()}
 
     def headlines(found: Scores, given: Given) -> dict:
         values = {name: _values(scores) for name, scores in found.items()}
@@ -109,10 +109,10 @@ def variants_group(params: Params) -> Group:
         return [found[f"{name}/{system.name}"] for system in table[name]]
 
     def scored(found: Scores, given: Given) -> dict:
-        return {name: aggregate_runs(runs(found, name), **given()) for name in table}
+        return {name: aggregate(*runs(found, name), **given()) for name in table}
 
     def differing(found: Scores, given: Given) -> dict:
-        return {name: compare_runs(runs(found, name), runs(found, reference_of(params, name)), **given()) for name in table}
+        return {name: compare(runs(found, name), runs(found, reference_of(params, name)), **given()) for name in table}
 
     def seeds(found: Scores, given: Given) -> dict:
         return {
@@ -137,7 +137,7 @@ def smoothing_group(params: Params, tuning: Sequence[np.ndarray]) -> Group:
         return {name: aggregate(scores, **given()) for name, scores in found.items()}
 
     def differing(found: Scores, given: Given) -> dict:
-        return {name: compare(scores, found[references[name]], **given()) for name, scores in found.items()}
+        return {name: compare([scores], [found[references[name]]], **given()) for name, scores in found.items()}
 
     return table.values(), {"smoothers": metadata}, {"smoothing": scored, "smoothing_differences": differing}
 

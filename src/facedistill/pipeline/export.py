@@ -12,7 +12,7 @@ from onnx import helper
 
 from facedistill.core.errors import InputError
 from facedistill.core.files import atomic_path, sha256, write_json, write_text
-from facedistill.core.manifest import Utterance, read_manifest, select
+from facedistill.core.manifest import Utterance, evenly_spaced, read_manifest, select
 from facedistill.core.params import Params
 from facedistill.core.paths import DATA
 from facedistill.core.sound import SAMPLE_RATE_HZ
@@ -137,7 +137,9 @@ def scores(params: Params, paths: Mapping[str, Path]) -> dict[str, dict]:
 
     return {
         "scores": {precision: aggregate(scored, **given()) for precision, scored in found.items()},
-        "against-float32": {name: compare(found[name], found["float32"], **given()) for name in PRECISIONS if name != "float32"},
+        "against-float32": {
+            name: compare([found[name]], [found["float32"]], **given()) for name in PRECISIONS if name != "float32"
+        },
     }
 
 
@@ -203,7 +205,7 @@ def _utterances(split: str, count: int) -> Sequence[Utterance]:
     rows = select(read_manifest(manifest), split)
     if not rows:
         raise InputError(f"{manifest}: no utterances of the split {split!r}, which exports are calibrated or measured on")
-    return [rows[index] for index in np.linspace(0, len(rows) - 1, min(len(rows), count)).round().astype(int)]
+    return evenly_spaced(rows, count)
 
 
 def _audio(split: str, count: int) -> Iterator[np.ndarray]:
