@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from facedistill.measure.baselines import aligned_one_euro, one_euro, one_euro_cutoff_hz, savitzky_golay, smoothers
 from facedistill.measure.metrics import lag_ms
-from facedistill.measure.smoothers import aligned_one_euro, one_euro, one_euro_cutoff_hz, savitzky_golay, smoothers
 from facedistill.models.student import smooth
 from facedistill.rig.controls import arkit
 

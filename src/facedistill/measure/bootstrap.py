@@ -1,4 +1,4 @@
-"""What the scores of utterances say of a set of them: pooled values with cluster-bootstrap confidence intervals."""
+"""What a set of utterances says: pooled values with bootstrap confidence intervals, of scores and of a student's agreement."""
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
@@ -7,13 +7,17 @@ import numpy as np
 
 from facedistill.measure.scores import UtteranceScores
 from facedistill.measure.statistics import Statistic, codes, divide, statistics_of
+from facedistill.rig.curves import FPS
 
 CONFIDENCE = 0.95
 DIGITS = 5  # of numbers in files
 MEAN, WEIGHTED = "mean", "weighted"  # of several sources: each alike, or by their /p b m/
-
+BLOCK_S = 10.0  # what is resampled of takes, which may be few and long
+MOVING_RATIO = 0.02  # of the spread of the control that moves most; what moves less is still
+ROUNDING = 1e-9  # of a variance: less is none
 _BLOCK_VALUES = 4_000_000  # resampled values held at once
 
+Runs = Sequence[Sequence[UtteranceScores]]  # of each model, N utterances
 Groups = Sequence[Hashable] | None  # (N,) label of every utterance, such as its speaker, to resample by instead
 Replicates = tuple[np.ndarray, int]  # (1 + R,) values, of everyone first and then of every resample, and n of one
 
@@ -47,25 +51,16 @@ def aggregate(
 
 
 def compare(
-    runs: Sequence[Sequence[UtteranceScores]],
-    references: Sequence[Sequence[UtteranceScores]],
-    *,
-    rng: np.random.Generator,
-    n_boot: int = 500,
-    groups: Groups = None,
+    runs: Runs, references: Runs, *, rng: np.random.Generator, n_boot: int = 500, groups: Groups = None
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Compares two models on the same utterances, both evaluated on the same resamples, so that what they share cancels.
 
     Args:
-        runs: the scores of the model in question, or of several, whose mean counts.
-        references: those of what it is compared with, on the same utterances in the same order.
+        runs, references: see `aggregate`; all on the same utterances in the same order, or else ValueError.
         rng, n_boot, groups: see `aggregate`.
 
     Returns:
-        {metric: {"difference": {"value", "low", "high"}, "ratio": the same}}: scores minus, and over, reference.
-
-    Raises:
-        ValueError: not all have the same length.
+        {metric: {"difference": {"value", "low", "high"}, "ratio": the same}}: runs minus, and over, references.
     """
     lengths = sorted({len(scores) for scores in (*runs, *references)})
     if len(lengths) > 1:
@@ -84,8 +79,7 @@ def by_source(
     Resampled are the speakers of a source, or its utterances where it has one speaker; a source of one utterance counts as it is.
 
     Args:
-        scores: N utterances.
-        sources, speakers: (N,) of each.
+        scores, sources, speakers: of N utterances.
         seed: of the resamples, which are the same for every system.
         n_boot: resamples.
 
@@ -104,6 +98,29 @@ def by_source(
     for name, weights in ((MEAN, np.ones(len(parts))), (WEIGHTED, np.array(n_closures, np.float64))):
         parts[name] = {metric: _combined(of_sources, weights) for metric, of_sources in of_metrics.items()}
     return {name: _summaries(replicates) for name, replicates in parts.items()}
+
+
+def agreement(
+    pairs: Sequence[tuple[np.ndarray, np.ndarray]], scale: np.ndarray, *, rng: np.random.Generator, n_boot: int = 500
+) -> dict[str, dict[str, float]]:
+    """How well a student does what its teacher does, whatever moves the face: on any controls, without a head.
+
+    By the mean correlation of the controls that move, and by the share of all their variance that is explained (R^2).
+
+    Args:
+        pairs: student and teacher, (T, K) each, of every take.
+        scale: (K,) what a unit of each control is worth: 1 for curves, the length of its component for a mesh.
+        rng, n_boot: see `aggregate`; what is drawn is blocks of `BLOCK_S`.
+
+    Returns:
+        {measure: {"value", "low", "high", "n"}}: 95 % intervals, n blocks.
+    """
+    step = round(BLOCK_S * FPS)
+    blocks = [[part[first : first + step] for part in pair] for pair in pairs for first in range(0, len(pair[1]), step)]
+    moments = np.stack([_moments(pred * scale, target * scale) for pred, target in blocks])  # (N, 6, K)
+    counts = resamples(len(moments), rng=rng, n_boot=n_boot)
+    found = dict(zip(("correlation", "explained"), _measured(np.einsum("rn,nmk->rmk", counts, moments)), strict=True))
+    return {name: summary(values) | {"n": len(moments)} for name, values in found.items()}
 
 
 def resamples(n: int, *, rng: np.random.Generator, n_boot: int, groups: Groups = None) -> np.ndarray:
@@ -149,7 +166,7 @@ def _combined(parts: Sequence[Replicates], weights: np.ndarray) -> Replicates:
     return divide((np.nan_to_num(values) * shares).sum(axis=0), shares.sum(axis=0)), sum(n for _, n in parts)
 
 
-def _mean_replicates(runs: Sequence[Sequence[UtteranceScores]], counts: np.ndarray, groups: Groups) -> dict[str, Replicates]:
+def _mean_replicates(runs: Runs, counts: np.ndarray, groups: Groups) -> dict[str, Replicates]:
     """{metric: the mean over the runs of what each resample gives, and n of one run}."""
     tables = [statistics_of(scores, groups) for scores in runs]
     return {
@@ -162,3 +179,24 @@ def _evaluate(statistic: Statistic, counts: np.ndarray, width: int) -> np.ndarra
     """The statistic of every resample, in blocks of resamples so that `width` values of each fit in memory."""
     step = max(1, _BLOCK_VALUES // max(width, 1))
     return np.concatenate([statistic(counts[first : first + step]) for first in range(0, len(counts), step)])
+
+
+def _moments(pred: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """(6, K) sums over frames: of ones, both, their squares and their product."""
+    pred, target = pred.astype(np.float64), target.astype(np.float64)
+    parts = (np.ones_like(pred), pred, target, pred**2, target**2, pred * target)
+    return np.stack([part.sum(axis=0) for part in parts])
+
+
+def _measured(sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(R, 6, K) sums -> (R,) mean correlation and (R,) variance explained."""
+    count, pred, target, pred2, target2, product = np.moveaxis(sums, 1, 0)
+    variance_p, variance_t = pred2 - pred**2 / count, target2 - target**2 / count
+    covariance = product - pred * target / count
+    moves = variance_t > MOVING_RATIO**2 * variance_t.max(axis=1, keepdims=True)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        # What a student never moves does not follow: its correlation is 0.
+        r = np.where(variance_p > ROUNDING * variance_t, covariance / np.sqrt(variance_p * variance_t), 0.0)
+        correlation = np.where(moves, r, 0.0).sum(axis=1) / moves.sum(axis=1)
+        explained = 1 - (pred2 - 2 * product + target2).sum(axis=1) / variance_t.sum(axis=1)
+    return correlation, explained

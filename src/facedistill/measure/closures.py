@@ -51,11 +51,6 @@ def closure_frames(gap_mm: np.ndarray, phones: Sequence[Phone], *, lag_s: float 
 def closure_minima(gap_mm: np.ndarray, phones: Sequence[Phone], *, lag_s: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
     """The smallest gap of every bilabial, 20 ms of grace at both ends, and of every vowel's interior, 30 ms in from both ends.
 
-    Args:
-        gap_mm: (T,) mm.
-        phones: timed phones of the utterance.
-        lag_s: lateness of the curves to compensate.
-
     Returns:
         ((N,) of the bilabials, (M,) of the vowels) float64 mm. Intervals without a frame of the clip are left out, such as vowels
         of less than 60 ms, which neighbouring consonants half close.
@@ -89,14 +84,9 @@ def closure_lags_ms(gap_mm: np.ndarray, phones: Sequence[Phone]) -> np.ndarray:
 
 
 def closure_auc(bilabial_mm: np.ndarray, vowel_mm: np.ndarray) -> float:
-    """The chance that a bilabial gap is smaller than a vowel gap, ties counting half (area under the ROC curve).
+    """The chance that one of (N,) bilabial gaps is smaller than one of (M,) vowel gaps (area under the ROC curve).
 
-    Args:
-        bilabial_mm: (N,) gaps of frames, as `closure_frames` gives them.
-        vowel_mm: (M,) gaps of frames.
-
-    Returns:
-        A share in [0, 1]; NaN when either is empty.
+    Ties count half. NaN when either is empty.
     """
     if not len(bilabial_mm) or not len(vowel_mm):
         return float("nan")
@@ -114,9 +104,7 @@ def fit_lag_ms(gaps_mm: Sequence[np.ndarray], phones: Sequence[list[Phone]], sou
     """How late a system is: the lag with the best AUC of closed lips, in the mean over sources; of equal ones the smallest.
 
     Args:
-        gaps_mm: (T,) lip gap of N labelled recordings, never those that are tested on.
-        phones: their timed phones (IPA).
-        sources: (N,) where they are from.
+        gaps_mm, phones, sources: of N labelled recordings, never those that are tested on.
 
     Returns:
         ms, positive where the curves are late; None where nothing could be measured.

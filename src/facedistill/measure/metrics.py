@@ -19,11 +19,7 @@ _CHUNK_VALUES = 4_000_000  # vertex coordinates held at once, 32 MB of float64
 
 
 def difference(*, pred: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """`pred` minus `target`, in float64.
-
-    Raises:
-        ValueError: their shapes differ.
-    """
+    """`pred` minus `target`, in float64; ValueError where their shapes differ."""
     if pred.shape != target.shape:
         raise ValueError(f"prediction {pred.shape} and target {target.shape} differ in shape")
     return pred.astype(np.float64) - target
@@ -49,12 +45,7 @@ def lag_ms(*, pred: np.ndarray, target: np.ndarray) -> float:
     """The shift at which a predicted gap series correlates best with the true one, refined between frames by a parabola.
 
     Every shift is compared on equally many frames: the target without `MAX_LAG_MS` at both ends (at most a quarter of the clip).
-
-    Args:
-        pred, target: (T,) mm.
-
-    Returns:
-        ms, positive where the prediction is late; NaN when a series is constant or the clip too short.
+    (T,) mm each -> ms, positive where the prediction is late; NaN when a series is constant or the clip too short.
     """
     reach = min(round(MAX_LAG_MS * FPS / 1000), len(pred) // 4)
     if reach < 1 or len(pred) - 2 * reach < _MIN_FRAMES:
@@ -86,28 +77,11 @@ class Vertices:
         return np.sqrt(sum(np.square(weights @ field[:, some]) for field in self.fields))
 
 
-def lip_vertex_distances(error: np.ndarray, lips: Vertices) -> np.ndarray:
-    """The largest distance over the lip vertices, frame by frame, between two linear faces: (T, K) `difference` -> (T,) mm.
-
-    LVE, the lip vertex error, is its mean over the frames of all clips (rooted, mm); the mean of its square is the variant of
-    CodeTalker's `main/cal_metric.py` (mm squared).
-    """
-    step = max(1, _CHUNK_VALUES // (3 * lips.fields.shape[2]))
-    chunks = [error[first : first + step] for first in range(0, len(error), step)]
-    return np.concatenate([np.empty(0), *(lips.distances(chunk).max(axis=1) for chunk in chunks)])
-
-
 def upper_face_dynamics(weights: np.ndarray, upper_face: Vertices) -> float:
     """How lively the upper face is: mean over its vertices of the deviation over time of their distance from neutral.
 
-    The face dynamics deviation (FDD, CodeTalker) of a clip is this of the target minus this of the prediction, signed.
-
-    Args:
-        weights: (T, K).
-        upper_face: its vertices.
-
-    Returns:
-        mm; NaN for no frames.
+    (T, K) weights -> mm, NaN for no frames. The face dynamics deviation (FDD, CodeTalker) of a clip is this of the target minus
+    this of the prediction, signed.
     """
     if not len(weights):
         return float("nan")

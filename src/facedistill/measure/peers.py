@@ -10,7 +10,7 @@ import json
 import shutil
 import subprocess
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -32,6 +32,8 @@ TIMEOUT_S = 3600
 CALIBRATION_POINTS = 12  # of each vowel, as uLipSync keeps
 CALIBRATION_RECORDINGS = 20
 MIN_VOWEL_S = 0.08  # shorter vowels are not said clearly
+
+Labelled = tuple[np.ndarray, Sequence[Phone]]  # (S,) at 16 kHz and its timed phones
 
 _CLOSED = {"mouthRollLower": 0.35, "mouthRollUpper": 0.2, "mouthPress": 0.3}  # lips pressed together: tighter than at rest
 _TUCKED = {"jawOpen": 0.03, "mouthRollLower": 0.5, "mouthUpperUp": 0.15}  # the lower lip under the teeth
@@ -122,19 +124,12 @@ def version(name: str, folder: Path) -> str:
     return str(read_json(described)["version"])
 
 
-def animate(
-    name: str, audios: Sequence[np.ndarray], *, folder: Path, calibration: Sequence[tuple[np.ndarray, Sequence[Phone]]] = ()
-) -> list[np.ndarray]:
-    """The curves of recordings.
+def animate(name: str, audios: Sequence[np.ndarray], *, folder: Path, calibration: Sequence[Labelled] = ()) -> list[np.ndarray]:
+    """What a peer of `PEERS` makes of recordings: (S,) each, at 16 kHz -> (T, 52) float64 curves each, at 60 fps.
 
     Args:
-        name: of `PEERS`.
-        audios: (S,) each, at 16 kHz.
         folder: holds the adapter and node_modules.
-        calibration: labelled recordings, never those that are tested on, for a peer that must be calibrated: (S,) and phones.
-
-    Returns:
-        (T, 52) float64 each, at 60 fps.
+        calibration: labelled recordings, never those that are tested on, for a peer that must be calibrated.
 
     Raises:
         InputError: the tool failed, gave something else, or has nothing to be calibrated on.
@@ -180,42 +175,39 @@ def _cardinal(ipa: str) -> str | None:
 
 
 def _run_package(
-    name: str, audios: Sequence[np.ndarray], scratch: Path, folder: Path, calibration: Sequence
+    name: str, audios: Sequence[np.ndarray], scratch: Path, folder: Path, calibration: Sequence[Labelled]
 ) -> list[dict[str, np.ndarray]]:
     def played(audio: np.ndarray, stem: str) -> str:
         path = scratch / f"{stem}.f32"
         scipy.signal.resample_poly(audio, PLAYED_RATE_HZ // SAMPLE_RATE_HZ, 1).astype("<f4").tofile(path)
         return str(path)
 
-    jobs = []
-    if PEERS[name].calibrated:
-        jobs = _calibration(calibration[:CALIBRATION_RECORDINGS], played)
-        if not jobs:
-            raise InputError(f"{name}: no labelled recordings to calibrate on")
-    job = {"rate_hz": PLAYED_RATE_HZ, "fps": FPS, "calibration": jobs, "out": str(scratch / "shapes.json")}
-    write_json(scratch / "job.json", job | {"recordings": [played(audio, f"{index}") for index, audio in enumerate(audios)]})
+    points = _calibration(calibration[:CALIBRATION_RECORDINGS]) if PEERS[name].calibrated else {}
+    if PEERS[name].calibrated and not points:
+        raise InputError(f"{name}: no labelled recordings to calibrate on")
+    labelled = {number: played(calibration[number][0], f"calibration-{number}") for number in points}
+    job = {
+        "rate_hz": PLAYED_RATE_HZ,
+        "fps": FPS,
+        "calibration": [{"recording": path, "points": points[number]} for number, path in labelled.items()],
+        "out": str(scratch / "shapes.json"),
+        "recordings": [played(audio, f"{index}") for index, audio in enumerate(audios)],
+    }
+    write_json(scratch / "job.json", job)
     _run(["node", str(folder / ADAPTER), name, str(scratch / "job.json")])
-    return [
-        {shape: np.array(shares, np.float64) for shape, shares in one.items()}
-        for one in read_json(scratch / "shapes.json")["recordings"]
-    ]
+    recordings = read_json(scratch / "shapes.json")["recordings"]
+    return [{shape: np.array(shares, np.float64) for shape, shares in one.items()} for one in recordings]
 
 
-def _calibration(
-    recordings: Sequence[tuple[np.ndarray, Sequence[Phone]]], played: Callable[[np.ndarray, str], str]
-) -> list[dict]:
-    """At most `CALIBRATION_POINTS` of each vowel, from as few recordings as it takes."""
-    taken: Counter[str] = Counter()
-    jobs = []
-    for number, (audio, phones) in enumerate(recordings):
-        points = []
+def _calibration(recordings: Sequence[Labelled]) -> dict[int, list[tuple[float, str]]]:
+    """{number of a recording: points}: at most `CALIBRATION_POINTS` of each vowel, from as few recordings as it takes."""
+    taken, found = Counter(), {}
+    for number, (_, phones) in enumerate(recordings):
         for time_s, name in calibration_points(phones):
             if taken[name] < CALIBRATION_POINTS:
                 taken[name] += 1
-                points.append([time_s, name])
-        if points:
-            jobs.append({"recording": played(audio, f"calibration-{number}"), "points": points})
-    return jobs
+                found.setdefault(number, []).append((time_s, name))
+    return found
 
 
 def _run_rhubarb(audio: np.ndarray, path: Path) -> dict[str, np.ndarray]:

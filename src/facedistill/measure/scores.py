@@ -13,7 +13,6 @@ from facedistill.rig.head import Head
 from facedistill.speech.phones import SILENCE, Phone
 
 MOUTH_COLUMNS = [INDEX[name] for name in MOUTH_CURVES]
-_NAN = float("nan")
 
 
 class Face:
@@ -34,16 +33,16 @@ class Truth:
 
 @dataclass(frozen=True, eq=False)
 class MeasuredLips:
-    """Lips that a camera measured, in N frames of speech.
+    """Lips that a camera measured, in N frames of speech, in units of the distance between the outer corners of the eyes."""
 
-    Attributes:
-        times_s: (N,) of the sound.
-        gap, width: (N,) of the inner lips and of the mouth, in units of the distance between the outer corners of the eyes.
-    """
+    times_s: np.ndarray  # (N,) of the sound
+    gap: np.ndarray  # (N,) of the inner lips
+    width: np.ndarray  # (N,) of the mouth
 
-    times_s: np.ndarray
-    gap: np.ndarray
-    width: np.ndarray
+
+def mean_over(weight: str | None) -> float:
+    """A field whose mean over utterances is weighed by another: pooled over all frames where that is a count, None for alike."""
+    return field(default=float("nan"), metadata={"weight": weight})
 
 
 @dataclass(frozen=True)
@@ -61,23 +60,23 @@ class UtteranceScores:
     bilabial_frames_mm: np.ndarray
     vowel_frames_mm: np.ndarray
     closure_lags_ms: np.ndarray
-    opening_r: float
-    jitter: float  # weight units per s^3
-    jitter_silence: float
     n_silent: int = 0  # frames of silence
-    rest_error_mm: float = _NAN  # how far the lip gap is from that at rest in them, in the mean
     # Where a camera measured the lips: (N, 4) their gap and width, and the gap and width in mm of the curves.
     measured: np.ndarray = field(default_factory=lambda: np.empty((0, 4)))
-    mse: float = _NAN  # squared weights
-    mse_mouth: float = _NAN
-    lip_gap_r: float = _NAN
-    width_r: float = _NAN  # of the mouth
-    lag_ms: float = _NAN  # of the lip gap
-    mod_mm: float = _NAN  # mouth opening difference: mean absolute difference of the lip gap
-    lve_mm: float = _NAN  # lip vertex error, rooted and squared
-    lve_mm2: float = _NAN
-    fdd_mm: float = _NAN  # signed, true minus predicted dynamics of the upper face
-    abs_fdd_mm: float = _NAN
+    lag_ms: float = float("nan")  # of the lip gap
+    mse: float = mean_over("n_frames")  # squared weights
+    mse_mouth: float = mean_over("n_frames")
+    lip_gap_r: float = mean_over(None)
+    width_r: float = mean_over(None)  # of the mouth
+    opening_r: float = mean_over(None)
+    mod_mm: float = mean_over("n_frames")  # mouth opening difference: mean absolute difference of the lip gap
+    lve_mm: float = mean_over("n_frames")  # lip vertex error: the largest distance over the lip vertices, frame by frame
+    lve_mm2: float = mean_over("n_frames")  # its square, the variant of CodeTalker's `main/cal_metric.py`
+    fdd_mm: float = mean_over(None)  # signed, true minus predicted dynamics of the upper face
+    abs_fdd_mm: float = mean_over(None)
+    jitter: float = mean_over("n_jerks")  # weight units per s^3
+    jitter_silence: float = mean_over("n_silent_jerks")
+    rest_error_mm: float = mean_over("n_silent")  # how far the lip gap is from that at rest in silence
 
 
 def score_utterance(
@@ -94,9 +93,6 @@ def score_utterance(
     Args:
         pred: (T, K) predicted weights at `FPS`.
         phones: its timed phones (IPA); may be empty.
-        face: what the curves are measured on.
-        truth: the true curves, where known.
-        lips: as a camera measured them, where it did.
         lag_s: lateness of the prediction that the closure scores compensate.
 
     Raises:
@@ -130,7 +126,7 @@ def score_utterance(
 def _against_truth(pred: np.ndarray, gap_mm: np.ndarray, width_mm: np.ndarray, truth: Truth, face: Face) -> dict[str, float]:
     """The scores that need true curves, by field of `UtteranceScores`."""
     error = metrics.difference(pred=pred, target=truth.curves)
-    distances_mm = metrics.lip_vertex_distances(error, face.lips)
+    farthest_mm = face.lips.distances(error).max(axis=1)
     fdd_mm = truth.upper_face_mm - metrics.upper_face_dynamics(pred, face.upper_face)
     return {
         "mse": mean(error**2),
@@ -139,8 +135,8 @@ def _against_truth(pred: np.ndarray, gap_mm: np.ndarray, width_mm: np.ndarray, t
         "width_r": metrics.correlation(pred=width_mm, target=truth.width_mm),
         "lag_ms": metrics.lag_ms(pred=gap_mm, target=truth.gap_mm),
         "mod_mm": mean(np.abs(metrics.difference(pred=gap_mm, target=truth.gap_mm))),
-        "lve_mm": mean(distances_mm),
-        "lve_mm2": mean(distances_mm**2),
+        "lve_mm": mean(farthest_mm),
+        "lve_mm2": mean(farthest_mm**2),
         "fdd_mm": fdd_mm,
         "abs_fdd_mm": abs(fdd_mm),
     }

@@ -1,6 +1,7 @@
 """What is pooled over the utterances of a set, as functions of how often each utterance was drawn; pure NumPy."""
 
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import fields
 
 import numpy as np
 
@@ -13,23 +14,7 @@ MEASURED_CLOSED, MEASURED_OPEN = 0.15, 0.35  # of the range of a talker's measur
 MEASURED_RANGE = (2, 95)  # percentiles that bound it
 MIN_MEASURED = 6  # frames; fewer say nothing
 LIP_MEASURES = ("measured_gap_r", "measured_width_r", "measured_auc", "measured_spread")
-
-# metric -> the field that weighs utterances: pooled over all frames where that is a count, None where utterances count alike
-MEANS = {
-    "mse": "n_frames",
-    "mse_mouth": "n_frames",
-    "lip_gap_r": None,
-    "width_r": None,
-    "opening_r": None,
-    "mod_mm": "n_frames",
-    "lve_mm": "n_frames",
-    "lve_mm2": "n_frames",
-    "fdd_mm": None,
-    "abs_fdd_mm": None,
-    "jitter": "n_jerks",
-    "jitter_silence": "n_silent_jerks",
-    "rest_error_mm": "n_silent",
-}
+MEANS = {entry.name: entry.metadata["weight"] for entry in fields(UtteranceScores) if "weight" in entry.metadata}
 
 Statistic = Callable[[np.ndarray], np.ndarray]  # (R, N) counts of every utterance in every resample -> (R,) values
 
@@ -52,9 +37,9 @@ def statistics_of(scores: Sequence[UtteranceScores], groups: Sequence[Hashable] 
     for name, pool in (("pbm_1mm", bilabials), ("false_closures_1mm", vowels)):
         table[name] = lambda counts, pool=pool: pool.closed(counts, np.full(len(counts), CLOSED_GAP_MM), 1.0), width, len(pool)
     table["closure_auc"] = _auc(scores), len(scores), sum(len(score.bilabial_frames_mm) for score in scores)
-    n_frames = sum(len(score.measured) for score in scores)
-    talkers = _talkers(scores, groups) if n_frames else []
-    return table | {name: (_of_talkers(talkers, column), len(scores), n_frames) for column, name in enumerate(LIP_MEASURES)}
+    n_frames, code = sum(len(score.measured) for score in scores), codes(groups or [None] * len(scores))  # None: one talker
+    talkers = [Talker(scores, np.flatnonzero(code == talker)) for talker in np.unique(code)] if n_frames else []
+    return table | {name: (_over_talkers(talkers, column), len(scores), n_frames) for column, name in enumerate(LIP_MEASURES)}
 
 
 class Pool:
@@ -126,29 +111,24 @@ def _auc(scores: Sequence[UtteranceScores]) -> Statistic:
     return lambda counts: divide(((counts @ pairs) * counts).sum(axis=1), (counts @ n_bilabial) * (counts @ n_vowel))
 
 
-def _talkers(scores: Sequence[UtteranceScores], groups: Sequence[Hashable] | None) -> list[tuple[np.ndarray, Statistic]]:
-    """(utterances, `_lip_measures` of these as drawn) of every talker; all are one talker where no groups are given."""
-    code = np.zeros(len(scores), int) if groups is None else codes(groups)
-    members = [np.flatnonzero(code == talker) for talker in range(code.max() + 1)]
-    return [(indices, _of_draws([scores[index].measured for index in indices])) for indices in members]
+class Talker:
+    """Some utterances of one talker whose lips a camera measured."""
+
+    def __init__(self, scores: Sequence[UtteranceScores], indices: np.ndarray) -> None:
+        self.indices, self.frames = indices, [scores[index].measured for index in indices]
+        self.found: dict[bytes, tuple[float, ...]] = {}
+
+    def measures(self, counts: np.ndarray) -> np.ndarray:
+        """(R, 4) `_lip_measures` of all frames, of each utterance as often as it was drawn; all alike is measured once."""
+        keys = [(row // max(np.gcd.reduce(row), 1)).tobytes() for row in counts[:, self.indices]]
+        for key, row in zip(keys, counts[:, self.indices], strict=True):
+            if key not in self.found:
+                drawn = [frames for frames, times in zip(self.frames, row, strict=True) for _ in range(times)]
+                self.found[key] = _lip_measures(np.concatenate([np.empty((0, 4)), *drawn]))
+        return np.array([self.found[key] for key in keys])
 
 
-def _of_draws(frames: list[np.ndarray]) -> Statistic:
-    """Gives (R, 4) measures of one talker's utterances, which were drawn `counts` (R, N) times; all alike is measured once."""
-    found = {}
-
-    def measures(counts: np.ndarray) -> np.ndarray:
-        keys = [(row // max(np.gcd.reduce(row), 1)).tobytes() for row in counts]
-        for key, row in zip(keys, counts, strict=True):
-            if key not in found:
-                drawn = [frames[index] for index in np.repeat(np.arange(len(row)), row)]
-                found[key] = _lip_measures(np.concatenate([np.empty((0, 4)), *drawn]))
-        return np.array([found[key] for key in keys])
-
-    return measures
-
-
-def _of_talkers(talkers: list[tuple[np.ndarray, Statistic]], column: int) -> Statistic:
+def _over_talkers(talkers: Sequence[Talker], column: int) -> Statistic:
     """The mean over the talkers of each resample of one of `LIP_MEASURES`, see `aggregate`.
 
     A talker's frames are pooled over utterances as often as they were drawn, so talkers drawn whole are the same every time.
@@ -156,10 +136,9 @@ def _of_talkers(talkers: list[tuple[np.ndarray, Statistic]], column: int) -> Sta
 
     def statistic(counts: np.ndarray) -> np.ndarray:
         total, weight = np.zeros(len(counts)), np.zeros(len(counts))
-        for indices, measures in talkers:
-            drawn = counts[:, indices]
-            values = measures(drawn)[:, column]
-            share = np.where(np.isnan(values), 0, drawn.sum(axis=1) / len(indices))
+        for talker in talkers:
+            values = talker.measures(counts)[:, column]
+            share = np.where(np.isnan(values), 0, counts[:, talker.indices].mean(axis=1))
             total, weight = total + np.nan_to_num(values) * share, weight + share
         return divide(total, weight)
 

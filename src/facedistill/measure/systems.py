@@ -11,12 +11,11 @@ import numpy as np
 from facedistill.core.params import Params
 from facedistill.core.paths import DATA
 from facedistill.core.sections import InternalTeacher
-from facedistill.measure.baselines import amplitude_envelope, band_envelope
-from facedistill.measure.smoothers import Smoother, smoothers
+from facedistill.measure.baselines import Smoother, amplitude_envelope, band_envelope, smoothers
 from facedistill.models.filterbank import GRID_FPS
-from facedistill.models.student import ENSEMBLE_DELAY_S, load_student, n_parameters, smooth
+from facedistill.models.networks import device, n_parameters, parallel_map
+from facedistill.models.student import ENSEMBLE_DELAY_S, load_student, smooth
 from facedistill.models.teacher import folder_of, load_teacher
-from facedistill.models.workers import device, workers
 from facedistill.rig.arkit import CURVES
 from facedistill.rig.controls import read_controls
 from facedistill.rig.curves import FPS
@@ -54,12 +53,7 @@ class System:
 
 def each(animate: Animate) -> AnimateAll:
     """Animates many sounds, some at a time."""
-
-    def animate_all(audios: Sequence[np.ndarray]) -> list[np.ndarray]:
-        with workers() as pool:
-            return list(pool.map(animate, audios))
-
-    return animate_all
+    return partial(parallel_map, animate)
 
 
 def systems(params: Params) -> list[System]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -11,14 +12,13 @@ from facedistill.core.params import Params, with_overrides
 from facedistill.core.paths import DATA
 from facedistill.core.sections import BASELINE
 from facedistill.corpora.recordings import HELD_OUT
-from facedistill.measure.agreement import agreement
-from facedistill.measure.bootstrap import aggregate, compare, rounded
+from facedistill.measure.bootstrap import aggregate, agreement, compare, rounded
 from facedistill.measure.scores import UtteranceScores
 from facedistill.measure.systems import System, smoothed_systems, systems, teacher_student_pairs, variant_systems
-from facedistill.measure.test_sets import Example, load_examples, measure
+from facedistill.measure.test_sets import Example, interval_options, load_examples, measure
+from facedistill.models.networks import device, workers
 from facedistill.models.student import load_student
 from facedistill.models.training import prepare_torch
-from facedistill.models.workers import device, workers
 from facedistill.rig.controls import read_controls
 from facedistill.rig.curves import read_curves
 from facedistill.rig.mesh_pca import FILE, read_basis
@@ -64,7 +64,7 @@ def evaluate_group(params: Params, group: Group, sets: dict[str, list[Example]])
         _write(name, content)
     for name, tabulate in tables.items():
         table = {
-            one: tabulate({system: scores[one] for system, scores in found.items()}, _given(params, examples))
+            one: tabulate({system: scores[one] for system, scores in found.items()}, partial(interval_options, params, examples))
             for one, examples in sets.items()
         }
         _write(name, rounded(table))
@@ -174,11 +174,6 @@ def _agreement(params: Params, name: str) -> dict[str, dict[str, float]]:
 
 def _write(name: str, content: object) -> None:
     write_json(DATA / "evaluate" / f"{name}.json", content)
-
-
-def _given(params: Params, examples: Sequence[Example]) -> Given:
-    groups = [(example.row.source, example.row.speaker) for example in examples]
-    return lambda: {"n_boot": params.evaluate.bootstrap, "groups": groups, "rng": np.random.default_rng(params.seed)}
 
 
 def _values(scores: Sequence[UtteranceScores]) -> dict[str, float]:

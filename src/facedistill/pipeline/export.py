@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +24,10 @@ from facedistill.deploy.memory import working_memory
 from facedistill.deploy.precision import PRECISIONS, calibrate, to_float16, to_int8
 from facedistill.measure.bootstrap import aggregate, compare, rounded
 from facedistill.measure.systems import Animate, exported_system
-from facedistill.measure.test_sets import load_examples, measure
+from facedistill.measure.test_sets import interval_options, load_examples, measure
 from facedistill.models.filterbank import HOP_SAMPLES
-from facedistill.models.student import Student, load_student, n_parameters
+from facedistill.models.networks import n_parameters
+from facedistill.models.student import Student, load_student
 from facedistill.models.training import prepare_torch
 from facedistill.rig.arkit import CURVES
 from facedistill.rig.curves import FPS
@@ -130,11 +132,7 @@ def scores(params: Params, paths: Mapping[str, Path]) -> dict[str, dict]:
     examples = load_examples(DATA / "prepare", _utterances(TEST_SPLIT, params.export.test_utterances))
     systems = [replace(exported_system(path), name=precision) for precision, path in paths.items()]
     found = {precision: scored[TEST_SPLIT] for precision, scored in measure(systems, {TEST_SPLIT: examples})}
-    groups = [(example.row.source, example.row.speaker) for example in examples]
-
-    def given() -> dict[str, object]:  # the same resamples for all
-        return {"n_boot": params.evaluate.bootstrap, "groups": groups, "rng": np.random.default_rng(params.seed)}
-
+    given = partial(interval_options, params, examples)
     return {
         "scores": {precision: aggregate(scored, **given()) for precision, scored in found.items()},
         "against-float32": {
