@@ -66,12 +66,9 @@ class Corpus:
 
     def crop(self, index: int, start: int, n_samples: int) -> np.ndarray:
         """(n_samples,) float32 of an utterance from sample `start`; outside the recording is silence."""
-        audio = np.zeros(n_samples, np.float32)
-        with sf.SoundFile(self.root / self.utterances[index].audio) as file:
-            first, last = max(start, 0), min(start + n_samples, file.frames)
-            if first < last:
-                file.seek(first)
-                audio[first - start : last - start] = file.read(last - first, dtype="float32")
+        path, audio, before = self.root / self.utterances[index].audio, np.zeros(n_samples, np.float32), max(-start, 0)
+        found, _ = sf.read(path, start=max(start, 0), stop=max(start + n_samples, 0), dtype="float32")
+        audio[before : before + len(found)] = found
         return audio
 
     def curve_scale(self) -> Tensor:

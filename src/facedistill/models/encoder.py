@@ -151,10 +151,7 @@ def normalise_level(audio: Tensor) -> Tensor:
 
 def receptive_field_samples(config: PretrainedConfig) -> int:
     """What one frame of a HuBERT's or Wav2Vec2's convolutions sees."""
-    field = 1
-    for kernel, stride in zip(reversed(config.conv_kernel), reversed(config.conv_stride), strict=True):
-        field = (field - 1) * stride + kernel
-    return field
+    return 1 + sum((kernel - 1) * math.prod(config.conv_stride[:layer]) for layer, kernel in enumerate(config.conv_kernel))
 
 
 def encode_at(encoder: HubertModel, audio: Tensor, times_s: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 
@@ -90,7 +91,8 @@ class Run:
     def _step(self, step: int, replicas: Sequence[nn.Module], pool: ThreadPoolExecutor, optimizer: Optimizer) -> dict[str, float]:
         self._set_mode(replicas, step)
         rngs = [np.random.default_rng([self.seed, step, worker]) for worker in range(len(replicas))]
-        terms, gradients = zip(*pool.map(self._gradients, replicas, rngs), strict=True)
+        n_crops = self.optimizer.batch_size // len(replicas)
+        terms, gradients = zip(*pool.map(partial(self._gradients, n_crops), replicas, rngs), strict=True)
         for parameter, first, *others in zip(self.module.parameters(), *gradients, strict=True):
             parameter.grad = sum(others, first).div_(len(replicas)) if others and first is not None else first
         nn.utils.clip_grad_norm_(self.module.parameters(), self.optimizer.clip_norm)
@@ -100,24 +102,22 @@ class Run:
                 theirs.copy_(buffer)
         return {name: sum(own[name] for own in terms) / len(terms) for name in terms[0]}
 
-    def _gradients(self, replica: nn.Module, rng: np.random.Generator) -> tuple[dict[str, float], Sequence[Tensor | None]]:
+    def _gradients(
+        self, n_crops: int, replica: nn.Module, rng: np.random.Generator
+    ) -> tuple[dict[str, float], Sequence[Tensor | None]]:
         """One worker's terms of the loss and gradients of all parameters."""
         with torch.autocast(device().type, torch.bfloat16, enabled=self.optimizer.precision == "bfloat16"):
-            terms = self.loss(replica, self.optimizer.batch_size // self._n_workers, rng)
+            terms = self.loss(replica, n_crops, rng)
         parameters = [parameter for parameter in replica.parameters() if parameter.requires_grad]
         found = iter(torch.autograd.grad(terms["total"], parameters, allow_unused=True))
         gradients = [next(found) if parameter.requires_grad else None for parameter in replica.parameters()]
         return {name: value.item() for name, value in terms.items()}, gradients
 
-    @property
-    def _n_workers(self) -> int:
-        """How many workers a batch can be split among."""
-        return math.gcd(self.optimizer.batch_size, CPU_WORKERS) if device().type == "cpu" else 1
-
     def _replicas(self) -> list[nn.Module]:
-        """The module, and for each further worker one with the same parameters and own buffers."""
+        """The module, and for each further worker that shares a batch one with the same parameters and own buffers."""
+        n_workers = math.gcd(self.optimizer.batch_size, CPU_WORKERS) if device().type == "cpu" else 1
         shared = {id(parameter): parameter for parameter in self.module.parameters()}
-        return [self.module, *(copy.deepcopy(self.module, dict(shared)) for _ in range(self._n_workers - 1))]
+        return [self.module, *(copy.deepcopy(self.module, dict(shared)) for _ in range(n_workers - 1))]
 
     def _rate(self, step: int) -> float:
         """Linear warm-up, then a cosine to zero."""
