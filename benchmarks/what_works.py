@@ -28,10 +28,10 @@ from facedistill.measure.scores import UtteranceScores
 from facedistill.measure.systems import AnimateAll, each
 from facedistill.measure.test_sets import Example, conditions, degraded, load_examples, non_speech, score
 from facedistill.models.encoder import SCRATCH
+from facedistill.models.networks import device
 from facedistill.models.student import load_student
 from facedistill.models.teacher import load_teacher
 from facedistill.models.training import remove_checkpoints, work_folder
-from facedistill.models.workers import device
 from facedistill.pipeline.align import ALIGNED
 from facedistill.pipeline.distill import train_student
 from facedistill.pipeline.label import write_labels

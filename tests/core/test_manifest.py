@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from facedistill.core.errors import InputError
-from facedistill.core.manifest import Utterance, read_manifest, write_manifest
+from facedistill.core.manifest import Utterance, evenly_spaced, read_manifest, write_manifest
 
 ROW = Utterance("a", "s", "s", "en", "paired", "a.flac", 1.0)
 
@@ -65,3 +65,11 @@ def test_lines_that_are_no_utterance_are_told(tmp_path, line):
     with pytest.raises(InputError, match="manifest.jsonl: line 1 is not an utterance") as caught:
         read_manifest(tmp_path / "manifest.jsonl")
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 500
+
+
+@given(st.integers(0, 60), st.integers(1, 20))
+def test_evenly_spaced_members_are_as_many_as_wanted_from_the_first_to_the_last(n, n_wanted):
+    found = evenly_spaced(range(n), n_wanted)
+    assert len(found) == min(n, n_wanted) and found[:1] == list(range(n))[:1]
+    steps = [after - before for before, after in zip(found, found[1:], strict=False)]
+    assert not steps or (found[-1] == n - 1 and min(steps) > 0 and max(steps) - min(steps) <= 1)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from facedistill.measure.agreement import agreement
+from facedistill.measure.bootstrap import agreement
 
 RNG = np.random.default_rng(0)
 

@@ -29,10 +29,9 @@ from facedistill.deploy.card import real_speech_section
 from facedistill.figures.recordings import draw
 from facedistill.formats import registry
 from facedistill.formats.animation import regular
-from facedistill.measure import peer_shapes, peers
+from facedistill.measure import peers
 from facedistill.measure.bootstrap import aggregate, by_source
-from facedistill.measure.closures import closure_auc
-from facedistill.measure.lags import LAGS_MS, fit_lag_ms
+from facedistill.measure.closures import LAGS_MS, closure_auc, fit_lag_ms
 from facedistill.measure.scores import UtteranceScores
 from facedistill.measure.systems import System
 from facedistill.measure.test_sets import score
@@ -403,11 +402,11 @@ def test_calibration_takes_clear_vowels(manifest):
     assert [name for _, name in points] == [cardinal[said[time_s]] for time_s, _ in points]
 
 
-@pytest.mark.parametrize("table", [peer_shapes.OCULUS, peer_shapes.RHUBARB])
+@pytest.mark.parametrize("table", [peers.OCULUS, peers.RHUBARB])
 def test_shapes_part_the_lips_as_their_names_say(table):
     gaps_mm = {}
     for shape in table:
-        weights = peer_shapes.curves_of({shape: np.ones(1)}, table)
+        weights = peers.curves_of({shape: np.ones(1)}, table)
         assert weights.max() <= 1
         gaps_mm[shape] = float(head().lip_gap_mm(weights)[0])
     closed, rest, wide = ("PP", "sil", "aa") if "PP" in table else ("A", "X", "D")

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from facedistill.measure.baselines import aligned_one_euro, one_euro, one_euro_cutoff_hz, savitzky_golay, smoothers
 from facedistill.measure.metrics import lag_ms
-from facedistill.measure.smoothers import aligned_one_euro, average, one_euro, one_euro_cutoff_hz, savitzky_golay, smoothers
 from facedistill.models.student import smooth
 from facedistill.rig.controls import arkit
 
@@ -19,18 +19,18 @@ def held(curves: np.ndarray, reach: int) -> np.ndarray:
 def test_an_average_is_the_mean_of_its_frames(width):
     padded = held(CURVES, width // 2)
     naive = np.stack([padded[frame : frame + width].mean(axis=0) for frame in range(len(CURVES))])
-    np.testing.assert_allclose(average(CURVES, width=width), naive, atol=1e-6)
+    np.testing.assert_allclose(savitzky_golay(CURVES, width=width, order=0), naive, atol=1e-6)
 
 
 def test_three_frames_are_the_papers_ensemble():
-    np.testing.assert_allclose(average(CURVES, width=3), smooth(CURVES), atol=1e-6)
+    np.testing.assert_allclose(savitzky_golay(CURVES, width=3, order=0), smooth(CURVES), atol=1e-6)
 
 
 @pytest.mark.parametrize("width", [5, 7])
 def test_savitzky_golay_is_a_fitted_parabola(width):
     padded, times = held(CURVES, width // 2), np.arange(width) - width // 2
     naive = np.stack([np.polyfit(times, padded[frame : frame + width], 2)[2] for frame in range(len(CURVES))])
-    np.testing.assert_allclose(savitzky_golay(CURVES, width=width), naive, atol=1e-5)
+    np.testing.assert_allclose(savitzky_golay(CURVES, width=width, order=2), naive, atol=1e-5)
 
 
 def test_one_euro_is_the_published_filter():
@@ -44,8 +44,8 @@ def test_one_euro_is_the_published_filter():
             out.append(share * now + (1 - share) * out[-1])
         return out
 
-    naive = np.stack([reference(list(map(float, curve)), 60, 2.0, 0.5) for curve in CURVES.T], axis=1)
-    np.testing.assert_allclose(one_euro(CURVES, cutoff_hz=2.0, beta=0.5), naive, atol=1e-6)
+    naive = np.stack([reference(list(map(float, curve)), 60, 2.0, 1.0) for curve in CURVES.T], axis=1)
+    np.testing.assert_allclose(one_euro(CURVES, 2.0), naive, atol=1e-6)
 
 
 @pytest.fixture(scope="module")
@@ -65,9 +65,9 @@ def test_one_euro_is_tuned_to_lag_by_its_delay_which_is_then_waited_for(speech, 
     cutoff_hz, gap_mm = one_euro_cutoff_hz(speech, frames), arkit().lips.gap_mm
 
     def lag_frames(smooth):
-        return np.median([60 / 1000 * lag_ms(pred=smooth(curves) @ gap_mm, target=curves @ gap_mm, fps=60) for curves in speech])
+        return np.median([60 / 1000 * lag_ms(pred=smooth(curves) @ gap_mm, target=curves @ gap_mm) for curves in speech])
 
-    late = lag_frames(lambda curves: one_euro(curves, cutoff_hz=cutoff_hz, beta=0.5 * cutoff_hz))
+    late = lag_frames(lambda curves: one_euro(curves, cutoff_hz))
     assert late == pytest.approx(frames, abs=0.1)
     assert lag_frames(lambda curves: aligned_one_euro(curves, cutoff_hz=cutoff_hz, delay_frames=frames)) == pytest.approx(
         0, abs=0.1

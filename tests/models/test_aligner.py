@@ -185,3 +185,10 @@ def test_a_hub_model_aligns_with_its_own_phones(hub_model):
 def test_a_hub_model_that_is_not_there_is_named(tmp_path):
     with pytest.raises(InputError, match="align.aligner.source: .* cannot be loaded .*; expected 'scratch', a hub id"):
         HubAligner(str(tmp_path))
+
+
+def test_a_hub_model_without_its_vocabulary_is_named(hub_model):
+    (hub_model / "vocab.json").unlink()
+    with pytest.raises(InputError, match=r"align.aligner.source: .* cannot be loaded \(.*vocab.json") as error:
+        HubAligner(str(hub_model))
+    assert "\n" not in str(error.value)

@@ -63,4 +63,4 @@ def test_it_waits_for_one_more_frame_and_no_longer():
 
 def test_jitter_falls_on_noise():
     curves = noise(600)
-    assert jerks(smooth(curves), fps=60).mean() < 0.5 * jerks(curves, fps=60).mean()
+    assert jerks(smooth(curves)).mean() < 0.5 * jerks(curves).mean()

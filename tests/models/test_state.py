@@ -6,7 +6,7 @@ from damage import DAMAGES, SOME_DAMAGES
 from hypothesis import given, settings
 
 from facedistill.core.manifest import read_manifest, select
-from facedistill.models.state import load_state, save_state
+from facedistill.models.training import load_state, save_state
 from facedistill.pipeline.align import _phone_model
 
 STATE = {"weights": torch.arange(3000.0), "log": [{"step": 1, "total": 0.5}], "name": "a"}

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from facedistill.core.errors import InputError
 from facedistill.models.filterbank import HOP_SAMPLES, Filterbank
-from facedistill.models.student import Student, StudentConfig, load_student, n_parameters, save_student
+from facedistill.models.networks import n_parameters
+from facedistill.models.student import Student, StudentConfig, load_student, save_student
 
 TINY = StudentConfig(channels=32, past_ms=448, future_ms=64, filters=16)
 

@@ -8,8 +8,8 @@ from torch import nn
 
 from facedistill.core.sections import OptimizerParams
 from facedistill.models import training
+from facedistill.models.networks import CPU_WORKERS, workers
 from facedistill.models.training import Run, remove_checkpoints
-from facedistill.models.workers import CPU_WORKERS, workers
 
 SETTINGS = OptimizerParams(
     precision="float32", batch_size=4, crop_s=1.0, learning_rate=1e-2, weight_decay=0.01, warmup_steps=5, clip_norm=1.0
@@ -54,7 +54,7 @@ def test_two_workers_make_the_step_of_the_whole_batch(tmp_path):
     whole, replicas = copy.deepcopy(run.module), run._replicas()
     optimizer = torch.optim.SGD(run.module.parameters(), lr=0.1)
     with workers() as pool:
-        run._step(7, replicas, pool, optimizer, torch.optim.lr_scheduler.ConstantLR(optimizer, 1.0))
+        run._step(7, replicas, pool, optimizer)
     rngs = [np.random.default_rng([run.seed, 7, worker]) for worker in range(len(replicas))]
     n_crops = SETTINGS.batch_size // len(replicas)
     x = torch.from_numpy(np.concatenate([rng.standard_normal((4 * n_crops, 4), dtype=np.float32) for rng in rngs]))
@@ -81,11 +81,10 @@ def test_settled_statistics_stay_and_are_those_of_every_worker(tmp_path):
     run = a_run(tmp_path)
     replicas = run._replicas()
     optimizer = torch.optim.SGD(run.module.parameters(), lr=0.1)
-    schedule = torch.optim.lr_scheduler.ConstantLR(optimizer, 1.0)
     means = []
     with workers() as pool:
         for step in (0, run.steps - 2, run.steps - 1):
-            run._step(step, replicas, pool, optimizer, schedule)
+            run._step(step, replicas, pool, optimizer)
             means.append([replica[1].running_mean.clone() for replica in replicas])
     assert torch.equal(means[1][0], means[2][0]) and not torch.equal(means[0][0], torch.zeros(8))
     assert all(torch.equal(mean, others[0]) for others in means for mean in others)
@@ -99,7 +98,7 @@ def test_a_killed_run_resumes_to_the_same_weights(tmp_path, monkeypatch, dies_at
     with pytest.raises(Killed):
         a_run(tmp_path / "killed", dies_at=dies_at).fit()
     resumed = a_run(tmp_path / "killed")
-    done = resumed._restore(torch.optim.AdamW(resumed.module.parameters()), _Schedule())
+    done = resumed._restore(torch.optim.AdamW(resumed.module.parameters()))
     assert len(done) == dies_at  # it does resume
     resumed = a_run(tmp_path / "killed")
     assert resumed.fit() == log
@@ -107,11 +106,6 @@ def test_a_killed_run_resumes_to_the_same_weights(tmp_path, monkeypatch, dies_at
     assert all(torch.equal(a, b) for a, b in pairs)
     remove_checkpoints(resumed.work)
     assert not (tmp_path / "killed").exists()
-
-
-class _Schedule:
-    def load_state_dict(self, state: dict) -> None:
-        assert state
 
 
 @pytest.mark.parametrize("how", SOME_DAMAGES)

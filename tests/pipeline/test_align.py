@@ -6,9 +6,8 @@ import pytest
 
 from facedistill.core.errors import InputError
 from facedistill.core.manifest import SYNTHETIC, read_manifest, select, write_manifest
-from facedistill.measure.boundaries import boundary_errors_ms
-from facedistill.models.aligner import Aligner
-from facedistill.models.workers import CPU_WORKERS
+from facedistill.models.aligner import Aligner, boundary_errors_ms
+from facedistill.models.networks import CPU_WORKERS
 from facedistill.pipeline import align as stage
 from facedistill.pipeline.align import AlignerLoss, align
 from facedistill.rig.curves import n_frames, read_curves

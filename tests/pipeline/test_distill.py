@@ -12,8 +12,8 @@ from facedistill.core.manifest import read_manifest, write_manifest
 from facedistill.core.sections import Variant
 from facedistill.models.dataset import UNKNOWN, Corpus
 from facedistill.models.filterbank import HOP_SAMPLES
-from facedistill.models.student import Student, StudentConfig, load_student, n_parameters
-from facedistill.models.workers import CPU_WORKERS
+from facedistill.models.networks import CPU_WORKERS, n_parameters
+from facedistill.models.student import Student, StudentConfig, load_student
 from facedistill.pipeline import distill as stage
 from facedistill.pipeline.ablate import ablate
 from facedistill.pipeline.distill import StudentLoss, StudentWithAuxHeads, distill, student_config

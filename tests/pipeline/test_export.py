@@ -12,7 +12,8 @@ from exported import noise, student
 from facedistill.core.errors import InputError
 from facedistill.core.manifest import Utterance, read_manifest, write_manifest
 from facedistill.deploy.precision import PRECISIONS, to_float16
-from facedistill.models.student import n_parameters, save_student
+from facedistill.models.networks import n_parameters
+from facedistill.models.student import save_student
 from facedistill.pipeline import export as stage
 from facedistill.rig.curves import n_frames, write_shard
 from facedistill.runtime.model import open_session

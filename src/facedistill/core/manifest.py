@@ -4,9 +4,11 @@ import json
 import math
 import posixpath
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path, PureWindowsPath
+
+import numpy as np
 
 from facedistill.core.errors import InputError
 from facedistill.core.files import write_text
@@ -88,6 +90,11 @@ def write_manifest(path: Path, utterances: Iterable[Utterance]) -> None:
 def select(utterances: Iterable[Utterance], *splits: str) -> list[Utterance]:
     """The utterances of the given splits, in manifest order."""
     return [utterance for utterance in utterances if utterance.split in splits]
+
+
+def evenly_spaced(members: Sequence, n_wanted: int) -> list:
+    """Up to `n_wanted` of some things, evenly spaced from the first to the last."""
+    return [members[index] for index in np.linspace(0, len(members) - 1, min(len(members), n_wanted)).round().astype(int)]
 
 
 def rebase_paths(utterance: Utterance, folder: str) -> Utterance:

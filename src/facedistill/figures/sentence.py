@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
 from facedistill.core import SAMPLE_RATE_HZ
-from facedistill.core.manifest import Utterance, read_manifest, select
+from facedistill.core.manifest import Utterance, evenly_spaced, read_manifest, select
 from facedistill.core.paths import DATA
 from facedistill.figures.style import MODEL_COLOURS, TRUTH_COLOUR
 from facedistill.render.clip import Look, Panel, Strip
@@ -67,7 +67,7 @@ def key_phones(phones: Sequence[Phone], *, n: int, first_s: float, last_s: float
     """Up to `n` phones within a stretch of time, in order: the lips' own ones first, then the longest vowels."""
     inside = [phone for phone in phones if phone.label and phone.start_s >= first_s and phone.end_s <= last_s]
     lips = [phone for phone in inside if classify(phone.label) in SHADES]
-    selected = [lips[index] for index in np.linspace(0, len(lips) - 1, min(len(lips), (n + 1) // 2)).round().astype(int)]
+    selected = evenly_spaced(lips, (n + 1) // 2)
     others = [phone for phone in inside if phone not in selected]
     others.sort(key=lambda phone: (classify(phone.label) != "vowel", phone.start_s - phone.end_s))
     return sorted((selected + others)[:n], key=lambda phone: phone.start_s)

@@ -1,4 +1,4 @@
-"""What the scores of utterances say of a set of them: pooled values with cluster-bootstrap confidence intervals."""
+"""What a set of utterances says: pooled values with bootstrap confidence intervals, of scores and of a student's agreement."""
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
@@ -7,20 +7,23 @@ import numpy as np
 
 from facedistill.measure.scores import UtteranceScores
 from facedistill.measure.statistics import Statistic, codes, divide, statistics_of
+from facedistill.rig.curves import FPS
 
 CONFIDENCE = 0.95
 DIGITS = 5  # of numbers in files
 MEAN, WEIGHTED = "mean", "weighted"  # of several sources: each alike, or by their /p b m/
-
+BLOCK_S = 10.0  # what is resampled of takes, which may be few and long
+MOVING_RATIO = 0.02  # of the spread of the control that moves most; what moves less is still
+ROUNDING = 1e-9  # of a variance: less is none
 _BLOCK_VALUES = 4_000_000  # resampled values held at once
+
+Runs = Sequence[Sequence[UtteranceScores]]  # of each model, N utterances
+Groups = Sequence[Hashable] | None  # (N,) label of every utterance, such as its speaker, to resample by instead
+Replicates = tuple[np.ndarray, int]  # (1 + R,) values, of everyone first and then of every resample, and n of one
 
 
 def aggregate(
-    scores: Sequence[UtteranceScores],
-    *,
-    rng: np.random.Generator,
-    n_boot: int = 500,
-    groups: Sequence[Hashable] | None = None,
+    *runs: Sequence[UtteranceScores], rng: np.random.Generator, n_boot: int = 500, groups: Groups = None
 ) -> dict[str, dict[str, float]]:
     """Pools utterances, with percentile bootstrap intervals: utterances (or whole groups) are drawn with replacement.
 
@@ -33,36 +36,39 @@ def aggregate(
     one, and are means over talkers.
 
     Args:
-        scores: N utterances.
+        runs: the scores of a model on N utterances; of several, such as training runs with other seeds, each evaluated by itself
+            on the same resamples, the mean.
         rng: draws the resamples.
         n_boot: resamples.
-        groups: (N,) label of every utterance, such as its speaker, to resample by instead.
+        groups: see `Groups`.
 
     Returns:
         {metric: {"value", "low", "high", "n"}}: low and high bound the 95 % interval (NaN for under two groups), n counts what is
-        pooled: frames, utterances, bilabial intervals (PBM) or bilabial frames (AUC).
+        pooled of one model: frames, utterances, bilabial intervals (PBM) or bilabial frames (AUC).
     """
-    return aggregate_runs([scores], rng=rng, n_boot=n_boot, groups=groups)
+    counts = resamples(len(runs[0]), rng=rng, n_boot=n_boot, groups=groups)
+    return _summaries(_mean_replicates(runs, counts, groups))
 
 
-def aggregate_runs(
-    runs: Sequence[Sequence[UtteranceScores]],
-    *,
-    rng: np.random.Generator,
-    n_boot: int = 500,
-    groups: Sequence[Hashable] | None = None,
-) -> dict[str, dict[str, float]]:
-    """The mean of several models, such as training runs with other seeds, each evaluated by itself on the same resamples.
+def compare(
+    runs: Runs, references: Runs, *, rng: np.random.Generator, n_boot: int = 500, groups: Groups = None
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Compares two models on the same utterances, both evaluated on the same resamples, so that what they share cancels.
 
     Args:
-        runs: the scores of each model, on the same N utterances in the same order.
+        runs, references: see `aggregate`; all on the same utterances in the same order, or else ValueError.
         rng, n_boot, groups: see `aggregate`.
 
     Returns:
-        As `aggregate`; n is that of one model.
+        {metric: {"difference": {"value", "low", "high"}, "ratio": the same}}: runs minus, and over, references.
     """
-    counts = _resamples(len(runs[0]), rng=rng, n_boot=n_boot, groups=groups)
-    return _summaries(_mean_replicates(runs, counts, groups=groups))
+    lengths = sorted({len(scores) for scores in (*runs, *references)})
+    if len(lengths) > 1:
+        raise ValueError(f"{lengths[0]} and {lengths[-1]} utterances cannot be paired")
+    counts = resamples(lengths[0], rng=rng, n_boot=n_boot, groups=groups)
+    ours, theirs = (_mean_replicates(models, counts, groups) for models in (runs, references))
+    pairs = {name: (ours[name][0], theirs[name][0]) for name in ours}
+    return {name: {"difference": summary(a - b), "ratio": summary(divide(a, b))} for name, (a, b) in pairs.items()}
 
 
 def by_source(
@@ -73,89 +79,59 @@ def by_source(
     Resampled are the speakers of a source, or its utterances where it has one speaker; a source of one utterance counts as it is.
 
     Args:
-        scores: N utterances.
-        sources, speakers: (N,) of each.
+        scores, sources, speakers: of N utterances.
         seed: of the resamples, which are the same for every system.
         n_boot: resamples.
 
     Returns:
         {source, "mean" (each source alike) or "weighted" (by /p b m/): {metric: {"value", "low", "high", "n"}}}.
     """
-    rng, parts, table = np.random.default_rng(seed), {}, {}
+    rng, parts = np.random.default_rng(seed), {}
     for source in sorted(set(sources)):
         members = [index for index, name in enumerate(sources) if name == source]
         voices = [speakers[index] for index in members]
         groups = voices if len(set(voices)) > 1 else None
-        selected = [scores[index] for index in members]
-        counts = _resamples(len(members), rng=rng, n_boot=n_boot, groups=groups)
-        parts[source] = _mean_replicates([selected], counts, groups=voices)
-        table[source] = _summaries(parts[source])
-    for name in (MEAN, WEIGHTED):
-        weights = [1.0 if name == MEAN else float(part["pbm"][1]) for part in parts.values()]
-        table[name] = _summaries(
-            {metric: _combined([part[metric] for part in parts.values()], weights) for metric in next(iter(parts.values()), {})}
-        )
-    return table
+        counts = resamples(len(members), rng=rng, n_boot=n_boot, groups=groups)
+        parts[source] = _mean_replicates([[scores[index] for index in members]], counts, voices)
+    of_metrics = {metric: [part[metric] for part in parts.values()] for metric in next(iter(parts.values()), {})}
+    n_closures = [part["pbm"][1] for part in parts.values()]
+    for name, weights in ((MEAN, np.ones(len(parts))), (WEIGHTED, np.array(n_closures, np.float64))):
+        parts[name] = {metric: _combined(of_sources, weights) for metric, of_sources in of_metrics.items()}
+    return {name: _summaries(replicates) for name, replicates in parts.items()}
 
 
-def _combined(parts: Sequence[tuple[np.ndarray, int]], weights: Sequence[float]) -> tuple[np.ndarray, int]:
-    """The weighted mean of several sources, resample by resample, and all of n; what a source could not measure is left out.
+def agreement(
+    pairs: Sequence[tuple[np.ndarray, np.ndarray]], scale: np.ndarray, *, rng: np.random.Generator, n_boot: int = 500
+) -> dict[str, dict[str, float]]:
+    """How well a student does what its teacher does, whatever moves the face: on any controls, without a head.
 
-    A source counts as it is in resamples in which nothing of it is to be measured: the same sources are averaged in all.
-    """
-    size = max(len(replicates) for replicates, _ in parts)
-    values = np.array([np.broadcast_to(replicates, size) for replicates, _ in parts])
-    values = np.where(np.isnan(values), values[:, :1], values)
-    shares = np.where(np.isnan(values), 0.0, np.array(weights)[:, None])
-    return divide((np.nan_to_num(values) * shares).sum(axis=0), shares.sum(axis=0)), sum(n for _, n in parts)
-
-
-def compare(
-    scores: Sequence[UtteranceScores],
-    reference: Sequence[UtteranceScores],
-    *,
-    rng: np.random.Generator,
-    n_boot: int = 500,
-    groups: Sequence[Hashable] | None = None,
-) -> dict[str, dict[str, dict[str, float]]]:
-    """Compares two models on the same utterances, both evaluated on the same resamples, so that what they share cancels.
+    By the mean correlation of the controls that move, and by the share of all their variance that is explained (R^2).
 
     Args:
-        scores: N utterances of the model in question.
-        reference: the same N utterances, in the same order, of the model it is compared with.
-        rng, n_boot, groups: see `aggregate`.
+        pairs: student and teacher, (T, K) each, of every take.
+        scale: (K,) what a unit of each control is worth: 1 for curves, the length of its component for a mesh.
+        rng, n_boot: see `aggregate`; what is drawn is blocks of `BLOCK_S`.
 
     Returns:
-        {metric: {"difference": {"value", "low", "high"}, "ratio": the same}}: scores minus, and over, reference.
-
-    Raises:
-        ValueError: the two have different lengths.
+        {measure: {"value", "low", "high", "n"}}: 95 % intervals, n blocks.
     """
-    return compare_runs([scores], [reference], rng=rng, n_boot=n_boot, groups=groups)
+    step = round(BLOCK_S * FPS)
+    blocks = [[part[first : first + step] for part in pair] for pair in pairs for first in range(0, len(pair[1]), step)]
+    moments = np.stack([_moments(pred * scale, target * scale) for pred, target in blocks])  # (N, 6, K)
+    counts = resamples(len(moments), rng=rng, n_boot=n_boot)
+    found = dict(zip(("correlation", "explained"), _measured(np.einsum("rn,nmk->rmk", counts, moments)), strict=True))
+    return {name: summary(values) | {"n": len(moments)} for name, values in found.items()}
 
 
-def compare_runs(
-    runs: Sequence[Sequence[UtteranceScores]],
-    references: Sequence[Sequence[UtteranceScores]],
-    *,
-    rng: np.random.Generator,
-    n_boot: int = 500,
-    groups: Sequence[Hashable] | None = None,
-) -> dict[str, dict[str, dict[str, float]]]:
-    """`compare` of the means of several models each, as `aggregate_runs` takes them.
-
-    Raises:
-        ValueError: not all have the same length.
-    """
-    lengths = sorted({len(scores) for scores in (*runs, *references)})
-    if len(lengths) > 1:
-        raise ValueError(f"{lengths[0]} and {lengths[-1]} utterances cannot be paired")
-    counts = _resamples(lengths[0], rng=rng, n_boot=n_boot, groups=groups)
-    theirs, table = _mean_replicates(references, counts, groups=groups), {}
-    for name, (a, _) in _mean_replicates(runs, counts, groups=groups).items():
-        b = theirs[name][0]
-        table[name] = {"difference": summary(a - b), "ratio": summary(divide(a, b))}
-    return table
+def resamples(n: int, *, rng: np.random.Generator, n_boot: int, groups: Groups = None) -> np.ndarray:
+    """(1 + n_boot, n) int32 counts: all n once, then resamples of them or of groups; the first row alone for under two groups."""
+    group_of = np.arange(n) if groups is None else codes(groups)
+    n_groups = int(group_of.max(initial=-1)) + 1
+    everyone = np.ones((1, n), np.int32)
+    if n_groups < 2:
+        return everyone
+    drawn = rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=n_boot).astype(np.int32)
+    return np.concatenate([everyone, drawn[:, group_of]])
 
 
 def summary(replicates: np.ndarray) -> dict[str, float]:
@@ -174,14 +150,24 @@ def rounded(value: object) -> object:
     return value
 
 
-def _summaries(replicates: Mapping[str, tuple[np.ndarray, int]]) -> dict[str, dict[str, float]]:
+def _summaries(replicates: Mapping[str, Replicates]) -> dict[str, dict[str, float]]:
     return {name: summary(values) | {"n": n} for name, (values, n) in replicates.items()}
 
 
-def _mean_replicates(
-    runs: Sequence[Sequence[UtteranceScores]], counts: np.ndarray, *, groups: Sequence[Hashable] | None
-) -> dict[str, tuple[np.ndarray, int]]:
-    """{metric: ((R,) mean over the runs of what each resample gives, n of one run)}."""
+def _combined(parts: Sequence[Replicates], weights: np.ndarray) -> Replicates:
+    """The weighted mean of several sources, resample by resample, and all of n; what a source could not measure is left out.
+
+    A source counts as it is in resamples in which nothing of it is to be measured: the same sources are averaged in all.
+    """
+    size = max(len(replicates) for replicates, _ in parts)
+    values = np.array([np.broadcast_to(replicates, size) for replicates, _ in parts])
+    values = np.where(np.isnan(values), values[:, :1], values)
+    shares = np.where(np.isnan(values), 0.0, weights[:, None])
+    return divide((np.nan_to_num(values) * shares).sum(axis=0), shares.sum(axis=0)), sum(n for _, n in parts)
+
+
+def _mean_replicates(runs: Runs, counts: np.ndarray, groups: Groups) -> dict[str, Replicates]:
+    """{metric: the mean over the runs of what each resample gives, and n of one run}."""
     tables = [statistics_of(scores, groups) for scores in runs]
     return {
         name: (np.mean([_evaluate(table[name][0], counts, table[name][1]) for table in tables], axis=0), n)
@@ -189,18 +175,28 @@ def _mean_replicates(
     }
 
 
-def _resamples(n: int, *, rng: np.random.Generator, n_boot: int, groups: Sequence[Hashable] | None) -> np.ndarray:
-    """(1 + n_boot, n) int32 counts: every utterance once, then resamples; the first row alone for under two groups."""
-    group_of = np.arange(n) if groups is None else codes(groups)
-    n_groups = int(group_of.max(initial=-1)) + 1
-    everyone = np.ones((1, n), np.int32)
-    if n_groups < 2:
-        return everyone
-    drawn = rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=n_boot).astype(np.int32)
-    return np.concatenate([everyone, drawn[:, group_of]])
-
-
 def _evaluate(statistic: Statistic, counts: np.ndarray, width: int) -> np.ndarray:
     """The statistic of every resample, in blocks of resamples so that `width` values of each fit in memory."""
     step = max(1, _BLOCK_VALUES // max(width, 1))
     return np.concatenate([statistic(counts[first : first + step]) for first in range(0, len(counts), step)])
+
+
+def _moments(pred: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """(6, K) sums over frames: of ones, both, their squares and their product."""
+    pred, target = pred.astype(np.float64), target.astype(np.float64)
+    parts = (np.ones_like(pred), pred, target, pred**2, target**2, pred * target)
+    return np.stack([part.sum(axis=0) for part in parts])
+
+
+def _measured(sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(R, 6, K) sums -> (R,) mean correlation and (R,) variance explained."""
+    count, pred, target, pred2, target2, product = np.moveaxis(sums, 1, 0)
+    variance_p, variance_t = pred2 - pred**2 / count, target2 - target**2 / count
+    covariance = product - pred * target / count
+    moves = variance_t > MOVING_RATIO**2 * variance_t.max(axis=1, keepdims=True)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        # What a student never moves does not follow: its correlation is 0.
+        r = np.where(variance_p > ROUNDING * variance_t, covariance / np.sqrt(variance_p * variance_t), 0.0)
+        correlation = np.where(moves, r, 0.0).sum(axis=1) / moves.sum(axis=1)
+        explained = 1 - (pred2 - 2 * product + target2).sum(axis=1) / variance_t.sum(axis=1)
+    return correlation, explained

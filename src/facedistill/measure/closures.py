@@ -1,13 +1,16 @@
 """Do the lips close where they should: gaps against timed phones, frame by frame; pure NumPy.
 
 The paper reports PBM accuracy (lips close on /p b m/) without a formula: the definitions are ours. PBM never stands alone: a
-mouth that never opens has PBM 1 and false closures 1. Gaps are series in mm, (T,), frame t shown at t / fps seconds. What cannot
-be measured (no such phone, a clip too short) is NaN or an empty array, never an error.
+mouth that never opens has PBM 1 and false closures 1. Gaps are series in mm, (T,), at `FPS`. What cannot be measured (no such
+phone, a clip too short) is NaN or an empty array, never an error.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 
 from facedistill.measure.metrics import correlation
+from facedistill.rig.curves import FPS
 from facedistill.speech.phones import Phone, classify
 
 CLOSURE_MARGIN_S = 0.020  # a closure may lead or trail its label by this much
@@ -16,87 +19,74 @@ CLOSURE_SEARCH_S = 0.100  # how far from its label the moment of a closure is lo
 CLOSED_GAP_MM = 1.0  # lips this close look closed; at rest they are 0.8 mm apart
 FALSE_CLOSURE_RATE = 0.05  # the share of vowels that may look closed when PBM is reported
 PHONE_OPENING = {"silence": 0.05, "bilabial": 0.0, "labiodental": 0.15, "other": 0.3, "vowel": 0.8}  # coarse, 0 closed to 1 open
+STEP_MS, REACH_MS = 10, 300
+LAGS_MS = np.array(sorted(range(-REACH_MS, REACH_MS + 1, STEP_MS), key=abs))  # that are tried, the smallest first
 
 _LABEL_ROUNDING_S = 1e-6  # phone files hold 6 decimals: a frame this close to a boundary is on it
 
 
-def frame_classes(phones: list[Phone], n_frames: int, *, fps: float, lag_s: float = 0.0) -> np.ndarray:
+def frame_classes(phones: Sequence[Phone], n_frames: int, *, lag_s: float = 0.0) -> np.ndarray:
     """The phone class at every frame: (T,) str as `phones.classify` names them, "silence" where no phone is labelled.
 
-    `lag_s` compensates curves that are late by so much: frame t is judged by the phone at t / fps - lag_s.
+    `lag_s` compensates curves that are late by so much: frame t is judged by the phone at t / FPS - lag_s.
     """
     classes = np.full(n_frames, "silence", dtype="<U11")
     for phone in phones:
-        first = _first_frame(phone.start_s + lag_s, fps)
-        classes[first : _first_frame(phone.end_s + lag_s, fps)] = classify(phone.label)
+        classes[_first_frame(phone.start_s + lag_s) : _first_frame(phone.end_s + lag_s)] = classify(phone.label)
     return classes
 
 
-def opening_correlation(gap_mm: np.ndarray, phones: list[Phone], *, fps: float, lag_s: float = 0.0) -> float:
+def opening_correlation(gap_mm: np.ndarray, phones: Sequence[Phone], *, lag_s: float = 0.0) -> float:
     """Pearson correlation of a gap series (T,) with the coarse opening `PHONE_OPENING` of its phones: needs no true curves."""
-    opening = [PHONE_OPENING[name] for name in frame_classes(phones, len(gap_mm), fps=fps, lag_s=lag_s)]
+    opening = [PHONE_OPENING[name] for name in frame_classes(phones, len(gap_mm), lag_s=lag_s)]
     return correlation(pred=gap_mm, target=np.array(opening))
 
 
-def closure_frames(gap_mm: np.ndarray, phones: list[Phone], *, fps: float, lag_s: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
-    """Gaps of all frames inside /p b m/ and of all frames inside vowels, for `closure_auc`: two (N,) float64 arrays in mm."""
-    gap_mm = np.asarray(gap_mm, np.float64)
-    classes = frame_classes(phones, len(gap_mm), fps=fps, lag_s=lag_s)
+def closure_frames(gap_mm: np.ndarray, phones: Sequence[Phone], *, lag_s: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """Gaps of all frames inside /p b m/ and of all frames inside vowels, for `closure_auc`: two (N,) arrays in mm."""
+    classes = frame_classes(phones, len(gap_mm), lag_s=lag_s)
     return gap_mm[classes == "bilabial"], gap_mm[classes == "vowel"]
 
 
-def closure_minima(gap_mm: np.ndarray, phones: list[Phone], *, fps: float, lag_s: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+def closure_minima(gap_mm: np.ndarray, phones: Sequence[Phone], *, lag_s: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
     """The smallest gap of every bilabial, 20 ms of grace at both ends, and of every vowel's interior, 30 ms in from both ends.
-
-    Args:
-        gap_mm: (T,) mm at `fps`.
-        phones: timed phones of the utterance.
-        fps: frames per second.
-        lag_s: lateness of the curves to compensate.
 
     Returns:
         ((N,) of the bilabials, (M,) of the vowels) float64 mm. Intervals without a frame of the clip are left out, such as vowels
         of less than 60 ms, which neighbouring consonants half close.
     """
-    gap_mm = np.asarray(gap_mm, np.float64)
-    bilabials, vowels = [], []
+    reaches_s, minima = {"bilabial": CLOSURE_MARGIN_S, "vowel": -VOWEL_INSET_S}, {"bilabial": [], "vowel": []}
     for phone in phones:
-        start_s, end_s, kind = phone.start_s + lag_s, phone.end_s + lag_s, classify(phone.label)
-        if kind == "bilabial":
-            bilabials.append((_first_frame(start_s - CLOSURE_MARGIN_S, fps), _last_frame(end_s + CLOSURE_MARGIN_S, fps)))
-        elif kind == "vowel":
-            vowels.append((_first_frame(start_s + VOWEL_INSET_S, fps), _last_frame(end_s - VOWEL_INSET_S, fps)))
-    return _minima(gap_mm, bilabials), _minima(gap_mm, vowels)
+        kind = classify(phone.label)
+        if kind in minima:
+            start_s, end_s = phone.start_s + lag_s - reaches_s[kind], phone.end_s + lag_s + reaches_s[kind]
+            inside = gap_mm[_first_frame(start_s) : _last_frame(end_s) + 1]
+            minima[kind] += [inside.min()] if len(inside) else []
+    return np.array(minima["bilabial"], np.float64), np.array(minima["vowel"], np.float64)
 
 
-def closure_lags_ms(gap_mm: np.ndarray, phones: list[Phone], *, fps: float) -> np.ndarray:
+def closure_lags_ms(gap_mm: np.ndarray, phones: Sequence[Phone]) -> np.ndarray:
     """When the lips are closest for every bilabial, relative to the centre of its label: (N,) ms, positive where late.
 
     The minimum (of several equal ones the middle) is looked for up to 100 ms outside the label; one at the edge of that window
     belongs to no closure and is left out.
     """
-    gap_mm = np.asarray(gap_mm, np.float64)
     lags = []
     for phone in phones:
-        first = max(_first_frame(phone.start_s - CLOSURE_SEARCH_S, fps), 0)
-        window = gap_mm[first : max(_last_frame(phone.end_s + CLOSURE_SEARCH_S, fps) + 1, 0)]
-        if classify(phone.label) != "bilabial" or len(window) < 3:
+        first = _first_frame(phone.start_s - CLOSURE_SEARCH_S)
+        window = gap_mm[first : _last_frame(phone.end_s + CLOSURE_SEARCH_S) + 1]
+        if classify(phone.label) != "bilabial" or not len(window):
             continue
         lowest = np.flatnonzero(window == window.min())
         if lowest[0] > 0 and lowest[-1] < len(window) - 1:
-            lags.append(1000 * ((first + lowest.mean()) / fps - (phone.start_s + phone.end_s) / 2))
+            lags.append(1000 * ((first + lowest.mean()) / FPS - (phone.start_s + phone.end_s) / 2))
     return np.array(lags, np.float64)
 
 
 def closure_auc(bilabial_mm: np.ndarray, vowel_mm: np.ndarray) -> float:
-    """The chance that a bilabial gap is smaller than a vowel gap, ties counting half (area under the ROC curve).
+    """The chance that one of (N,) bilabial gaps is smaller than one of (M,) vowel gaps (area under the ROC curve).
 
-    Args:
-        bilabial_mm: (N,) gaps of frames, as `closure_frames` gives them.
-        vowel_mm: (M,) gaps of frames.
-
-    Returns:
-        A share in [0, 1]; NaN when either is empty.
+    Ties count half. NaN when either is empty.
     """
     if not len(bilabial_mm) or not len(vowel_mm):
         return float("nan")
@@ -110,21 +100,30 @@ def vowels_above(bilabial_mm: np.ndarray, vowel_mm: np.ndarray) -> np.ndarray:
     return len(ascending) - (under + at_most) / 2
 
 
-def _first_frame(time_s: float, fps: float) -> int:
+def fit_lag_ms(gaps_mm: Sequence[np.ndarray], phones: Sequence[list[Phone]], sources: Sequence[str]) -> int | None:
+    """How late a system is: the lag with the best AUC of closed lips, in the mean over sources; of equal ones the smallest.
+
+    Args:
+        gaps_mm, phones, sources: of N labelled recordings, never those that are tested on.
+
+    Returns:
+        ms, positive where the curves are late; None where nothing could be measured.
+    """
+    fits = []
+    for lag_ms in LAGS_MS:
+        by_source: dict[str, list] = {}
+        for gap_mm, labels, source in zip(gaps_mm, phones, sources, strict=True):
+            by_source.setdefault(source, []).append(closure_frames(gap_mm, labels, lag_s=lag_ms / 1000))
+        aucs = [closure_auc(*map(np.concatenate, zip(*frames, strict=True))) for frames in by_source.values()]
+        fits.append(np.nanmean(aucs) if not np.isnan(aucs).all() else np.nan)
+    return None if np.isnan(fits).all() else int(LAGS_MS[int(np.nanargmax(fits))])
+
+
+def _first_frame(time_s: float) -> int:
     """The first frame at or after a time, never under 0."""
-    return max(int(np.ceil((time_s - _LABEL_ROUNDING_S) * fps)), 0)
+    return max(int(np.ceil((time_s - _LABEL_ROUNDING_S) * FPS)), 0)
 
 
-def _last_frame(time_s: float, fps: float) -> int:
+def _last_frame(time_s: float) -> int:
     """The last frame at or before a time, -1 when there is none."""
-    return max(int(np.floor((time_s + _LABEL_ROUNDING_S) * fps)), -1)
-
-
-def _minima(gap_mm: np.ndarray, windows: list[tuple[int, int]]) -> np.ndarray:
-    """Minimum over each window (first, last frame, both included); windows without a frame of the clip are left out."""
-    bounds = np.clip(np.array(windows, int).reshape(-1, 2) + (0, 1), 0, len(gap_mm))
-    bounds = bounds[bounds[:, 0] < bounds[:, 1]]
-    if not len(bounds):
-        return np.empty(0)
-    # reduceat takes pairs [start, stop) at even places; the infinite extra frame makes a stop at the end of the clip legal
-    return np.minimum.reduceat(np.append(gap_mm, np.inf), bounds.ravel())[::2]
+    return max(int(np.floor((time_s + _LABEL_ROUNDING_S) * FPS)), -1)

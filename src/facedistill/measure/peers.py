@@ -1,14 +1,16 @@
 """Other people's lip-sync tools, if they are installed: a command, or packages for browsers that `peers.mjs` runs in node.
 
-They are used as they come. A recording goes in at the rate that browsers play at, and shapes come out, which `peer_shapes` turns
-into ARKit curves.
+They are used as they come. A recording goes in at the rate that browsers play at, and shapes of the mouth come out, which one
+small table a vocabulary turns into ARKit curves. The tables say how far each shape parts the lips, no more than the tool's own
+pictures of its shapes do: closed on p, b, m and, less firmly, on f, v; at rest in silence; a little apart in other consonants;
+open in vowels, the wider the opener the vowel.
 """
 
 import json
 import shutil
 import subprocess
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,7 +22,7 @@ import soundfile as sf
 from facedistill.core import SAMPLE_RATE_HZ
 from facedistill.core.errors import InputError
 from facedistill.core.files import read_json, write_json
-from facedistill.measure import peer_shapes
+from facedistill.rig.arkit import INDEX, N_CURVES
 from facedistill.rig.curves import FPS, n_frames
 from facedistill.speech.phones import VOWELS, Phone, sounds
 
@@ -31,36 +33,80 @@ CALIBRATION_POINTS = 12  # of each vowel, as uLipSync keeps
 CALIBRATION_RECORDINGS = 20
 MIN_VOWEL_S = 0.08  # shorter vowels are not said clearly
 
+Labelled = tuple[np.ndarray, Sequence[Phone]]  # (S,) at 16 kHz and its timed phones
 
-@dataclass(frozen=True)
-class Peer:
-    """One tool.
+_CLOSED = {"mouthRollLower": 0.35, "mouthRollUpper": 0.2, "mouthPress": 0.3}  # lips pressed together: tighter than at rest
+_TUCKED = {"jawOpen": 0.03, "mouthRollLower": 0.5, "mouthUpperUp": 0.15}  # the lower lip under the teeth
 
-    Attributes:
-        package: of npm; empty for a command.
-        shapes: its vocabulary, see `peer_shapes`.
-        calibrated: whether it must hear vowels first.
-    """
-
-    package: str
-    shapes: Mapping[str, Mapping[str, float]]
-    calibrated: bool = False
-
-
-PEERS = {
-    "headaudio": Peer("@met4citizen/headaudio", peer_shapes.OCULUS),
-    "rhubarb": Peer("", peer_shapes.RHUBARB),
-    "wawa-lipsync": Peer("wawa-lipsync", peer_shapes.OCULUS),
-    "wlipsync": Peer("wlipsync", peer_shapes.VOWELS, calibrated=True),
+# The 15 visemes of Oculus and their example sounds; HeadAudio and wawa-lipsync give these.
+OCULUS: dict[str, dict[str, float]] = {
+    "sil": {},
+    "PP": _CLOSED,
+    "FF": _TUCKED,
+    "TH": {"jawOpen": 0.10, "mouthLowerDown": 0.10, "tongueOut": 0.3},
+    "DD": {"jawOpen": 0.08, "mouthLowerDown": 0.10},
+    "kk": {"jawOpen": 0.12, "mouthLowerDown": 0.05},
+    "CH": {"jawOpen": 0.06, "mouthFunnel": 0.15, "mouthPucker": 0.3},
+    "SS": {"jawOpen": 0.04, "mouthLowerDown": 0.12, "mouthStretch": 0.2},
+    "nn": {"jawOpen": 0.08, "mouthLowerDown": 0.08},
+    "RR": {"jawOpen": 0.08, "mouthPucker": 0.3},
+    "aa": {"jawOpen": 0.40, "mouthLowerDown": 0.20},
+    "E": {"jawOpen": 0.28, "mouthLowerDown": 0.20, "mouthStretch": 0.2},
+    "I": {"jawOpen": 0.20, "mouthLowerDown": 0.20, "mouthSmile": 0.2},
+    "O": {"jawOpen": 0.28, "mouthFunnel": 0.2, "mouthPucker": 0.3},
+    "U": {"jawOpen": 0.18, "mouthFunnel": 0.1, "mouthPucker": 0.6},
+}
+# uLipSync's five vowels, on which it is calibrated, and "-", its noise.
+ULIPSYNC: dict[str, dict[str, float]] = {
+    "A": OCULUS["aa"], "E": OCULUS["E"], "I": OCULUS["I"], "O": OCULUS["O"], "U": OCULUS["U"], "-": {},
+}  # fmt: skip
+# Rhubarb's shapes, A-F of Hanna-Barbera and the extended G, H and X, as its manual describes them.
+RHUBARB: dict[str, dict[str, float]] = {
+    "A": _CLOSED,  # P, B, M
+    "B": {"jawOpen": 0.06, "mouthLowerDown": 0.12, "mouthStretch": 0.2},  # most consonants, and EE
+    "C": {"jawOpen": 0.28, "mouthLowerDown": 0.20},  # EH, AE, and between shapes
+    "D": {"jawOpen": 0.40, "mouthLowerDown": 0.20},  # AA
+    "E": {"jawOpen": 0.26, "mouthFunnel": 0.2, "mouthPucker": 0.3},  # AO, ER
+    "F": {"jawOpen": 0.12, "mouthFunnel": 0.1, "mouthPucker": 0.6},  # UW, OW, W
+    "G": _TUCKED,  # F, V
+    "H": {"jawOpen": 0.20, "mouthLowerDown": 0.10, "tongueOut": 0.1},  # L
+    "X": {},  # silence
 }
 
 
-def version(name: str, folder: Path) -> str:
-    """The version of a peer.
+@dataclass(frozen=True)
+class Peer:
+    """One tool."""
 
-    Args:
-        name: of `PEERS`.
-        folder: holds node_modules.
+    package: str  # of npm; empty for a command
+    shapes: Mapping[str, Mapping[str, float]]  # its vocabulary
+    calibrated: bool = False  # it must hear vowels first
+
+
+PEERS = {
+    "headaudio": Peer("@met4citizen/headaudio", OCULUS),
+    "rhubarb": Peer("", RHUBARB),
+    "wawa-lipsync": Peer("wawa-lipsync", OCULUS),
+    "wlipsync": Peer("wlipsync", ULIPSYNC, calibrated=True),
+}
+
+
+def curves_of(shapes: Mapping[str, np.ndarray], table: Mapping[str, Mapping[str, float]]) -> np.ndarray:
+    """{shape: (T,) its share in each frame} -> (T, 52) float64 curves in 0..1; a curve without a side moves both.
+
+    Raises:
+        KeyError: a shape that the table does not have.
+    """
+    weights = np.zeros((len(next(iter(shapes.values()))), N_CURVES))
+    for shape, share in shapes.items():
+        for name, weight in table[shape].items():
+            for side in ("",) if name in INDEX else ("Left", "Right"):
+                weights[:, INDEX[name + side]] += weight * share
+    return np.clip(weights, 0, 1)
+
+
+def version(name: str, folder: Path) -> str:
+    """The version of a peer of `PEERS`, whose node_modules are in a folder.
 
     Raises:
         InputError: it is not installed.
@@ -78,19 +124,12 @@ def version(name: str, folder: Path) -> str:
     return str(read_json(described)["version"])
 
 
-def animate(
-    name: str, audios: Sequence[np.ndarray], *, folder: Path, calibration: Sequence[tuple[np.ndarray, Sequence[Phone]]] = ()
-) -> list[np.ndarray]:
-    """The curves of recordings.
+def animate(name: str, audios: Sequence[np.ndarray], *, folder: Path, calibration: Sequence[Labelled] = ()) -> list[np.ndarray]:
+    """What a peer of `PEERS` makes of recordings: (S,) each, at 16 kHz -> (T, 52) float64 curves each, at 60 fps.
 
     Args:
-        name: of `PEERS`.
-        audios: (S,) each, at 16 kHz.
         folder: holds the adapter and node_modules.
-        calibration: labelled recordings, never those that are tested on, for a peer that must be calibrated: (S,) and phones.
-
-    Returns:
-        (T, 52) float64 each, at 60 fps.
+        calibration: labelled recordings, never those that are tested on, for a peer that must be calibrated.
 
     Raises:
         InputError: the tool failed, gave something else, or has nothing to be calibrated on.
@@ -102,12 +141,16 @@ def animate(
                 shares = _run_package(name, audios, Path(scratch), folder, calibration)
             else:
                 shares = [_run_rhubarb(audio, Path(scratch) / "speech.wav") for audio in audios]
-            found = [peer_shapes.curves_of(one, peer.shapes) for one in shares]
+            found = [curves_of(one, peer.shapes) for one in shares]
             if not all(np.isfinite(curves).all() for curves in found):
                 raise ValueError("shares that are no numbers")
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{name}: gave no shapes that are known ({error!r})") from None
-    return [_of_length(curves, n_frames(len(audio))) for curves, audio in zip(found, audios, strict=True)]
+    lengths = [n_frames(len(audio)) for audio in audios]
+    # What ends early is held at its last frame.
+    return [
+        np.pad(curves[:n], ((0, max(n - len(curves), 0)), (0, 0)), mode="edge") for curves, n in zip(found, lengths, strict=True)
+    ]
 
 
 def calibration_points(phones: Sequence[Phone]) -> list[tuple[float, str]]:
@@ -132,42 +175,39 @@ def _cardinal(ipa: str) -> str | None:
 
 
 def _run_package(
-    name: str, audios: Sequence[np.ndarray], scratch: Path, folder: Path, calibration: Sequence
+    name: str, audios: Sequence[np.ndarray], scratch: Path, folder: Path, calibration: Sequence[Labelled]
 ) -> list[dict[str, np.ndarray]]:
     def played(audio: np.ndarray, stem: str) -> str:
         path = scratch / f"{stem}.f32"
         scipy.signal.resample_poly(audio, PLAYED_RATE_HZ // SAMPLE_RATE_HZ, 1).astype("<f4").tofile(path)
         return str(path)
 
-    jobs = []
-    if PEERS[name].calibrated:
-        jobs = _calibration(calibration[:CALIBRATION_RECORDINGS], played)
-        if not jobs:
-            raise InputError(f"{name}: no labelled recordings to calibrate on")
-    job = {"rate_hz": PLAYED_RATE_HZ, "fps": FPS, "calibration": jobs, "out": str(scratch / "shapes.json")}
-    write_json(scratch / "job.json", job | {"recordings": [played(audio, f"{index}") for index, audio in enumerate(audios)]})
+    points = _calibration(calibration[:CALIBRATION_RECORDINGS]) if PEERS[name].calibrated else {}
+    if PEERS[name].calibrated and not points:
+        raise InputError(f"{name}: no labelled recordings to calibrate on")
+    labelled = {number: played(calibration[number][0], f"calibration-{number}") for number in points}
+    job = {
+        "rate_hz": PLAYED_RATE_HZ,
+        "fps": FPS,
+        "calibration": [{"recording": path, "points": points[number]} for number, path in labelled.items()],
+        "out": str(scratch / "shapes.json"),
+        "recordings": [played(audio, f"{index}") for index, audio in enumerate(audios)],
+    }
+    write_json(scratch / "job.json", job)
     _run(["node", str(folder / ADAPTER), name, str(scratch / "job.json")])
-    return [
-        {shape: np.array(shares, np.float64) for shape, shares in one.items()}
-        for one in read_json(scratch / "shapes.json")["recordings"]
-    ]
+    recordings = read_json(scratch / "shapes.json")["recordings"]
+    return [{shape: np.array(shares, np.float64) for shape, shares in one.items()} for one in recordings]
 
 
-def _calibration(
-    recordings: Sequence[tuple[np.ndarray, Sequence[Phone]]], played: Callable[[np.ndarray, str], str]
-) -> list[dict]:
-    """At most `CALIBRATION_POINTS` of each vowel, from as few recordings as it takes."""
-    taken: Counter[str] = Counter()
-    jobs = []
-    for number, (audio, phones) in enumerate(recordings):
-        points = []
+def _calibration(recordings: Sequence[Labelled]) -> dict[int, list[tuple[float, str]]]:
+    """{number of a recording: points}: at most `CALIBRATION_POINTS` of each vowel, from as few recordings as it takes."""
+    taken, found = Counter(), {}
+    for number, (_, phones) in enumerate(recordings):
         for time_s, name in calibration_points(phones):
             if taken[name] < CALIBRATION_POINTS:
                 taken[name] += 1
-                points.append([time_s, name])
-        if points:
-            jobs.append({"recording": played(audio, f"calibration-{number}"), "points": points})
-    return jobs
+                found.setdefault(number, []).append((time_s, name))
+    return found
 
 
 def _run_rhubarb(audio: np.ndarray, path: Path) -> dict[str, np.ndarray]:
@@ -175,7 +215,7 @@ def _run_rhubarb(audio: np.ndarray, path: Path) -> dict[str, np.ndarray]:
     sf.write(path, np.clip(audio, -1, 1), SAMPLE_RATE_HZ, subtype="PCM_16")
     cues = json.loads(_run(["rhubarb", "--quiet", "--exportFormat", "json", "--recognizer", "phonetic", str(path)]))["mouthCues"]
     times_s = np.arange(n_frames(len(audio))) / FPS
-    shares = {shape: np.zeros(len(times_s)) for shape in peer_shapes.RHUBARB}
+    shares = {shape: np.zeros(len(times_s)) for shape in RHUBARB}
     for cue in cues:
         shares[cue["value"]][(times_s >= cue["start"]) & (times_s < cue["end"])] = 1
     return shares
@@ -191,8 +231,3 @@ def _run(command: list[str]) -> str:
         message = next((line for line in lines if "rror" in line), lines[-1] if lines else "")
         raise InputError(f"{' '.join(command[:3])}: failed with exit code {done.returncode} ({message.strip()})")
     return done.stdout
-
-
-def _of_length(curves: np.ndarray, frames: int) -> np.ndarray:
-    """Cut, or held at the last frame."""
-    return np.pad(curves[:frames], ((0, max(frames - len(curves), 0)), (0, 0)), mode="edge")

@@ -1,132 +1,89 @@
 """The raw statistics of one utterance, from which `bootstrap` makes tables."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, Self
 
 import numpy as np
 
 from facedistill.measure import closures, metrics
-from facedistill.measure.metrics import Vertices
+from facedistill.measure.metrics import Vertices, mean
+from facedistill.rig.arkit import INDEX, MOUTH_CURVES
+from facedistill.rig.curves import FPS
+from facedistill.rig.head import Head
 from facedistill.speech.phones import SILENCE, Phone
 
-_NAN = float("nan")
+MOUTH_COLUMNS = [INDEX[name] for name in MOUTH_CURVES]
 
 
-class Head(Protocol):
-    """What a face is made of: see `head.Head`."""
-
-    basis: np.ndarray  # (K, V, 3) mm per unit of weight
-    regions: dict[str, np.ndarray]  # "lips" and "upper_face" are used
-
-    def lip_gap_mm(self, weights: np.ndarray) -> np.ndarray: ...
-    def mouth_width_mm(self, weights: np.ndarray) -> np.ndarray: ...
-
-
-@dataclass(frozen=True)
 class Face:
     """What curves are measured on: (T, K) weights to (T,) lip gap and mouth width in mm; the vertices of lips and upper face."""
 
-    lip_gap_mm: Callable[[np.ndarray], np.ndarray]
-    mouth_width_mm: Callable[[np.ndarray], np.ndarray]
-    lips: Vertices
-    upper_face: Vertices
-
-    @classmethod
-    def of(cls, head: Head) -> Self:
-        """That of a head, for as many utterances as there are."""
-        regions = (Vertices.of(head.basis, head.regions[name]) for name in ("lips", "upper_face"))
-        return cls(head.lip_gap_mm, head.mouth_width_mm, *regions)
+    def __init__(self, head: Head) -> None:
+        self.lip_gap_mm, self.mouth_width_mm = head.lip_gap_mm, head.mouth_width_mm
+        self.lips, self.upper_face = (Vertices(head.basis, head.regions[name]) for name in ("lips", "upper_face"))
 
 
-@dataclass(frozen=True)
 class Truth:
-    """The true curves of an utterance, and what every prediction of them is compared with.
+    """The true curves (T, K) of an utterance, and what of them every prediction is compared with."""
 
-    Attributes:
-        curves: (T, K) weights.
-        gap_mm, width_mm: (T,) their lip gap and mouth width.
-        upper_face_mm: see `metrics.upper_face_dynamics`.
-    """
-
-    curves: np.ndarray
-    gap_mm: np.ndarray
-    width_mm: np.ndarray
-    upper_face_mm: float
-
-    @classmethod
-    def of(cls, curves: np.ndarray, face: Face) -> Self:
-        """That of (T, K) curves on a face, for as many predictions as there are."""
-        upper_face_mm = metrics.upper_face_dynamics(curves, face.upper_face)
-        return cls(curves, face.lip_gap_mm(curves), face.mouth_width_mm(curves), upper_face_mm)
+    def __init__(self, curves: np.ndarray, face: Face) -> None:
+        self.curves, self.gap_mm, self.width_mm = curves, face.lip_gap_mm(curves), face.mouth_width_mm(curves)
+        self.upper_face_mm = metrics.upper_face_dynamics(curves, face.upper_face)
 
 
 @dataclass(frozen=True, eq=False)
 class MeasuredLips:
-    """Lips that a camera measured, in frames of speech.
+    """Lips that a camera measured, in N frames of speech, in units of the distance between the outer corners of the eyes."""
 
-    Attributes:
-        times_s: (N,) of the sound.
-        gap, width: (N,) of the inner lips and of the mouth, in units of the distance between the outer corners of the eyes.
-    """
+    times_s: np.ndarray  # (N,) of the sound
+    gap: np.ndarray  # (N,) of the inner lips
+    width: np.ndarray  # (N,) of the mouth
 
-    times_s: np.ndarray
-    gap: np.ndarray
-    width: np.ndarray
+
+def mean_over(weight: str | None) -> float:
+    """A field whose mean over utterances is weighed by another: pooled over all frames where that is a count, None for alike."""
+    return field(default=float("nan"), metadata={"weight": weight})
 
 
 @dataclass(frozen=True)
 class UtteranceScores:
     """One utterance's raw statistics; a float is NaN where it could not be measured (no true curves, no such phones).
 
-    Attributes:
-        n_frames: frames scored.
-        n_jerks: third differences, of which n_silent_jerks lie in silence.
-        bilabial_minima_mm, vowel_minima_mm: see `closures.closure_minima`.
-        bilabial_frames_mm, vowel_frames_mm: see `closures.closure_frames`.
-        closure_lags_ms: see `closures.closure_lags_ms`.
-        opening_r: see `closures.opening_correlation`.
-        jitter, jitter_silence: weight units per s^3.
-        n_silent, rest_error_mm: frames of silence, and how far the lip gap is from that at rest in them, in the mean.
-        measured: (N, 4) where a camera measured the lips: their gap and width, and the gap and width in mm of the curves.
-        mse, mse_mouth: squared weights.
-        lip_gap_r, width_r, lag_ms, mod_mm: of the lip gap and the mouth's width, against the true curves.
-        lve_mm, lve_mm2: lip vertex error, rooted and squared.
-        fdd_mm: signed, true minus predicted dynamics; abs_fdd_mm: without the sign.
+    Arrays and `opening_r` are what the functions of `closures` give.
     """
 
     n_frames: int
-    n_jerks: int
-    n_silent_jerks: int
+    n_jerks: int  # third differences
+    n_silent_jerks: int  # those that lie in silence
     bilabial_minima_mm: np.ndarray
     vowel_minima_mm: np.ndarray
     bilabial_frames_mm: np.ndarray
     vowel_frames_mm: np.ndarray
     closure_lags_ms: np.ndarray
-    opening_r: float
-    jitter: float
-    jitter_silence: float
-    n_silent: int = 0
-    rest_error_mm: float = _NAN
+    n_silent: int = 0  # frames of silence
+    # Where a camera measured the lips: (N, 4) their gap and width, and the gap and width in mm of the curves.
     measured: np.ndarray = field(default_factory=lambda: np.empty((0, 4)))
-    mse: float = _NAN
-    mse_mouth: float = _NAN
-    lip_gap_r: float = _NAN
-    width_r: float = _NAN
-    lag_ms: float = _NAN
-    mod_mm: float = _NAN
-    lve_mm: float = _NAN
-    lve_mm2: float = _NAN
-    fdd_mm: float = _NAN
-    abs_fdd_mm: float = _NAN
+    lag_ms: float = float("nan")  # of the lip gap
+    mse: float = mean_over("n_frames")  # squared weights
+    mse_mouth: float = mean_over("n_frames")
+    lip_gap_r: float = mean_over(None)
+    width_r: float = mean_over(None)  # of the mouth
+    opening_r: float = mean_over(None)
+    mod_mm: float = mean_over("n_frames")  # mouth opening difference: mean absolute difference of the lip gap
+    lve_mm: float = mean_over("n_frames")  # lip vertex error: the largest distance over the lip vertices, frame by frame
+    lve_mm2: float = mean_over("n_frames")  # its square, the variant of CodeTalker's `main/cal_metric.py`
+    fdd_mm: float = mean_over(None)  # signed, true minus predicted dynamics of the upper face
+    abs_fdd_mm: float = mean_over(None)
+    jitter: float = mean_over("n_jerks")  # weight units per s^3
+    jitter_silence: float = mean_over("n_silent_jerks")
+    rest_error_mm: float = mean_over("n_silent")  # how far the lip gap is from that at rest in silence
 
 
 def score_utterance(
     pred: np.ndarray,
     phones: Sequence[Phone],
-    *,
-    fps: float,
     face: Face,
+    *,
     truth: Truth | None = None,
     lips: MeasuredLips | None = None,
     lag_s: float = 0.0,
@@ -134,63 +91,52 @@ def score_utterance(
     """Measures one utterance.
 
     Args:
-        pred: (T, K) predicted weights at `fps`.
+        pred: (T, K) predicted weights at `FPS`.
         phones: its timed phones (IPA); may be empty.
-        fps: frames per second.
-        face: what the curves are measured on.
-        truth: the true curves at `fps`, where known.
-        lips: as a camera measured them, where it did.
         lag_s: lateness of the prediction that the closure scores compensate.
 
     Raises:
         ValueError: `pred` and the true curves differ in shape.
     """
-    gap_mm, timing = face.lip_gap_mm(pred), {"fps": fps, "lag_s": lag_s}
-    silent = closures.frame_classes(phones, len(pred), fps=fps) == SILENCE
-    jerks, silent_jerks = metrics.jerks(pred, fps=fps), metrics.silent_jerks(pred, silent, fps=fps)
-    rest_mm = face.lip_gap_mm(np.zeros((1, pred.shape[1])))
+    gap_mm, width_mm = face.lip_gap_mm(pred), face.mouth_width_mm(pred)
+    silent = closures.frame_classes(phones, len(pred)) == SILENCE
+    jerks, silent_jerks = metrics.jerks(pred), metrics.silent_jerks(pred, silent)
+    found: dict[str, object] = {}
+    if lips is not None:
+        ours = [np.interp(lips.times_s, np.arange(len(pred)) / FPS, series) for series in (gap_mm, width_mm)]
+        found["measured"] = np.stack([lips.gap, lips.width, *ours], axis=1)
+    if truth is not None:
+        found |= _against_truth(pred, gap_mm, width_mm, truth, face)
     return UtteranceScores(
         len(pred),
         len(jerks),
         len(silent_jerks),
-        *closures.closure_minima(gap_mm, phones, **timing),
-        *closures.closure_frames(gap_mm, phones, **timing),
-        closures.closure_lags_ms(gap_mm, phones, fps=fps),
-        opening_r=closures.opening_correlation(gap_mm, phones, **timing),
-        jitter=_mean(jerks),
-        jitter_silence=_mean(silent_jerks),
+        *closures.closure_minima(gap_mm, phones, lag_s=lag_s),
+        *closures.closure_frames(gap_mm, phones, lag_s=lag_s),
+        closures.closure_lags_ms(gap_mm, phones),
+        opening_r=closures.opening_correlation(gap_mm, phones, lag_s=lag_s),
+        jitter=mean(jerks),
+        jitter_silence=mean(silent_jerks),
         n_silent=int(silent.sum()),
-        rest_error_mm=_mean(np.abs(gap_mm[silent] - rest_mm)),
-        **({} if lips is None else {"measured": _beside(lips, gap_mm, face.mouth_width_mm(pred), fps=fps)}),
-        **({} if truth is None else _against_truth(pred, truth, fps=fps, face=face)),
+        rest_error_mm=mean(np.abs(gap_mm[silent] - face.lip_gap_mm(np.zeros((1, pred.shape[1]))))),
+        **found,
     )
 
 
-def _beside(lips: MeasuredLips, gap_mm: np.ndarray, width_mm: np.ndarray, *, fps: float) -> np.ndarray:
-    frames_s = np.arange(len(gap_mm)) / fps
-    ours = [np.interp(lips.times_s, frames_s, series) for series in (gap_mm, width_mm)]
-    return np.stack([lips.gap, lips.width, *ours], axis=1)
-
-
-def _against_truth(pred: np.ndarray, truth: Truth, *, fps: float, face: Face) -> dict[str, float]:
+def _against_truth(pred: np.ndarray, gap_mm: np.ndarray, width_mm: np.ndarray, truth: Truth, face: Face) -> dict[str, float]:
     """The scores that need true curves, by field of `UtteranceScores`."""
-    target, gaps_mm = truth.curves, {"pred": face.lip_gap_mm(pred), "target": truth.gap_mm}
-    distances_mm = metrics.lip_vertex_distances(pred=pred, target=target, lips=face.lips)
+    error = metrics.difference(pred=pred, target=truth.curves)
+    farthest_mm = face.lips.distances(error).max(axis=1)
     fdd_mm = truth.upper_face_mm - metrics.upper_face_dynamics(pred, face.upper_face)
-    mouth = metrics.MOUTH_COLUMNS
     return {
-        "mse": metrics.mse(pred=pred, target=target),
-        "mse_mouth": metrics.mse(pred=pred[:, mouth], target=target[:, mouth]),
-        "lip_gap_r": metrics.correlation(**gaps_mm),
-        "width_r": metrics.correlation(pred=face.mouth_width_mm(pred), target=truth.width_mm),
-        "lag_ms": metrics.lag_ms(**gaps_mm, fps=fps),
-        "mod_mm": metrics.mod_mm(**gaps_mm),
-        "lve_mm": _mean(distances_mm),
-        "lve_mm2": _mean(distances_mm**2),
+        "mse": mean(error**2),
+        "mse_mouth": mean(error[:, MOUTH_COLUMNS] ** 2),
+        "lip_gap_r": metrics.correlation(pred=gap_mm, target=truth.gap_mm),
+        "width_r": metrics.correlation(pred=width_mm, target=truth.width_mm),
+        "lag_ms": metrics.lag_ms(pred=gap_mm, target=truth.gap_mm),
+        "mod_mm": mean(np.abs(metrics.difference(pred=gap_mm, target=truth.gap_mm))),
+        "lve_mm": mean(farthest_mm),
+        "lve_mm2": mean(farthest_mm**2),
         "fdd_mm": fdd_mm,
         "abs_fdd_mm": abs(fdd_mm),
     }
-
-
-def _mean(values: np.ndarray) -> float:
-    return float(values.mean()) if values.size else _NAN

@@ -1,6 +1,7 @@
 """What is pooled over the utterances of a set, as functions of how often each utterance was drawn; pure NumPy."""
 
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import fields
 
 import numpy as np
 
@@ -12,23 +13,8 @@ EYES_MM = 88.0  # between the outer corners of a grown-up's eyes, the unit of me
 MEASURED_CLOSED, MEASURED_OPEN = 0.15, 0.35  # of the range of a talker's measured gap: at most, at least
 MEASURED_RANGE = (2, 95)  # percentiles that bound it
 MIN_MEASURED = 6  # frames; fewer say nothing
-
-# metric -> the field that weighs utterances: pooled over all frames where that is a count, None where utterances count alike
-MEANS = {
-    "mse": "n_frames",
-    "mse_mouth": "n_frames",
-    "lip_gap_r": None,
-    "width_r": None,
-    "opening_r": None,
-    "mod_mm": "n_frames",
-    "lve_mm": "n_frames",
-    "lve_mm2": "n_frames",
-    "fdd_mm": None,
-    "abs_fdd_mm": None,
-    "jitter": "n_jerks",
-    "jitter_silence": "n_silent_jerks",
-    "rest_error_mm": "n_silent",
-}
+LIP_MEASURES = ("measured_gap_r", "measured_width_r", "measured_auc", "measured_spread")
+MEANS = {entry.name: entry.metadata["weight"] for entry in fields(UtteranceScores) if "weight" in entry.metadata}
 
 Statistic = Callable[[np.ndarray], np.ndarray]  # (R, N) counts of every utterance in every resample -> (R,) values
 
@@ -37,166 +23,138 @@ def statistics_of(scores: Sequence[UtteranceScores], groups: Sequence[Hashable] 
     """{metric: (statistic, values it holds per resample, n)} of N utterances; see `bootstrap.aggregate`."""
     table = {}
     for name, weight in MEANS.items():
-        values = np.array([getattr(score, name) for score in scores], np.float64)
-        weights = np.ones(len(scores)) if weight is None else np.array([getattr(score, weight) for score in scores], np.float64)
-        weights = np.where(np.isnan(values), 0, weights)
-        table[name] = _mean_statistic(np.nan_to_num(values), weights), len(scores), int(weights.sum())
-    lag = _pool([[score.lag_ms] for score in scores])
-    closure_lag = _pool([score.closure_lags_ms for score in scores])
-    for name, pooled in (("lag_ms", lag), ("closure_lag_ms", closure_lag)):
-        table[name] = _quantile_statistic(pooled, 0.5), len(pooled[0]), len(pooled[0])
-    bilabials = _pool([score.bilabial_minima_mm for score in scores])
-    vowels = _pool([score.vowel_minima_mm for score in scores])
-    n, width = len(bilabials[0]), max(len(bilabials[0]), len(vowels[0]))
-    table["pbm"] = (lambda counts: _share_closed(bilabials, counts, *_threshold(vowels, counts))), width, n
-    table["false_closures"] = (lambda counts: _share_closed(vowels, counts, *_threshold(vowels, counts))), width, len(vowels[0])
-    table["pbm_threshold_mm"] = (lambda counts: _threshold(vowels, counts)[0]), width, len(vowels[0])
-    for name, pooled in (("pbm_1mm", bilabials), ("false_closures_1mm", vowels)):
-        table[name] = _closed_statistic(pooled), width, len(pooled[0])
-    n_frames = sum(len(score.bilabial_frames_mm) for score in scores)
-    table["closure_auc"] = _auc_statistic(scores), len(scores), n_frames
-    n_frames = sum(len(score.measured) for score in scores)
-    talkers = _talkers(scores, groups) if n_frames else []
-    for number, name in enumerate(("measured_gap_r", "measured_width_r", "measured_auc", "measured_spread")):
-        table[name] = _talker_statistic(talkers, number), len(scores), n_frames
-    return table
+        values = _field(scores, name)
+        weights = np.where(np.isnan(values), 0, np.ones(len(scores)) if weight is None else _field(scores, weight))
+        table[name] = _weighted_mean(np.nan_to_num(values), weights), len(scores), int(weights.sum())
+    lags, closure_lags = Pool([[score.lag_ms] for score in scores]), Pool([score.closure_lags_ms for score in scores])
+    for name, pool in (("lag_ms", lags), ("closure_lag_ms", closure_lags)):
+        table[name] = lambda counts, pool=pool: pool.quantile(counts, 0.5), len(pool), len(pool)
+    bilabials, vowels = Pool([score.bilabial_minima_mm for score in scores]), Pool([score.vowel_minima_mm for score in scores])
+    width = max(len(bilabials), len(vowels))
+    table["pbm"] = (lambda counts: bilabials.closed(counts, *vowels.threshold(counts))), width, len(bilabials)
+    table["false_closures"] = (lambda counts: vowels.closed(counts, *vowels.threshold(counts))), width, len(vowels)
+    table["pbm_threshold_mm"] = (lambda counts: vowels.threshold(counts)[0]), width, len(vowels)
+    for name, pool in (("pbm_1mm", bilabials), ("false_closures_1mm", vowels)):
+        table[name] = lambda counts, pool=pool: pool.closed(counts, np.full(len(counts), CLOSED_GAP_MM), 1.0), width, len(pool)
+    table["closure_auc"] = _auc(scores), len(scores), sum(len(score.bilabial_frames_mm) for score in scores)
+    n_frames, code = sum(len(score.measured) for score in scores), codes(groups or [None] * len(scores))  # None: one talker
+    talkers = [Talker(scores, np.flatnonzero(code == talker)) for talker in np.unique(code)] if n_frames else []
+    return table | {name: (_over_talkers(talkers, column), len(scores), n_frames) for column, name in enumerate(LIP_MEASURES)}
 
 
-Pooled = tuple[np.ndarray, np.ndarray]  # (M,) ascending values, (M,) index of the utterance of each
+class Pool:
+    """M values of N utterances, all but NaN, ascending, each with its utterance."""
+
+    def __init__(self, values: Sequence[Sequence[float]]) -> None:
+        flat = np.concatenate([np.empty(0), *values])
+        owner = np.repeat(np.arange(len(values)), [len(one) for one in values])
+        order = np.argsort(flat, kind="stable")[: np.count_nonzero(~np.isnan(flat))]  # NaN sorts last
+        self.values, self.owner = flat[order], owner[order]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def quantile(self, counts: np.ndarray, q: float) -> np.ndarray:
+        """(R,) of each resample, linear between order statistics as in np.quantile."""
+        cumulative, last = self._cumulative(counts), max(len(self) - 1, 0)
+        position = np.maximum(cumulative[:, -1] - 1, 0) * q
+        below = np.floor(position).astype(int)
+        low, high = (np.minimum((cumulative[:, 1:] <= rank[:, None]).sum(axis=1), last) for rank in (below, below + 1))
+        values = np.append(self.values, np.nan)
+        return np.where(cumulative[:, -1] > 0, values[low] + (values[high] - values[low]) * (position - below), np.nan)
+
+    def threshold(self, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """((R,) the gap under which 5 % of vowels lie; (R,) the share of equal gaps that closes).
+
+        All equal gaps close, unless more than 5 % of vowels would: then as many of them as are allowed. So a mouth that never
+        moves has as many closures as false ones.
+        """
+        threshold, cumulative = self.quantile(counts, FALSE_CLOSURE_RATE), self._cumulative(counts)
+        allowed = np.floor(np.maximum(cumulative[:, -1] - 1, 0) * FALSE_CLOSURE_RATE) + 1
+        below, at_most = self._under(cumulative, threshold)
+        return threshold, np.where(at_most > allowed, divide(allowed - below, at_most - below), 1.0)
+
+    def closed(self, counts: np.ndarray, threshold: np.ndarray, of_equal: np.ndarray | float) -> np.ndarray:
+        """(R,) the share of values under a threshold, with the share `of_equal` of those at it."""
+        cumulative = self._cumulative(counts)
+        below, at_most = self._under(cumulative, threshold)
+        return np.where(np.isnan(threshold), np.nan, divide(below + of_equal * (at_most - below), cumulative[:, -1]))
+
+    def _cumulative(self, counts: np.ndarray) -> np.ndarray:
+        """(R, 1 + M) how many resampled values are among the first 0, 1, ... M."""
+        cumulative = np.zeros((len(counts), 1 + len(self)), np.int32)
+        np.cumsum(counts[:, self.owner], axis=1, dtype=np.int32, out=cumulative[:, 1:])
+        return cumulative
+
+    def _under(self, cumulative: np.ndarray, threshold: np.ndarray) -> list[np.ndarray]:
+        """(R,) how many resampled values lie under each resample's threshold, and at or under it."""
+        columns = [np.searchsorted(self.values, threshold, side=side) for side in ("left", "right")]
+        return [np.take_along_axis(cumulative, column[:, None], axis=1)[:, 0] for column in columns]
 
 
-def _pool(values: Sequence[Sequence[float]]) -> Pooled:
-    """All values but NaN, ascending, each with its utterance."""
-    flat = np.concatenate([np.asarray(one, np.float64) for one in values]) if len(values) else np.empty(0)
-    owner = np.repeat(np.arange(len(values)), [len(one) for one in values])
-    order = np.argsort(flat, kind="stable")[: np.count_nonzero(~np.isnan(flat))]  # NaN sorts last
-    return flat[order], owner[order]
+def _field(scores: Sequence[UtteranceScores], name: str) -> np.ndarray:
+    return np.array([getattr(score, name) for score in scores], np.float64)
 
 
-def _mean_statistic(values: np.ndarray, weights: np.ndarray) -> Statistic:
-    def statistic(counts: np.ndarray) -> np.ndarray:
-        return divide(counts @ (values * weights), counts @ weights)
-
-    return statistic
+def _weighted_mean(values: np.ndarray, weights: np.ndarray) -> Statistic:
+    return lambda counts: divide(counts @ (values * weights), counts @ weights)
 
 
-def _quantile_statistic(pooled: Pooled, q: float) -> Statistic:
-    """The quantile of each resample, linear between order statistics as in np.quantile."""
-
-    def statistic(counts: np.ndarray) -> np.ndarray:
-        return _quantile(pooled, counts, q)[0]
-
-    return statistic
-
-
-def _threshold(vowels: Pooled, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """((R,) the gap under which 5 % of vowels lie, linear between order statistics; (R,) the share of equal gaps that closes).
-
-    All equal gaps close, unless more than 5 % of vowels would: then as many of them as are allowed. So a mouth that never moves
-    has as many closures as false ones.
-    """
-    threshold, cumulative, allowed = _quantile(vowels, counts, FALSE_CLOSURE_RATE)
-    below, at_most = (_under(vowels, cumulative, threshold, side) for side in ("left", "right"))
-    return threshold, np.where(at_most > allowed, divide(allowed - below, at_most - below), 1.0)
-
-
-def _closed_statistic(pooled: Pooled) -> Statistic:
-    return lambda counts: _share_closed(pooled, counts, np.full(len(counts), CLOSED_GAP_MM), np.ones(len(counts)))
-
-
-def _auc_statistic(scores: Sequence[UtteranceScores]) -> Statistic:
+def _auc(scores: Sequence[UtteranceScores]) -> Statistic:
     """`closures.closure_auc` over the frames of each resample, from how often the bilabials of i lie under the vowels of j."""
-    gaps, owner = _pool([score.bilabial_frames_mm for score in scores])
-    n, pairs = len(scores), np.zeros((len(scores), len(scores)))
+    pool, pairs = Pool([score.bilabial_frames_mm for score in scores]), np.zeros((len(scores), len(scores)))
     for j, score in enumerate(scores):
-        pairs[:, j] = np.bincount(owner, weights=vowels_above(gaps, score.vowel_frames_mm), minlength=n)
+        above = vowels_above(pool.values, score.vowel_frames_mm)
+        pairs[:, j] = np.bincount(pool.owner, weights=above, minlength=len(scores))
     n_bilabial = np.array([len(score.bilabial_frames_mm) for score in scores], np.float64)
     n_vowel = np.array([len(score.vowel_frames_mm) for score in scores], np.float64)
-
-    def statistic(counts: np.ndarray) -> np.ndarray:
-        return divide(((counts @ pairs) * counts).sum(axis=1), (counts @ n_bilabial) * (counts @ n_vowel))
-
-    return statistic
+    return lambda counts: divide(((counts @ pairs) * counts).sum(axis=1), (counts @ n_bilabial) * (counts @ n_vowel))
 
 
-def _talkers(scores: Sequence[UtteranceScores], groups: Sequence[Hashable] | None) -> list[tuple[np.ndarray, list[np.ndarray]]]:
-    """(utterances, what was measured in each) of every talker; all are one talker where no groups are given."""
-    code = np.zeros(len(scores), int) if groups is None else codes(groups)
-    members = [np.flatnonzero(code == talker) for talker in range(code.max() + 1)]
-    return [(indices, [scores[index].measured for index in indices]) for indices in members]
+class Talker:
+    """Some utterances of one talker whose lips a camera measured."""
+
+    def __init__(self, scores: Sequence[UtteranceScores], indices: np.ndarray) -> None:
+        self.indices, self.frames = indices, [scores[index].measured for index in indices]
+        self.found: dict[bytes, tuple[float, ...]] = {}
+
+    def measures(self, counts: np.ndarray) -> np.ndarray:
+        """(R, 4) `_lip_measures` of all frames, of each utterance as often as it was drawn; all alike is measured once."""
+        keys = [(row // max(np.gcd.reduce(row), 1)).tobytes() for row in counts[:, self.indices]]
+        for key, row in zip(keys, counts[:, self.indices], strict=True):
+            if key not in self.found:
+                drawn = [frames for frames, times in zip(self.frames, row, strict=True) for _ in range(times)]
+                self.found[key] = _lip_measures(np.concatenate([np.empty((0, 4)), *drawn]))
+        return np.array([self.found[key] for key in keys])
 
 
-def _talker_statistic(talkers: list[tuple[np.ndarray, list[np.ndarray]]], number: int) -> Statistic:
-    """The mean over the talkers of each resample of one of four measures, see `aggregate`.
+def _over_talkers(talkers: Sequence[Talker], column: int) -> Statistic:
+    """The mean over the talkers of each resample of one of `LIP_MEASURES`, see `aggregate`.
 
     A talker's frames are pooled over utterances as often as they were drawn, so talkers drawn whole are the same every time.
     """
 
     def statistic(counts: np.ndarray) -> np.ndarray:
-        if not talkers:
-            return np.full(len(counts), np.nan)
-        drawn = np.stack([counts[:, indices].sum(axis=1) / len(indices) for indices, _ in talkers])  # (talkers, R)
-        values = np.stack([_of_talker(frames, counts[:, indices], number) for indices, frames in talkers])
-        drawn = np.where(np.isnan(values), 0, drawn)
-        return divide((np.nan_to_num(values) * drawn).sum(axis=0), drawn.sum(axis=0))
+        total, weight = np.zeros(len(counts)), np.zeros(len(counts))
+        for talker in talkers:
+            values = talker.measures(counts)[:, column]
+            share = np.where(np.isnan(values), 0, counts[:, talker.indices].mean(axis=1))
+            total, weight = total + np.nan_to_num(values) * share, weight + share
+        return divide(total, weight)
 
     return statistic
 
 
-def _of_talker(frames: list[np.ndarray], counts: np.ndarray, number: int) -> np.ndarray:
-    """(R,) of one talker's utterances, which were drawn `counts` (R, N) times; all alike is computed once."""
-    found, values = {}, []
-    for row in counts:
-        key = (row // max(np.gcd.reduce(row), 1)).tobytes()
-        if key not in found:
-            drawn = [frames[index] for index in np.repeat(np.arange(len(row)), row)]
-            found[key] = _of_frames(np.concatenate([np.empty((0, 4)), *drawn]), number)
-        values.append(found[key])
-    return np.array(values)
-
-
-def _of_frames(frames: np.ndarray, number: int) -> float:
+def _lip_measures(frames: np.ndarray) -> tuple[float, float, float, float]:
+    """`LIP_MEASURES` of (N, 4) frames as `UtteranceScores.measured` has them."""
     gap, width, gap_mm, width_mm = frames.T
-    if number < 2:
-        return correlation(**({"pred": gap_mm, "target": gap} if number == 0 else {"pred": width_mm, "target": width}))
+    follows = correlation(pred=gap_mm, target=gap), correlation(pred=width_mm, target=width)
     low, high = np.percentile(gap, MEASURED_RANGE) if len(gap) >= MIN_MEASURED else (0.0, 0.0)
     if high <= low:
-        return float("nan")
-    if number == 3:
-        return float(gap_mm.std() / (EYES_MM * gap.std()))
+        return *follows, np.nan, np.nan
     share = (gap - low) / (high - low)
-    return closure_auc(gap_mm[share < MEASURED_CLOSED], gap_mm[share > MEASURED_OPEN])
-
-
-def _quantile(pooled: Pooled, counts: np.ndarray, q: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """((R,) quantile, (R, M) cumulative counts, (R,) how many values lie at or under it when none are equal)."""
-    values, owner = pooled
-    cumulative = np.cumsum(counts[:, owner], axis=1, dtype=np.int32)
-    if not len(values):
-        return np.full(len(counts), np.nan), cumulative, np.zeros(len(counts), int)
-    position = np.maximum(cumulative[:, -1] - 1, 0) * q
-    below = np.floor(position).astype(int)
-    low, high = ((cumulative <= rank[:, None]).sum(axis=1) for rank in (below, below + 1))
-    low, high = np.minimum(low, len(values) - 1), np.minimum(high, len(values) - 1)
-    quantile = values[low] + (values[high] - values[low]) * (position - below)
-    return np.where(cumulative[:, -1] > 0, quantile, np.nan), cumulative, below + 1
-
-
-def _under(pooled: Pooled, cumulative: np.ndarray, threshold: np.ndarray, side: str) -> np.ndarray:
-    """(R,) how many resampled values lie under each resample's threshold ("left"), or at or under it ("right")."""
-    if not len(pooled[0]):
-        return np.zeros(len(cumulative), int)
-    index = np.searchsorted(pooled[0], threshold, side=side)
-    return np.where(index > 0, np.take_along_axis(cumulative, np.maximum(index - 1, 0)[:, None], axis=1)[:, 0], 0)
-
-
-def _share_closed(pooled: Pooled, counts: np.ndarray, threshold: np.ndarray, of_equal: np.ndarray) -> np.ndarray:
-    """(R,) the share of values under a threshold, with the share `of_equal` of those at it."""
-    if not len(pooled[0]):
-        return np.full(len(counts), np.nan)
-    cumulative = np.cumsum(counts[:, pooled[1]], axis=1, dtype=np.int32)
-    below, at_most = (_under(pooled, cumulative, threshold, side) for side in ("left", "right"))
-    return np.where(np.isnan(threshold), np.nan, divide(below + of_equal * (at_most - below), cumulative[:, -1]))
+    auc = closure_auc(gap_mm[share < MEASURED_CLOSED], gap_mm[share > MEASURED_OPEN])
+    return *follows, auc, gap_mm.std() / (EYES_MM * gap.std())
 
 
 def divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -4,18 +4,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
 from facedistill.core.params import Params
 from facedistill.core.paths import DATA
 from facedistill.core.sections import InternalTeacher
-from facedistill.measure.baselines import amplitude_envelope, band_envelope
-from facedistill.measure.smoothers import Smoother, smoothers
+from facedistill.measure.baselines import Smoother, amplitude_envelope, band_envelope, smoothers
 from facedistill.models.filterbank import GRID_FPS
-from facedistill.models.student import ENSEMBLE_DELAY_S, load_student, n_parameters, smooth
+from facedistill.models.networks import device, n_parameters, parallel_map
+from facedistill.models.student import ENSEMBLE_DELAY_S, load_student, smooth
 from facedistill.models.teacher import folder_of, load_teacher
-from facedistill.models.workers import device, workers
 from facedistill.rig.arkit import CURVES
 from facedistill.rig.controls import read_controls
 from facedistill.rig.curves import FPS
@@ -33,48 +33,40 @@ AnimateAll = Callable[[Sequence[np.ndarray]], list[np.ndarray]]  # the same of m
 
 @dataclass(frozen=True)
 class System:
-    """One row of the tables.
+    """One row of the tables; `lookahead_ms` is None where the whole utterance is needed."""
 
-    Attributes:
-        name: unique in its table.
-        load: reads the model, and gives what animates with it.
-        parameters, weights_bytes: its size.
-        lookahead_ms: a student's is its window's future plus one 16 ms step of the grid, between whose frames it is interpolated;
-            None where the whole utterance is needed.
-    """
-
-    name: str
-    load: Callable[[], AnimateAll]
+    name: str  # unique in its table
+    load: Callable[[], AnimateAll]  # reads the model, and gives what animates with it
     parameters: int = 0
     weights_bytes: int = 0
     lookahead_ms: float | None = None
 
-    def then(self, change: Callable[[np.ndarray], np.ndarray]) -> Callable[[], AnimateAll]:
-        """`load` of a system whose (T, K) curves are this one's, changed."""
+    def then(self, name: str, change: Callable[[np.ndarray], np.ndarray], delay_ms: float) -> Self:
+        """The system whose (T, K) curves are this one's, changed, and later by so much."""
 
         def load() -> AnimateAll:
             animate = self.load()
             return lambda audios: [change(curves) for curves in animate(audios)]
 
-        return load
+        return replace(self, name=name, load=load, lookahead_ms=self.lookahead_ms + delay_ms)
 
 
 def each(animate: Animate) -> AnimateAll:
     """Animates many sounds, some at a time."""
-
-    def animate_all(audios: Sequence[np.ndarray]) -> list[np.ndarray]:
-        with workers() as pool:
-            return list(pool.map(animate, audios))
-
-    return animate_all
+    return partial(parallel_map, animate)
 
 
 def systems(params: Params) -> list[System]:
     """Teacher, students, ensembles, the variants that serve as baselines (in their first seed) and the amplitude envelopes."""
-    students = [student_system(DATA / "distill" / name, name) for name in params.distill.students]
-    ensembles = [_ensemble_system(system, params.evaluate.ensemble) for system in students if system.name in ENSEMBLED]
+    students = {name: student_system(DATA / "distill" / name, name) for name in params.distill.students}
+    average = partial(smooth, weights=params.evaluate.ensemble)
+    ensembles = [
+        student.then(f"{name}-ensemble", average, 1000 * ENSEMBLE_DELAY_S)
+        for name, student in students.items()
+        if name in ENSEMBLED
+    ]
     baselines = [student_system(_folders(params, name)[0], name) for name in params.evaluate.baselines]
-    return [teacher_system(DATA / "teach", params.label.chunk_s), *students, *ensembles, *baselines, *envelopes()]
+    return [teacher_system(DATA / "teach", params.label.chunk_s), *students.values(), *ensembles, *baselines, *envelopes()]
 
 
 def envelopes() -> list[System]:
@@ -106,7 +98,8 @@ def smoothed_systems(params: Params, audios: Sequence[np.ndarray]) -> dict[Smoot
     """`evaluate.smoothed` in every way to smooth it; `audios` are those on which delays are made equal."""
     name = params.evaluate.smoothed
     system = student_system(DATA / "distill" / name, name)
-    return {smoother: _smoothed_system(system, smoother) for smoother in smoothers(system.load()(audios))}
+    ways = smoothers(system.load()(audios))
+    return {way: system.then(way.name, way.smooth, 1000 * way.delay_frames / FPS) for way in ways}
 
 
 def teacher_system(folder: Path, chunk_s: float) -> System:
@@ -119,14 +112,16 @@ def teacher_system(folder: Path, chunk_s: float) -> System:
 
 
 def student_system(folder: Path, name: str, curves: tuple[str, ...] = CURVES) -> System:
-    """The student of a folder."""
+    """The student of a folder.
+
+    Its look-ahead is its window's future plus one 16 ms step of the grid, between whose frames it is interpolated.
+    """
+    student = load_student(folder, curves)
 
     def load() -> AnimateAll:
         return each(load_student(folder, curves).to(device()).animate)
 
-    student = load_student(folder, curves)
-    future_ms = 1000 * (student.config.window_samples - student.config.past_samples) / 16_000
-    return System(name, load, n_parameters(student), _weights(folder), future_ms + 1000 / GRID_FPS)
+    return System(name, load, n_parameters(student), _weights(folder), student.config.future_ms + 1000 / GRID_FPS)
 
 
 def exported_system(path: Path) -> System:
@@ -152,16 +147,6 @@ def _on_rig(student: System, folder: Path, teacher_folder: Path) -> System:
 def _folders(params: Params, variant: str) -> list[Path]:
     """Of a variant's students, in the order of the seeds."""
     return [DATA / "ablate" / variant / f"seed-{seed}" for seed in params.ablate.seeds]
-
-
-def _smoothed_system(system: System, smoother: Smoother) -> System:
-    lookahead_ms = system.lookahead_ms + 1000 * smoother.delay_frames / FPS
-    return replace(system, name=smoother.name, load=system.then(smoother.smooth), lookahead_ms=lookahead_ms)
-
-
-def _ensemble_system(system: System, weights: tuple[float, float, float]) -> System:
-    load, lookahead_ms = system.then(lambda curves: smooth(curves, weights)), system.lookahead_ms + 1000 * ENSEMBLE_DELAY_S
-    return replace(system, name=f"{system.name}-ensemble", load=load, lookahead_ms=lookahead_ms)
 
 
 def _weights(folder: Path) -> int:

@@ -12,10 +12,11 @@ from tqdm import tqdm
 from facedistill.core import SAMPLE_RATE_HZ
 from facedistill.core.errors import InputError
 from facedistill.core.manifest import Utterance
+from facedistill.core.params import Params
 from facedistill.measure.scores import Face, MeasuredLips, Truth, UtteranceScores, score_utterance
 from facedistill.measure.systems import System
-from facedistill.models.workers import workers
-from facedistill.rig.curves import FPS, read_curves
+from facedistill.models.networks import parallel_map
+from facedistill.rig.curves import read_curves
 from facedistill.rig.head import head
 from facedistill.speech.audio import read_audio
 from facedistill.speech.augment import add_noise, coloured_noise, telephone, with_gain
@@ -41,65 +42,53 @@ class Example:
 
 
 def load_examples(root: Path, rows: Sequence[Utterance]) -> list[Example]:
-    """Reads the utterances of a test set.
-
-    Args:
-        root: the folder that their paths are relative to.
-        rows: utterances.
+    """Reads the utterances of a test set, whose paths are relative to `root`.
 
     Raises:
         InputError: audio, phones, curves or measured lips are missing or broken.
     """
-    known, face = read_curves(root, rows), Face.of(head())
+    known, face = read_curves(root, rows), Face(head())
 
     def load(row: Utterance) -> Example:
         audio = read_audio(root / row.audio)
         phones = read_ipa(root / row.phones, row.phoneset) if row.phones else []
-        truth = Truth.of(known[row.id], face) if row.id in known else None
+        truth = Truth(known[row.id], face) if row.id in known else None
         lips = _measured_lips(root / row.measured, audio, row.offset_s or 0.0) if row.measured else None
         return Example(row, audio, phones, truth, lips)
 
-    with workers() as pool:
-        return list(pool.map(load, rows))
+    return parallel_map(load, rows)
 
 
 def measure(
     systems: Iterable[System], test_sets: Mapping[str, Sequence[Example]]
 ) -> Iterator[tuple[str, dict[str, list[UtteranceScores]]]]:
-    """The raw scores of systems, which are loaded one at a time, on test sets.
-
-    Yields:
-        (system, {test set: a score an example}).
-    """
+    """(system, {test set: the raw scores of its examples}) of systems, which are loaded one at a time."""
     for system in tqdm(list(systems), desc="evaluate", unit="system", mininterval=5):
         animate = system.load()
-        yield (
-            system.name,
-            {name: score(examples, animate([example.audio for example in examples])) for name, examples in test_sets.items()},
-        )
+        audios = {name: [example.audio for example in examples] for name, examples in test_sets.items()}
+        yield system.name, {name: score(examples, animate(audios[name])) for name, examples in test_sets.items()}
 
 
 def score(examples: Sequence[Example], curves: Sequence[np.ndarray], *, lag_s: float = 0.0) -> list[UtteranceScores]:
-    """The raw scores of one system.
-
-    Args:
-        examples: N utterances.
-        curves: (T, K) of each at 60 fps.
-        lag_s: how late they are, which closure scores then compensate.
+    """The raw scores of one system's curves, (T, K) an example at 60 fps; closure scores compensate that they are `lag_s` late.
 
     Raises:
         InputError: curves that are not finite.
     """
-    face = Face.of(head())
+    face = Face(head())
 
     def one(example: Example, pred: np.ndarray) -> UtteranceScores:
         if not np.isfinite(pred).all():
             raise InputError(f"{example.row.id}: curves that are not finite; expected numbers")
-        known = {"truth": example.truth, "lips": example.lips}
-        return score_utterance(pred, example.phones, fps=FPS, face=face, lag_s=lag_s, **known)
+        return score_utterance(pred, example.phones, face, truth=example.truth, lips=example.lips, lag_s=lag_s)
 
-    with workers() as pool:
-        return list(pool.map(one, examples, curves))
+    return parallel_map(one, examples, curves)
+
+
+def interval_options(params: Params, examples: Sequence[Example]) -> dict[str, object]:
+    """How `bootstrap.aggregate` and `compare` draw intervals over examples: by voice, and by the same draws at every call."""
+    voices = [(example.row.source, example.row.speaker) for example in examples]
+    return {"n_boot": params.evaluate.bootstrap, "groups": voices, "rng": np.random.default_rng(params.seed)}
 
 
 def conditions(levels_db: Sequence[float], snrs_db: Sequence[float]) -> dict[str, Condition]:
@@ -111,12 +100,9 @@ def conditions(levels_db: Sequence[float], snrs_db: Sequence[float]) -> dict[str
 
 def degraded(examples: Sequence[Example], condition: Condition, *, seed: int) -> list[Example]:
     """Examples in a condition; what is random depends on the seed and on the id alone, what is too loud is clipped."""
-
-    def one(example: Example) -> Example:
-        rng = np.random.default_rng([seed, zlib.crc32(example.row.id.encode())])
-        return replace(example, audio=np.clip(condition(example.audio, rng), -1, 1).astype(np.float32))
-
-    return [one(example) for example in examples]
+    rngs = [np.random.default_rng([seed, zlib.crc32(example.row.id.encode())]) for example in examples]
+    audios = [np.clip(condition(example.audio, rng), -1, 1) for example, rng in zip(examples, rngs, strict=True)]
+    return [replace(example, audio=audio.astype(np.float32)) for example, audio in zip(examples, audios, strict=True)]
 
 
 def non_speech(duration_s: float, levels_db: Sequence[float], *, seed: int) -> dict[str, list[Example]]:
@@ -130,17 +116,8 @@ def non_speech(duration_s: float, levels_db: Sequence[float], *, seed: int) -> d
     return {name: [Example(replace(row, id=name), audio, [])] for name, audio in sounds.items()}
 
 
-def evenly_spaced(rows: Sequence, n_wanted: int) -> list:
-    """Up to `n_wanted` of some things, evenly spaced from the first to the last."""
-    return [rows[index] for index in np.linspace(0, len(rows) - 1, min(len(rows), n_wanted)).round().astype(int)]
-
-
 def _measured_lips(path: Path, audio: Audio, offset_s: float) -> MeasuredLips:
-    """Reads what a camera measured, in frames of speech: times_s, valid, inner_gap and width, (T,) each.
-
-    Raises:
-        InputError: missing or something else.
-    """
+    """Reads what a camera measured, in frames of speech: times_s, valid, inner_gap and width, (T,) each."""
     try:
         with np.load(path, allow_pickle=False) as file:
             times_s, valid, gap, width = (file[name] for name in ("times_s", "valid", "inner_gap", "width"))

@@ -1,4 +1,4 @@
-"""Phone models and forced alignment: where in a recording the phones of its transcript are.
+"""Phone models and forced alignment: where in a recording the phones of its transcript are, and how far from trusted times.
 
 A model gives log-probabilities of tokens frame by frame. It is our own, trained frame by frame on exact phone times, with a token
 a letter of IPA and silence as the blank of CTC; or a CTC model of the hub whose vocabulary is espeak-ng's phones (Xu, Baevski &
@@ -8,24 +8,25 @@ Auli, 2021, "Simple and effective zero-shot cross-lingual phoneme recognition").
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from itertools import groupby, pairwise
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torchaudio.functional import TokenSpan, forced_align, merge_tokens
 from transformers import Wav2Vec2ForCTC
+from transformers.utils import cached_file
 
 from facedistill.core import SAMPLE_RATE_HZ
 from facedistill.core.files import read_json
 from facedistill.models.dataset import N_PHONE_CLASSES, PHONE_CLASS, SILENCE
-from facedistill.models.encoder import SCRATCH, load_pretrained, normalise_level, place_of, receptive_field_samples
+from facedistill.models.encoder import SCRATCH, load_pretrained, normalise_level, receptive_field_samples
 from facedistill.models.filterbank import HOP_SAMPLES, KERNEL_SAMPLES, Filterbank, blocks
-from facedistill.models.workers import device
+from facedistill.models.networks import device
 from facedistill.speech.espeak import PLOSIVE_STARTS, STRESS_MARKS
-from facedistill.speech.phones import Phone, sounds
+from facedistill.speech.phones import Phone, classify, sounds
 
 FILTERS = 80
 DILATIONS = (1, 2, 4, 8, 16)
@@ -34,30 +35,14 @@ SPIKE_REACH_S = 0.08  # how far beyond its spike a phone of a CTC model may last
 MIN_SAMPLES = KERNEL_SAMPLES + 4 * HOP_SAMPLES
 
 
-class PhoneModel(Protocol):
-    """What `align_phones` needs of a model."""
-
-    blank: int
-    states: int  # frames that a phone takes at least
-    spikes: bool  # whether blank is not silence but all that lies between the frames in which phones are told (CTC)
-    hop_samples: int
-    offset_samples: int  # of the border before frame 0
-
-    def log_probabilities(self, audio: np.ndarray) -> Tensor:
-        """(S,) at 16 kHz, brought to one loudness -> (L, N) on the CPU."""
-
-    def tokens(self, label: str) -> list[int]:
-        """The tokens of an IPA label, in order; none for what the model does not know."""
-
-
 class Aligner(nn.Module):
     """Our own phone model: a learnable filterbank and dilated convolutions on its 16 ms grid; a token is a letter of IPA."""
 
     blank = PHONE_CLASS[SILENCE]
-    states = 3  # 48 ms: else what the model does not recognise is squeezed into single frames
-    spikes = False
+    states = 3  # frames that a phone takes at least, 48 ms: else what the model does not recognise is squeezed into single frames
+    spikes = False  # whether blank is not silence but all that lies between the frames in which phones are told (CTC)
     hop_samples = HOP_SAMPLES
-    offset_samples = HOP_SAMPLES // 2  # frame l is centred on sample 256 l + 256
+    offset_samples = HOP_SAMPLES // 2  # of the border before frame 0: frame l is centred on sample 256 l + 256
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -70,10 +55,11 @@ class Aligner(nn.Module):
 
     @torch.inference_mode()
     def log_probabilities(self, audio: np.ndarray) -> Tensor:
-        where = next(self.parameters()).device
-        return self(_levelled(audio).to(where))[0].log_softmax(dim=1).cpu()
+        """(S,) at 16 kHz, brought to one loudness -> (L, N) on the CPU."""
+        return self(_levelled(audio).to(self.out.weight.device))[0].log_softmax(dim=1).cpu()
 
     def tokens(self, label: str) -> list[int]:
+        """The tokens of an IPA label, in order; none for what the model does not know."""
         return [PHONE_CLASS[sound.letter] for sound in sounds(label)]
 
 
@@ -84,14 +70,14 @@ class HubAligner:
     spikes = True
 
     def __init__(self, source: str) -> None:
-        """Loads a hub id or a local folder with a Wav2Vec2 CTC checkpoint and its vocab.json.
+        """Loads a hub id or a local folder with a Wav2Vec2 CTC checkpoint and its vocab.json, or raises InputError."""
 
-        Raises:
-            InputError: it cannot be loaded, or has no vocabulary.
-        """
-        network = load_pretrained("align.aligner.source", source, (SCRATCH,), Wav2Vec2ForCTC.from_pretrained)
-        self.network, config = network.eval().to(device()), network.config
-        self.vocabulary: dict[str, int] = read_json(_vocabulary(place_of(source)))
+        def load(place: str, **options) -> Wav2Vec2ForCTC:
+            self.vocabulary: dict[str, int] = read_json(Path(cached_file(place, "vocab.json")))
+            return Wav2Vec2ForCTC.from_pretrained(place, **options)
+
+        self.network = load_pretrained("align.aligner.source", source, (SCRATCH,), load).eval().to(device())
+        config = self.network.config
         self.blank = config.pad_token_id
         self.hop_samples = math.prod(config.conv_stride)
         self.offset_samples = (receptive_field_samples(config) - self.hop_samples) // 2
@@ -106,13 +92,7 @@ class HubAligner:
         return [self.vocabulary[name] for name in names if name in self.vocabulary]
 
 
-def _vocabulary(place: str) -> Path:
-    """vocab.json of a local folder, or of the hub's cache, to which the model's loading has just gone."""
-    if Path(place).is_dir():
-        return Path(place, "vocab.json")
-    from huggingface_hub import hf_hub_download
-
-    return Path(hf_hub_download(place, "vocab.json"))
+PhoneModel = Aligner | HubAligner
 
 
 def _levelled(audio: np.ndarray) -> Tensor:
@@ -133,15 +113,17 @@ def align_phones(model: PhoneModel, audio: np.ndarray, labels: Sequence[str]) ->
 
     Args:
         audio: (S,) at 16 kHz.
-        labels: IPA labels in order, without silences.
+        labels: IPA labels in order, without silences; those of the phones that are found.
 
     Returns:
-        The alignment, its phones labelled as given; None where there is nothing to align or the recording is too short for it.
+        None where there is nothing to align or the recording is too short for it.
     """
     owned = [(label, token) for label in enumerate(labels) for token in model.tokens(label[1])]
-    tokens = [token for _, token in owned]
-    scores = model.log_probabilities(audio)
-    states = next((n for n in range(model.states, 0, -1) if _n_frames(tokens, n) <= len(scores)), 0)
+    tokens, scores = [token for _, token in owned], model.log_probabilities(audio)
+    # CTC parts equal neighbours by a blank, and several states are never equal.
+    needed = {1: len(tokens) + sum(one == other for one, other in pairwise(tokens))}
+    needed |= {n: n * len(tokens) for n in range(2, model.states + 1)}
+    states = max((n for n, n_frames in needed.items() if n_frames <= len(scores)), default=0)
     if not tokens or not states:
         return None
     path, path_scores = _viterbi(scores, tokens, model.blank, states)
@@ -160,27 +142,17 @@ def align_phones(model: PhoneModel, audio: np.ndarray, labels: Sequence[str]) ->
 
 def _extent(spans: Sequence[TokenSpan], max_pause_frames: float) -> tuple[int, int]:
     """(first, end) frame of a phone: of its states those that no pause parts, and of several such runs the longest."""
-    runs = [[spans[0]]]
-    for span in spans[1:]:
-        if span.start - runs[-1][-1].end > max_pause_frames:
-            runs.append([])
-        runs[-1].append(span)
+    borders = [at for at in range(1, len(spans)) if spans[at].start - spans[at - 1].end > max_pause_frames]
+    runs = [spans[first:last] for first, last in pairwise([0, *borders, len(spans)])]
     best = max(runs, key=lambda run: sum(span.end - span.start for span in run))
     return best[0].start, best[-1].end
 
 
-def _n_frames(tokens: Sequence[int], states: int) -> int:
-    """The fewest frames that an alignment takes: CTC parts equal neighbours by a blank, and several states are never equal."""
-    repeats = sum(one == other for one, other in pairwise(tokens)) if states == 1 else 0
-    return states * len(tokens) + repeats
-
-
 def _viterbi(scores: Tensor, tokens: Sequence[int], blank: int, states: int) -> tuple[Tensor, Tensor]:
     """The best path (L,) through (L, N) scores, each token a row of `states` tokens that score alike, and the scores along it."""
-    n_tokens = scores.shape[1]
-    copies = scores.repeat(1, states)
-    chain = [token + n_tokens * state for token in tokens for state in range(states)]
-    path, path_scores = forced_align(copies[None], torch.tensor([chain], dtype=torch.int32), blank=blank)
+    chain = [token + scores.shape[1] * state for token in tokens for state in range(states)]
+    chains = torch.tensor([chain], dtype=torch.int32)
+    path, path_scores = forced_align(scores.repeat(1, states)[None], chains, blank=blank)
     return path[0], path_scores[0]
 
 
@@ -206,3 +178,34 @@ def _spread_spikes(phones: list[Phone], duration_s: float) -> list[Phone]:
         for phone, before, after in zip(phones, before_s, after_s, strict=True)
     ]
     return [phone for phone in reaching if phone.end_s > phone.start_s]
+
+
+def boundary_errors_ms(found: list[Phone], trusted: list[Phone]) -> np.ndarray:
+    """How far timed phones are from trusted ones: the starts of matching runs of one class, found minus trusted.
+
+    Alphabets differ, and so does what counts as one phone: boundaries are compared where both sides change between the same
+    classes of `phones.classify`, which a mouth can show, found by aligning the two sequences of classes.
+
+    Returns:
+        (N,) float64 ms, positive where found late; N is at most the number of runs in either.
+    """
+    ours, theirs = _runs(found), _runs(trusted)
+    matcher = SequenceMatcher(None, [kind for kind, _ in ours], [kind for kind, _ in theirs], autojunk=False)
+    pairs = [(block.a + step, block.b + step) for block in matcher.get_matching_blocks() for step in range(block.size)]
+    # the start of a run is the border of two runs: both must match
+    borders = [pair for before, pair in pairwise(pairs) if (before[0] + 1, before[1] + 1) == pair]
+    return np.array([1000 * (ours[one][1] - theirs[other][1]) for one, other in borders], np.float64)
+
+
+def _runs(phones: list[Phone]) -> list[tuple[str, float]]:
+    """(class, start in s) of every run of phones of one class; time between phones is silence."""
+    runs: list[tuple[str, float]] = [("silence", 0.0)]
+    clock_s = 0.0
+    for phone in phones:
+        if phone.start_s - clock_s > 1e-3 and runs[-1][0] != "silence":
+            runs.append(("silence", clock_s))
+        kind = classify(phone.label)
+        if kind != runs[-1][0]:
+            runs.append((kind, phone.start_s))
+        clock_s = phone.end_s
+    return runs

@@ -1,7 +1,8 @@
 """Training data: which utterances are used, and batches of their random crops, degraded, with the curves at wanted times."""
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -38,8 +39,7 @@ class Corpus:
     ) -> None:
         """Reads the curves of utterances whose paths are relative to `root`; without curves it serves to learn phones alone.
 
-        Args:
-            controls: what the curves move; ARKit's, if None.
+        `controls` are what the curves move; ARKit's, if None.
 
         Raises:
             InputError: no utterances, or curves missing or not matching.
@@ -47,18 +47,17 @@ class Corpus:
         if not utterances:
             raise InputError(f"{root / 'manifest.jsonl'}: no utterances to train on")
         self.root, self.controls, self.utterances = root, controls or arkit(), list(utterances)
-        curves = dict.fromkeys((row.id for row in utterances), NO_CURVES)
+        self.rest, curves = NO_CURVES[0], dict.fromkeys((row.id for row in utterances), NO_CURVES)
         if with_curves:
-            curves = read_curves(root, utterances, len(self.controls.names))
-        self.rest = self.controls.rest if with_curves else NO_CURVES[0]
+            self.rest, curves = self.controls.rest, read_curves(root, utterances, len(self.controls.names))
         self.rest_target = self.rest + (BELOW_REST if self.controls.are_arkit else 0)
-        missing = [utterance.id for utterance in utterances if utterance.id not in curves]
+        missing = [row.id for row in utterances if row.id not in curves]
         if missing:
             raise InputError(f"{root}: no curves for {len(missing)} utterances, the first is {missing[0]}")
         self.curves = {key: frames.astype(np.float16) for key, frames in curves.items()}
         self.phones = {row.id: phone_classes(read_phones(root / row.phones)) for row in utterances if row.phones}
-        duration_s = np.array([utterance.duration_s for utterance in self.utterances])
-        self.odds = duration_s / duration_s.sum()
+        durations_s = np.array([row.duration_s for row in utterances])
+        self.odds = durations_s / durations_s.sum()
 
     @property
     def files(self) -> list[Path]:
@@ -67,12 +66,9 @@ class Corpus:
 
     def crop(self, index: int, start: int, n_samples: int) -> np.ndarray:
         """(n_samples,) float32 of an utterance from sample `start`; outside the recording is silence."""
-        audio = np.zeros(n_samples, np.float32)
-        with sf.SoundFile(self.root / self.utterances[index].audio) as file:
-            first, last = max(start, 0), min(start + n_samples, file.frames)
-            if first < last:
-                file.seek(first)
-                audio[first - start : last - start] = file.read(last - first, dtype="float32")
+        path, audio, before = self.root / self.utterances[index].audio, np.zeros(n_samples, np.float32), max(-start, 0)
+        found, _ = sf.read(path, start=max(start, 0), stop=max(start + n_samples, 0), dtype="float32")
+        audio[before : before + len(found)] = found
         return audio
 
     def curve_scale(self) -> Tensor:
@@ -162,7 +158,7 @@ def batch(
 
 
 def subsample(rows: Sequence[Utterance], data: DataParams, seed: int) -> list[Utterance]:
-    """The utterances of the wanted sources, languages, voices and share of the hours, in the order of the manifest.
+    """The utterances of the wanted sources, languages, voices and share of the hours (at least one), in the manifest's order.
 
     Languages, voices and utterances are drawn at random; what a smaller number draws is part of what a larger one does.
 
@@ -170,26 +166,15 @@ def subsample(rows: Sequence[Utterance], data: DataParams, seed: int) -> list[Ut
         InputError: nothing is left.
     """
     kept = [row for row in rows if data.sources == "all" or (row.source == SYNTHETIC) == (data.sources == "synthetic")]
-    kept = _drawn(kept, lambda row: row.language, data.languages, np.random.default_rng([seed, 0]))
-    kept = _drawn(kept, lambda row: (row.source, row.speaker), data.voices, np.random.default_rng([seed, 1]))
-    kept = _share(kept, data.hours_ratio, np.random.default_rng([seed, 2]))
+    drawn = ((data.languages, attrgetter("language")), (data.voices, attrgetter("source", "speaker")))
+    for number, (n_wanted, group) in enumerate(drawn):
+        groups = list(dict.fromkeys(map(group, kept)))
+        order = np.random.default_rng([seed, number]).permutation(len(groups))
+        wanted = {groups[index] for index in order[:n_wanted]}
+        kept = [row for row in kept if group(row) in wanted]
     if not kept:
         raise InputError(f"distill.data: no utterances with {data.model_dump()}; expected what the labels hold")
-    return kept
-
-
-def _drawn(
-    rows: list[Utterance], group: Callable[[Utterance], Hashable], count: int | None, rng: np.random.Generator
-) -> list[Utterance]:
-    """The utterances of `count` groups."""
-    groups = list(dict.fromkeys(map(group, rows)))
-    wanted = {groups[index] for index in rng.permutation(len(groups))[:count]}
-    return [row for row in rows if group(row) in wanted]
-
-
-def _share(rows: list[Utterance], ratio: float, rng: np.random.Generator) -> list[Utterance]:
-    """Utterances that together last `ratio` of all, or less by under one of them; at least one."""
-    order = rng.permutation(len(rows))
-    ends_s = np.cumsum([rows[index].duration_s for index in order])
-    n_kept = max(1, np.count_nonzero(ends_s <= ratio * ends_s[-1] * (1 + 1e-9))) if len(rows) else 0
-    return [rows[index] for index in sorted(order[:n_kept])]
+    order = np.random.default_rng([seed, len(drawn)]).permutation(len(kept))
+    ends_s = np.cumsum([kept[index].duration_s for index in order])
+    n_kept = np.count_nonzero(ends_s <= data.hours_ratio * ends_s[-1] * (1 + 1e-9))  # all but the one that would be too much
+    return [kept[index] for index in sorted(order[: max(1, n_kept)])]

@@ -20,7 +20,7 @@ from facedistill.core import SAMPLE_RATE_HZ
 from facedistill.core.errors import InputError
 from facedistill.core.paths import ROOT
 from facedistill.core.sections import POSITION_GROUPS, EncoderParams
-from facedistill.models.filterbank import ENERGY_FLOOR, KERNEL_SAMPLES, POOL, STRIDE_SAMPLES, Filterbank, blocks
+from facedistill.models.filterbank import ENERGY_FLOOR, KERNEL_SAMPLES, POOL, STRIDE_SAMPLES, Filterbank, blocks, full_precision
 
 SCRATCH, MFCC = "scratch", "mfcc"
 DILATIONS = (1, 2, 4, 8)
@@ -67,8 +67,7 @@ class MfccEncoder(PreTrainedModel):
         self.norm = nn.BatchNorm1d(config.hidden_size)
         self.post_init()
 
-    @torch.autocast("cpu", enabled=False)  # as in `filterbank.Filterbank`
-    @torch.autocast("cuda", enabled=False)
+    @full_precision  # as in `filterbank.Filterbank`
     def forward(self, audio: Tensor) -> BaseModelOutput:
         """(B, S) at 16 kHz -> `last_hidden_state` (B, L, 39)."""
         window = torch.hamming_window(MFCC_WINDOW_SAMPLES, device=audio.device)
@@ -84,31 +83,23 @@ class MfccEncoder(PreTrainedModel):
         return BaseModelOutput(last_hidden_state=self.norm(found.transpose(1, 2)).transpose(1, 2))
 
 
-def _scratch_config(params: EncoderParams) -> HubertConfig:
-    return HubertConfig(
-        filterbank_filters=params.filters,
-        hidden_size=params.width, num_hidden_layers=params.layers, num_attention_heads=params.heads,
-        intermediate_size=params.feed_forward,
-        conv_dim=(2 * params.filters, params.width), conv_kernel=(KERNEL_SAMPLES, POOL), conv_stride=(STRIDE_SAMPLES, POOL),
-        num_conv_pos_embeddings=32, num_conv_pos_embedding_groups=POSITION_GROUPS,
-        do_stable_layer_norm=True, **NO_DROPOUT,
-    )  # fmt: skip
-
-
-def _hubert(config: HubertConfig) -> type[HubertModel]:
-    return FilterbankHubert if hasattr(config, "filterbank_filters") else HubertModel
-
-
 def build_encoder(params: EncoderParams) -> HubertModel | MfccEncoder:
     """Builds the encoder that the parameters name.
 
     Raises:
         InputError: the checkpoint is neither a hub model that can be had nor a folder with a HuBERT.
     """
-    if params.source == SCRATCH:
-        return FilterbankHubert(_scratch_config(params))
     if params.source == MFCC:
         return MfccEncoder(MfccConfig())
+    if params.source == SCRATCH:
+        return FilterbankHubert(HubertConfig(
+            filterbank_filters=params.filters,
+            hidden_size=params.width, num_hidden_layers=params.layers, num_attention_heads=params.heads,
+            intermediate_size=params.feed_forward,
+            conv_dim=(2 * params.filters, params.width), conv_kernel=(KERNEL_SAMPLES, POOL), conv_stride=(STRIDE_SAMPLES, POOL),
+            num_conv_pos_embeddings=32, num_conv_pos_embedding_groups=POSITION_GROUPS,
+            do_stable_layer_norm=True, **NO_DROPOUT,
+        ))  # fmt: skip
 
     def load(place: str, **options) -> HubertModel:
         config = HubertConfig.from_pretrained(place, **NO_DROPOUT)
@@ -117,28 +108,22 @@ def build_encoder(params: EncoderParams) -> HubertModel | MfccEncoder:
     return load_pretrained("teach.encoder.source", params.source, (SCRATCH, MFCC), load)
 
 
-def load_pretrained(key: str, source: str, others: tuple[str, ...], load: Callable[..., PreTrainedModel]) -> PreTrainedModel:
-    """A checkpoint of the hub or of a local folder, in float32.
+def _hubert(config: HubertConfig) -> type[HubertModel]:
+    return FilterbankHubert if hasattr(config, "filterbank_filters") else HubertModel
 
-    Args:
-        key: of params.yaml, that names `source`.
-        others: what the key may be besides.
-        load: `from_pretrained` of the model's class.
+
+def load_pretrained(key: str, source: str, others: tuple[str, ...], load: Callable[..., PreTrainedModel]) -> PreTrainedModel:
+    """A checkpoint of the hub or of a local folder, which a key of params.yaml names, in float32, by `load`(place, ...).
 
     Raises:
         InputError: it cannot be loaded.
     """
-    use_safetensors = None if (ROOT / source).is_dir() else True  # pickles of the hub are not loaded
+    place, use_safetensors = (str(ROOT / source), None) if (ROOT / source).is_dir() else (source, True)  # no pickles of the hub
     try:
-        return load(place_of(source), use_safetensors=use_safetensors).float()
+        return load(place, use_safetensors=use_safetensors).float()
     except Exception as error:  # transformers, safetensors and torch have their own, without a common base
         reason, allowed = " ".join(str(error).split())[:200], "".join(f"{other!r}, " for other in others)
         raise InputError(f"{key}: {source!r} cannot be loaded ({reason}); expected {allowed}a hub id, a local folder") from None
-
-
-def place_of(source: str) -> str:
-    """The local folder of a source, or else its hub id."""
-    return str(ROOT / source) if (ROOT / source).is_dir() else source
 
 
 def encoder_from_config(config: dict) -> HubertModel | MfccEncoder:
@@ -166,10 +151,7 @@ def normalise_level(audio: Tensor) -> Tensor:
 
 def receptive_field_samples(config: PretrainedConfig) -> int:
     """What one frame of a HuBERT's or Wav2Vec2's convolutions sees."""
-    field = 1
-    for kernel, stride in zip(reversed(config.conv_kernel), reversed(config.conv_stride), strict=True):
-        field = (field - 1) * stride + kernel
-    return field
+    return 1 + sum((kernel - 1) * math.prod(config.conv_stride[:layer]) for layer, kernel in enumerate(config.conv_kernel))
 
 
 def encode_at(encoder: HubertModel, audio: Tensor, times_s: Tensor) -> Tensor:

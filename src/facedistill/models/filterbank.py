@@ -5,7 +5,7 @@ Complex Gabor filters spaced on the mel scale, squared modulus, average pooling 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -25,18 +25,18 @@ KERNEL = 3  # of the blocks behind the filterbank
 ENERGY_FLOOR = 1e-7  # about -70 dB full scale: below it is silence, whatever its level
 
 
-def _mel(hz: float) -> float:
-    return 2595 * math.log10(1 + hz / 700)
+def full_precision(function: Callable) -> Callable:
+    """Keeps 32 bits where training has fewer."""
+    return torch.autocast("cpu", enabled=False)(torch.autocast("cuda", enabled=False)(function))
 
 
 def gabor_filters(n_filters: int) -> Tensor:
     """Unit-gain complex Gabor filters with mel-spaced centres and mel-wide Gaussian envelopes.
 
-    Returns:
-        (2 * n_filters, 1, KERNEL_SAMPLES): the real parts, then the imaginary parts.
+    (2 * n_filters, 1, KERNEL_SAMPLES): the real parts, then the imaginary parts.
     """
-    mel = np.linspace(_mel(LOWEST_HZ), _mel(HIGHEST_HZ), n_filters + 2)
-    edges_hz = 700 * (10 ** (mel / 2595) - 1)
+    lowest, highest = (2595 * math.log10(1 + hz / 700) for hz in (LOWEST_HZ, HIGHEST_HZ))
+    edges_hz = 700 * (10 ** (np.linspace(lowest, highest, n_filters + 2) / 2595) - 1)
     centre_hz, width_hz = edges_hz[1:-1, None], (edges_hz[2:] - edges_hz[:-2])[:, None] / 2
     time_s = (np.arange(KERNEL_SAMPLES) - (KERNEL_SAMPLES - 1) / 2) / SAMPLE_RATE_HZ
     sigma_s = np.minimum(math.sqrt(2 * math.log(2)) / (math.pi * width_hz), KERNEL_SAMPLES / SAMPLE_RATE_HZ / 5)
@@ -61,8 +61,7 @@ class Filterbank(nn.Module):
         self.filters.weight.data.copy_(gabor_filters(n_filters))
         self.norm = nn.BatchNorm1d(n_filters)
 
-    @torch.autocast("cpu", enabled=False)  # products of 8 bits would hide weak bands behind strong ones
-    @torch.autocast("cuda", enabled=False)
+    @full_precision  # products of 8 bits would hide weak bands behind strong ones
     def forward(self, audio: Tensor) -> Tensor:  # (B, S) -> (B, n_filters, L), L = (S - 512) // 256 + 1
         windows = audio.unfold(1, KERNEL_SAMPLES, STRIDE_SAMPLES)  # (B, S / 64, 320)
         # The convolution as one product: with one channel to read, twice as fast on a CPU.

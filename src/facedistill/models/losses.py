@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from facedistill.models.dataset import UNKNOWN
+from facedistill.models.filterbank import full_precision
 from facedistill.rig.controls import Controls
 
 MM_PER_UNIT = 10.0  # the lip gap counts in centimetres, about its spread in speech
@@ -42,8 +43,7 @@ def lip_gap(*, pred: Tensor, target: Tensor, controls: Controls) -> Tensor:
     return ((_gap_mm(pred, controls) - _gap_mm(target, controls)) / MM_PER_UNIT).square().mean()
 
 
-@torch.autocast("cpu", enabled=False)
-@torch.autocast("cuda", enabled=False)
+@full_precision
 def lip_vertex_loss(*, pred: Tensor, target: Tensor, controls: Controls) -> Tensor:
     """Mean squared distance of the lips' vertices from where `target` has them (cm^2): a quadratic form of the errors.
 
@@ -61,8 +61,7 @@ def closure(*, pred: Tensor, target: Tensor, controls: Controls) -> Tensor:
     return (_closed(pred, controls) - _closed(target, controls)).square().mean()
 
 
-@torch.autocast("cpu", enabled=False)
-@torch.autocast("cuda", enabled=False)
+@full_precision
 def _gap_mm(curves: Tensor, controls: Controls) -> Tensor:
     """(B, T, K) curves -> (B, T) lip gap."""
     curves = curves.float()

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from facedistill.core import SAMPLE_RATE_HZ
 from facedistill.models.filterbank import FIELD_SAMPLES, GRID_FPS, HOP_SAMPLES, KERNEL, Filterbank, blocks
-from facedistill.models.state import load_network, save_network
+from facedistill.models.networks import load_network, save_network
 from facedistill.rig.arkit import CURVES
 from facedistill.rig.curves import FPS, at_times, n_frames
 
@@ -75,10 +75,9 @@ class Student(nn.Module):
         self.out.bias.mul_(scale)
 
     def features(self, audio: Tensor) -> list[Tensor]:
-        """The activations of (B, S) audio at 16 kHz, S >= window_samples, layer by layer.
+        """The activations of (B, S) audio at 16 kHz, S >= window_samples: (B, C, L_i) of each block, then of the hidden layer.
 
-        Returns:
-            One (B, C, L_i) per block, then the hidden layer; the last two are on the output grid of L frames.
+        The last two are on the output grid of L frames.
         """
         activations = [self.front(audio)]
         for block in self.blocks:
@@ -97,40 +96,29 @@ class Student(nn.Module):
     def animate(self, audio: np.ndarray, fps: float = FPS) -> np.ndarray:
         """Animates a recording of any length; the 62.5 Hz grid is interpolated linearly to `fps`.
 
-        Args:
-            audio: (S,) at 16 kHz; outside it is silence.
-
-        Returns:
-            (T, K) float32, frame t at t / fps; ARKit's curves in 0..1.
+        (S,) at 16 kHz, outside of which is silence -> (T, K) float32, frame t at t / fps; ARKit's curves in 0..1.
         """
-        where, window = next(self.parameters()).device, self.config.window_samples
+        where, past, window = next(self.parameters()).device, self.config.past_samples, self.config.window_samples
         total = -(-len(audio) // HOP_SAMPLES) + 1  # the grid reaches the end of the recording
-        after = (total - 1) * HOP_SAMPLES + window - self.config.past_samples - len(audio)
-        padded = torch.from_numpy(np.pad(audio, (self.config.past_samples, after)))[None]
+        padded = np.pad(audio, (past, (total - 1) * HOP_SAMPLES + window - past - len(audio)))
         grid = []
         for first in range(0, total, CHUNK_FRAMES):
             last = min(first + CHUNK_FRAMES, total)
-            samples = padded[:, first * HOP_SAMPLES : (last - 1) * HOP_SAMPLES + window]
-            grid.append(self(samples.to(where))[0].cpu().numpy())
+            samples = torch.from_numpy(padded[first * HOP_SAMPLES : (last - 1) * HOP_SAMPLES + window])
+            grid.append(self(samples[None].to(where))[0].cpu().numpy())
         frames = np.concatenate(grid)
         frames = np.clip(frames, 0, 1) if self.config.curves == CURVES else frames
         return at_times(frames, np.arange(n_frames(len(audio), fps)) / fps, fps=GRID_FPS)
 
 
 def smooth(curves: np.ndarray, weights: Sequence[float] = (1 / 3, 1 / 3, 1 / 3)) -> np.ndarray:
-    """Real-time ensemble prediction (paper): r(t) = a1 r(t - 16.7 ms) + a2 r(t) + a3 r(t + 16.7 ms); the ends are held.
+    """Real-time ensemble prediction of (T, K) curves at 60 fps (paper): r(t) = a1 r(t - 16.7 ms) + a2 r(t) + a3 r(t + 16.7 ms).
 
-    Args:
-        curves: (T, K) at 60 fps, as is what is returned.
+    The ends are held.
     """
     held = np.concatenate([curves[:1], curves, curves[-1:]])
     before, now, after = weights
     return (before * held[:-2] + now * held[1:-1] + after * held[2:]).astype(curves.dtype)
-
-
-def n_parameters(module: nn.Module) -> int:
-    """Parameters of a module."""
-    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def save_student(student: Student, folder: Path) -> None:

@@ -18,13 +18,13 @@ from facedistill.core.paths import DATA
 from facedistill.core.sections import GeneratorParams, InternalTeacher, TeachParams
 from facedistill.models.dataset import N_PHONE_CLASSES
 from facedistill.models.encoder import build_encoder, encode_at, encoder_from_config
-from facedistill.models.state import load_network, save_network
+from facedistill.models.networks import load_network, save_network
 from facedistill.rig.curves import FPS, at_times, n_frames
 from facedistill.rig.head import mesh
 
 ALIGNED_SAMPLES = 800  # 3 frames at 60 fps: the shortest stretch of samples that holds whole frames
 FREE_START = 0.1  # of the usual size of first weights
-OVERLAP_S = 1.0  # context on either side of a chunk
+CHUNK_S, OVERLAP_S = 20.0, 1.0  # of long recordings, and the context on either side
 
 
 def mesh_basis() -> Tensor:
@@ -73,7 +73,7 @@ class MeshGenerator(nn.Module):
 
 
 class Teacher(nn.Module):
-    """The whole teacher."""
+    """The whole teacher; in use z is zero, the prior's mean."""
 
     def __init__(self, encoder: HubertModel, params: GeneratorParams) -> None:
         super().__init__()
@@ -88,26 +88,14 @@ class Teacher(nn.Module):
             self.mesh2rig.weight.copy_(ridge.T)
             self.mesh2rig.bias.zero_()
 
-    def decode(self, features: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, T, C) features at 60 fps and (B, latent) z -> (B, T, 3V) vertex displacements in cm and (B, T, K) curves.
-
-        In use z is zero, the prior's mean.
-        """
-        mesh = self.generator(features, z)
-        return mesh, self.mesh2rig(mesh)
-
     @torch.inference_mode()
-    def predict(self, audio: np.ndarray, chunk_s: float = 20.0) -> tuple[np.ndarray, np.ndarray]:
-        """Animates (S,) audio at 16 kHz of any length and tells its phones, in overlapping chunks of `chunk_s` seconds.
-
-        Returns:
-            (T, K) float32 curves in 0..1 and (T,) int64 phone classes, both at 60 fps.
-        """
+    def predict(self, audio: np.ndarray, chunk_s: float = CHUNK_S) -> tuple[np.ndarray, np.ndarray]:
+        """(S,) audio at 16 kHz -> (T, K) float32 curves in 0..1 and (T,) int64 phone classes at 60 fps, in overlapping chunks."""
         curves, classes = zip(*((self.mesh2rig(mesh), phones) for mesh, phones in self._chunks(audio, chunk_s)), strict=True)
         return torch.cat(curves).clamp(0, 1).cpu().numpy(), torch.cat(classes).cpu().numpy()
 
     @torch.inference_mode()
-    def predict_meshes(self, audio: np.ndarray, chunk_s: float = 20.0) -> tuple[np.ndarray, np.ndarray]:
+    def predict_meshes(self, audio: np.ndarray, chunk_s: float = CHUNK_S) -> tuple[np.ndarray, np.ndarray]:
         """`predict` before meshes become curves: (T, 3V) float32 displacements in mm, a megabyte a second, and phone classes."""
         meshes, classes = zip(*self._chunks(audio, chunk_s), strict=True)
         return 10 * torch.cat(meshes).cpu().numpy(), torch.cat(classes).cpu().numpy()
@@ -115,13 +103,12 @@ class Teacher(nn.Module):
     @torch.inference_mode()
     def rig(self, meshes: np.ndarray) -> np.ndarray:
         """(T, 3V) displacements in mm -> (T, K) float32 curves in 0..1."""
-        cm = torch.from_numpy(meshes / 10).to(self.mesh2rig.weight)
-        return self.mesh2rig(cm).clamp(0, 1).cpu().numpy()
+        return self.mesh2rig(torch.from_numpy(meshes / 10).to(self.mesh2rig.weight)).clamp(0, 1).cpu().numpy()
 
     def _chunks(self, audio: np.ndarray, chunk_s: float) -> Iterator[tuple[Tensor, Tensor]]:
         """(T', 3V) meshes in cm and (T',) phone classes of one chunk after another."""
         total, chunk, margin = n_frames(len(audio)), *(int(seconds * FPS) // 3 * 3 for seconds in (chunk_s, OVERLAP_S))
-        where = next(self.parameters()).device
+        where = self.mesh2rig.weight.device
         for first in range(0, total, chunk):
             last = min(first + chunk, total)
             begin, end = max(first - margin, 0), min(last + margin, total)
@@ -132,7 +119,7 @@ class Teacher(nn.Module):
             mesh = self.generator(features, features.new_zeros(1, self.generator.latent))
             yield mesh[0], self.phones(features)[0].argmax(dim=1)
 
-    def animate(self, audio: np.ndarray, fps: float = FPS, chunk_s: float = 20.0) -> np.ndarray:
+    def animate(self, audio: np.ndarray, fps: float = FPS, chunk_s: float = CHUNK_S) -> np.ndarray:
         """The curves of `predict`, interpolated linearly to `fps`: (T, K), frame t at t / fps."""
         return at_times(self.predict(audio, chunk_s)[0], np.arange(n_frames(len(audio), fps)) / fps)
 

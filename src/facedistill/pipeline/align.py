@@ -24,13 +24,11 @@ from facedistill.core.paths import DATA
 from facedistill.core.sections import AlignParams
 from facedistill.corpora.recordings import HELD_OUT, UNDETERMINED
 from facedistill.corpora.truth import truth_curves
-from facedistill.measure.boundaries import boundary_errors_ms
-from facedistill.models.aligner import Aligner, Alignment, HubAligner, PhoneModel, align_phones
+from facedistill.models.aligner import Aligner, Alignment, HubAligner, PhoneModel, align_phones, boundary_errors_ms
 from facedistill.models.dataset import UNKNOWN, Corpus, batch
 from facedistill.models.encoder import SCRATCH
-from facedistill.models.state import load_state, save_state
-from facedistill.models.training import Run, prepare_torch, remove_checkpoints, work_folder
-from facedistill.models.workers import device, workers
+from facedistill.models.networks import device, workers
+from facedistill.models.training import Run, load_state, prepare_torch, remove_checkpoints, save_state, work_folder
 from facedistill.rig.curves import write_shard
 from facedistill.speech.audio import read_audio
 from facedistill.speech.espeak import pronounce

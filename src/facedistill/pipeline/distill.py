@@ -18,9 +18,9 @@ from facedistill.core.sections import FEATURE_TEACHER, DistillParams, StudentPar
 from facedistill.models import losses
 from facedistill.models.dataset import N_PHONE_CLASSES, Corpus, batch, subsample
 from facedistill.models.filterbank import GRID_FPS, HOP_SAMPLES
-from facedistill.models.student import Student, StudentConfig, load_student, n_parameters, save_student
+from facedistill.models.networks import device, n_parameters
+from facedistill.models.student import Student, StudentConfig, load_student, save_student
 from facedistill.models.training import Run, prepare_torch, remove_checkpoints, work_folder, write_log
-from facedistill.models.workers import device
 from facedistill.rig.arkit import CURVES
 from facedistill.rig.controls import read_controls
 

@@ -7,19 +7,18 @@ from itertools import islice
 import numpy as np
 
 from facedistill.core.files import read_json, write_json
-from facedistill.core.manifest import read_manifest, select
+from facedistill.core.manifest import evenly_spaced, read_manifest, select
 from facedistill.core.params import Params, with_overrides
 from facedistill.core.paths import DATA
 from facedistill.core.sections import BASELINE
 from facedistill.corpora.recordings import HELD_OUT
-from facedistill.measure.agreement import agreement
-from facedistill.measure.bootstrap import aggregate, aggregate_runs, compare_runs, rounded
+from facedistill.measure.bootstrap import aggregate, agreement, compare, rounded
 from facedistill.measure.scores import UtteranceScores
 from facedistill.measure.systems import System, smoothed_systems, systems, teacher_student_pairs, variant_systems
-from facedistill.measure.test_sets import Example, evenly_spaced, load_examples, measure
+from facedistill.measure.test_sets import Example, interval_options, load_examples, measure
+from facedistill.models.networks import device, workers
 from facedistill.models.student import load_student
 from facedistill.models.training import prepare_torch
-from facedistill.models.workers import device, workers
 from facedistill.rig.controls import read_controls
 from facedistill.rig.curves import read_curves
 from facedistill.rig.mesh_pca import FILE, read_basis
@@ -113,23 +112,17 @@ def _measure(
         table = {}
         for split, examples in sets.items():
             scores = {row: {name: of_sets[split] for name, of_sets in runs.items()} for row, runs in found.items()}
-            table[split] = tabulate(scores, partial(_resampling, params, examples))
+            table[split] = tabulate(scores, partial(interval_options, params, examples))
         _write(file, rounded(table))
 
 
-def _resampling(params: Params, examples: Sequence[Example]) -> dict[str, object]:
-    """How intervals are drawn: by voice, and by the same draws every time."""
-    groups = [(example.row.source, example.row.speaker) for example in examples]
-    return {"n_boot": params.evaluate.bootstrap, "groups": groups, "rng": np.random.default_rng(params.seed)}
-
-
 def _means(rows: Rows, resampling: Resampling) -> dict:
-    return {row: aggregate_runs([*runs.values()], **resampling()) for row, runs in rows.items()}
+    return {row: aggregate(*runs.values(), **resampling()) for row, runs in rows.items()}
 
 
 def _differences(pairs: Mapping[str, tuple[str, str]], rows: Rows, resampling: Resampling) -> dict:
     """{question: the mean of a row's systems compared with that of its reference's}."""
-    return {name: compare_runs(*([*rows[row].values()] for row in pair), **resampling()) for name, pair in pairs.items()}
+    return {name: compare(*([*rows[row].values()] for row in pair), **resampling()) for name, pair in pairs.items()}
 
 
 def _each(tabulate: Callable[..., dict], rows: Rows, resampling: Resampling) -> dict:

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from onnx import helper
 from facedistill.core import SAMPLE_RATE_HZ
 from facedistill.core.errors import InputError
 from facedistill.core.files import atomic_path, sha256, write_json, write_text
-from facedistill.core.manifest import Utterance, read_manifest, select
+from facedistill.core.manifest import Utterance, evenly_spaced, read_manifest, select
 from facedistill.core.params import Params
 from facedistill.core.paths import DATA
 from facedistill.deploy.card import corpora_of, model_card
@@ -22,9 +23,10 @@ from facedistill.deploy.memory import working_memory
 from facedistill.deploy.precision import PRECISIONS, calibrate, to_float16, to_int8
 from facedistill.measure.bootstrap import aggregate, compare, rounded
 from facedistill.measure.systems import AnimateAll, exported_system
-from facedistill.measure.test_sets import evenly_spaced, load_examples, measure
+from facedistill.measure.test_sets import interval_options, load_examples, measure
 from facedistill.models.filterbank import HOP_SAMPLES
-from facedistill.models.student import Student, load_student, n_parameters
+from facedistill.models.networks import n_parameters
+from facedistill.models.student import Student, load_student
 from facedistill.models.training import prepare_torch
 from facedistill.rig.arkit import CURVES
 from facedistill.rig.curves import FPS
@@ -119,14 +121,10 @@ def scores(params: Params, paths: Mapping[str, Path]) -> dict[str, dict]:
     examples = load_examples(DATA / "prepare", _utterances(TEST_SPLIT, params.export.test_utterances))
     systems = [replace(exported_system(path), name=precision) for precision, path in paths.items()]
     found = {precision: scored[TEST_SPLIT] for precision, scored in measure(systems, {TEST_SPLIT: examples})}
-    groups = [(example.row.source, example.row.speaker) for example in examples]
-
-    def resampling() -> dict[str, object]:  # the same for all
-        return {"n_boot": params.evaluate.bootstrap, "groups": groups, "rng": np.random.default_rng(params.seed)}
-
+    resampling = partial(interval_options, params, examples)
     return rounded({
         "scores": {name: aggregate(scored, **resampling()) for name, scored in found.items()},
-        "against-float32": {name: compare(found[name], found["float32"], **resampling()) for name in PRECISIONS[1:]},
+        "against-float32": {name: compare([found[name]], [found["float32"]], **resampling()) for name in PRECISIONS[1:]},
     })  # fmt: skip
 
 

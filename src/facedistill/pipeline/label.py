@@ -19,10 +19,9 @@ from facedistill.core.params import Params
 from facedistill.core.paths import DATA
 from facedistill.core.sections import LabelParams
 from facedistill.models.dataset import phones_of
-from facedistill.models.state import load_state, save_state
+from facedistill.models.networks import device, workers
 from facedistill.models.teacher import load_teacher
-from facedistill.models.training import prepare_torch, remove_checkpoints, work_folder
-from facedistill.models.workers import device, workers
+from facedistill.models.training import load_state, prepare_torch, remove_checkpoints, save_state, work_folder
 from facedistill.rig.controls import Controls, arkit, write_controls
 from facedistill.rig.curves import write_shard
 from facedistill.speech.audio import read_audio

@@ -16,10 +16,9 @@ from facedistill.core.sections import TeachParams
 from facedistill.models import losses
 from facedistill.models.dataset import Corpus, batch
 from facedistill.models.encoder import encode_at, save_encoder
-from facedistill.models.student import n_parameters
+from facedistill.models.networks import device, n_parameters
 from facedistill.models.teacher import Teacher, build_teacher, mesh_basis, save_teacher
 from facedistill.models.training import Run, prepare_torch, remove_checkpoints, work_folder, write_log
-from facedistill.models.workers import device
 from facedistill.rig.curves import FPS
 
 
@@ -42,7 +41,8 @@ class TeacherLoss:
         z = mean + noise * (0.5 * log_variance).exp()
         z = z * (torch.arange(len(z), device=z.device) % 2)[:, None]  # every other utterance: z = 0, as in use
         features = encode_at(teacher.encoder, audio, torch.from_numpy(self.times_s).to(audio))
-        mesh, pred = teacher.decode(features, z)
+        mesh = teacher.generator(features, z)
+        pred = teacher.mesh2rig(mesh)
         spread = {"pred": pred, "target": target, "scale": self.scale}
         on_face = {"pred": pred, "target": target, "controls": self.corpus.controls}
         terms = {

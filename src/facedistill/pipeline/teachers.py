@@ -23,10 +23,9 @@ from facedistill.core.paths import DATA, ROOT
 from facedistill.core.sections import ExternalLabels, InternalTeacher
 from facedistill.corpora.recordings import HELD_OUT
 from facedistill.formats.takes import MESH, Labels, Take, find_takes, median_ends
-from facedistill.models.student import n_parameters
+from facedistill.models.networks import device, n_parameters, workers
 from facedistill.models.teacher import folder_of, load_teacher
 from facedistill.models.training import prepare_torch, remove_checkpoints
-from facedistill.models.workers import device, workers
 from facedistill.pipeline.distill import train_student
 from facedistill.pipeline.label import Predict, label_utterances
 from facedistill.pipeline.teach import train_teacher

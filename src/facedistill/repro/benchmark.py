@@ -13,16 +13,16 @@ from tqdm import tqdm
 
 from facedistill.core.errors import InputError
 from facedistill.core.files import sha256, write_json
-from facedistill.core.manifest import Utterance, read_manifest
+from facedistill.core.manifest import Utterance, evenly_spaced, read_manifest
 from facedistill.core.params import Params, read_yaml, validated
 from facedistill.core.paths import DATA, ROOT
 from facedistill.core.sections import Count, Section
 from facedistill.measure import peers
 from facedistill.measure.bootstrap import MEAN, WEIGHTED, aggregate, by_source, rounded
-from facedistill.measure.lags import fit_lag_ms
+from facedistill.measure.closures import fit_lag_ms
 from facedistill.measure.scores import UtteranceScores
 from facedistill.measure.systems import System, envelopes, exported_system, student_system, teacher_system
-from facedistill.measure.test_sets import Example, conditions, degraded, evenly_spaced, load_examples, non_speech, score
+from facedistill.measure.test_sets import Example, conditions, degraded, load_examples, non_speech, score
 from facedistill.models.training import prepare_torch
 from facedistill.rig.head import head
 from facedistill.runtime.released import RELEASED, WINDOW_SUFFIX

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facedistill.measure.boundaries import boundary_errors_ms
+from facedistill.models.aligner import boundary_errors_ms
 from facedistill.speech.phones import Phone
 
 
