@@ -1,6 +1,6 @@
 """What works on real speech: short runs that differ by one change each, measured on held-out training recordings.
 
-Run `python benchmarks/what_works.py` after `facedistill align` with `prepare.recordings.path`; `params.yaml` is the baseline.
+Run `python benchmarks/what_works.py` after `facedistill align` with recordings in `prepare.corpora`; params.yaml is the baseline.
 Students learn from paired data alone but where a row names a teacher, which is one of this table too. Prints a Markdown table and
 writes it to benchmarks/what_works.md and .csv. Stopped, it goes on in the row where it was. No test recording takes part.
 """
@@ -120,7 +120,7 @@ def result_of(name: str, baseline: Params, examples: list[Example]) -> dict:
     encoder = sorted((ROOT / params.teach.encoder.source).glob("*.safetensors")) if change.network == TEACHER else []
     rows = [rebase_paths(row, "../../align") for row in select(known, "paired") if change.keep(row)]
     if not rows:
-        raise InputError(f"{name}: nothing to train on; prepare.recordings.path names no transcribed recordings")
+        raise InputError(f"{name}: nothing to train on; prepare.corpora names no transcribed recordings")
     out = folder_of(name)
     work = work_folder(
         f"{STAGE}-scores-{out.name}",
@@ -237,7 +237,7 @@ def compare(names: list[str], steps: int, teacher_steps: int) -> None:
     )
     recordings = [row for row in select(read_manifest(DATA / "align" / "manifest.jsonl"), HELD_OUT) if row.phones]
     if not recordings:
-        raise InputError(f"{DATA / 'align'}: nothing held out to measure on; prepare.recordings.held_out names what is")
+        raise InputError(f"{DATA / 'align'}: nothing held out to measure on; `held_out` in prepare.corpora names what is")
     rows, examples = [], load_examples(DATA / "align", recordings)
     for name in names:
         rows.append(row_of(name, result_of(name, baseline, examples)))

@@ -5,7 +5,7 @@ import pytest
 import soundfile as sf
 
 from facedistill.core.errors import InputError
-from facedistill.corpora.recordings import import_recordings, librispeech_subset
+from facedistill.corpora.recordings import import_recordings, librispeech
 from facedistill.speech.audio import read_audio
 from facedistill.speech.phones import read_phones
 
@@ -22,7 +22,7 @@ def test_a_folder_of_anything_is_unlabelled(tmp_path):
     sf.write(source / "deep" / "b c.ogg", tone(48_000), 48_000)
     sf.write(source / "deep" / "d.MP3", tone(8000), 8000, format="MP3")
     (source / "notes.txt").write_text("not audio")
-    rows = import_recordings(tmp_path / "out", source)
+    rows = import_recordings(tmp_path / "out", str(source))
     assert [row.id for row in rows] == ["in-a", "in-deep_b_c", "in-deep_d"]
     assert {row.split for row in rows} == {"unlabelled"}
     for row in rows:
@@ -37,7 +37,7 @@ def test_labels_and_transcripts_are_found_beside_recordings(tmp_path):
         sf.write(source / f"{name}.wav", tone(16_000), 16_000)
     (source / "a.tsv").write_text("0.0\t0.5\tm\n0.5\t1.0\ta\n")
     (source / "b.txt").write_text("a few\nwords\n")
-    test, train = import_recordings(tmp_path / "out", source)
+    test, train = import_recordings(tmp_path / "out", str(source))
     assert (test.split, train.split, train.transcript) == ("test-recordings", "unlabelled", "a few words")
     assert [phone.label for phone in read_phones(tmp_path / "out" / test.phones)] == ["m", "a"]
 
@@ -56,7 +56,7 @@ def test_a_manifest_brings_labels_and_splits(tmp_path):
     (tmp_path / "x.tsv").write_text("0.0\t0.2\tsil\n0.2\t0.5\tb\n0.5\t1.0\taa\n")
     rows = [manifest_row(), manifest_row(id="2", split="train", phones=None), manifest_row(id="3", phones=None)]
     (tmp_path / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    test, train = import_recordings(tmp_path / "out", tmp_path / "manifest.jsonl")  # a test row without labels is of no use
+    test, train = import_recordings(tmp_path / "out", str(tmp_path / "manifest.jsonl"))  # a test row without labels is of no use
     assert (test.id, test.split, test.label_kind, test.phoneset) == ("s-x_1", "test-recordings", "hand", "ipa")
     assert (train.split, train.phones) == ("unlabelled", None)
     assert [phone.label for phone in read_phones(tmp_path / "out" / test.phones)] == ["", "b", "ɑː"]
@@ -76,9 +76,9 @@ def test_a_manifest_brings_labels_and_splits(tmp_path):
 def test_bad_manifests_are_named(tmp_path, content, message):
     (tmp_path / "m.jsonl").write_text(content, errors="surrogateescape")
     with pytest.raises(InputError, match=message):
-        import_recordings(tmp_path / "out", tmp_path / "m.jsonl")
+        import_recordings(tmp_path / "out", str(tmp_path / "m.jsonl"))
     with pytest.raises(InputError, match="no such manifest"):
-        import_recordings(tmp_path / "out", tmp_path / "none.jsonl")
+        import_recordings(tmp_path / "out", str(tmp_path / "none.jsonl"))
 
 
 def librispeech_tree(root, rate_hz: int = 16_000) -> None:
@@ -92,7 +92,7 @@ def librispeech_tree(root, rate_hz: int = 16_000) -> None:
 def test_librispeech_is_used_where_it_lies(tmp_path):
     librispeech_tree(tmp_path)
     out = tmp_path / "data" / "prepare"
-    rows = librispeech_subset(out, tmp_path, subset="test-clean", split="test-librispeech")
+    rows = librispeech(out, str(tmp_path), unlabelled=(), test=("test-clean",))
     assert [(row.id, row.speaker, row.transcript) for row in rows] == [
         ("61-70968-0000", "61", "HE BEGAN"),
         ("61-70968-0001", "61", "GIVE NOT SO EARNEST"),
@@ -102,8 +102,8 @@ def test_librispeech_is_used_where_it_lies(tmp_path):
 
 
 def test_librispeech_that_is_not_there_or_not_16k(tmp_path):
-    with pytest.raises(InputError, match="prepare.librispeech.root: .*test-other is not there"):
-        librispeech_subset(tmp_path, tmp_path, subset="test-other", split="unlabelled")
+    with pytest.raises(InputError, match="prepare.corpora: .*test-other is not there"):
+        librispeech(tmp_path, str(tmp_path), unlabelled=(), test=("test-other",))
     librispeech_tree(tmp_path, rate_hz=8000)
     with pytest.raises(InputError, match="8000 Hz, 1 channels; expected 16000 Hz"):
-        librispeech_subset(tmp_path, tmp_path, subset="test-clean", split="unlabelled")
+        librispeech(tmp_path, str(tmp_path), unlabelled=(), test=("test-clean",))

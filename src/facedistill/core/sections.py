@@ -85,12 +85,7 @@ class SyntheticParams(Section):
 
 class PrepareParams(Section):
     synthetic: SyntheticParams
-    recordings: _section(path=str | None, held_out=tuple[str, ...])
-    librispeech: _section(
-        root=str | None,
-        unlabelled=tuple[Literal["train-clean-100", "train-clean-360", "train-other-500"], ...],
-        test=tuple[Literal["test-clean", "test-other"], ...],
-    )
+    corpora: tuple[dict[str, Any], ...]  # see corpora.recordings.reader_of
     articulation: PositiveFloat
 
 

@@ -2,18 +2,25 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from functools import partial
+from inspect import Parameter, signature
 from pathlib import Path
+from typing import Literal, get_args
 
 import soundfile as sf
+from pydantic import create_model
 from torchaudio.datasets import LIBRISPEECH
 from tqdm import tqdm
 
 from facedistill.core import SAMPLE_RATE_HZ
 from facedistill.core.errors import InputError
 from facedistill.core.manifest import Utterance, read_manifest
+from facedistill.core.params import validated
+from facedistill.core.paths import ROOT
+from facedistill.core.sections import Section
 from facedistill.speech.audio import AUDIO_SUFFIXES, list_recordings, read_audio, write_flac
 from facedistill.speech.phones import read_ipa, write_phones
 
@@ -22,15 +29,20 @@ UNDETERMINED = "und"  # the language of a recording that nothing says it of (BCP
 HELD_OUT = "held-out"  # training recordings that no model learns from, to choose between models by
 
 
-def import_recordings(folder: Path, source: Path, held_out: Sequence[str] = ()) -> list[Utterance]:
+Training = Literal["train-clean-100", "train-clean-360", "train-other-500"]  # subsets of LibriSpeech
+Test = Literal["test-clean", "test-other"]
+
+
+def import_recordings(folder: Path, path: str, held_out: tuple[str, ...] = ()) -> list[Utterance]:
     """Converts recordings to 16 kHz mono FLAC below `folder`, and their phone labels to IPA.
 
     Args:
-        source: a folder that is searched for audio: test data where phone labels lie beside a recording (`.tsv`: start_s, end_s,
+        path: a folder that is searched for audio: test data where phone labels lie beside a recording (`.tsv`: start_s, end_s,
             phone; IPA), unlabelled otherwise, with the transcript beside it (`.txt`), if any; or a manifest, whose `train` split
             is unlabelled data and whose `test` split, where it has phones, is test data.
         held_out: patterns of "source/speaker" and "source/id"; the unlabelled recordings that match one are split "held-out".
     """
+    source = ROOT / path
     is_folder = source.is_dir()
     rows = [_beside(source, path) for path in list_recordings(source)] if is_folder else read_manifest(source)
     splits = [(row, _split_of(row, held_out)) for row in rows]
@@ -72,19 +84,25 @@ def _import_one(folder: Path, root: Path, row: Utterance) -> Utterance:
     return replace(row, **changes)
 
 
-def librispeech_subset(folder: Path, root: Path, *, subset: str, split: str) -> list[Utterance]:
-    """The utterances of one subset; its FLAC is 16 kHz mono already and is used where it lies.
+def librispeech(
+    folder: Path, path: str, unlabelled: tuple[Training, ...] = get_args(Training), test: tuple[Test, ...] = get_args(Test)
+) -> list[Utterance]:
+    """The utterances of subsets of LibriSpeech; its FLAC is 16 kHz mono already and is used where it lies.
 
     Args:
         folder: the folder that audio paths are made relative to.
-        root: the folder that holds LibriSpeech/train-clean-100/19/198/19-198.trans.txt and the like.
-        subset: train-clean-100, test-other, ...
+        path: the folder that holds LibriSpeech/train-clean-100/19/198/19-198.trans.txt and the like.
     """
+    splits = {"unlabelled": unlabelled, "test-librispeech": test}
+    return [row for split, subsets in splits.items() for subset in subsets for row in _subset(folder, ROOT / path, subset, split)]
+
+
+def _subset(folder: Path, root: Path, subset: str, split: str) -> list[Utterance]:
     archive = root / "LibriSpeech"
     try:
         dataset = LIBRISPEECH(root, url=subset, folder_in_archive=archive.name, download=False)
     except RuntimeError:
-        raise InputError(f"prepare.librispeech.root: {archive / subset} is not there; expected the published layout") from None
+        raise InputError(f"prepare.corpora: {archive / subset} is not there; expected the published layout") from None
     if len(dataset) == 0:
         raise InputError(f"{archive / subset}: holds no .flac files; expected the published layout")
     return [_librispeech_row(folder, archive, dataset.get_metadata(index), split) for index in range(len(dataset))]
@@ -104,3 +122,22 @@ def _librispeech_row(folder: Path, archive: Path, metadata: tuple, split: str) -
         audio=Path(os.path.relpath(path, folder)).as_posix(), duration_s=info.duration, transcript=transcript,
         licence="CC BY 4.0",
     )  # fmt: skip
+
+
+# Functions of a folder to write to, and of what an entry of prepare.corpora tells beside their name, `path` among it.
+READERS = {"recordings": import_recordings, "librispeech": librispeech}
+
+
+def reader_of(corpus: Mapping[str, object]) -> Callable[[Path], list[Utterance]]:
+    """What reads a corpus into a folder, by its entry of prepare.corpora.
+
+    Raises:
+        InputError: no such reader, or keys and values that it does not take.
+    """
+    values = dict(corpus)
+    reader = READERS.get(name := values.pop("reader", None))
+    if reader is None:
+        raise InputError(f"reader: {name!r}; expected {', '.join(READERS)}")
+    taken = [parameter for parameter in signature(reader).parameters.values() if parameter.name != "folder"]
+    fields = {one.name: (one.annotation, ... if one.default is Parameter.empty else one.default) for one in taken}
+    return partial(reader, **dict(validated(create_model(name, __base__=Section, **fields), values)))

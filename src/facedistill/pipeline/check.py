@@ -9,6 +9,7 @@ from facedistill.core.imports import digest, import_closure, imported, notebook_
 from facedistill.core.params import Params
 from facedistill.core.paths import DATA, NOTEBOOKS, PARAMS, ROOT, SENTENCES
 from facedistill.core.sections import ExternalLabels
+from facedistill.corpora.recordings import reader_of
 from facedistill.speech.espeak import languages
 
 CODE = DATA / "code"
@@ -21,6 +22,11 @@ def check(params: Params) -> None:
         for language in sorted(set(getattr(params.prepare.synthetic, key)) - spoken):
             what = f"prepare.synthetic.{key}: {language!r} has no sentences or no voice"
             raise InputError(f"{PARAMS}: {what}; expected {', '.join(sorted(spoken))}")
+    for number, corpus in enumerate(params.prepare.corpora):
+        try:
+            reader_of(corpus)
+        except InputError as error:
+            raise InputError(f"{PARAMS}: prepare.corpora.{number}.{error}") from None
     for key, path in _paths(params).items():
         if not (ROOT / path).exists():
             raise InputError(f"{PARAMS}: {key}: {path}: no such file or folder; expected one that is there, from {ROOT} on")
@@ -35,10 +41,7 @@ def check(params: Params) -> None:
 
 def _paths(params: Params) -> dict[str, str]:
     """{key: path} of all that is to be there already."""
-    paths = {
-        "prepare.recordings.path": params.prepare.recordings.path,
-        "prepare.librispeech.root": params.prepare.librispeech.root,
-    }
+    paths = {f"prepare.corpora.{number}.path": corpus["path"] for number, corpus in enumerate(params.prepare.corpora)}
     encoders = {"align.aligner.source": params.align.aligner.source, "teach.encoder.source": params.teach.encoder.source}
     for name, teacher in params.teachers.items():
         if isinstance(teacher, ExternalLabels):
@@ -49,4 +52,4 @@ def _paths(params: Params) -> dict[str, str]:
         first, has_parts, _ = source.partition("/")
         if has_parts and (first in ("", ".", "..", "~") or (ROOT / first).exists()):
             paths[key] = source
-    return {key: path for key, path in paths.items() if path is not None}
+    return paths

@@ -6,8 +6,8 @@ from facedistill.core.errors import InputError
 from facedistill.core.files import write_json
 from facedistill.core.manifest import Utterance, select, write_manifest
 from facedistill.core.params import Params
-from facedistill.core.paths import DATA, ROOT
-from facedistill.corpora.recordings import import_recordings, librispeech_subset
+from facedistill.core.paths import DATA
+from facedistill.corpora.recordings import reader_of
 from facedistill.corpora.synthetic import synthetic_corpus
 
 
@@ -15,15 +15,8 @@ def prepare(params: Params) -> None:
     """Writes data/prepare: manifest.jsonl, audio/, phones/, curves/ and summary.json."""
     folder, settings = DATA / "prepare", params.prepare
     rows = synthetic_corpus(folder, settings.synthetic, articulation=settings.articulation, seed=params.seed)
-    if settings.recordings.path is not None:
-        rows += import_recordings(folder, ROOT / settings.recordings.path, settings.recordings.held_out)
-    if settings.librispeech.root is not None:
-        for split, subsets in {
-            "unlabelled": settings.librispeech.unlabelled,
-            "test-librispeech": settings.librispeech.test,
-        }.items():
-            for subset in subsets:
-                rows += librispeech_subset(folder, ROOT / settings.librispeech.root, subset=subset, split=split)
+    for corpus in settings.corpora:
+        rows += reader_of(corpus)(folder)
     for key, count in Counter(row.id for row in rows).items():
         if count > 1:
             raise InputError(f"prepare: utterance id {key!r} occurs twice; ids must differ across corpora")
