@@ -9,11 +9,10 @@ import pandas as pd
 
 from facedistill.core.files import read_json
 from facedistill.core.params import load_params
-from facedistill.core.paths import FIGURES, PARAMS, ROOT
+from facedistill.core.paths import BENCHMARKS, FIGURES, PARAMS, ROOT
 from facedistill.figures.tables import interval_text
 from facedistill.runtime.released import RELEASED
 
-BENCHMARKS = ROOT / "benchmarks"
 WHAT_WORKS = BENCHMARKS / "what_works.csv"
 DURATIONS = ROOT / "tests" / "expected" / "durations.json"
 TESTED = "test-voices"

@@ -1,12 +1,11 @@
-"""The notebook runner: papermill, but strict, and with outputs that are the same bytes on every run.
+"""The notebook runner: strict about parameters, and with outputs that are the same bytes on every run.
 
-Plain papermill uses the defaults in silence when the `parameters` tag is missing or a parameter is misspelt, and its
-executed copies carry times, host paths and random ids. Source notebooks are committed in one canonical form without
-outputs; executed copies go to `notebooks/executed`.
+Source notebooks are committed in one canonical form without outputs; executed copies go to `notebooks/executed`.
 """
 
 import ast
 import copy
+import json
 import os
 import re
 import sys
@@ -18,7 +17,8 @@ from pathlib import Path
 
 import matplotlib.font_manager
 import nbformat
-import papermill
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
 from nbformat import NotebookNode
 from traitlets.config import Config
 
@@ -45,6 +45,7 @@ def _follow():
 __import__("threading").Thread(target=_follow, daemon=True).start()
 del _follow
 """
+GIVEN = "injected-parameters"  # tags the cell with values that are not the defaults, as papermill does
 STREAMS = ("stdout", "stderr")
 # What differs between two runs or two machines inside the text of an output.
 UNSTABLE = [
@@ -76,12 +77,16 @@ def execute(source: Path, output: Path, values: dict[str, object]) -> None:
             parameter, a value has another type than the default, or a cell failed.
     """
     output.unlink(missing_ok=True)
-    if serialize(read_notebook(source)) != source.read_text(encoding="utf-8"):
+    notebook = read_notebook(source)
+    if serialize(notebook) != source.read_text(encoding="utf-8"):
         raise InputError(f"{source}: not canonical; run: facedistill notebook --normalize {source}")
     _check_values(source, read_defaults(source), values)
+    if values:
+        _insert_values(notebook, values)
     # The first use of fonts on a machine builds a cache and says so: here, not in the first notebook's output.
     matplotlib.font_manager.findfont("DejaVu Sans")
-    write_text(output, serialize(_run(source, values), keep_outputs=True))
+    _run(source, notebook)
+    write_text(output, serialize(notebook, keep_outputs=True))
 
 
 def normalize(path: Path) -> bool:
@@ -117,7 +122,7 @@ def read_defaults(path: Path) -> dict[str, object]:
     Raises:
         InputError: there is not exactly one such cell, or it holds more than `name = literal` lines.
     """
-    cells = [cell for cell in read_notebook(path).cells if "parameters" in cell.metadata.get("tags", [])]
+    cells = [cell for cell in read_notebook(path).cells if _has_parameters(cell)]
     if len(cells) != 1 or cells[0].cell_type != "code":
         raise InputError(f"{path}: {len(cells)} cells are tagged `parameters`; exactly one code cell must be")
     defaults = {}
@@ -162,38 +167,38 @@ def _check_values(path: Path, defaults: dict[str, object], values: dict[str, obj
             raise InputError(f"{path}: parameter `{name}` = {value!r} must be {allowed[-1].__name__}, not {type(value).__name__}")
 
 
-def _run(source: Path, values: dict[str, object]) -> NotebookNode:
-    """Runs a notebook in a fresh kernel of this interpreter; returns it with its outputs."""
-    with _kernel_environment() as folder:
+def _insert_values(notebook: NotebookNode, values: dict[str, object]) -> None:
+    """Puts a cell with the given values behind the one with the defaults."""
+    # JSON's quotes are Python's
+    texts = {name: json.dumps(value, ensure_ascii=False) if isinstance(value, str) else value for name, value in values.items()}
+    source = "\n".join(["# Parameters", *(f"{name} = {text}" for name, text in texts.items())])
+    given = nbformat.v4.new_code_cell(source, metadata={"tags": [GIVEN]})
+    notebook.cells.insert(1 + next(index for index, cell in enumerate(notebook.cells) if _has_parameters(cell)), given)
+
+
+def _has_parameters(cell: NotebookNode) -> bool:
+    return "parameters" in cell.metadata.get("tags", [])
+
+
+def _run(source: Path, notebook: NotebookNode) -> None:
+    """Runs a notebook in a fresh kernel of this interpreter, which gives it its outputs."""
+    with _kernel_environment():
+        options = {"kernel_name": "python3", "startup_timeout": KERNEL_START_S, "timeout": None, "config": KERNEL_CONFIG}
+        # Its cells have run; a kernel that is asked to leave may report an interrupt.
+        client = NotebookClient(notebook, shutdown_kernel="immediate", **options)
         try:
-            notebook = papermill.execute_notebook(
-                str(source.resolve()),
-                str(folder / "executed.ipynb"),
-                parameters=values,
-                kernel_name="python3",
-                progress_bar=False,
-                start_timeout=KERNEL_START_S,
-                config=KERNEL_CONFIG,
-                shutdown_kernel="immediate",  # its cells have run; one that is asked to leave may report an interrupt
-                cwd=str(source.resolve().parent),
-            )
-        except papermill.PapermillExecutionError as error:
-            name = _cell_name(source, error.cell_index, injected=bool(values))
-            raise InputError(f"{source}: {name}: {error.ename}: {_first_line(error.evalue)}") from None
-        except (papermill.exceptions.PapermillException, RuntimeError, TimeoutError) as error:
+            client.execute(cwd=str(source.resolve().parent))
+        except CellExecutionError:
+            pass  # which the cell's outputs tell
+        except (RuntimeError, TimeoutError) as error:
             raise InputError(f"{source}: the kernel failed: {type(error).__name__}: {_first_line(str(error))}") from None
-    for index, cell in enumerate(notebook.cells):
-        # Papermill takes a cell that calls `sys.exit(0)` for a success, and does not run the rest.
-        if any(output.output_type == "error" for output in cell.get("outputs", [])):
-            raise InputError(f"{source}: {_cell_name(source, index, injected=bool(values))}: ended the notebook early")
-    return notebook
-
-
-def _cell_name(source: Path, index: int, *, injected: bool) -> str:
-    """The name in the source, where cells are counted from 1, of the cell at `index` of the executed copy."""
-    tagged = ["parameters" in cell.metadata.get("tags", []) for cell in read_notebook(source).cells]
-    # The cell with the given values stands after the one with the defaults.
-    return f"cell-{index + 1 - (injected and index > tagged.index(True)):02d}"
+    numbered = [cell for cell in notebook.cells if GIVEN not in cell.metadata.get("tags", [])]  # as in the source, from 1
+    for number, cell in enumerate(numbered, start=1):
+        for output in (output for output in cell.get("outputs", []) if output.output_type == "error"):
+            # `sys.exit(0)` is no error of the cell, but the rest was not run.
+            ended = output.ename == "SystemExit" and output.evalue in ("", "0")
+            fault = "ended the notebook early" if ended else f"{output.ename}: {_first_line(output.evalue)}"
+            raise InputError(f"{source}: cell-{number:02d}: {fault}")
 
 
 def _first_line(text: str) -> str:
