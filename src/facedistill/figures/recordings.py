@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 
 from facedistill.core.errors import InputError
 from facedistill.core.files import read_json
+from facedistill.core.paths import DETAILS, RESULTS
 from facedistill.figures.style import MODEL_COLOURS, error_bars, save_figure, save_table, set_style
 from facedistill.figures.tables import INTERVAL, interval_text
 from facedistill.figures.tables import METRICS as RESULT_METRICS
@@ -20,7 +21,6 @@ from facedistill.measure.bootstrap import MEAN, WEIGHTED
 from facedistill.repro.benchmark import (  # fmt: skip
     AT_LAG,
     CONDITION,
-    DETAILS,
     ENVELOPE,
     FOLDER,
     LAGGED,
@@ -29,7 +29,6 @@ from facedistill.repro.benchmark import (  # fmt: skip
     METRICS,
     NON_SPEECH,
     PEER,
-    RESULTS,
     STUDENT,
     TEACHER,
     TORCH,
@@ -115,7 +114,7 @@ def read_results(folder: Path = FOLDER) -> tuple[dict[str, Mapping], Mapping]:
     Raises:
         InputError: missing, not JSON, or of another form.
     """
-    results, details = read_json(folder / RESULTS), read_json(folder / DETAILS)
+    results, details = read_json(folder / RESULTS.name), read_json(folder / DETAILS.name)
     try:
         for system in results:
             for group in groups_of(results[system]):
@@ -123,7 +122,7 @@ def read_results(folder: Path = FOLDER) -> tuple[dict[str, Mapping], Mapping]:
             details["systems"][system]["kind"]
         details["recordings"], details["skipped"], details["rest_gap_mm"]
     except (AttributeError, KeyError, TypeError) as error:
-        raise InputError(f"{folder / RESULTS}: {error!r} is wrong; expected what `facedistill benchmark` writes") from None
+        raise InputError(f"{folder / RESULTS.name}: {error!r} is wrong; expected what `facedistill benchmark` writes") from None
     return results, details
 
 

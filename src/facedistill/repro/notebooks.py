@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
+from unittest import mock
 
 import matplotlib.font_manager
 import nbformat
@@ -32,6 +33,13 @@ METADATA = {
     "language_info": {"name": "python"},
 }
 KERNEL_START_S = 300
+REPEATABLE = {
+    "SOURCE_DATE_EPOCH": "0",
+    "MPLBACKEND": "Agg",
+    "PYTHONHASHSEED": "0",
+    "TQDM_DISABLE": "1",
+    "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+}
 # Other users of the machine cannot read along, and the kernel does not warn that they could.
 KERNEL_CONFIG = Config(KernelManager={"transport_encryption": "auto"})
 # Run by each kernel: it ends, and removes its folder, once the process that began it was killed. Its own watch takes seconds.
@@ -71,10 +79,6 @@ def execute(source: Path, output: Path, values: dict[str, object]) -> None:
         source: the notebook; it is not changed.
         output: the executed copy; an old one is removed first, so that an error leaves none.
         values: typed values for names of the `parameters` cell; the others keep their defaults.
-
-    Raises:
-        InputError: the notebook is missing, not canonical, has not exactly one `parameters` cell of literals or no such
-            parameter, a value has another type than the default, or a cell failed.
     """
     output.unlink(missing_ok=True)
     notebook = read_notebook(source)
@@ -90,11 +94,7 @@ def execute(source: Path, output: Path, values: dict[str, object]) -> None:
 
 
 def normalize(path: Path) -> bool:
-    """Rewrites a source notebook in canonical form, see `serialize`; returns whether the file changed.
-
-    Raises:
-        InputError: the file is missing or is not a notebook.
-    """
+    """Rewrites a source notebook in canonical form, see `serialize`; returns whether the file changed."""
     text = serialize(read_notebook(path))
     if text == path.read_text(encoding="utf-8"):
         return False
@@ -103,11 +103,7 @@ def normalize(path: Path) -> bool:
 
 
 def read_notebook(path: Path) -> NotebookNode:
-    """Reads a notebook of any version as version 4.
-
-    Raises:
-        InputError: the file is missing or is not a notebook.
-    """
+    """Reads a notebook of any version as version 4."""
     if not path.is_file():
         raise InputError(f"{path}: no such notebook")
     try:
@@ -117,11 +113,7 @@ def read_notebook(path: Path) -> NotebookNode:
 
 
 def read_defaults(path: Path) -> dict[str, object]:
-    """Reads the names and literal defaults of the one cell tagged `parameters`.
-
-    Raises:
-        InputError: there is not exactly one such cell, or it holds more than `name = literal` lines.
-    """
+    """Reads the names and literal defaults of the one cell tagged `parameters`, of lines `name = literal`."""
     cells = [cell for cell in read_notebook(path).cells if _has_parameters(cell)]
     if len(cells) != 1 or cells[0].cell_type != "code":
         raise InputError(f"{path}: {len(cells)} cells are tagged `parameters`; exactly one code cell must be")
@@ -136,10 +128,9 @@ def read_defaults(path: Path) -> dict[str, object]:
 
 
 def serialize(notebook: NotebookNode, *, keep_outputs: bool = False) -> str:
-    """Renders a notebook of version 4 as canonical JSON, a fixed point: no outputs, counts or extra metadata, ids by position.
+    """Renders a notebook of version 4 as canonical JSON, a fixed point: no extra metadata, and ids by position.
 
-    Args:
-        keep_outputs: keep execution counts and outputs, without what differs between two runs.
+    It has no execution counts and outputs either, or those without what differs between two runs.
     """
     result = nbformat.v4.new_notebook(metadata=copy.deepcopy(METADATA))
     for number, cell in enumerate(notebook.cells, start=1):
@@ -206,40 +197,27 @@ def _first_line(text: str) -> str:
 
 
 @contextmanager
-def _kernel_environment() -> Iterator[Path]:
-    """Sets, for a kernel started within, what makes it silent and repeatable, and Jupyter's folders to a temporary one, given."""
-    before = dict(os.environ)
-    with tempfile.TemporaryDirectory(prefix="facedistill-notebook-") as folder:
+def _kernel_environment() -> Iterator[None]:
+    """Sets, for a kernel started within, what makes it silent and repeatable, and Jupyter's folders to a temporary one."""
+    with tempfile.TemporaryDirectory(prefix="facedistill-notebook-") as folder, mock.patch.dict(os.environ, REPEATABLE):
         startup = Path(folder) / "profile_default" / "startup"
         startup.mkdir(parents=True)
         (startup / "end.py").write_text(FOLLOW)
-        os.environ.update(
-            SOURCE_DATE_EPOCH="0",
-            MPLBACKEND="Agg",
-            PYTHONHASHSEED="0",
-            TQDM_DISABLE="1",
-            PYDEVD_DISABLE_FILE_VALIDATION="1",
-            # A user's kernel specification or start-up files must not take part, nor must the home folder be writable.
-            **{name: folder for name in ("JUPYTER_DATA_DIR", "JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")},
-            PYTHONPATH=os.pathsep.join(filter(None, [str(ROOT / "src"), before.get("PYTHONPATH")])),
-        )
+        # A user's kernel specification or start-up files must not take part, nor must the home folder be writable.
+        os.environ |= dict.fromkeys(("JUPYTER_DATA_DIR", "JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR"), folder)
         os.environ.pop("JUPYTER_PATH", None)
-        try:
-            yield Path(folder)
-        finally:
-            os.environ.clear()
-            os.environ.update(before)
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT / "src"), os.environ.get("PYTHONPATH")]))
+        yield
 
 
 def _stable_outputs(outputs: list[NotebookNode]) -> list[NotebookNode]:
     """Outputs without what differs between two runs: how text was cut into messages, addresses, paths."""
     stable: list[NotebookNode] = []
     for streams, run in groupby(copy.deepcopy(outputs), key=lambda output: output.output_type == "stream"):
+        run = list(run)
         if streams:  # the two race with each other: standard output first, as one text each
-            texts: dict[str, str] = {}
-            for output in run:
-                texts[output.name] = texts.get(output.name, "") + _scrub(output.text)
-            stable += [nbformat.v4.new_output("stream", name=name, text=texts[name]) for name in STREAMS if name in texts]
+            texts = {name: "".join(output.text for output in run if output.name == name) for name in STREAMS}
+            stable += [nbformat.v4.new_output("stream", name=name, text=_scrub(text)) for name, text in texts.items() if text]
             continue
         for output in run:
             output.metadata = {}

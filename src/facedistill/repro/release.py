@@ -31,9 +31,6 @@ def release(exported: Path = DATA / "export", out: Path = RELEASED, *, results: 
         exported: holds a folder a student, see `export.export`.
         out: takes the place of what is there.
         results: of the benchmark on recordings, which the cards quote; they say so where there are none.
-
-    Raises:
-        InputError: a student is not exported, or its files are not what the export says they are.
     """
     measured = read_json(results) if results.is_file() else {}
     if not isinstance(measured, dict):
@@ -49,11 +46,7 @@ def release(exported: Path = DATA / "export", out: Path = RELEASED, *, results: 
 
 
 def selected(files: Mapping[str, Mapping]) -> dict[str, Mapping]:
-    """The files of a student to release: float32, and int8, of at most `MAX_RELEASED_BYTES`; or, for larger ones, float16.
-
-    Args:
-        files: {file name: precision, bytes and more}, see `export.export`.
-    """
+    """The files of a student to release: float32, and int8, of at most `MAX_RELEASED_BYTES`; or, for larger ones, float16."""
     small = {name for name, file in files.items() if file["bytes"] <= MAX_RELEASED_BYTES}
     is_large = any(file["precision"] == "float32" and name not in small for name, file in files.items())
     return {

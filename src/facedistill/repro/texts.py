@@ -38,11 +38,7 @@ dt {{ margin-top: 1rem; font-weight: 600 }} dd {{ margin: 0; color: #555 }}
 
 
 def fill() -> None:
-    """Writes the numbers anew in all texts that have others, and prints a line for each: text, name, old and new.
-
-    Raises:
-        InputError: numbers or a text cannot be read, or see `filled`; then nothing was written.
-    """
+    """Writes the numbers anew in all texts that have others, and prints a line for each; nothing is written if one fails."""
     numbers, done = known_numbers(), {}
     for path in (path for pattern in TEXTS for path in sorted(ROOT.glob(pattern))):
         try:
@@ -66,15 +62,7 @@ def known_numbers() -> dict[str, str]:
 
 
 def filled(text: str, numbers: Mapping[str, str], source: str) -> tuple[str, list[str]]:
-    """A Markdown text with these numbers between its markers, and a line for each number that changed.
-
-    Args:
-        numbers: {name: text}.
-        source: what messages call the text.
-
-    Raises:
-        InputError: a number has a name that is not known, or a marker has no partner.
-    """
+    """A Markdown text with these numbers, {name: text}, between its markers, and a line for each that changed."""
     changes = []
 
     def anew(found: re.Match) -> str:
@@ -94,11 +82,7 @@ def filled(text: str, numbers: Mapping[str, str], source: str) -> tuple[str, lis
 
 
 def site(executed: Path = EXECUTED, out: Path = SITE) -> None:
-    """Writes a page for every executed notebook, and an index, and prints how many pages there are.
-
-    Raises:
-        InputError: nothing was executed yet, or a file is no notebook.
-    """
+    """Writes a page for every executed notebook, and an index, and prints how many pages there are."""
     sources = sorted(executed.glob("*.ipynb"), key=_by_number)
     if not sources:
         raise InputError(f"{executed}: no executed notebooks; run `make repro` first")

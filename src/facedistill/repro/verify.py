@@ -31,11 +31,7 @@ VERSIONS = ("facedistill", "torch", "torchaudio", "transformers", "numpy", "scip
 
 
 def verify() -> bool:
-    """Prints a table of PASS and FAIL, writes `REPORT` with machine, versions, seeds and durations; True if nothing failed.
-
-    Raises:
-        InputError: outputs are missing, there are no committed numbers or other ones, or nothing that DVC can read.
-    """
+    """Prints a table of PASS and FAIL, writes `REPORT` with machine, versions, seeds and durations; True if nothing failed."""
     try:
         repo = Repo(str(ROOT))
         made = _outputs(repo)

@@ -23,9 +23,6 @@ def web(folder: Path = WEB) -> None:
     """Builds <folder>/dist from sources, with the same bytes every time, and tells so: the bundle, the models and the heads.
 
     Only the first build needs the network, for npm packages. A failed build leaves the previous one unchanged.
-
-    Raises:
-        InputError: no model is released, or the installation or the build fails.
     """
     paths = sorted(set(released_models().values()))
     if not paths:

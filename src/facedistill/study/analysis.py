@@ -27,11 +27,7 @@ BLOCK_DRAWS = 100
 
 
 def read_answers(paths: Sequence[Path]) -> pd.DataFrame:
-    """All answers in the files that the page made, columns `COLUMNS`: sheet and trial are integers, seconds floats.
-
-    Raises:
-        InputError: no such file, not such a CSV, a rater twice, or too many raters or systems.
-    """
+    """All answers in the files that the page made, columns `COLUMNS`: sheet and trial are integers, seconds floats."""
     tables, raters, systems = [], {}, set()
     for path in paths:
         tables.append(table := _read(path))

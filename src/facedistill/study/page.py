@@ -50,10 +50,6 @@ def build(
 
     Returns:
         How many sentences all systems have.
-
-    Raises:
-        InputError: folders without a common clip, a name that answers cannot hold, a page that no phone could load, or see
-            `make_sheets`.
     """
     clips = {name: _clips(folder) for name, folder in systems.items()}
     every, sentences = set().union(*clips.values()), sorted(set.intersection(*map(set, clips.values()))) if clips else []
@@ -95,9 +91,6 @@ def make_sheets(
     Returns:
         `n_sheets` lists of `n_trials` + `n_checks` trials. Over all sheets the pairs of systems differ by at most one in how
         often they are compared, and each pair's sentences and sides likewise.
-
-    Raises:
-        InputError: fewer than two systems, no sentence, or no trials.
     """
     if len(systems) < 2 or not sentences:
         raise InputError(f"{len(systems)} systems, {len(sentences)} sentences; expected at least two systems, one sentence")
