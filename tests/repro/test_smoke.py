@@ -40,6 +40,7 @@ def scratch(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def made(scratch) -> dict[str, list[Path]]:
+    assert re.findall(r"Running stage '(.*)'", dvc(scratch, "repro", "teach")) == ["teach"]
     return make_all(scratch)
 
 
