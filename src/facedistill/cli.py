@@ -350,13 +350,16 @@ def notebook(
     # jsonschema, under nbformat, would parse a grammar of IRIs for two seconds; notebooks have none to check.
     sys.modules.setdefault("rfc3987_syntax", None)
     from facedistill.core.params import load_params
-    from facedistill.core.paths import NOTEBOOKS
+    from facedistill.core.paths import EXECUTED, NOTEBOOKS
     from facedistill.repro import notebooks
 
     paths = [Path(name) if name.endswith(".ipynb") else NOTEBOOKS / f"{name}.ipynb" for name in names]
-    params = None if normalize else load_params()
+    values = None if normalize else load_params().notebooks
     for path in paths:
-        notebooks.normalize(path) if normalize else notebooks.run_notebook(path.stem, params)
+        if normalize:
+            notebooks.normalize(path)
+        else:
+            notebooks.execute(NOTEBOOKS / path.name, EXECUTED / path.name, values.get(path.stem, {}))
 
 
 @app.command(rich_help_panel=REPRODUCE)
