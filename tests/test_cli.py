@@ -3,6 +3,7 @@
 import inspect
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 
@@ -18,7 +19,7 @@ from facedistill.app import animate as animate_module
 from facedistill.core.errors import InputError
 from facedistill.formats import registry
 from facedistill.formats.animation import regular
-from facedistill.repro.durations import durations
+from facedistill.repro import verify
 
 COMMANDS = [
     "animate", "live", "convert", "render", "info", "bench", "check", "prepare", "align", "teach", "label", "distill", "ablate",
@@ -28,7 +29,8 @@ COMMANDS = [
 
 @pytest.fixture(autouse=True)
 def _durations_go_elsewhere(tmp_path, monkeypatch):
-    monkeypatch.setattr("facedistill.repro.durations.DURATIONS", tmp_path / "durations.jsonl")
+    for module in (cli, verify):
+        monkeypatch.setattr(module, "DURATION_NOTES", tmp_path / "durations.jsonl")
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
@@ -324,9 +326,15 @@ def test_no_arguments_is_help(monkeypatch, capsys):
     assert "Usage: facedistill" in capsys.readouterr().out
 
 
+def test_the_version_is_that_of_the_package(monkeypatch, capsys):
+    assert run(monkeypatch, "--version") == 0
+    assert capsys.readouterr() == (f"facedistill {metadata.version('facedistill')}\n", "")
+    assert run(monkeypatch, "--help") == 0 and "--version" in capsys.readouterr().out
+
+
 def test_how_long_a_stage_took_is_noted_where_it_succeeded(tmp_path, monkeypatch):
     fake(monkeypatch, "pipeline.teach", teach=lambda params: None)
     assert run(monkeypatch, "teach") == 0
     fake(monkeypatch, "pipeline.label", label=lambda params: (_ for _ in ()).throw(InputError("no teacher")))
     assert run(monkeypatch, "label") == 2
-    assert list(durations()) == ["teach"]
+    assert list(verify.durations()) == ["teach"]

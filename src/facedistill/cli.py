@@ -1,12 +1,15 @@
-"""The command line: commands that use a model, and one sub-command a stage of the pipeline that makes models.
+"""The command line: commands that use a model, and commands that make models, one for each stage of the pipeline.
 
-Every command imports its module itself: torch takes seconds, and `--help` must not. A file that is new to the user's eye
-is bad input, not a bug: an `InputError` becomes one line on standard error and exit code 2.
+Every command imports its module itself: torch takes seconds, and `--help` must not. An `InputError` becomes one line on standard
+error and exit code 2.
 """
 
+import json
+import logging
 import os
 import sys
 import time
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Literal
@@ -17,18 +20,26 @@ import typer.exceptions
 from facedistill import STAGES
 from facedistill.core.errors import InputError
 from facedistill.core.messages import print_error, show_notes
-from facedistill.core.paths import HEAD, ROOT
+from facedistill.core.paths import DURATION_NOTES, HEAD, ROOT
 from facedistill.core.processes import end_cleanly
-from facedistill.study.command import app as study
 
 FAILED, BAD_INPUT = 1, 2
 NO_LIBRARY = "cannot open shared object file"
 MAX_SUBJECT = 64
+PAGES = (".html", ".htm")
+N_DRAWS = 1000  # of the bootstrap of a study
 FORMATS = ("livelink", "a2f", "a2f-csv", "beat", "csv", "json", "npz", "glb")
 Format = Literal[FORMATS]
 USE, REPRODUCE = "Use a model", "Make models (stages of the pipeline, in order)"
 EXTRAS = {"render": "film", "study": "study"}  # what commands need beside the core; all others: train
 TIMED = ({*STAGES} - {"check"}) | {"notebook"}  # commands of whose runs it is noted how long they took
+# command, a function that tells itself what it did -> (its module, what it does, what it makes one of)
+TOOLS = {
+    "web": ("repro.web", "Bundle the page on which released models run in the browser: web/dist.", None),
+    "release": ("repro.release", "Copy what was exported, as far as it is small, to models/, with cards and checksums.", None),
+    "fill": ("repro.texts", "Write the measured numbers into README and other texts, and tell which changed.", None),
+    "site": ("repro.texts", "Make static pages of the executed notebooks, in site/.", None),
+}
 app = typer.Typer(
     name="facedistill",
     help="Tiny speech-driven facial animation models, distilled from a HuBERT teacher: sound in, ARKit curves out.",
@@ -36,6 +47,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
+study = typer.Typer(help="A user study of pairwise comparisons: build its page, analyse its answers.")
+app.add_typer(study, name="study", rich_help_panel=USE)
 
 MODEL = "A released model by its name, on-device-int8 say; any other by its file, data/export/small/small.onnx say."
 ModelName = Annotated[str, typer.Option("--model", "-m", metavar="NAME|PATH", help=MODEL)]
@@ -58,8 +71,6 @@ def main() -> None:
         start_s = time.monotonic()
         code = app(prog_name="facedistill", standalone_mode=False)
         if sys.argv[1] in TIMED and "--help" not in sys.argv and not code:
-            from facedistill.repro.durations import record_duration
-
             record_duration(" ".join(sys.argv[1:]), time.monotonic() - start_s)
         sys.exit(code)
     except (InputError, OSError) as error:  # OSError: a name too long, a folder that must not be written to, a full disk
@@ -89,7 +100,26 @@ def _check_clone(command: str) -> None:
         raise InputError(f'{command}: {ROOT} is no clone; expected `pip install -e ".[train]"` in one')
 
 
-app.add_typer(study, name="study", rich_help_panel=USE)
+def record_duration(name: str, seconds: float) -> None:
+    """Notes how long a stage took; a note that cannot be written is told, and is no failure of the stage."""
+    try:
+        DURATION_NOTES.parent.mkdir(parents=True, exist_ok=True)
+        if DURATION_NOTES.exists() and not DURATION_NOTES.is_file():  # a pipe would never be read
+            raise OSError("it is no file")
+        with DURATION_NOTES.open("ab", buffering=0) as file:  # one write at the end: lines of several processes stay whole
+            file.write(b"\n" + json.dumps({"name": name, "seconds": round(float(seconds), 1)}).encode())
+    except OSError as error:
+        reason = error.strerror or error
+        logging.getLogger(__name__).warning("%s: cannot note how long %s took (%s)", DURATION_NOTES, name, reason)
+
+
+@app.callback(invoke_without_command=True)
+def _options(version: Annotated[bool, typer.Option("--version", help="Print the version, and no more.")] = False) -> None:
+    if version:
+        from importlib import metadata
+
+        print(f"facedistill {metadata.version('facedistill')}")
+        raise typer.Exit
 
 
 @app.command(rich_help_panel=USE)
@@ -105,7 +135,7 @@ def animate(
     ensemble: Ensemble = False,
     blinks: Blinks = False,
     seed: Seed = 0,
-    gain: Annotated[list[str] | None, typer.Option(metavar="CURVE=FACTOR", help="Scale a curve; repeatable.")] = None,
+    gain: Annotated[list[str], typer.Option(metavar="CURVE=FACTOR", help="Scale a curve; repeatable.")] = (),
     face: Face = None,
     workers: Annotated[int, typer.Option(min=1, help="Recordings at a time.")] = os.cpu_count() or 1,
 ) -> None:
@@ -115,15 +145,8 @@ def animate(
 
     if face is not None and format != "glb":
         raise InputError(f"--face {face}: only for --format glb")
-    settings = Settings(
-        find_model(model),
-        fps=int(fps),
-        ensemble=ensemble,
-        blinks=seed if blinks else None,
-        gains=dict(map(_gain, gain or [])),
-        kind=format,
-        face=face,
-    )
+    gains, eyes = dict(map(_gain, gain)), seed if blinks else None
+    settings = Settings(find_model(model), int(fps), ensemble=ensemble, blinks=eyes, gains=gains, kind=format, face=face)
     if animate_batch(inputs, out, settings, workers=workers) > 0:
         raise typer.Exit(BAD_INPUT)
 
@@ -234,6 +257,48 @@ def bench(
     run(models or [], seconds=seconds, out=out, exported=exported)
 
 
+@study.command("build")
+def build_study(
+    systems: Annotated[
+        list[str], typer.Argument(metavar="NAME=FOLDER...", help="Rendered clips; the same names in every folder.")
+    ],
+    out: Annotated[str, typer.Option("--out", "-o", metavar="PAGE.html", help="One file with everything in it.")],
+    sheets: Annotated[int, typer.Option(help="Different lists of comparisons; ?sheet=N gives a rater the N-th.")] = 24,
+    trials: Annotated[int, typer.Option(help="Comparisons in each.")] = 20,
+    checks: Annotated[int, typer.Option(help="Attention checks among them.")] = 2,
+    seed: Annotated[int, typer.Option(min=0, help="Of which clips, sides and order.")] = 1,
+    question: Annotated[str | None, typer.Option(help="What raters are asked.")] = None,
+) -> None:
+    """Make the page that raters see; it works without a server, and on a phone."""
+    from facedistill.study.page import build
+
+    folders = {name: Path(folder) for name, _, folder in (system.partition("=") for system in systems) if name and folder}
+    if len(folders) != len(systems):
+        raise InputError(f"{' '.join(systems)}; expected NAME=FOLDER, each name once")
+    if not out.lower().endswith(PAGES) or Path(out).is_dir():  # a Path does not know that it ended in a slash
+        raise InputError(f"{out}: cannot be a page; expected a file that ends in {PAGES[0]}")
+    n_sentences = build(folders, Path(out), n_sheets=sheets, n_trials=trials, n_checks=checks, seed=seed, question=question)
+    about = f"{len(folders)} systems, {n_sentences} sentences, {sheets} sheets of {trials} comparisons"
+    print(f"study: {about}: {out}", file=sys.stderr)
+
+
+@study.command("analyse")
+def analyse_study(
+    answers: Annotated[list[Path], typer.Argument(metavar="ANSWERS.csv...", help="What raters downloaded.")],
+    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 1,
+) -> None:
+    """Print what raters preferred, with 95 % intervals over raters, and the ranking."""
+    from facedistill.study.analysis import as_markdown, attentive, preferences, ranking, read_answers, summary
+
+    read = read_answers(answers)
+    kept = attentive(read)
+    if kept.empty:
+        raise InputError(f"{len(answers)} files: no comparison by a rater who passed all checks; expected at least one")
+    print(summary(read), "\n")
+    print(as_markdown(ranking(kept, n_draws=N_DRAWS, seed=seed), n_digits=2), "\n")
+    print(as_markdown(preferences(kept, n_draws=N_DRAWS, seed=seed), n_digits=3))
+
+
 @app.command(rich_help_panel=REPRODUCE)
 def config(
     name: Annotated[str, typer.Argument(metavar="NAME|PATH", help="A file of configs/ by its name, or one that ends in .yaml.")],
@@ -244,25 +309,24 @@ def config(
     print(run(name), end="")
 
 
-def _add_stage(stage: str, help: str, named: str | None) -> None:
-    """Adds the command of a stage, `facedistill.pipeline.<stage>.<stage>`; `named` is what it makes one of, if it does."""
+def _command(name: str, module: str, named: str | None) -> Callable[..., None]:
+    """Calls `facedistill.<module>.<name>`, a stage with the parameters; `named` is what it makes one of, if it does."""
 
     def run(*names: str) -> None:
         from facedistill.core.params import load_params
 
-        getattr(import_module(f"facedistill.pipeline.{stage}"), stage)(load_params(), *names)
-
-    def run_all() -> None:
-        run()
+        params = [load_params()] if name in STAGES else []
+        getattr(import_module(f"facedistill.{module}"), name)(*params, *names)
 
     def run_one(name: Annotated[str, typer.Argument(help=f"The {named}, as in params.yaml.")]) -> None:
         run(name)
 
-    app.command(stage, help=help, rich_help_panel=REPRODUCE)(run_one if named else run_all)
+    return run_one if named else lambda: run()
 
 
-for _stage, (_help, _named) in STAGES.items():
-    _add_stage(_stage, _help, _named)
+_stages = {name: (f"pipeline.{name}", *about) for name, about in STAGES.items()}
+for _name, (_module, _help, _named) in (_stages | TOOLS).items():
+    app.command(_name, help=_help, rich_help_panel=REPRODUCE)(_command(_name, _module, _named))
 
 
 @app.command(rich_help_panel=REPRODUCE)
@@ -277,33 +341,15 @@ def head(
 
 
 @app.command(rich_help_panel=REPRODUCE)
-def web() -> None:
-    """Bundle the page on which released models run in the browser: web/dist."""
-    from facedistill.repro.web import web as run
-
-    print(f"{run()}: serve it, as `python -m http.server --directory web/dist` does")
-
-
-@app.command(rich_help_panel=REPRODUCE)
-def release() -> None:
-    """Copy what was exported, as far as it is small, to models/, with model cards and checksums."""
-    from facedistill.repro.release import release as run
-
-    for folder, files in run().items():
-        print(f"{folder}: {', '.join(path.name for path in files)}")
-
-
-@app.command(rich_help_panel=REPRODUCE)
 def benchmark(draw: Annotated[bool, typer.Option("--draw", help="Only draw table 6 and figure 11 anew.")] = False) -> None:
     """Measure every model and every installed tool on recordings with timed phones and measured lips: benchmarks/real_speech."""
     from facedistill.core.params import load_params
-    from facedistill.figures import recordings
+    from facedistill.figures.recordings import draw as draw_results
+    from facedistill.repro.benchmark import benchmark as run
 
     if not draw:
-        from facedistill.repro.benchmark import benchmark as run
-
         run(load_params())
-    recordings.draw()
+    draw_results()
 
 
 @app.command(rich_help_panel=REPRODUCE)
@@ -314,27 +360,17 @@ def notebook(
     """Run notebooks strictly; the executed copies go to notebooks/executed."""
     # jsonschema, under nbformat, would parse a grammar of IRIs for two seconds; notebooks have none to check.
     sys.modules.setdefault("rfc3987_syntax", None)
-    from facedistill.core.paths import NOTEBOOKS
+    from facedistill.core.params import load_params
+    from facedistill.core.paths import EXECUTED, NOTEBOOKS
     from facedistill.repro import notebooks
 
-    if normalize:
-        for name in names:
-            notebooks.normalize(Path(name) if name.endswith(".ipynb") else NOTEBOOKS / f"{name}.ipynb")
-        return
-    from facedistill.core.params import load_params
-
-    params = load_params()
-    for name in names:
-        notebooks.run_notebook(Path(name).stem if name.endswith(".ipynb") else name, params)
-
-
-@app.command(rich_help_panel=REPRODUCE)
-def fill() -> None:
-    """Write the measured numbers into README and other texts, and tell which changed."""
-    from facedistill.repro.fill import fill as run
-
-    for line in run() or ["fill: no number changed"]:
-        print(line)
+    paths = [Path(name) if name.endswith(".ipynb") else NOTEBOOKS / f"{name}.ipynb" for name in names]
+    values = None if normalize else load_params().notebooks
+    for path in paths:
+        if normalize:
+            notebooks.normalize(path)
+        else:
+            notebooks.execute(NOTEBOOKS / path.name, EXECUTED / path.name, values.get(path.stem, {}))
 
 
 @app.command(rich_help_panel=REPRODUCE)
@@ -348,14 +384,6 @@ def verify(
         module.accept()
     elif not module.verify():
         raise typer.Exit(FAILED)
-
-
-@app.command(rich_help_panel=REPRODUCE)
-def site() -> None:
-    """Make static pages of the executed notebooks, in site/."""
-    from facedistill.repro.site import site as run
-
-    print(f"site: {len(run())} pages; open site/index.html")
 
 
 def _gain(text: str) -> tuple[str, float]:

@@ -10,17 +10,19 @@ from pathlib import Path
 
 import pytest
 
+from facedistill import cli
 from facedistill.core.errors import InputError
 from facedistill.core.files import atomic_path, read_json, unfinished, write_text
-from facedistill.repro import durations as notes
+from facedistill.repro import verify
 
 POSIX = pytest.mark.skipif(os.name == "nt", reason="links and modes of POSIX")
 
 
 @pytest.fixture
 def durations_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(notes, "DURATIONS", tmp_path / ".work" / "durations.jsonl")
-    return notes.DURATIONS
+    for module in (cli, verify):
+        monkeypatch.setattr(module, "DURATION_NOTES", tmp_path / ".work" / "durations.jsonl")
+    return cli.DURATION_NOTES
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path):
@@ -130,33 +132,33 @@ def test_what_is_no_json_is_one_line(tmp_path, text):
 def test_notes_of_durations_are_made_beside_whatever_is_there(durations_file, found):
     durations_file.parent.mkdir()
     durations_file.write_text(found)
-    notes.record_duration("teach", 3.21)
-    notes.record_duration("label", 1.0)
-    notes.record_duration("label", 2.0)
-    assert notes.durations() == {"teach": 3.2, "label": 2.0}
+    cli.record_duration("teach", 3.21)
+    cli.record_duration("label", 1.0)
+    cli.record_duration("label", 2.0)
+    assert verify.durations() == {"teach": 3.2, "label": 2.0}
 
 
 @pytest.mark.parametrize("make", [Path.mkdir, pytest.param(os.mkfifo, marks=POSIX)])
 def test_a_note_that_cannot_be_written_is_told_and_fails_nothing(durations_file, caplog, make):
     durations_file.parent.mkdir()
     make(durations_file)
-    notes.record_duration("teach", 1.0)
+    cli.record_duration("teach", 1.0)
     assert "cannot note how long teach took" in caplog.text
-    assert notes.durations() == {}
+    assert verify.durations() == {}
 
 
 NOTES = """
 import sys
 from pathlib import Path
-from facedistill.repro import durations
-durations.DURATIONS = Path(sys.argv[1])
+from facedistill import cli
+cli.DURATION_NOTES = Path(sys.argv[1])
 for number in range(200):
-    durations.record_duration(f"{sys.argv[2]}-{number}", number)
+    cli.record_duration(f"{sys.argv[2]}-{number}", number)
 """
 
 
 def test_no_note_of_several_processes_is_lost(durations_file):
     writers = [subprocess.Popen([sys.executable, "-c", NOTES, durations_file, name]) for name in "abcd"]
     assert [writer.wait() for writer in writers] == [0] * 4
-    assert notes.durations() == {f"{name}-{number}": float(number) for name in "abcd" for number in range(200)}
+    assert verify.durations() == {f"{name}-{number}": float(number) for name in "abcd" for number in range(200)}
     assert all(json.loads(line) for line in durations_file.read_text().splitlines()[1:])

@@ -17,7 +17,7 @@ from facedistill.core.paths import FIGURES, ROOT
 from facedistill.figures import kept_numbers as kept
 from facedistill.figures.numbers import quoted_numbers
 from facedistill.measure.bootstrap import WEIGHTED
-from facedistill.repro import fill as module
+from facedistill.repro import texts as module
 
 TEXTS = [path for pattern in module.TEXTS for path in sorted(ROOT.glob(pattern))]
 COMMENT = re.compile(r"<!--.*?-->")

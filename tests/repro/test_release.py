@@ -57,15 +57,16 @@ def test_one_large_file_makes_a_student_large():
     assert list(selected(described(1, 1, 1) | window)) == ["float16.onnx"]
 
 
-def test_a_release_is_the_chosen_files_with_cards_and_checksums(export, tmp_path):
+def test_a_release_is_the_chosen_files_with_cards_and_checksums(export, tmp_path, capsys):
     out = tmp_path / "models"
-    printed = release(export, out, results=tmp_path / "none.json")
+    release(export, out, results=tmp_path / "none.json")
     files = {name: [form.format(name) for form in (LARGE if name == "real-time" else SMALL)] for name in NAMES}
     assert tree(out).keys() == {
         "checksums", "results.json", *(f"{name}/{file}" for name in NAMES for file in [*files[name], "README.md"])
     }  # fmt: skip
-    assert {folder: sorted(path.name for path in paths) for folder, paths in printed.items()} == {
-        out / name: sorted(files[name]) for name in NAMES
+    printed = dict(line.split(": ") for line in capsys.readouterr().out.splitlines())
+    assert {folder: sorted(names.split(", ")) for folder, names in printed.items()} == {
+        str(out / name): sorted(files[name]) for name in NAMES
     }
     for name in NAMES:
         for file in files[name]:
@@ -204,7 +205,7 @@ def test_what_a_killed_run_left_is_put_right(tmp_path):
 
 
 def test_the_command_tells_what_it_wrote(monkeypatch, capsys):
-    monkeypatch.setattr(module, "release", lambda: {Path("models/a"): [Path("models/a/a.onnx"), Path("models/a/a-int8.onnx")]})
+    monkeypatch.setattr(module, "release", lambda: print("models/a: a.onnx, a-int8.onnx"))
     monkeypatch.setattr(sys, "argv", ["facedistill", "release"])
     with pytest.raises(SystemExit) as ended:
         cli.main()

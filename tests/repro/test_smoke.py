@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from smoke import ROOT, copy_tree, dvc, environment, make_all
+from smoke import ROOT, copy_tree, dvc, environment, make_all, run_stages
 
 
 def kill_in(scratch: Path, stage: str) -> None:
@@ -40,6 +40,7 @@ def scratch(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def made(scratch) -> dict[str, list[Path]]:
+    assert re.findall(r"Running stage '(.*)'", dvc(scratch, "repro", "teach")) == ["teach"]
     return make_all(scratch)
 
 
@@ -109,3 +110,19 @@ def test_a_reader_with_the_archive_has_nothing_to_make(scratch, made, tmp_path):
     assert (reader / "dvc.lock").read_bytes() == (scratch / "dvc.lock").read_bytes()
     for command in (("params", "diff"), ("metrics", "diff"), ("plots", "diff"), ("exp", "show")):
         dvc(reader, *command)
+
+
+def test_stages_run_after_those_that_they_depend_on_and_one_that_fails_ends_the_run(tmp_path):
+    chain = {"last": ("cp b c", "b", "c"), "middle": ("cp a b", "a", "b"), "first": ("cp given a", "given", "a")}
+    pipeline = {"stages": {name: {"cmd": cmd, "deps": [dep], "outs": [out]} for name, (cmd, dep, out) in chain.items()}}
+    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump(pipeline))
+    (tmp_path / "given").write_text("x")
+    dvc(tmp_path, "init", "--no-scm", "--quiet")
+    run_stages(tmp_path)
+    assert list(stages(tmp_path)) == ["first", "middle", "last"] and (tmp_path / "c").read_text() == "x"
+    assert "up to date" in dvc(tmp_path, "repro")
+    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump(pipeline).replace("cp a b", "cp nothing b"))
+    (tmp_path / "dvc.lock").unlink()
+    with pytest.raises(RuntimeError, match="cp nothing b: exit code 1"):
+        run_stages(tmp_path)
+    assert list(stages(tmp_path)) == ["first"]

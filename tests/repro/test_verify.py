@@ -9,10 +9,10 @@ import pytest
 import yaml
 from dvc.repo import Repo
 
+from facedistill import cli
 from facedistill.core.errors import InputError
 from facedistill.core.files import read_json, write_json
 from facedistill.repro import verify as module
-from facedistill.repro.durations import record_duration
 
 NUMBERS = {"test-voices": {"teacher": {"lip_gap_r": 0.9, "lve_mm": None}, "on-device": {"lip_gap_r": 0.8, "lve_mm": 1.0}}}
 # Beside the committed run: of three runs whose middle one is in the middle, the standard deviation is half the span.
@@ -60,7 +60,8 @@ def run(pipeline, tmp_path, monkeypatch) -> Path:
         "REPORT": tmp_path / "verify.json",
     }.items():  # fmt: skip
         monkeypatch.setattr(module, name, value)
-    monkeypatch.setattr("facedistill.repro.durations.DURATIONS", tmp_path / "durations.jsonl")
+    for one in (cli, module):
+        monkeypatch.setattr(one, "DURATION_NOTES", tmp_path / "durations.jsonl")
     write_json(tmp_path / "expected" / "metrics.json", NUMBERS)
     write_json(tmp_path / "expected" / "seed_spread.json", SPREAD)
     write_json(tmp_path / "metrics.json", NUMBERS)
@@ -68,8 +69,8 @@ def run(pipeline, tmp_path, monkeypatch) -> Path:
 
 
 def test_the_same_run_passes_and_is_recorded(run, capsys):
-    record_duration("distill small", 12.34)
-    record_duration("evaluate", 2.0)
+    cli.record_duration("distill small", 12.34)
+    cli.record_duration("evaluate", 2.0)
     assert module.verify()
     message = capsys.readouterr().out
     assert "FAIL" not in message and "2 of 2 outputs" in message and "byte for byte" in message
@@ -179,7 +180,7 @@ def test_before_the_first_commit_all_is_as_committed(run, capsys):
 
 def test_accepting_makes_the_numbers_the_expected_ones(run):
     write_json(run / "metrics.json", {"test-voices": {"teacher": {"lip_gap_r": 0.1}}})
-    record_duration("prepare", 61.0)
+    cli.record_duration("prepare", 61.0)
     module.accept()
     assert module.verify()
     assert read_json(run / "expected" / "durations.json") == {"prepare": 61.0}

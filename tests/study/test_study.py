@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from facedistill.cli import study as app
 from facedistill.core.errors import InputError
 from facedistill.figures.plots import preference_figure
 from facedistill.study import analysis
 from facedistill.study.analysis import COLUMNS, attentive, bradley_terry, preferences, ranking, read_answers, summary
-from facedistill.study.command import app
 from facedistill.study.page import build, make_sheets
 
 SYSTEMS = ("truth", "teacher", "on-device", "tiny")
@@ -110,7 +110,7 @@ def test_strengths_are_the_most_likely_ones_whoever_wins(rows):
 def test_draws_are_of_raters():
     wins = np.random.default_rng(0).integers(3, size=(7, 3, 3)).astype(float)
     selected = np.random.default_rng(5).integers(7, size=(250, 7))
-    np.testing.assert_array_equal(analysis._resampled(wins, 250, 5), [wins[rows].sum(0) for rows in selected])
+    np.testing.assert_array_equal(analysis._resampled(wins, 250, 5), [wins.sum(0), *(wins[rows].sum(0) for rows in selected)])
 
 
 def folders_of(tmp_path, systems, clips) -> dict:
@@ -339,7 +339,7 @@ def test_any_name_of_a_system_or_a_clip_comes_back_from_the_page(tmp_path):
     playwright = pytest.importorskip("playwright.sync_api", reason="no package playwright: install the extra `dev`")
     folders = folders_of(tmp_path, HOSTILE, [name for name in HOSTILE if "/" not in name])
     n_trials = len(list(combinations(HOSTILE, 2)))
-    build(folders, tmp_path / "study.html", n_sheets=1, n_trials=n_trials, n_checks=0, question=HOSTILE[0], welcome=HOSTILE[1])
+    build(folders, tmp_path / "study.html", n_sheets=1, n_trials=n_trials, n_checks=0, question=HOSTILE[0])
     with (
         playwright.sync_playwright() as driver,
         driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"]) as browser,
@@ -348,7 +348,6 @@ def test_any_name_of_a_system_or_a_clip_comes_back_from_the_page(tmp_path):
         errors = []
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto((tmp_path / "study.html").as_uri())
-        assert page.inner_text("#welcome") == HOSTILE[1]
         page.click("#begin")
         assert page.inner_text("#question") == HOSTILE[0]
         page.evaluate(

@@ -7,8 +7,8 @@ import yaml
 
 from facedistill.core.errors import InputError
 from facedistill.core.files import read_json
-from facedistill.core.paths import FIGURES
-from facedistill.figures.numbers import BENCHMARKS, TESTED
+from facedistill.core.paths import DETAILS, FIGURES
+from facedistill.figures.numbers import TESTED
 from facedistill.figures.tables import ENDS, interval_text
 from facedistill.measure.bootstrap import WEIGHTED
 from facedistill.repro.config import config
@@ -16,7 +16,6 @@ from facedistill.repro.verify import EXPECTED, compared, tolerances
 from facedistill.runtime.released import RELEASED, WINDOW_SUFFIX
 
 GRID = FIGURES / "release"
-DETAILS = BENCHMARKS / "real_speech" / "details.json"
 # column of tables 2 and 4 -> decimals
 COLUMNS = {"lip_gap_r_gain": 3, "lve_mm_gain": 2, "closure_auc_gain": 3, "jitter_gain": 0, "correlation": 3, "explained": 3}
 

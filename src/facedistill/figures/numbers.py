@@ -9,11 +9,10 @@ import pandas as pd
 
 from facedistill.core.files import read_json
 from facedistill.core.params import load_params
-from facedistill.core.paths import FIGURES, PARAMS, ROOT
+from facedistill.core.paths import BENCHMARKS, FIGURES, PARAMS, ROOT
 from facedistill.figures.tables import INTERVAL, interval_text
 from facedistill.runtime.released import RELEASED
 
-BENCHMARKS = ROOT / "benchmarks"
 DURATIONS = ROOT / "tests" / "expected" / "durations.json"
 TESTED = "test-voices"
 WHOLE, ONE, TWO, THREE = (f"{{:.{n_digits}f}}".format for n_digits in range(4))  # a number as text

@@ -14,12 +14,13 @@ from matplotlib.lines import Line2D
 
 from facedistill.core.errors import InputError
 from facedistill.core.files import read_json
+from facedistill.core.paths import DETAILS, RESULTS
 from facedistill.figures import tables
 from facedistill.figures.style import MODEL_COLOURS, draw_intervals, save_figure, save_table, set_style
 from facedistill.figures.tables import DASH, INTERVAL, interval_text
 from facedistill.measure.bootstrap import MEAN, WEIGHTED
 from facedistill.repro import benchmark
-from facedistill.repro.benchmark import AT_LAG, CONDITION, DETAILS, LIPS, NON_SPEECH, RESULTS, TORCH, TORCH_SUFFIX
+from facedistill.repro.benchmark import AT_LAG, CONDITION, LIPS, NON_SPEECH, TORCH, TORCH_SUFFIX
 
 ABOVE = """# Table 6: recorded speech
 
@@ -96,7 +97,7 @@ def draw(folder: Path = benchmark.FOLDER) -> None:
 
 def read_results(folder: Path = benchmark.FOLDER) -> tuple[dict[str, Mapping], Mapping]:
     """(results.json, details.json) of a folder; `InputError` if they are missing, not JSON, or of another form."""
-    results, details = read_json(folder / RESULTS), read_json(folder / DETAILS)
+    results, details = read_json(folder / RESULTS.name), read_json(folder / DETAILS.name)
     try:
         for system, result in results.items():
             for group in (*sources_of(result), MEAN, WEIGHTED):
@@ -104,7 +105,7 @@ def read_results(folder: Path = benchmark.FOLDER) -> tuple[dict[str, Mapping], M
             details["systems"][system]["kind"]
         details["recordings"], details["skipped"], details["rest_gap_mm"]
     except (AttributeError, KeyError, TypeError) as error:
-        raise InputError(f"{folder / RESULTS}: {error!r} is wrong; expected what `facedistill benchmark` writes") from None
+        raise InputError(f"{folder / RESULTS.name}: {error!r} is wrong; expected what `facedistill benchmark` writes") from None
     return results, details
 
 

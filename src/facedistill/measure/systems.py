@@ -1,4 +1,7 @@
-"""All that can be evaluated, by name: audio in, curves at 60 fps out."""
+"""All that can be evaluated, by name: audio in, curves at 60 fps out.
+
+`models.teacher` is imported where a teacher is: `transformers` takes three seconds, and students need none of it.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +18,6 @@ from facedistill.measure.baselines import Smoother, amplitude_envelope, band_env
 from facedistill.models.filterbank import GRID_FPS
 from facedistill.models.networks import device, n_parameters, parallel_map
 from facedistill.models.student import ENSEMBLE_DELAY_S, load_student, smooth
-from facedistill.models.teacher import folder_of, load_teacher
 from facedistill.rig.arkit import CURVES
 from facedistill.rig.controls import read_controls
 from facedistill.rig.curves import FPS
@@ -82,6 +84,8 @@ def variant_systems(params: Params) -> dict[str, list[System]]:
 
 def teacher_student_pairs(params: Params) -> dict[str, dict[str, System]]:
     """Each of our own teachers of `params.teachers` and its student, by name and then by role; both give ARKit's curves."""
+    from facedistill.models.teacher import folder_of
+
     table = {}
     for name, choice in params.teachers.items():
         if isinstance(choice, InternalTeacher):
@@ -104,6 +108,7 @@ def smoothed_systems(params: Params, audios: Sequence[np.ndarray]) -> dict[Smoot
 
 def teacher_system(folder: Path, chunk_s: float) -> System:
     """The teacher of a folder, which animates long audio `chunk_s` at a time."""
+    from facedistill.models.teacher import load_teacher
 
     def load() -> AnimateAll:
         return each(partial(load_teacher(folder).to(device()).animate, chunk_s=chunk_s))
@@ -136,6 +141,7 @@ def exported_system(path: Path) -> System:
 
 def _on_rig(student: System, folder: Path, teacher_folder: Path) -> System:
     """A student of meshes whose meshes become curves as its teacher's do."""
+    from facedistill.models.teacher import load_teacher
 
     def load() -> AnimateAll:
         basis, teacher, animate = read_basis(folder / FILE), load_teacher(teacher_folder).to(device()), student.load()

@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,7 +16,7 @@ from facedistill.core.errors import InputError
 from facedistill.core.files import sha256, write_json
 from facedistill.core.manifest import Utterance, evenly_spaced, read_manifest
 from facedistill.core.params import Params, read_yaml, validated
-from facedistill.core.paths import DATA, ROOT
+from facedistill.core.paths import DATA, DETAILS, RESULTS
 from facedistill.core.sections import Count, Section
 from facedistill.measure import peers
 from facedistill.measure.bootstrap import MEAN, WEIGHTED, aggregate, by_source, rounded
@@ -27,9 +28,8 @@ from facedistill.models.training import prepare_torch
 from facedistill.rig.head import head
 from facedistill.runtime.released import RELEASED, WINDOW_SUFFIX
 
-FOLDER = ROOT / "benchmarks" / "real_speech"
-RESULTS, DETAILS = "results.json", "details.json"
-TEACHER, STUDENT, TORCH, ENVELOPE, PEER = KINDS = ("teacher", "student", "torch", "envelope", "peer")
+FOLDER = RESULTS.parent
+TEACHER, STUDENT, TORCH, ENVELOPE, PEER = KINDS = ("teacher", "student", "torch", "envelope", "peer")  # of systems
 TORCH_SUFFIX = "-torch"  # of a student before its export
 DEGRADED_KINDS = (STUDENT, ENVELOPE)  # systems that are tried in every condition
 TESTS, LAGS, LIPS, NON_SPEECH, CONDITION = "recordings", "lags", "lips", "non-speech", "conditions"
@@ -83,7 +83,7 @@ class Settings(Section):
 
 @dataclass(frozen=True)
 class Entrant:
-    """A system, of which kind it is (one of `KINDS`), the SHA-256 of its file, and the version of a tool."""
+    """A system, its kind, the SHA-256 of its file, and the version of a tool."""
 
     system: System
     kind: str
@@ -92,7 +92,7 @@ class Entrant:
 
 
 def benchmark(params: Params, folder: Path = FOLDER, *, data: Path = DATA, released: Path = RELEASED) -> None:
-    """Writes results.json and details.json of a folder: of every system here, and says what is not here.
+    """Writes results.json and details.json of every system here, and says what is not here.
 
     `results.json` is {system: {source, "mean" or "weighted": {metric: {"value", "low", "high", "n"}}, "lag_ms", "sha256"}};
     `details.json` has the rest: measured lips, languages, conditions, non-speech audio, the recordings, what was skipped.
@@ -101,9 +101,6 @@ def benchmark(params: Params, folder: Path = FOLDER, *, data: Path = DATA, relea
         folder: holds params.yaml, and the packages of peers.
         data: holds teach, distill, ablate and export, as far as they were made.
         released: holds released models; an exported one of the same name goes before it.
-
-    Raises:
-        InputError: parameters, the manifest, recordings, a model or a tool cannot be used.
     """
     prepare_torch()
     settings = load_settings(folder)
@@ -115,17 +112,13 @@ def benchmark(params: Params, folder: Path = FOLDER, *, data: Path = DATA, relea
     for entrant in tqdm(entrants, desc="benchmark", unit="system", mininterval=5):
         name = entrant.system.name
         results[name], details[name] = _evaluated(params, entrant, sets)
-    write_json(folder / RESULTS, rounded(results))
+    write_json(folder / RESULTS.name, rounded(results))
     about = {"recordings": sources, "rest_gap_mm": head().gap_neutral_mm, "skipped": skipped, "settings": settings.model_dump()}
-    write_json(folder / DETAILS, rounded(about | {"systems": details}))
+    write_json(folder / DETAILS.name, rounded(about | {"systems": details}))
 
 
 def load_settings(folder: Path = FOLDER) -> Settings:
-    """Reads and validates `<folder>/params.yaml`.
-
-    Raises:
-        InputError: missing, not YAML, or a key that is unknown, missing, of the wrong type or out of range.
-    """
+    """Reads and validates `<folder>/params.yaml`."""
     path = folder / "params.yaml"
     try:
         settings = validated(Settings, read_yaml(path))
@@ -137,53 +130,45 @@ def load_settings(folder: Path = FOLDER) -> Settings:
 
 
 def _test_sets(params: Params, settings: Settings, folder: Path) -> tuple[dict[str, list[Example]], dict[str, dict]]:
-    """All test sets by name, and what the recordings with phones are, by source.
-
-    Raises:
-        InputError: no manifest, no labelled recordings to test on, or broken ones.
-    """
-    manifest = folder / settings.manifest
+    """All test sets by name, and what the recordings with phones are, by source; InputError for what cannot be read."""
+    manifest, lips = folder / settings.manifest, folder / settings.lips.manifest
     if not manifest.is_file():
         raise InputError(f"{manifest}: no such manifest; expected that of {folder / 'params.yaml'}, manifest")
     rows = read_manifest(manifest)
-    labelled = {
-        split: [row for row in rows if row.split == split and row.phones] for split in (settings.split, settings.lag.split)
-    }
-    if not labelled[settings.split]:
-        raise InputError(f"{manifest}: no recordings with phones in split {settings.split!r}; expected some to test on")
-    if not labelled[settings.lag.split]:
-        raise InputError(f"{manifest}: no recordings with phones in split {settings.lag.split!r}; expected some to fit lags on")
-    tests = load_examples(manifest.parent, labelled[settings.split])
-    lags = load_examples(manifest.parent, _of_each_source(labelled[settings.lag.split], settings.lag.max_recordings))
-    some = _of_each_source(tests, settings.conditions.max_recordings, lambda example: example.row)
+    tested = _rows(manifest, settings.split, "phones", "no recordings with phones in split %r; expected some to test on")
+    fitted = _rows(manifest, settings.lag.split, "phones", "no recordings with phones in split %r; expected some to fit lags on")
+    tests = load_examples(manifest.parent, tested)
+    lags = load_examples(manifest.parent, _of_each_source(fitted, settings.lag.max_recordings))
+    few = {row.id for row in _of_each_source(tested, settings.conditions.max_recordings)}
+    clean = [example for example in tests if example.row.id in few]
     tried = conditions(settings.conditions.levels_db, settings.conditions.snr_db)
     groups = {
-        LIPS: _lips(settings, folder),
+        LIPS: {},
         NON_SPEECH: non_speech(**settings.non_speech.model_dump(), seed=params.seed),
-        CONDITION: {"clean": some} | {name: degraded(some, one, seed=params.seed) for name, one in tried.items()},
+        CONDITION: {"clean": clean} | {name: degraded(clean, one, seed=params.seed) for name, one in tried.items()},
     }
+    if not lips.is_file():
+        tqdm.write(f"skipped: measured lips: no {settings.lips.manifest}")
+    for split in settings.lips.splits if lips.is_file() else ():
+        filmed = _rows(lips, split, "measured", "no measured lips in split %r; expected some, or another lips.splits")
+        groups[LIPS][split] = load_examples(lips.parent, filmed)
     sets = {f"{group}/{name}": examples for group, found in groups.items() for name, examples in found.items()}
     others = {(row.source, row.speaker) for row in rows if row.split != settings.split}
-    return {TESTS: tests, LAGS: lags} | sets, _sources([example.row for example in tests], others)
+    return {TESTS: tests, LAGS: lags} | sets, _sources(tested, others)
 
 
-def _lips(settings: Settings, folder: Path) -> dict[str, list[Example]]:
-    """{split: examples} of those with measured lips; none where there is no manifest."""
-    manifest = folder / settings.lips.manifest
-    if not manifest.is_file():
-        tqdm.write(f"skipped: measured lips: no {settings.lips.manifest}")
-        return {}
-    rows = [row for row in read_manifest(manifest) if row.measured]
-    found = {split: [row for row in rows if row.split == split] for split in settings.lips.splits}
-    for split in (split for split, members in found.items() if not members):
-        raise InputError(f"{manifest}: no measured lips in split {split!r}; expected some, or another lips.splits")
-    return {split: load_examples(manifest.parent, members) for split, members in found.items()}
+def _rows(manifest: Path, split: str, column: str, message: str) -> list[Utterance]:
+    """Those of a split that have something in a column; InputError if there are none."""
+    rows = [row for row in read_manifest(manifest) if row.split == split and getattr(row, column)]
+    if not rows:
+        raise InputError(f"{manifest}: {message % split}")
+    return rows
 
 
-def _of_each_source(members: Sequence, most: int, row_of: Callable[..., Utterance] = lambda row: row) -> list:
+def _of_each_source(rows: Sequence[Utterance], most: int) -> list[Utterance]:
     """At most so many of every source, evenly spaced."""
-    sources = dict.fromkeys(row_of(one).source for one in members)
-    return [kept for source in sources for kept in evenly_spaced([one for one in members if row_of(one).source == source], most)]
+    sources = dict.fromkeys(row.source for row in rows)
+    return [row for source in sources for row in evenly_spaced([row for row in rows if row.source == source], most)]
 
 
 def _sources(rows: Sequence[Utterance], others: Collection[tuple[str, str]]) -> dict[str, dict]:
@@ -206,35 +191,35 @@ def _entrants(
     params: Params, settings: Settings, folder: Path, lags: Sequence[Example], *, data: Path, released: Path
 ) -> tuple[list[Entrant], dict[str, str]]:
     """(the systems here in the order of the table, {what is not: why})."""
-    exported = {path.stem: path for place in (released, data / "export") for path in sorted(place.glob("*/*.onnx"))}
-    students = [path for stem, path in sorted(exported.items()) if not stem.endswith(WINDOW_SUFFIX)]
-    trained = {f"{path.parent.name}{TORCH_SUFFIX}": path for path in sorted((data / "distill").glob("*/model.safetensors"))}
-    trained |= {place.split("/")[0]: data / "ablate" / place / "model.safetensors" for place in settings.variants}
-    teacher, found, skipped = data / "teach" / "model.safetensors", [], {}
-    if teacher.is_file():
-        found.append(Entrant(teacher_system(teacher.parent, params.label.chunk_s), TEACHER, sha256(teacher)))
-    else:
-        skipped[TEACHER] = f"no {teacher.relative_to(data.parent)}"
-    found += [Entrant(exported_system(path), STUDENT, sha256(path)) for path in students]
-    if not students:
-        skipped["students"] = "neither in data/export nor released"
-    for name, path in trained.items():
+    found, skipped = [], {}
+
+    def add(name: str, kind: str, path: Path, system: Callable[[], System]) -> None:
         if path.is_file():
-            found.append(Entrant(student_system(path.parent, name), TORCH, sha256(path)))
+            found.append(Entrant(system(), kind, sha256(path)))
         else:
             skipped[name] = f"no {path.relative_to(data.parent)}"
+
+    teacher, file = data / "teach", "model.safetensors"
+    add(TEACHER, TEACHER, teacher / file, partial(teacher_system, teacher, params.label.chunk_s))
+    exported = {path.stem: path for place in (released, data / "export") for path in sorted(place.glob("*/*.onnx"))}
+    students = {stem: path for stem, path in sorted(exported.items()) if not stem.endswith(WINDOW_SUFFIX)}
+    for stem, path in students.items():
+        add(stem, STUDENT, path, partial(exported_system, path))
+    if not students:
+        skipped["students"] = "neither in data/export nor released"
+    trained = {f"{path.parent.name}{TORCH_SUFFIX}": path.parent for path in sorted((data / "distill").glob(f"*/{file}"))}
+    trained |= {place.split("/")[0]: data / "ablate" / place for place in settings.variants}
+    for name, place in trained.items():
+        add(name, TORCH, place / file, partial(student_system, place, name))
     found += [Entrant(system, ENVELOPE) for system in envelopes()]
+    calibration = [(example.audio, example.phones) for example in lags]
     for name in settings.peers:
         try:
-            found.append(Entrant(_peer(name, folder, lags), PEER, version=peers.version(name, folder)))
+            animate = partial(peers.animate, name, folder=folder, calibration=calibration)
+            found.append(Entrant(System(name, lambda animate=animate: animate), PEER, version=peers.version(name, folder)))
         except InputError as error:
             skipped[name] = str(error)
     return found, skipped
-
-
-def _peer(name: str, folder: Path, lags: Sequence[Example]) -> System:
-    calibration = [(example.audio, example.phones) for example in lags]
-    return System(name, lambda: lambda audios: peers.animate(name, audios, folder=folder, calibration=calibration))
 
 
 def _evaluated(params: Params, entrant: Entrant, sets: Mapping[str, list[Example]]) -> tuple[dict, dict]:
@@ -250,7 +235,7 @@ def _evaluated(params: Params, entrant: Entrant, sets: Mapping[str, list[Example
     lag_ms = fit_lag_ms(gaps_mm, [example.phones for example in lags], [example.row.source for example in lags])
     late = score(tests, curves[TESTS], lag_s=(lag_ms or 0) / 1000)
 
-    def table(indices: Sequence[int]) -> dict[str, dict]:
+    def table(indices: Iterable[int]) -> dict[str, dict]:
         now, then = (
             _by_source(params, [tests[i] for i in indices], [given[i] for i in indices]) for given in (scores[TESTS], late)
         )
@@ -260,12 +245,16 @@ def _evaluated(params: Params, entrant: Entrant, sets: Mapping[str, list[Example
     by_language: dict[str, list[int]] = {}
     for index, example in enumerate(tests):
         by_language.setdefault(re.split("[ -]", example.row.language)[0], []).append(index)
+    degraded_tables = {word: _by_source(params, tried[name], scores[name]) for name, word in _below(CONDITION, tried)}
     details = {
         "kind": entrant.kind, "version": entrant.version, "bytes": entrant.system.weights_bytes or None, "sha256": entrant.sha256,
         "lag_ms": lag_ms, "languages": {name: table(indices)[WEIGHTED] for name, indices in sorted(by_language.items())},
         LIPS: {split: _lips_table(params, tried[name], scores[name]) for name, split in _below(LIPS, tried)},
         NON_SPEECH: {sound: _still(_pooled(scores[name]), in_speech) for name, sound in _below(NON_SPEECH, tried)},
-        CONDITION: {word: _all_sources(_by_source(params, tried[name], scores[name])) for name, word in _below(CONDITION, tried)},
+        CONDITION: {
+            word: {group: {metric: found[group][metric] for metric in LAGGED} for group in (MEAN, WEIGHTED)}
+            for word, found in degraded_tables.items()
+        },
     }  # fmt: skip
     return {"lag_ms": lag_ms, "sha256": entrant.sha256} | table(range(len(tests))), details
 
@@ -282,10 +271,6 @@ def _by_source(params: Params, examples: Sequence[Example], scores: Sequence[Utt
     return {name: {metric: row[metric] for metric in METRICS} for name, row in table.items()}
 
 
-def _all_sources(table: Mapping[str, dict]) -> dict[str, dict]:
-    return {group: {metric: table[group][metric] for metric in LAGGED} for group in (MEAN, WEIGHTED)}
-
-
 def _pooled(scores: Sequence[UtteranceScores]) -> dict[str, dict]:
     return aggregate(scores, rng=np.random.default_rng(0), n_boot=0)
 
@@ -300,9 +285,5 @@ def _lips_table(params: Params, examples: Sequence[Example], scores: Sequence[Ut
 
 def _still(pooled: Mapping[str, dict], in_speech: float) -> dict[str, float]:
     """Of non-speech audio: mean distance of the lip gap from rest in mm, jitter, and jitter over that in speech."""
-    jitter = pooled["jitter"]["value"]
-    return {
-        "gap_mm": pooled["rest_error_mm"]["value"],
-        "jitter": jitter,
-        "jitter_ratio": jitter / in_speech if in_speech else math.nan,
-    }
+    gap_mm, jitter = (pooled[metric]["value"] for metric in ("rest_error_mm", "jitter"))
+    return {"gap_mm": gap_mm, "jitter": jitter, "jitter_ratio": jitter / in_speech if in_speech else math.nan}

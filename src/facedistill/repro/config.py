@@ -24,13 +24,10 @@ _Dumper.add_representer(str, _Dumper.represent_text)
 
 
 def config(name: str) -> str:
-    """The text of a parameter file: that of configs/default.yaml, with its comments and with the values of a configuration.
+    """The text of configs/default.yaml with its comments and with the values of a configuration.
 
     Args:
         name: of a file in configs, or a path that ends in .yaml: a mapping of dotted keys to values.
-
-    Raises:
-        InputError: no such file, no such key, or a value that is not allowed.
     """
     path = Path(name) if name.endswith(".yaml") else CONFIGS / f"{name}.yaml"
     if not path.is_file():
@@ -43,13 +40,9 @@ def config(name: str) -> str:
 
 
 def changed_text(base: Path, change: Mapping[str, object], source: Path) -> str:
-    """The text of a parameter file with other values at some dotted keys; its layout and its comments stay.
+    """The text of a parameter file with other values at some dotted keys; `source` is named where they are not allowed.
 
-    Args:
-        source: the file that is named where the change is not allowed.
-
-    Raises:
-        InputError: no such key, or a value that is not allowed.
+    Its layout and its comments stay.
     """
     before = read_yaml(base)
     checked(before, base)

@@ -24,8 +24,7 @@ from traitlets.config import Config
 
 from facedistill.core.errors import InputError
 from facedistill.core.files import write_text
-from facedistill.core.params import Params
-from facedistill.core.paths import EXECUTED, NOTEBOOKS, ROOT
+from facedistill.core.paths import ROOT
 
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -54,13 +53,6 @@ UNSTABLE = [
     (re.compile(re.escape(f"{ROOT}{os.sep}")), ""),
     (re.compile(re.escape(f"{sys.prefix}{os.sep}")), ""),
 ]
-
-
-def run_notebook(stem: str, params: Params) -> Path:
-    """Executes `notebooks/<stem>.ipynb` with the values of `params.notebooks[stem]`, see `execute`; returns the executed copy."""
-    output = EXECUTED / f"{stem}.ipynb"
-    execute(NOTEBOOKS / f"{stem}.ipynb", output, params.notebooks.get(stem, {}))
-    return output
 
 
 def execute(source: Path, output: Path, values: dict[str, object]) -> None:

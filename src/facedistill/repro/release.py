@@ -13,7 +13,7 @@ from pathlib import Path
 
 from facedistill.core.errors import InputError
 from facedistill.core.files import read_json, sha256, write_json, write_text
-from facedistill.core.paths import DATA, ROOT
+from facedistill.core.paths import DATA, RESULTS
 from facedistill.deploy.card import Corpus, model_card, real_speech_section
 from facedistill.runtime.model import STREAMING, Model, open_session
 from facedistill.runtime.released import CHECKSUMS, RELEASED
@@ -21,38 +21,31 @@ from facedistill.runtime.released import CHECKSUMS, RELEASED
 NAMES = ("on-device", "real-time", "tiny-real-time")
 MAX_RELEASED_BYTES = 2_000_000  # of a file in float32 or int8
 GROUPS = ("mean", "weighted")  # of the benchmark's sources
-RESULTS = ROOT / "benchmarks" / "real_speech" / "results.json"
 
 
-def release(exported: Path = DATA / "export", out: Path = RELEASED, *, results: Path = RESULTS) -> dict[Path, list[Path]]:
+def release(exported: Path = DATA / "export", out: Path = RELEASED, *, results: Path = RESULTS) -> None:
     """Writes a folder for each of `NAMES`, `checksums`, which `sha256sum -c` reads, and `results.json`; all of it or nothing.
 
     Args:
         exported: holds a folder a student, see `export.export`.
         out: takes the place of what is there.
         results: of the benchmark on recordings, which the cards quote; they say so where there are none.
-
-    Returns:
-        {folder: its models}.
-
-    Raises:
-        InputError: a student is not exported, or its files are not what the export says they are.
     """
-    measured = _results(results)
+    measured = read_json(results) if results.is_file() else {}
+    if not isinstance(measured, dict):
+        raise InputError(f"{results}: not what the benchmark on recordings writes; expected a system a key")
+    measured = {system: entry for system, entry in measured.items() if isinstance(entry, Mapping)}
     with whole_folder(out) as new:
         hashes = {name: _release_student(exported / name, new / name, measured) for name in NAMES}
         lines = [f"{digest}  {name}/{file}\n" for name, files in hashes.items() for file, digest in files.items()]
         write_text(new / CHECKSUMS, "".join(lines))
         write_json(new / RESULTS.name, _summary(measured, new))
-    return {out / name: [out / name / file for file in files] for name, files in hashes.items()}
+    for name, files in hashes.items():
+        print(f"{out / name}: {', '.join(files)}")
 
 
 def selected(files: Mapping[str, Mapping]) -> dict[str, Mapping]:
-    """The files of a student to release: float32, and int8, of at most `MAX_RELEASED_BYTES`; or, for larger ones, float16.
-
-    Args:
-        files: {file name: precision, bytes and more}, see `export.export`.
-    """
+    """The files of a student to release: float32, and int8, of at most `MAX_RELEASED_BYTES`; or, for larger ones, float16."""
     small = {name for name, file in files.items() if file["bytes"] <= MAX_RELEASED_BYTES}
     is_large = any(file["precision"] == "float32" and name not in small for name, file in files.items())
     return {
@@ -142,11 +135,3 @@ def _quality_of(quality: Mapping[str, Mapping], files: Mapping[str, Mapping]) ->
     precisions = {file["precision"] for file in files.values()}
     kept = {"scores": precisions, "tolerances": precisions, "differences": files}
     return {part: {key: value for key, value in quality[part].items() if key in keys} for part, keys in kept.items()}
-
-
-def _results(path: Path) -> dict[str, Mapping]:
-    """{system: what the benchmark says of it}; nothing where it has not run."""
-    content = read_json(path) if path.is_file() else {}
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: not what the benchmark on recordings writes; expected a system a key")
-    return {system: entry for system, entry in content.items() if isinstance(entry, Mapping)}

@@ -13,8 +13,7 @@ from facedistill.app.bench import machine
 from facedistill.core.errors import InputError
 from facedistill.core.files import read_json, write_json
 from facedistill.core.params import read_yaml
-from facedistill.core.paths import DATA, ROOT, WORK
-from facedistill.repro.durations import durations
+from facedistill.core.paths import DATA, DURATION_NOTES, ROOT, WORK
 
 EXPECTED = ROOT / "tests" / "expected"
 MEASURED = DATA / "evaluate" / "metrics.json"
@@ -32,12 +31,7 @@ VERSIONS = ("facedistill", "torch", "torchaudio", "transformers", "numpy", "scip
 
 
 def verify() -> bool:
-    """Prints a table of PASS and FAIL, writes `REPORT` with machine, versions, seeds and durations; True if nothing failed.
-
-    Raises:
-        InputError: outputs are missing, so that there is no whole run to verify; or no committed numbers, or other ones; or
-            nothing that DVC can read.
-    """
+    """Prints a table of PASS and FAIL, writes `REPORT` with machine, versions, seeds and durations; True if nothing failed."""
     try:
         repo = Repo(str(ROOT))
         made = _outputs(repo)
@@ -45,10 +39,9 @@ def verify() -> bool:
         raise InputError(f"verify: {' '.join(str(error).split())}; expected a clone that DVC can read") from None
     missing = [path for path, out in made.items() if not out.exists]
     if missing or not made:
-        raise InputError(
-            f"verify: {len(missing)} of {len(made)} outputs are missing, such as {missing[0] if missing else 'dvc.lock'}; "
-            "hint: `make repro` makes them in about an hour, `make cache-restore` unpacks those of another run"
-        )
+        such = f"{len(missing)} of {len(made)} outputs are missing, such as {[*missing, 'dvc.lock'][0]}"
+        hint = "`make repro` makes them in about an hour, `make cache-restore` unpacks those of another run"
+        raise InputError(f"verify: {such}; hint: {hint}")
     expected, spread = read_json(EXPECTED / "metrics.json"), read_json(EXPECTED / "seed_spread.json")
     try:
         table = compared(read_json(MEASURED), expected, tolerances([expected, *spread.values()]))
@@ -62,8 +55,7 @@ def verify() -> bool:
     if not same_numbers:
         print(MEANING)
     print(f"\n{'FAIL' if wrong else 'PASS'}: {len(made) - len(wrong)} of {len(made)} outputs are those of dvc.lock")
-    for path in wrong:
-        print(f"  differs: {path}")
+    print(*(f"  differs: {path}\n" for path in wrong), sep="", end="")
     print(f"beside the committed dvc.lock: {f'{len(anew)} outputs were made anew' if anew else 'the same, byte for byte'}")
     write_json(REPORT, _report(table, wrong, anew))
     print(f"{'PASS' if passed else 'FAIL'}; written to {REPORT.relative_to(ROOT)}")
@@ -74,6 +66,21 @@ def accept() -> None:
     """Makes the numbers of this run the expected ones, and its durations those that are told."""
     write_json(EXPECTED / "metrics.json", read_json(MEASURED))
     write_json(EXPECTED / "durations.json", durations())
+
+
+def durations() -> dict[str, float]:
+    """{stage: seconds} of the last run of each, by the notes of `cli.record_duration`; other lines are left out."""
+    lines = DURATION_NOTES.read_bytes().splitlines() if DURATION_NOTES.is_file() else []
+    return dict(filter(None, map(_note, lines)))
+
+
+def _note(line: bytes) -> tuple[str, float] | None:
+    try:
+        note = json.loads(line)
+        is_note = isinstance(note["name"], str) and isinstance(note["seconds"], float)
+    except (ValueError, RecursionError, LookupError, TypeError):
+        return None
+    return (note["name"], note["seconds"]) if is_note else None
 
 
 def tolerances(runs: Sequence[Mapping]) -> dict[str, dict[str, float]]:

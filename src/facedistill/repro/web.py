@@ -18,17 +18,10 @@ HEADS = {"head.glb": HEAD, "head-light.glb": LIGHT_HEAD}  # the light head is fo
 INSTALLED = "node_modules/.installed"  # a copy of the lock file, written once its packages are installed
 
 
-def web(folder: Path = WEB) -> Path:
-    """Builds the web demo: the bundle, the models and the heads. Only the first build needs the network, for npm packages.
+def web(folder: Path = WEB) -> None:
+    """Builds <folder>/dist from sources, with the same bytes every time, and tells so: the bundle, the models and the heads.
 
-    Args:
-        folder: of the sources.
-
-    Returns:
-        The folder of the web demo, with the same bytes every time; a failed build leaves the previous one unchanged.
-
-    Raises:
-        InputError: no model is released, or the installation or the build fails.
+    Only the first build needs the network, for npm packages. A failed build leaves the previous one unchanged.
     """
     paths = sorted(set(released_models().values()))
     if not paths:
@@ -45,7 +38,7 @@ def web(folder: Path = WEB) -> Path:
     for name, path in HEADS.items():
         shutil.copyfile(path, fresh / name)
     shutil.rmtree(dist, ignore_errors=True)
-    return fresh.rename(dist)
+    print(f"{fresh.rename(dist)}: serve it, as `python -m http.server --directory web/dist` does")
 
 
 def install(folder: Path) -> None:

@@ -11,6 +11,8 @@ import pandas as pd
 
 from facedistill.core.errors import InputError
 from facedistill.core.messages import printable
+from facedistill.measure.bootstrap import summary as with_interval
+from facedistill.measure.statistics import divide
 
 COLUMNS = ("rater", "sheet", "trial", "sentence", "left", "right", "check", "chosen", "seconds")
 SIDES = ("left", "right")
@@ -21,16 +23,11 @@ MAX_RATERS, MAX_SYSTEMS = 10_000, 50
 ITERATIONS = 1000  # a dozen, where no system is far better than all others
 TOLERANCE = 1e-8
 PRIOR = 0.1  # of a win each way for every pair: a system that never wins still has a finite strength
-LOW, HIGH = 2.5, 97.5
 BLOCK_DRAWS = 100
 
 
 def read_answers(paths: Sequence[Path]) -> pd.DataFrame:
-    """All answers in the files that the page made, columns `COLUMNS`: sheet and trial are integers, seconds floats.
-
-    Raises:
-        InputError: no such file, not such a CSV, a rater twice, or too many raters or systems.
-    """
+    """All answers in the files that the page made, columns `COLUMNS`: sheet and trial are integers, seconds floats."""
     tables, raters, systems = [], {}, set()
     for path in paths:
         tables.append(table := _read(path))
@@ -96,14 +93,11 @@ def preferences(answers: pd.DataFrame, *, n_draws: int, seed: int) -> pd.DataFra
 
     Intervals are 95 % bootstrap intervals over raters.
     """
-    systems, wins = _wins(answers)
-    total, draws, rows = wins.sum(0), _resampled(wins, n_draws, seed), []
+    systems, draws = _draws(answers, n_draws, seed)
+    met, rows = draws + draws.swapaxes(1, 2), []
     for i, j in permutations(range(len(systems)), 2):
-        n = int(total[i, j] + total[j, i])
-        with np.errstate(invalid="ignore"):
-            rates = draws[:, i, j] / (draws[:, i, j] + draws[:, j, i])
-        ends = np.nanpercentile(rates, [LOW, HIGH]) if np.isfinite(rates).any() else (np.nan, np.nan)
-        rows.append((systems[i], systems[j], total[i, j] / n if n else np.nan, *ends, n))
+        rate = with_interval(divide(draws[:, i, j], met[:, i, j]))
+        rows.append((systems[i], systems[j], *rate.values(), int(met[0, i, j])))
     return pd.DataFrame(rows, columns=["system", "other", "rate", "low", "high", "n"])
 
 
@@ -113,11 +107,9 @@ def ranking(answers: pd.DataFrame, *, n_draws: int, seed: int) -> pd.DataFrame:
     Of two systems the first is preferred with the odds exp(difference of their strengths); they sum to 0. Intervals as in
     `preferences`.
     """
-    systems, wins = _wins(answers)
-    strength = bradley_terry(wins.sum(0))
-    draws = bradley_terry(_resampled(wins, n_draws, seed))
-    low, high = np.percentile(draws, [LOW, HIGH], axis=0)
-    table = pd.DataFrame({"system": systems, "strength": strength, "low": low, "high": high})
+    systems, draws = _draws(answers, n_draws, seed)
+    rows = [(system, *with_interval(found).values()) for system, found in zip(systems, bradley_terry(draws).T, strict=True)]
+    table = pd.DataFrame(rows, columns=["system", "strength", "low", "high"])
     return table.sort_values("strength", ascending=False, kind="stable", ignore_index=True)
 
 
@@ -165,21 +157,24 @@ def bradley_terry(wins: np.ndarray) -> np.ndarray:
     return strength
 
 
-def _wins(answers: pd.DataFrame) -> tuple[list[str], np.ndarray]:
-    """The systems, by name, and (raters, N, N) how often each rater preferred the one in a row to the one in a column."""
+def _draws(answers: pd.DataFrame, n_draws: int, seed: int) -> tuple[list[str], np.ndarray]:
+    """The systems, by name, and (1 + n_draws, N, N) how often the one in a row was preferred to the one in a column.
+
+    By all raters first, then by as many raters drawn from them again and again.
+    """
     systems = sorted(set(answers["left"]) | set(answers["right"]))
     rater, raters = pd.factorize(answers["rater"], sort=True)
     sides = np.stack([pd.Index(systems).get_indexer(answers[side]) for side in SIDES])
     won, lost = np.where(answers["chosen"] == "left", sides, sides[::-1])
     wins = np.zeros((len(raters), len(systems), len(systems)))
     np.add.at(wins, (rater, won, lost), 1)
-    return systems, wins
+    return systems, _resampled(wins, n_draws, seed)
 
 
 def _resampled(wins: np.ndarray, n_draws: int, seed: int) -> np.ndarray:
-    """(n_draws, N, N) wins of as many raters as there are, drawn from (raters, N, N) again and again."""
+    """(1 + n_draws, N, N) wins of all raters, then of as many drawn from (raters, N, N)."""
     n_raters = len(wins)
     drawn = np.random.default_rng(seed).integers(max(n_raters, 1), size=(n_draws, n_raters))
     blocks = [drawn[first : first + BLOCK_DRAWS] for first in range(0, n_draws, BLOCK_DRAWS)]
     times = [np.stack([np.bincount(rows, minlength=n_raters) for rows in block]).astype(float) for block in blocks]
-    return np.concatenate([np.tensordot(counts, wins, 1) for counts in times])
+    return np.concatenate([wins.sum(0)[None], *(np.tensordot(counts, wins, 1) for counts in times)])

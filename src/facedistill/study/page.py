@@ -21,7 +21,7 @@ from facedistill.study.analysis import COLUMNS, MAX_NAME, SIDES
 CLIP_TYPES = {".mp4": "video/mp4", ".webm": "video/webm"}
 QUESTION = "In which clip does the face fit the sound better?"
 WELCOME = "You will compare animated faces that speak. It takes some minutes."
-MAX_PAGE_BYTES = 200_000_000
+MAX_PAGE_MB = 200
 FORMULAS = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet that opens the answers would compute what begins so
 N_TOLD = 5
 TEMPLATE = Path(__file__).with_name("page.html")
@@ -39,50 +39,43 @@ class Trial:
 
 def build(
     systems: Mapping[str, Path], out: Path, *, n_sheets: int = 24, n_trials: int = 20, n_checks: int = 2, seed: int = 1,
-    question: str = QUESTION, welcome: str = WELCOME,
+    question: str | None = None,
 ) -> int:  # fmt: skip
     """Writes the page.
 
     Args:
         systems: {name: folder of clips}; clips of one sentence have the same name in every folder.
         out: the HTML file. `?sheet=N` behind its address gives a rater a sheet, or else chance does.
+        question: what raters are asked, other than `QUESTION`.
 
     Returns:
         How many sentences all systems have.
-
-    Raises:
-        InputError: folders without a common clip, a name that answers cannot hold, a page that no phone could load, or see
-            `make_sheets`.
     """
     clips = {name: _clips(folder) for name, folder in systems.items()}
-    sentences = sorted(set.intersection(*(set(found) for found in clips.values()))) if clips else []
+    every, sentences = set().union(*clips.values()), sorted(set.intersection(*map(set, clips.values()))) if clips else []
     if not sentences:
-        raise InputError(
-            f"{', '.join(map(str, systems.values())) or 'no folder'}: no clip that all have; expected NAME.mp4 in each"
-        )
+        folders = ", ".join(map(str, systems.values())) or "no folder"
+        raise InputError(f"{folders}: no clip that all have; expected NAME.mp4 in each")
     for name in (*systems, *sentences):
         _check_name(name)
     for name, folder in systems.items():
-        if missing := sorted(set().union(*clips.values()) - set(clips[name])):
+        if missing := sorted(every - set(clips[name])):
             others = f" and {len(missing) - N_TOLD} more" if len(missing) > N_TOLD else ""
             message = "%s: has no clip of %s%s, which the study leaves out"
             logging.getLogger(__name__).warning(message, folder, ", ".join(missing[:N_TOLD]), others)
-    if (size := 4 / 3 * sum(clips[name][sentence].stat().st_size for name in clips for sentence in sentences)) > MAX_PAGE_BYTES:
-        raise InputError(
-            f"{out}: a page of {size / 1e6:.0f} MB; expected {MAX_PAGE_BYTES / 1e6:.0f} MB, so fewer or smaller clips"
-        )
-    names = list(systems)
-    sheets = make_sheets(sentences, names, n_sheets=n_sheets, n_trials=n_trials, n_checks=n_checks, seed=seed)
-    aliases = {name: f"s{index}" for index, name in enumerate(names)}  # who looks into the page sees no name beside a clip
+    size_mb = 4 / 3 * sum(clips[name][sentence].stat().st_size for name in clips for sentence in sentences) / 1e6
+    if size_mb > MAX_PAGE_MB:
+        raise InputError(f"{out}: a page of {size_mb:.0f} MB; expected {MAX_PAGE_MB} MB, so fewer or smaller clips")
+    sheets = make_sheets(sentences, list(systems), n_sheets=n_sheets, n_trials=n_trials, n_checks=n_checks, seed=seed)
+    aliases = {name: f"s{index}" for index, name in enumerate(systems)}  # who looks into the page sees no name beside a clip
     study = {
-        "columns": COLUMNS, "question": question, "welcome": welcome, "systems": {alias: name for name, alias in aliases.items()},
-        "sheets": [
-            [asdict(trial) | {side: aliases[getattr(trial, side)] for side in SIDES} for trial in sheet] for sheet in sheets
-        ],
-        "clips": {aliases[name]: {sentence: _as_url(clips[name][sentence]) for sentence in sentences} for name in names},
+        "columns": COLUMNS, "question": question or QUESTION, "welcome": WELCOME,
+        "systems": {alias: name for name, alias in aliases.items()},
+        "sheets": [[asdict(trial) | {side: aliases[getattr(trial, side)] for side in SIDES} for trial in one] for one in sheets],
+        "clips": {aliases[name]: {sentence: _as_url(clips[name][sentence]) for sentence in sentences} for name in systems},
     }  # fmt: skip
-    text = json.dumps(study)
-    study["id"] = f"study-{hashlib.sha256(text.encode()).hexdigest()[:16]}"  # answers of another study are not gone on with
+    digest = hashlib.sha256(json.dumps(study).encode()).hexdigest()
+    study["id"] = f"study-{digest[:16]}"  # answers of another study are not gone on with
     write_text(out, TEMPLATE.read_text(encoding="utf-8").replace("STUDY_JSON", _in_script(study)))
     return len(sentences)
 
@@ -98,9 +91,6 @@ def make_sheets(
     Returns:
         `n_sheets` lists of `n_trials` + `n_checks` trials. Over all sheets the pairs of systems differ by at most one in how
         often they are compared, and each pair's sentences and sides likewise.
-
-    Raises:
-        InputError: fewer than two systems, no sentence, or no trials.
     """
     if len(systems) < 2 or not sentences:
         raise InputError(f"{len(systems)} systems, {len(sentences)} sentences; expected at least two systems, one sentence")
@@ -122,20 +112,16 @@ def make_sheets(
 
 def _of_pair(sentences: Sequence[str], pair: tuple[str, str], rng: np.random.Generator) -> Iterator[Trial]:
     """Comparisons of a pair without end: all sentences in turn, sides swapped from one to the next and from round to round."""
-    first, second = pair if rng.random() < 0.5 else pair[::-1]
-    swap = False
+    sides = pair if rng.random() < 0.5 else pair[::-1]
     while True:
         for index in rng.permutation(len(sentences)):
-            yield Trial(sentences[index], *((second, first) if swap else (first, second)))
-            swap = not swap
+            yield Trial(sentences[index], *sides)
+            sides = sides[::-1]
 
 
 def _in_script(value: object) -> str:
     """JSON in which no text ends the script that it stands in, or begins a tag or a comment there; it is all ASCII."""
-    text = json.dumps(value)
-    for letter in "<>&":
-        text = text.replace(letter, f"\\u{ord(letter):04x}")
-    return text
+    return json.dumps(value).translate({ord(letter): f"\\u{ord(letter):04x}" for letter in "<>&"})
 
 
 def _clips(folder: Path) -> dict[str, Path]:
