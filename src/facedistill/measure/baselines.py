@@ -1,7 +1,4 @@
-"""What needs no learning: a mouth that opens with the amplitude envelope of the sound; and ways to smooth curves as they come.
-
-The paper's ensemble of three frames is compared with these ways at equal delay.
-"""
+"""What needs no learning: a mouth that opens with the amplitude envelope of the sound; ways to smooth curves as they come."""
 
 import math
 from bisect import bisect_left
@@ -25,9 +22,7 @@ RANGE_DB = 35.0  # the loudest moment opens the jaw fully, this much below it cl
 WIDEST_JAW = 0.5
 FLOOR_RMS = 1e-4
 
-POLYNOMIAL_ORDER = 2
 DERIVATIVE_CUTOFF_HZ = 1.0
-DELAYS_FRAMES = (1, 2, 3)
 BETA_RATIO = 0.5  # a One-Euro filter's beta, of its cutoff at rest
 CUTOFFS_HZ = np.geomspace(0.1, 100, 400)  # that are tried: from what hardly moves to what hardly smooths
 
@@ -62,14 +57,11 @@ class Smoother:
 
 
 def smoothers(curves: Sequence[np.ndarray]) -> list[Smoother]:
-    """No smoothing, and averages, Savitzky-Golay and One-Euro filters whose delay is one, two or three frames.
-
-    `curves`, (T, K) each, are what One-Euro filters are tuned on to lag by their delay.
-    """
+    """No smoothing, and filters that wait one to three frames; One-Euro filters are tuned on (T, K) `curves` to lag by them."""
     found = [Smoother("none", "none", "none", 0, lambda frames: frames)]
-    for delay in DELAYS_FRAMES:
+    for delay in (1, 2, 3):
         width, cutoff_hz = 2 * delay + 1, one_euro_cutoff_hz(curves, delay)
-        for name, kind, order in (("average", "average", 0), ("savitzky-golay", "Savitzky-Golay", POLYNOMIAL_ORDER)):
+        for name, kind, order in (("average", "average", 0), ("savitzky-golay", "Savitzky-Golay", 2)):
             if width > order + 1:  # a parabola through three points is the points
                 smooth = partial(savitzky_golay, width=width, order=order)
                 found.append(Smoother(f"{name}-{width}", kind, f"{width} frames", delay, smooth))
@@ -79,10 +71,7 @@ def smoothers(curves: Sequence[np.ndarray]) -> list[Smoother]:
 
 
 def savitzky_golay(curves: np.ndarray, *, width: int, order: int) -> np.ndarray:
-    """(T, K) -> (T, K): each frame on the polynomial that fits `width` frames around it; the ends are held.
-
-    Of order 0 it is their average, which of three frames is the paper's ensemble (Savitzky and Golay 1964).
-    """
+    """(T, K) -> (T, K): each frame on the polynomial that fits `width` frames around it (order 0: their average), ends held."""
     return savgol_filter(curves, width, polyorder=order, axis=0, mode="nearest").astype(curves.dtype)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Hashable, Mapping, Sequence
 import numpy as np
 
 from facedistill.measure.scores import UtteranceScores
-from facedistill.measure.statistics import Statistic, codes, divide, statistics_of
+from facedistill.measure.statistics import codes, divide, statistics_of
 from facedistill.rig.curves import FPS
 
 CONFIDENCE = 0.95
@@ -25,7 +25,7 @@ Replicates = tuple[np.ndarray, int]  # (1 + R,) values, of everyone first and th
 def aggregate(
     *runs: Sequence[UtteranceScores], rng: np.random.Generator, n_boot: int = 500, groups: Groups = None
 ) -> dict[str, dict[str, float]]:
-    """Pools utterances, with percentile bootstrap intervals: utterances (or whole groups) are drawn with replacement.
+    """Pools N utterances, with percentile bootstrap intervals: utterances (or whole groups) are drawn with replacement.
 
     Errors, LVE and jitter are pooled over frames; correlations and FDD are means, lag a median over utterances; closure lag is a
     median over bilabials; PBM, its threshold (`pbm_threshold_mm`) and AUC pool all intervals and frames. The threshold is
@@ -33,14 +33,7 @@ def aggregate(
     `false_closures_1mm` are at a gap of `closures.CLOSED_GAP_MM`. Memory grows with N^2 (AUC): 54 MB at 2600 utterances.
     Where a camera measured the lips: `measured_gap_r`, `measured_width_r`, `measured_auc` (its closed lips against its open ones)
     and `measured_spread` (the deviation of the gap over that of the measured one) pool the frames of a talker, each group being
-    one, and are means over talkers.
-
-    Args:
-        runs: the scores of a model on N utterances; of several, such as training runs with other seeds, each evaluated by itself
-            on the same resamples, the mean.
-        rng: draws the resamples.
-        n_boot: resamples.
-        groups: see `Groups`.
+    one, and are means over talkers. Of several runs, such as of other seeds, it is the mean, each run on the same resamples.
 
     Returns:
         {metric: {"value", "low", "high", "n"}}: low and high bound the 95 % interval (NaN for under two groups), n counts what is
@@ -53,14 +46,9 @@ def aggregate(
 def compare(
     runs: Runs, references: Runs, *, rng: np.random.Generator, n_boot: int = 500, groups: Groups = None
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """Compares two models on the same utterances, both evaluated on the same resamples, so that what they share cancels.
+    """Compares two models on the same utterances in the same order, evaluated on the same resamples: what they share cancels.
 
-    Args:
-        runs, references: see `aggregate`; all on the same utterances in the same order, or else ValueError.
-        rng, n_boot, groups: see `aggregate`.
-
-    Returns:
-        {metric: {"difference": {"value", "low", "high"}, "ratio": the same}}: runs minus, and over, references.
+    {metric: {"difference": {"value", "low", "high"}, "ratio": the same}}: `runs` minus, and over, `references`, see `aggregate`.
     """
     lengths = sorted({len(scores) for scores in (*runs, *references)})
     if len(lengths) > 1:
@@ -77,14 +65,7 @@ def by_source(
     """`aggregate` of every source by itself, and their mean.
 
     Resampled are the speakers of a source, or its utterances where it has one speaker; a source of one utterance counts as it is.
-
-    Args:
-        scores, sources, speakers: of N utterances.
-        seed: of the resamples, which are the same for every system.
-        n_boot: resamples.
-
-    Returns:
-        {source, "mean" (each source alike) or "weighted" (by /p b m/): {metric: {"value", "low", "high", "n"}}}.
+    {source, "mean" (each source alike) or "weighted" (by /p b m/): {metric: {"value", "low", "high", "n"}}} of N utterances.
     """
     rng, parts = np.random.default_rng(seed), {}
     for source in sorted(set(sources)):
@@ -108,12 +89,8 @@ def agreement(
     By the mean correlation of the controls that move, and by the share of all their variance that is explained (R^2).
 
     Args:
-        pairs: student and teacher, (T, K) each, of every take.
+        pairs: student and teacher, (T, K) each, of every take; n blocks of `BLOCK_S` of them are resampled.
         scale: (K,) what a unit of each control is worth: 1 for curves, the length of its component for a mesh.
-        rng, n_boot: see `aggregate`; what is drawn is blocks of `BLOCK_S`.
-
-    Returns:
-        {measure: {"value", "low", "high", "n"}}: 95 % intervals, n blocks.
     """
     step = round(BLOCK_S * FPS)
     blocks = [[part[first : first + step] for part in pair] for pair in pairs for first in range(0, len(pair[1]), step)]
@@ -127,11 +104,10 @@ def resamples(n: int, *, rng: np.random.Generator, n_boot: int, groups: Groups =
     """(1 + n_boot, n) int32 counts: all n once, then resamples of them or of groups; the first row alone for under two groups."""
     group_of = np.arange(n) if groups is None else codes(groups)
     n_groups = int(group_of.max(initial=-1)) + 1
-    everyone = np.ones((1, n), np.int32)
     if n_groups < 2:
-        return everyone
+        return np.ones((1, n), np.int32)
     drawn = rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=n_boot).astype(np.int32)
-    return np.concatenate([everyone, drawn[:, group_of]])
+    return np.concatenate([np.ones((1, n), np.int32), drawn[:, group_of]])
 
 
 def summary(replicates: np.ndarray) -> dict[str, float]:
@@ -167,18 +143,13 @@ def _combined(parts: Sequence[Replicates], weights: np.ndarray) -> Replicates:
 
 
 def _mean_replicates(runs: Runs, counts: np.ndarray, groups: Groups) -> dict[str, Replicates]:
-    """{metric: the mean over the runs of what each resample gives, and n of one run}."""
-    tables = [statistics_of(scores, groups) for scores in runs]
-    return {
-        name: (np.mean([_evaluate(table[name][0], counts, table[name][1]) for table in tables], axis=0), n)
-        for name, (_, _, n) in tables[0].items()
-    }
-
-
-def _evaluate(statistic: Statistic, counts: np.ndarray, width: int) -> np.ndarray:
-    """The statistic of every resample, in blocks of resamples so that `width` values of each fit in memory."""
-    step = max(1, _BLOCK_VALUES // max(width, 1))
-    return np.concatenate([statistic(counts[first : first + step]) for first in range(0, len(counts), step)])
+    """{metric: the mean over the runs of what each resample gives, and n of one run}; blocks of resamples fit in memory."""
+    tables, found = [statistics_of(scores, groups) for scores in runs], {}
+    for name, (_, width, n) in tables[0].items():
+        step = max(1, _BLOCK_VALUES // max(width, 1))
+        blocks = [counts[first : first + step] for first in range(0, len(counts), step)]
+        found[name] = np.mean([np.concatenate(list(map(table[name][0], blocks))) for table in tables], axis=0), n
+    return found
 
 
 def _moments(pred: np.ndarray, target: np.ndarray) -> np.ndarray:

@@ -64,10 +64,9 @@ class Pool:
         return np.where(cumulative[:, -1] > 0, values[low] + (values[high] - values[low]) * (position - below), np.nan)
 
     def threshold(self, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """((R,) the gap under which 5 % of vowels lie; (R,) the share of equal gaps that closes).
+        """((R,) the gap under which 5 % of vowels lie; (R,) the share of equal gaps that closes): all, unless that is over 5 %.
 
-        All equal gaps close, unless more than 5 % of vowels would: then as many of them as are allowed. So a mouth that never
-        moves has as many closures as false ones.
+        So a mouth that never moves has as many closures as false ones.
         """
         threshold, cumulative = self.quantile(counts, FALSE_CLOSURE_RATE), self._cumulative(counts)
         allowed = np.floor(np.maximum(cumulative[:, -1] - 1, 0) * FALSE_CLOSURE_RATE) + 1
@@ -129,10 +128,7 @@ class Talker:
 
 
 def _over_talkers(talkers: Sequence[Talker], column: int) -> Statistic:
-    """The mean over the talkers of each resample of one of `LIP_MEASURES`, see `aggregate`.
-
-    A talker's frames are pooled over utterances as often as they were drawn, so talkers drawn whole are the same every time.
-    """
+    """The mean over the talkers of each resample of one of `LIP_MEASURES`, see `aggregate`."""
 
     def statistic(counts: np.ndarray) -> np.ndarray:
         total, weight = np.zeros(len(counts)), np.zeros(len(counts))

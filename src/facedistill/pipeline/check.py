@@ -35,10 +35,8 @@ def check(params: Params) -> None:
 
 def _paths(params: Params) -> dict[str, str]:
     """{key: path} of all that is to be there already."""
-    paths = {
-        "prepare.recordings.path": params.prepare.recordings.path,
-        "prepare.librispeech.root": params.prepare.librispeech.root,
-    }
+    prepare = params.prepare
+    paths = {"prepare.recordings.path": prepare.recordings.path, "prepare.librispeech.root": prepare.librispeech.root}
     encoders = {"align.aligner.source": params.align.aligner.source, "teach.encoder.source": params.teach.encoder.source}
     for name, teacher in params.teachers.items():
         if isinstance(teacher, ExternalLabels):

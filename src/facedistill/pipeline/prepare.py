@@ -17,19 +17,16 @@ def prepare(params: Params) -> None:
     rows = synthetic_corpus(folder, settings.synthetic, articulation=settings.articulation, seed=params.seed)
     if settings.recordings.path is not None:
         rows += import_recordings(folder, ROOT / settings.recordings.path, settings.recordings.held_out)
-    if settings.librispeech.root is not None:
-        for split, subsets in {
-            "unlabelled": settings.librispeech.unlabelled,
-            "test-librispeech": settings.librispeech.test,
-        }.items():
+    books = settings.librispeech
+    if books.root is not None:
+        for split, subsets in (("unlabelled", books.unlabelled), ("test-librispeech", books.test)):
             for subset in subsets:
-                rows += librispeech_subset(folder, ROOT / settings.librispeech.root, subset=subset, split=split)
+                rows += librispeech_subset(folder, ROOT / books.root, subset=subset, split=split)
     for key, count in Counter(row.id for row in rows).items():
         if count > 1:
             raise InputError(f"prepare: utterance id {key!r} occurs twice; ids must differ across corpora")
-    write_json(
-        folder / "summary.json", {split: _amount(select(rows, split)) for split in dict.fromkeys(row.split for row in rows)}
-    )
+    splits = dict.fromkeys(row.split for row in rows)
+    write_json(folder / "summary.json", {split: _amount(select(rows, split)) for split in splits})
     write_manifest(folder / "manifest.jsonl", rows)
 
 

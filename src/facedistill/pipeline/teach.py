@@ -59,15 +59,14 @@ class TeacherLoss:
 
 
 def teach(params: Params) -> None:
-    """Trains the teacher of data/align's paired split into data/teach."""
+    """Trains the teacher of data/align's paired split into data/teach: the networks, losses.csv and summary.json."""
     remove_checkpoints(train_teacher(params, DATA / "align", "paired", DATA / "teach"))
 
 
 def train_teacher(params: Params, folder: Path, split: str | None, out: Path) -> Path:
-    """Trains a teacher and writes `out`, a folder below data: model.safetensors, config.json, encoder/, losses.csv, summary.json.
+    """Trains a teacher on a split of the manifest in `folder`, or on all, and writes `out`, a folder below data.
 
-    It learns from a split of the manifest in `folder`, or from all. Returned is the resumable state, for the caller to remove
-    once nothing needs to be trained again.
+    Returned is the resumable state, for the caller to remove once nothing needs to be trained again.
     """
     prepare_torch()
     settings, name = params.teach, "-".join(out.relative_to(DATA).parts)

@@ -1,7 +1,4 @@
-"""Stage `teachers`: other teachers, each with a student: data/teachers/NAME.
-
-A teacher is one of ours, trained otherwise or asked for its meshes in place of curves; or anybody's, who has left labels.
-"""
+"""Stage `teachers`: other teachers, each with a student: ours, trained otherwise or giving meshes, or labels of anybody's."""
 
 import shutil
 import sys
