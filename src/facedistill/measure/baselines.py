@@ -17,7 +17,6 @@ from facedistill.rig.controls import arkit
 from facedistill.rig.curves import FPS, n_frames
 
 BAND_HZ = (1000.0, 6000.0)  # where vowels are louder than closed lips, whose hum lies below
-WINDOW_S = 0.03
 RANGE_DB = 35.0  # the loudest moment opens the jaw fully, this much below it closes it
 WIDEST_JAW = 0.5
 FLOOR_RMS = 1e-4
@@ -36,7 +35,7 @@ def band_envelope(audio: np.ndarray) -> np.ndarray:
 
 def amplitude_envelope(audio: np.ndarray) -> np.ndarray:
     """jawOpen follows the log-RMS level of the utterance; all else rests: (S,) at 16 kHz -> (T, K) float32 in 0..1 at 60 fps."""
-    power = uniform_filter1d(np.square(audio, dtype=np.float64), int(WINDOW_S * SAMPLE_RATE_HZ))
+    power = uniform_filter1d(np.square(audio, dtype=np.float64), int(0.03 * SAMPLE_RATE_HZ))
     frames = np.minimum(np.arange(n_frames(len(audio))) * SAMPLE_RATE_HZ / FPS, len(audio) - 1).astype(int)
     level_db = 10 * np.log10(np.maximum(power[frames], FLOOR_RMS**2))
     curves = np.zeros((len(frames), N_CURVES), np.float32)

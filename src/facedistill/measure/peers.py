@@ -26,7 +26,7 @@ CALIBRATION_POINTS = 12  # of each vowel, as uLipSync keeps
 CALIBRATION_RECORDINGS = 20
 MIN_VOWEL_S = 0.08  # shorter vowels are not said clearly
 
-Labelled = tuple[np.ndarray, Sequence[Phone]]  # (S,) at 16 kHz and its timed phones
+Labelled = tuple[np.ndarray, Sequence[Phone]]  # (S,) at 16 kHz and its timed phones, never what is tested on
 
 _CLOSED = {"mouthRollLower": 0.35, "mouthRollUpper": 0.2, "mouthPress": 0.3}  # lips pressed together: tighter than at rest
 _TUCKED = {"jawOpen": 0.03, "mouthRollLower": 0.5, "mouthUpperUp": 0.15}  # the lower lip under the teeth
@@ -96,23 +96,19 @@ def curves_of(shapes: Mapping[str, np.ndarray], table: Mapping[str, Mapping[str,
 def version(name: str, folder: Path) -> str:
     """The version of a peer of `PEERS`, whose node_modules are in a folder; InputError where it is not installed."""
     package = PEERS[name].package
+    command = "node" if package else name
+    if shutil.which(command) is None:
+        raise InputError(f"no command `{command}`")
     if not package:
-        if shutil.which(name) is None:
-            raise InputError(f"no command `{name}`")
         return _run([name, "--version"]).strip().split()[-1]
     described = folder / "node_modules" / package / "package.json"
-    if shutil.which("node") is None:
-        raise InputError("no command `node`")
     if not described.is_file():
         raise InputError(f"no package {package}; run `npm ci` in {folder.name}")
     return str(read_json(described)["version"])
 
 
 def animate(name: str, audios: Sequence[np.ndarray], *, folder: Path, calibration: Sequence[Labelled] = ()) -> list[np.ndarray]:
-    """What a peer of `PEERS` makes of recordings: (S,) each, at 16 kHz -> (T, 52) float64 curves each, at 60 fps.
-
-    `folder` holds the adapter and node_modules; `calibration` is never what is tested on. InputError where the tool fails.
-    """
+    """What a peer in `folder` makes of (S,) recordings at 16 kHz: (T, 52) float64 curves at 60 fps; InputError if it fails."""
     peer = PEERS[name]
     with TemporaryDirectory(prefix="facedistill-peers-") as scratch:
         try:

@@ -85,10 +85,7 @@ def score_utterance(
     lips: MeasuredLips | None = None,
     lag_s: float = 0.0,
 ) -> UtteranceScores:
-    """Measures (T, K) predicted weights at `FPS`; closure scores compensate that they are `lag_s` late.
-
-    ValueError where `pred` and the true curves differ in shape.
-    """
+    """Measures (T, K) predicted weights at `FPS`, of the shape of true ones; closure scores allow for their lateness `lag_s`."""
     gap_mm, width_mm = face.lip_gap_mm(pred), face.mouth_width_mm(pred)
     silent = closures.frame_classes(phones, len(pred)) == SILENCE
     jerks, silent_jerks = metrics.jerks(pred), metrics.silent_jerks(pred, silent)

@@ -24,7 +24,6 @@ from facedistill.runtime.animator import Animator
 from facedistill.runtime.model import Model
 
 TEACHER, STUDENT = "teacher", "student"
-ENVELOPES = {"amplitude-envelope": band_envelope, "amplitude-envelope-whole-band": amplitude_envelope}
 
 Animate = Callable[[np.ndarray], np.ndarray]  # (S,) audio at 16 kHz -> (T, K) curves at 60 fps
 AnimateAll = Callable[[Sequence[np.ndarray]], list[np.ndarray]]  # the same of many
@@ -66,7 +65,8 @@ def systems(params: Params) -> list[System]:
 
 def envelopes() -> list[System]:
     """The baselines that need no learning; they must know the loudest moment."""
-    return [System(name, partial(each, animate)) for name, animate in ENVELOPES.items()]
+    ways = {"amplitude-envelope": band_envelope, "amplitude-envelope-whole-band": amplitude_envelope}
+    return [System(name, partial(each, animate)) for name, animate in ways.items()]
 
 
 def variant_systems(params: Params) -> dict[str, list[System]]:

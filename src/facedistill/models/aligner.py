@@ -100,10 +100,7 @@ class Alignment:
 
 
 def align_phones(model: PhoneModel, audio: np.ndarray, labels: Sequence[str]) -> Alignment | None:
-    """Finds when IPA `labels`, without silences, are spoken in (S,) audio at 16 kHz (forced alignment of CTC, Viterbi).
-
-    None where there is nothing to align or the recording is too short for it.
-    """
+    """When IPA `labels`, without silences, are spoken in (S,) audio at 16 kHz; None if there are none, or no time for them."""
     owned = [(label, token) for label in enumerate(labels) for token in model.tokens(label[1])]
     tokens, scores = [token for _, token in owned], model.log_probabilities(audio)
     # CTC parts equal neighbours by a blank, and several states are never equal.
@@ -112,7 +109,9 @@ def align_phones(model: PhoneModel, audio: np.ndarray, labels: Sequence[str]) ->
     states = max((n for n, n_frames in needed.items() if n_frames <= len(scores)), default=0)
     if not tokens or not states:
         return None
-    path, path_scores = _viterbi(scores, tokens, model.blank, states)
+    chain = [token + scores.shape[1] * state for token in tokens for state in range(states)]  # states of a token score alike
+    chains = torch.tensor([chain], dtype=torch.int32)
+    path, path_scores = (found[0] for found in forced_align(scores.repeat(1, states)[None], chains, blank=model.blank))
     spans = merge_tokens(path, path_scores, blank=model.blank)
     longest = MAX_PAUSE_S * SAMPLE_RATE_HZ / model.hop_samples
     extents = [_extent(spans[first : first + states], longest) for first in range(0, len(spans), states)]
@@ -132,14 +131,6 @@ def _extent(spans: Sequence[TokenSpan], max_pause_frames: float) -> tuple[int, i
     runs = [spans[first:last] for first, last in pairwise([0, *borders, len(spans)])]
     best = max(runs, key=lambda run: sum(span.end - span.start for span in run))
     return best[0].start, best[-1].end
-
-
-def _viterbi(scores: Tensor, tokens: Sequence[int], blank: int, states: int) -> tuple[Tensor, Tensor]:
-    """The best path (L,) through (L, N) scores, each token a row of `states` tokens that score alike, and the scores along it."""
-    chain = [token + scores.shape[1] * state for token in tokens for state in range(states)]
-    chains = torch.tensor([chain], dtype=torch.int32)
-    path, path_scores = forced_align(scores.repeat(1, states)[None], chains, blank=blank)
-    return path[0], path_scores[0]
 
 
 def _without_short_pauses(phones: list[Phone], duration_s: float) -> list[Phone]:

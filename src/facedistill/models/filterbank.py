@@ -43,8 +43,8 @@ def gabor_filters(n_filters: int) -> Tensor:
 class Filterbank(nn.Module):
     """Log energies of Gabor filters that start as a mel spectrogram and are trained on (Zeghidour et al., ICASSP 2018).
 
-    Convolutions are valid: frame l sees samples [256 l, 256 l + 512) and no other. The share `level_keep_ratio` of a frame's level,
-    the mean of its log energies, stays in them: with little of it they tell the spectrum's shape at any loudness.
+    Convolutions are valid: frame l sees samples [256 l, 256 l + 512) and no other. `level_keep_ratio` of a frame's level, the
+    mean of its log energies, stays in them: with little of it they tell the spectrum's shape at any loudness.
     """
 
     def __init__(self, n_filters: int, *, level_keep_ratio: float = 1.0) -> None:

@@ -52,9 +52,7 @@ class Run:
         """Trains `module` in place; a row every `LOG_EVERY_STEPS` steps tells the last, and the mean of each loss term."""
         settings = self.optimizer
         optimizer = torch.optim.AdamW(self.module.parameters(), weight_decay=settings.weight_decay, fused=True)
-        *states, log = load_state(self.work / CHECKPOINT) or [[]]  # a row for each step that is done
-        for part, state in zip((self.module, optimizer), states, strict=False):
-            part.load_state_dict(state)
+        log = self._restore(optimizer)
         first, replicas, saved_s = len(log), self._replicas(), time.monotonic()
         with workers() as pool, tqdm(total=self.steps, initial=first, desc=self.name, unit="step", mininterval=5) as progress:
             for step in range(first, self.steps):
@@ -115,6 +113,13 @@ class Run:
         if step < warmup:
             return (step + 1) / warmup
         return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(self.steps - warmup, 1)))
+
+    def _restore(self, optimizer: Optimizer) -> list[dict]:
+        """Loads the checkpoint, if there is one; returns a row for each step that is done."""
+        *states, log = load_state(self.work / CHECKPOINT) or [[]]
+        for part, state in zip((self.module, optimizer), states, strict=False):
+            part.load_state_dict(state)
+        return log
 
 
 def write_log(path: Path, log: Sequence[Mapping[str, float]]) -> None:

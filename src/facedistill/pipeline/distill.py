@@ -106,10 +106,7 @@ def training_data(params: Params) -> tuple[Path, list[Utterance]]:
 
 
 def train_student(params: Params, student: StudentParams, out: Path, folder: Path, rows: Sequence[Utterance]) -> Path:
-    """Trains one student on `rows`, with curves of the controls in `folder`, and writes `out`, a folder below data.
-
-    Returned is the resumable state, for the caller to remove once nothing needs to be trained again.
-    """
+    """Trains a student on `rows` of `folder` into `out`, below data; returns resumable state to be removed later."""
     prepare_torch()
     corpus, settings = Corpus(folder, rows, controls=read_controls(folder)), params.distill
     config = student_config(settings, student, corpus.controls.names)

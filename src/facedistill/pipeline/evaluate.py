@@ -37,7 +37,7 @@ HEADLINES = ("lip_gap_r", "pbm", "pbm_1mm", "lve_mm")
 
 TestSets = Mapping[str, Sequence[Example]]  # by split
 Rows = dict[str, dict[str, list[UtteranceScores]]]  # {row: {system: a score an utterance}} of one test set
-Resampling = Callable[[], dict[str, object]]  # see `_resampling`
+Resampling = Callable[[], dict[str, object]]  # see `interval_options`
 
 
 def evaluate(params: Params) -> None:

@@ -33,7 +33,6 @@ from facedistill.rig.curves import FPS
 from facedistill.runtime.model import STREAMING, WINDOW, ModelMetadata, open_session
 from facedistill.speech.audio import read_audio
 
-LICENCE = "Apache-2.0"
 CALIBRATION_SPLIT, WINDOWS_HOP_S = "unlabelled", 0.25
 TEST_SPLIT, N_CHECKED = "test-voices", 5
 
@@ -41,10 +40,7 @@ Key = tuple[str, str]  # precision and kind
 
 
 def export(params: Params, name: str) -> None:
-    """Writes data/export/<name>: the graphs, files.json (sizes, hashes, memory), quality.json, origin.json and a model card.
-
-    origin.json holds what else the card says: the number of parameters, and what the model was trained on.
-    """
+    """Writes data/export/<name>: the graphs, files.json (sizes, hashes, memory), quality.json, origin.json and a model card."""
     prepare_torch()
     if name not in params.distill.students:
         raise InputError(f"student {name!r}; expected {', '.join(params.distill.students)}")
@@ -93,10 +89,7 @@ def described(path: Path, graph: onnx.ModelProto, precision: str, kind: str) -> 
 def check(
     paths: Mapping[Key, Path], student: Student, recordings: Iterable[np.ndarray], tolerances: Mapping[str, float]
 ) -> dict[Key, float]:
-    """How far each graph is from the network in any curve of any frame of recordings, (S,) at 16 kHz, or of their windows.
-
-    RuntimeError where it is further than the tolerance of its precision.
-    """
+    """How far each graph is from the network on recordings, (S,) at 16 kHz, at most; RuntimeError where that is not tolerated."""
     runs = {key: exported_system(path).load() if key[1] == STREAMING else _windowed(path) for key, path in paths.items()}
     differences = dict.fromkeys(runs, 0.0)
     for audio in recordings:
@@ -135,7 +128,7 @@ def _metadata(student: Student, name: str) -> ModelMetadata:
     return ModelMetadata(
         kind=STREAMING, name=name, precision="float32", sample_rate_hz=SAMPLE_RATE_HZ,
         window_samples=student.config.window_samples, past_samples=student.config.past_samples, hop_samples=HOP_SAMPLES,
-        curves=CURVES, licence=LICENCE, training_data_sha256=training_data_sha256(),
+        curves=CURVES, licence="Apache-2.0", training_data_sha256=training_data_sha256(),
     )  # fmt: skip
 
 

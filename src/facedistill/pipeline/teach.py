@@ -64,10 +64,7 @@ def teach(params: Params) -> None:
 
 
 def train_teacher(params: Params, folder: Path, split: str | None, out: Path) -> Path:
-    """Trains a teacher on a split of the manifest in `folder`, or on all, and writes `out`, a folder below data.
-
-    Returned is the resumable state, for the caller to remove once nothing needs to be trained again.
-    """
+    """Trains a teacher on a split of `folder`, or all, into `out`, below data; returns resumable state to be removed later."""
     prepare_torch()
     settings, name = params.teach, "-".join(out.relative_to(DATA).parts)
     corpus = Corpus(folder, [row for row in read_manifest(folder / "manifest.jsonl") if split in (None, row.split)])
