@@ -86,8 +86,7 @@ def one_euro(curves: np.ndarray, cutoff_hz: float) -> np.ndarray:
 
 def aligned_one_euro(curves: np.ndarray, *, cutoff_hz: float, delay_frames: int) -> np.ndarray:
     """(T, K) -> (T, K): a One-Euro filter whose lag is waited for: a frame is what comes out `delay_frames` later."""
-    held = np.concatenate([curves, np.repeat(curves[-1:], delay_frames, axis=0)])
-    return one_euro(held, cutoff_hz)[delay_frames:]
+    return one_euro(np.pad(curves, ((0, delay_frames), (0, 0)), mode="edge"), cutoff_hz)[delay_frames:]
 
 
 def one_euro_cutoff_hz(curves: Sequence[np.ndarray], lag_frames: int) -> float:

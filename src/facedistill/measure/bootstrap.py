@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import fields
+from functools import partial
 
 import numpy as np
 
@@ -108,10 +109,11 @@ def resamples(n: int, *, rng: np.random.Generator, n_boot: int, groups: Groups =
     """(1 + n_boot, n) int32 counts: all n once, then resamples of them or of groups; the first row alone for under two groups."""
     group_of = np.arange(n) if groups is None else codes(groups)
     n_groups = int(group_of.max(initial=-1)) + 1
+    everyone = np.ones((1, n), np.int32)
     if n_groups < 2:
-        return np.ones((1, n), np.int32)
+        return everyone
     drawn = rng.multinomial(n_groups, np.full(n_groups, 1 / n_groups), size=n_boot).astype(np.int32)
-    return np.concatenate([np.ones((1, n), np.int32), drawn[:, group_of]])
+    return np.concatenate([everyone, drawn[:, group_of]])
 
 
 def summary(replicates: np.ndarray) -> dict[str, float]:
@@ -174,7 +176,7 @@ def _agreement(sums: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def statistics_of(scores: Sequence[UtteranceScores], groups: Sequence[Hashable] | None) -> dict[str, tuple[Statistic, int, int]]:
-    """{metric: (statistic, values it holds per resample, n)} of N utterances; see `bootstrap.aggregate`."""
+    """{metric: (statistic, values it holds per resample, n)} of N utterances; see `aggregate`."""
     table = {}
     for name, weight in MEANS.items():
         values = _field(scores, name)
@@ -193,7 +195,9 @@ def statistics_of(scores: Sequence[UtteranceScores], groups: Sequence[Hashable] 
     table["closure_auc"] = _auc(scores), len(scores), sum(len(score.bilabial_frames_mm) for score in scores)
     n_frames, code = sum(len(score.measured) for score in scores), codes(groups or [None] * len(scores))  # None: one talker
     talkers = [Talker(scores, np.flatnonzero(code == talker)) for talker in np.unique(code)] if n_frames else []
-    return table | {name: (_over_talkers(talkers, column), len(scores), n_frames) for column, name in enumerate(LIP_MEASURES)}
+    for column, name in enumerate(LIP_MEASURES):
+        table[name] = partial(_over_talkers, talkers, column), len(scores), n_frames
+    return table
 
 
 class Pool:
@@ -279,18 +283,14 @@ class Talker:
         return np.array([self.found[key] for key in keys])
 
 
-def _over_talkers(talkers: Sequence[Talker], column: int) -> Statistic:
+def _over_talkers(talkers: Sequence[Talker], column: int, counts: np.ndarray) -> np.ndarray:
     """The mean over the talkers of each resample of one of `LIP_MEASURES`, see `aggregate`."""
-
-    def statistic(counts: np.ndarray) -> np.ndarray:
-        total, weight = np.zeros(len(counts)), np.zeros(len(counts))
-        for talker in talkers:
-            values = talker.measures(counts)[:, column]
-            share = np.where(np.isnan(values), 0, counts[:, talker.indices].mean(axis=1))
-            total, weight = total + np.nan_to_num(values) * share, weight + share
-        return divide(total, weight)
-
-    return statistic
+    total, weight = np.zeros(len(counts)), np.zeros(len(counts))
+    for talker in talkers:
+        values = talker.measures(counts)[:, column]
+        share = np.where(np.isnan(values), 0, counts[:, talker.indices].mean(axis=1))
+        total, weight = total + np.nan_to_num(values) * share, weight + share
+    return divide(total, weight)
 
 
 def _lip_measures(frames: np.ndarray) -> tuple[float, float, float, float]:

@@ -15,7 +15,7 @@ CLOSURE_MARGIN_S = 0.020  # a closure may lead or trail its label by this much
 VOWEL_INSET_S = 0.030  # a vowel is judged on its interior, this far in from both ends
 CLOSURE_SEARCH_S = 0.100  # how far from its label the moment of a closure is looked for
 CLOSED_GAP_MM = 1.0  # lips this close look closed; at rest they are 0.8 mm apart
-FALSE_CLOSURE_RATE = 0.05  # the share of vowels that may look closed when PBM is reported
+FALSE_CLOSURE_RATE = 0.05  # the share of vowels that may look closed when PBM is told: a mouth that never opens has PBM 1
 PHONE_OPENING = {"silence": 0.05, "bilabial": 0.0, "labiodental": 0.15, "other": 0.3, "vowel": 0.8}  # coarse, 0 closed to 1 open
 LAGS_MS = np.array(sorted(range(-300, 301, 10), key=abs))  # that are tried, the smallest first
 _LABEL_ROUNDING_S = 1e-6  # phone files hold 6 decimals: a frame this close to a boundary is on it

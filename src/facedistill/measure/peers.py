@@ -23,7 +23,6 @@ from facedistill.speech.phones import VOWELS, Phone, sounds
 PLAYED_RATE_HZ = 48_000  # the rate that browsers play at
 ADAPTER = "peers.mjs"
 CALIBRATION_POINTS = 12  # of each vowel, as uLipSync keeps
-CALIBRATION_RECORDINGS = 20
 MIN_VOWEL_S = 0.08  # shorter vowels are not said clearly
 
 Labelled = tuple[np.ndarray, Sequence[Phone]]  # (S,) at 16 kHz and its timed phones, never what is tested on
@@ -31,7 +30,7 @@ Labelled = tuple[np.ndarray, Sequence[Phone]]  # (S,) at 16 kHz and its timed ph
 _CLOSED = {"mouthRollLower": 0.35, "mouthRollUpper": 0.2, "mouthPress": 0.3}  # lips pressed together: tighter than at rest
 _TUCKED = {"jawOpen": 0.03, "mouthRollLower": 0.5, "mouthUpperUp": 0.15}  # the lower lip under the teeth
 
-# A table a vocabulary turns shapes into curves that part the lips no more than the tool's own pictures do.
+# One table a vocabulary: shapes part the lips no more than the tool's own pictures of them do.
 # The 15 visemes of Oculus and their example sounds; HeadAudio and wawa-lipsync give these.
 OCULUS: dict[str, dict[str, float]] = {
     "sil": {},
@@ -154,7 +153,7 @@ def _run_package(
         scipy.signal.resample_poly(audio, PLAYED_RATE_HZ // SAMPLE_RATE_HZ, 1).astype("<f4").tofile(path)
         return str(path)
 
-    points = _calibration(calibration[:CALIBRATION_RECORDINGS]) if PEERS[name].calibrated else {}
+    points = _calibration(calibration[:20]) if PEERS[name].calibrated else {}
     if PEERS[name].calibrated and not points:
         raise InputError(f"{name}: no labelled recordings to calibrate on")
     labelled = {number: played(calibration[number][0], f"calibration-{number}") for number in points}

@@ -121,6 +121,7 @@ class Teacher(nn.Module):
 
 
 def folder_of(choice: InternalTeacher, name: str) -> Path:
+    """Where one of our teachers lies: that of stage `teach`, unless it differs from it."""
     return DATA / "teachers" / name / "teacher" if choice.set else DATA / "teach"
 
 

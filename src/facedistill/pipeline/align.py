@@ -80,8 +80,10 @@ def _timed(
     to_align = {row: _pronounced(row) for row in recorded if row.id not in given}
     if not to_align:
         return given, {"given": len(given), "aligned": 0, "dropped": 0, "rounds": []}
-    labels = {row: [phone.label for phone in _labelled(row) if phone.label] for row in tests}
-    checks = {row: _pronounced(row) if _is_transcribed(row) else labels[row] for row in tests}
+    checks = {
+        row: _pronounced(row) if _is_transcribed(row) else [phone.label for phone in _labelled(row) if phone.label]
+        for row in tests
+    }
     settings, known, model, rounds = params.align, given, None, []
     is_ours = settings.aligner.source == SCRATCH
     for number in range(settings.rounds + 1 if is_ours else 1):

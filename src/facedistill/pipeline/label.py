@@ -54,7 +54,7 @@ def label_utterances(
 ) -> Path:  # fmt: skip
     """Writes `out`, below data: curves/label-NNNNN.npz (float16, 60 fps), phones/*.tsv, manifest.jsonl; audio stays where it is.
 
-    Labelled are `rows` of data/align; those in `kept` keep their curves; `inputs` decide what `predict` gives; returns its state.
+    Labels `rows` of data/align; `kept` keep their curves; `inputs` decide what `predict` gives. Returned is resumable state.
     """
     prepare_torch()
     corpus, name = DATA / "align", "-".join(out.relative_to(DATA).parts)
