@@ -9,9 +9,8 @@ from matplotlib.figure import Figure
 
 from facedistill.figures.claims import Claim, judge
 from facedistill.figures.style import MODEL_COLOURS, TRUTH_COLOUR
-from facedistill.measure.bootstrap import summary
+from facedistill.measure.bootstrap import divide, summary
 from facedistill.measure.closures import CLOSED_GAP_MM
-from facedistill.measure.statistics import divide
 from facedistill.rig.curves import FPS
 from facedistill.speech.phones import Phone, sounds
 

@@ -1,7 +1,4 @@
-"""What needs no learning: a mouth that opens with the amplitude envelope of the sound; and ways to smooth curves as they come.
-
-The paper's ensemble of three frames is compared with these ways at equal delay.
-"""
+"""What needs no learning: a mouth that opens with the amplitude envelope of the sound; ways to smooth curves as they come."""
 
 import math
 from bisect import bisect_left
@@ -20,14 +17,11 @@ from facedistill.rig.controls import arkit
 from facedistill.rig.curves import FPS, n_frames
 
 BAND_HZ = (1000.0, 6000.0)  # where vowels are louder than closed lips, whose hum lies below
-WINDOW_S = 0.03
 RANGE_DB = 35.0  # the loudest moment opens the jaw fully, this much below it closes it
 WIDEST_JAW = 0.5
 FLOOR_RMS = 1e-4
 
-POLYNOMIAL_ORDER = 2
 DERIVATIVE_CUTOFF_HZ = 1.0
-DELAYS_FRAMES = (1, 2, 3)
 BETA_RATIO = 0.5  # a One-Euro filter's beta, of its cutoff at rest
 CUTOFFS_HZ = np.geomspace(0.1, 100, 400)  # that are tried: from what hardly moves to what hardly smooths
 
@@ -41,7 +35,7 @@ def band_envelope(audio: np.ndarray) -> np.ndarray:
 
 def amplitude_envelope(audio: np.ndarray) -> np.ndarray:
     """jawOpen follows the log-RMS level of the utterance; all else rests: (S,) at 16 kHz -> (T, K) float32 in 0..1 at 60 fps."""
-    power = uniform_filter1d(np.square(audio, dtype=np.float64), int(WINDOW_S * SAMPLE_RATE_HZ))
+    power = uniform_filter1d(np.square(audio, dtype=np.float64), int(0.03 * SAMPLE_RATE_HZ))
     frames = np.minimum(np.arange(n_frames(len(audio))) * SAMPLE_RATE_HZ / FPS, len(audio) - 1).astype(int)
     level_db = 10 * np.log10(np.maximum(power[frames], FLOOR_RMS**2))
     curves = np.zeros((len(frames), N_CURVES), np.float32)
@@ -62,14 +56,11 @@ class Smoother:
 
 
 def smoothers(curves: Sequence[np.ndarray]) -> list[Smoother]:
-    """No smoothing, and averages, Savitzky-Golay and One-Euro filters whose delay is one, two or three frames.
-
-    `curves`, (T, K) each, are what One-Euro filters are tuned on to lag by their delay.
-    """
+    """No smoothing, and filters that wait one to three frames; One-Euro filters are tuned on (T, K) `curves` to lag by them."""
     found = [Smoother("none", "none", "none", 0, lambda frames: frames)]
-    for delay in DELAYS_FRAMES:
+    for delay in (1, 2, 3):
         width, cutoff_hz = 2 * delay + 1, one_euro_cutoff_hz(curves, delay)
-        for name, kind, order in (("average", "average", 0), ("savitzky-golay", "Savitzky-Golay", POLYNOMIAL_ORDER)):
+        for name, kind, order in (("average", "average", 0), ("savitzky-golay", "Savitzky-Golay", 2)):
             if width > order + 1:  # a parabola through three points is the points
                 smooth = partial(savitzky_golay, width=width, order=order)
                 found.append(Smoother(f"{name}-{width}", kind, f"{width} frames", delay, smooth))
@@ -79,10 +70,7 @@ def smoothers(curves: Sequence[np.ndarray]) -> list[Smoother]:
 
 
 def savitzky_golay(curves: np.ndarray, *, width: int, order: int) -> np.ndarray:
-    """(T, K) -> (T, K): each frame on the polynomial that fits `width` frames around it; the ends are held.
-
-    Of order 0 it is their average, which of three frames is the paper's ensemble (Savitzky and Golay 1964).
-    """
+    """(T, K) -> (T, K): each frame on the polynomial that fits `width` frames around it (order 0: their average), ends held."""
     return savgol_filter(curves, width, polyorder=order, axis=0, mode="nearest").astype(curves.dtype)
 
 
@@ -98,8 +86,7 @@ def one_euro(curves: np.ndarray, cutoff_hz: float) -> np.ndarray:
 
 def aligned_one_euro(curves: np.ndarray, *, cutoff_hz: float, delay_frames: int) -> np.ndarray:
     """(T, K) -> (T, K): a One-Euro filter whose lag is waited for: a frame is what comes out `delay_frames` later."""
-    held = np.concatenate([curves, np.repeat(curves[-1:], delay_frames, axis=0)])
-    return one_euro(held, cutoff_hz)[delay_frames:]
+    return one_euro(np.pad(curves, ((0, delay_frames), (0, 0)), mode="edge"), cutoff_hz)[delay_frames:]
 
 
 def one_euro_cutoff_hz(curves: Sequence[np.ndarray], lag_frames: int) -> float:

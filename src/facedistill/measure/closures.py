@@ -1,8 +1,6 @@
-"""Do the lips close where they should: gaps against timed phones, frame by frame; pure NumPy.
+"""Do the lips close where they should: gaps, (T,) in mm at `FPS`, against timed phones.
 
-The paper reports PBM accuracy (lips close on /p b m/) without a formula: the definitions are ours. PBM never stands alone: a
-mouth that never opens has PBM 1 and false closures 1. Gaps are series in mm, (T,), at `FPS`. What cannot be measured (no such
-phone, a clip too short) is NaN or an empty array, never an error.
+The definitions are ours: the paper has PBM (lips close on /p b m/) without one. What cannot be measured is NaN, or empty.
 """
 
 from collections.abc import Sequence
@@ -17,19 +15,14 @@ CLOSURE_MARGIN_S = 0.020  # a closure may lead or trail its label by this much
 VOWEL_INSET_S = 0.030  # a vowel is judged on its interior, this far in from both ends
 CLOSURE_SEARCH_S = 0.100  # how far from its label the moment of a closure is looked for
 CLOSED_GAP_MM = 1.0  # lips this close look closed; at rest they are 0.8 mm apart
-FALSE_CLOSURE_RATE = 0.05  # the share of vowels that may look closed when PBM is reported
+FALSE_CLOSURE_RATE = 0.05  # the share of vowels that may look closed when PBM is told: a mouth that never opens has PBM 1
 PHONE_OPENING = {"silence": 0.05, "bilabial": 0.0, "labiodental": 0.15, "other": 0.3, "vowel": 0.8}  # coarse, 0 closed to 1 open
-STEP_MS, REACH_MS = 10, 300
-LAGS_MS = np.array(sorted(range(-REACH_MS, REACH_MS + 1, STEP_MS), key=abs))  # that are tried, the smallest first
-
+LAGS_MS = np.array(sorted(range(-300, 301, 10), key=abs))  # that are tried, the smallest first
 _LABEL_ROUNDING_S = 1e-6  # phone files hold 6 decimals: a frame this close to a boundary is on it
 
 
 def frame_classes(phones: Sequence[Phone], n_frames: int, *, lag_s: float = 0.0) -> np.ndarray:
-    """The phone class at every frame: (T,) str as `phones.classify` names them, "silence" where no phone is labelled.
-
-    `lag_s` compensates curves that are late by so much: frame t is judged by the phone at t / FPS - lag_s.
-    """
+    """(T,) str as `phones.classify` names them: the phone class at t / FPS - lag_s of each frame t, "silence" without label."""
     classes = np.full(n_frames, "silence", dtype="<U11")
     for phone in phones:
         classes[_first_frame(phone.start_s + lag_s) : _first_frame(phone.end_s + lag_s)] = classify(phone.label)
@@ -51,9 +44,8 @@ def closure_frames(gap_mm: np.ndarray, phones: Sequence[Phone], *, lag_s: float 
 def closure_minima(gap_mm: np.ndarray, phones: Sequence[Phone], *, lag_s: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
     """The smallest gap of every bilabial, 20 ms of grace at both ends, and of every vowel's interior, 30 ms in from both ends.
 
-    Returns:
-        ((N,) of the bilabials, (M,) of the vowels) float64 mm. Intervals without a frame of the clip are left out, such as vowels
-        of less than 60 ms, which neighbouring consonants half close.
+    (N,) and (M,) float64 mm. Intervals without a frame of the clip are left out, such as vowels of less than 60 ms, which
+    neighbouring consonants half close.
     """
     reaches_s, minima = {"bilabial": CLOSURE_MARGIN_S, "vowel": -VOWEL_INSET_S}, {"bilabial": [], "vowel": []}
     for phone in phones:
@@ -84,10 +76,7 @@ def closure_lags_ms(gap_mm: np.ndarray, phones: Sequence[Phone]) -> np.ndarray:
 
 
 def closure_auc(bilabial_mm: np.ndarray, vowel_mm: np.ndarray) -> float:
-    """The chance that one of (N,) bilabial gaps is smaller than one of (M,) vowel gaps (area under the ROC curve).
-
-    Ties count half. NaN when either is empty.
-    """
+    """The chance that one of (N,) bilabial gaps is under one of (M,) vowel gaps, ties counting half (area under ROC)."""
     if not len(bilabial_mm) or not len(vowel_mm):
         return float("nan")
     return float(vowels_above(bilabial_mm, vowel_mm).sum() / (len(bilabial_mm) * len(vowel_mm)))
@@ -101,13 +90,9 @@ def vowels_above(bilabial_mm: np.ndarray, vowel_mm: np.ndarray) -> np.ndarray:
 
 
 def fit_lag_ms(gaps_mm: Sequence[np.ndarray], phones: Sequence[list[Phone]], sources: Sequence[str]) -> int | None:
-    """How late a system is: the lag with the best AUC of closed lips, in the mean over sources; of equal ones the smallest.
+    """How late a system is in ms: the lag with the best AUC of closed lips, in the mean over sources; of equal ones the smallest.
 
-    Args:
-        gaps_mm, phones, sources: of N labelled recordings, never those that are tested on.
-
-    Returns:
-        ms, positive where the curves are late; None where nothing could be measured.
+    It is fitted on N labelled recordings, never those that are tested on; None where nothing could be measured.
     """
     fits = []
     for lag_ms in LAGS_MS:
@@ -120,10 +105,8 @@ def fit_lag_ms(gaps_mm: Sequence[np.ndarray], phones: Sequence[list[Phone]], sou
 
 
 def _first_frame(time_s: float) -> int:
-    """The first frame at or after a time, never under 0."""
     return max(int(np.ceil((time_s - _LABEL_ROUNDING_S) * FPS)), 0)
 
 
 def _last_frame(time_s: float) -> int:
-    """The last frame at or before a time, -1 when there is none."""
     return max(int(np.floor((time_s + _LABEL_ROUNDING_S) * FPS)), -1)

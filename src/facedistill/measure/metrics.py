@@ -1,8 +1,6 @@
-"""How good the curves of one utterance are: errors against the truth, lag, jitter; pure numpy.
+"""How good the curves of one utterance are, at `FPS`: errors against the truth, lag, jitter.
 
-The paper names PBM accuracy, MSE and jitter without formulas. Except where a source is named, every definition here is ours.
-Curves and lip gaps in mm are at `FPS`. What cannot be measured (a constant series, a clip too short) is NaN or an empty array,
-never an error.
+Except where a source is named, the definitions are ours: the paper has none. What cannot be measured is NaN, or empty.
 """
 
 import numpy as np
@@ -11,7 +9,6 @@ from numpy.lib.stride_tricks import sliding_window_view
 from facedistill.rig.curves import FPS
 
 MAX_LAG_MS = 200  # shifts considered, both ways
-
 _MIN_STD = 1e-6  # a series that varies less is constant: rounding noise has no correlation
 _MIN_FRAMES = 6  # shorter series correlate by chance
 _JERK_ORDER = 3
@@ -31,10 +28,7 @@ def mean(values: np.ndarray) -> float:
 
 
 def correlation(*, pred: np.ndarray, target: np.ndarray) -> float:
-    """Pearson correlation of two series (T,) of one utterance.
-
-    What stands still where the target moves does not follow it: 0. NaN where the target stands still, or under 6 frames.
-    """
+    """Pearson correlation of two series (T,): 0 where `pred` alone stands still, NaN where `target` does, or under 6 frames."""
     pred, target = pred.astype(np.float64), target.astype(np.float64)
     if len(target) < _MIN_FRAMES or target.std() <= _MIN_STD:
         return float("nan")
@@ -91,10 +85,7 @@ def upper_face_dynamics(weights: np.ndarray, upper_face: Vertices) -> float:
 
 
 def jerks(curves: np.ndarray) -> np.ndarray:
-    """Mean over curves of |third difference| * fps^3: (T - 3,) float64 per s^3, item t from frames t to t + 3.
-
-    Jitter is its mean over time.
-    """
+    """Mean over curves of |third difference| * fps^3: (T - 3,) float64 per s^3 of frames t to t + 3; jitter is its mean."""
     third = np.diff(np.asarray(curves, np.float64), n=_JERK_ORDER, axis=0)
     return np.abs(third).mean(axis=1) * FPS**_JERK_ORDER
 

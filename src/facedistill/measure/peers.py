@@ -1,10 +1,4 @@
-"""Other people's lip-sync tools, if they are installed: a command, or packages for browsers that `peers.mjs` runs in node.
-
-They are used as they come. A recording goes in at the rate that browsers play at, and shapes of the mouth come out, which one
-small table a vocabulary turns into ARKit curves. The tables say how far each shape parts the lips, no more than the tool's own
-pictures of its shapes do: closed on p, b, m and, less firmly, on f, v; at rest in silence; a little apart in other consonants;
-open in vowels, the wider the opener the vowel.
-"""
+"""Other people's lip-sync tools, if they are installed: a command, or packages for browsers that `peers.mjs` runs in node."""
 
 import json
 import shutil
@@ -26,18 +20,17 @@ from facedistill.rig.arkit import INDEX, N_CURVES
 from facedistill.rig.curves import FPS, n_frames
 from facedistill.speech.phones import VOWELS, Phone, sounds
 
-PLAYED_RATE_HZ = 48_000
+PLAYED_RATE_HZ = 48_000  # the rate that browsers play at
 ADAPTER = "peers.mjs"
-TIMEOUT_S = 3600
 CALIBRATION_POINTS = 12  # of each vowel, as uLipSync keeps
-CALIBRATION_RECORDINGS = 20
 MIN_VOWEL_S = 0.08  # shorter vowels are not said clearly
 
-Labelled = tuple[np.ndarray, Sequence[Phone]]  # (S,) at 16 kHz and its timed phones
+Labelled = tuple[np.ndarray, Sequence[Phone]]  # (S,) at 16 kHz and its timed phones, never what is tested on
 
 _CLOSED = {"mouthRollLower": 0.35, "mouthRollUpper": 0.2, "mouthPress": 0.3}  # lips pressed together: tighter than at rest
 _TUCKED = {"jawOpen": 0.03, "mouthRollLower": 0.5, "mouthUpperUp": 0.15}  # the lower lip under the teeth
 
+# One table a vocabulary: shapes part the lips no more than the tool's own pictures of them do.
 # The 15 visemes of Oculus and their example sounds; HeadAudio and wawa-lipsync give these.
 OCULUS: dict[str, dict[str, float]] = {
     "sil": {},
@@ -76,8 +69,6 @@ RHUBARB: dict[str, dict[str, float]] = {
 
 @dataclass(frozen=True)
 class Peer:
-    """One tool."""
-
     package: str  # of npm; empty for a command
     shapes: Mapping[str, Mapping[str, float]]  # its vocabulary
     calibrated: bool = False  # it must hear vowels first
@@ -92,11 +83,7 @@ PEERS = {
 
 
 def curves_of(shapes: Mapping[str, np.ndarray], table: Mapping[str, Mapping[str, float]]) -> np.ndarray:
-    """{shape: (T,) its share in each frame} -> (T, 52) float64 curves in 0..1; a curve without a side moves both.
-
-    Raises:
-        KeyError: a shape that the table does not have.
-    """
+    """{shape of a table: (T,) its share in each frame} -> (T, 52) float64 curves in 0..1; a curve without a side moves both."""
     weights = np.zeros((len(next(iter(shapes.values()))), N_CURVES))
     for shape, share in shapes.items():
         for name, weight in table[shape].items():
@@ -106,34 +93,21 @@ def curves_of(shapes: Mapping[str, np.ndarray], table: Mapping[str, Mapping[str,
 
 
 def version(name: str, folder: Path) -> str:
-    """The version of a peer of `PEERS`, whose node_modules are in a folder.
-
-    Raises:
-        InputError: it is not installed.
-    """
+    """The version of a peer of `PEERS`, whose node_modules are in a folder; InputError where it is not installed."""
     package = PEERS[name].package
+    command = "node" if package else name
+    if shutil.which(command) is None:
+        raise InputError(f"no command `{command}`")
     if not package:
-        if shutil.which(name) is None:
-            raise InputError(f"no command `{name}`")
         return _run([name, "--version"]).strip().split()[-1]
     described = folder / "node_modules" / package / "package.json"
-    if shutil.which("node") is None:
-        raise InputError("no command `node`")
     if not described.is_file():
         raise InputError(f"no package {package}; run `npm ci` in {folder.name}")
     return str(read_json(described)["version"])
 
 
 def animate(name: str, audios: Sequence[np.ndarray], *, folder: Path, calibration: Sequence[Labelled] = ()) -> list[np.ndarray]:
-    """What a peer of `PEERS` makes of recordings: (S,) each, at 16 kHz -> (T, 52) float64 curves each, at 60 fps.
-
-    Args:
-        folder: holds the adapter and node_modules.
-        calibration: labelled recordings, never those that are tested on, for a peer that must be calibrated.
-
-    Raises:
-        InputError: the tool failed, gave something else, or has nothing to be calibrated on.
-    """
+    """What a peer in `folder` makes of (S,) recordings at 16 kHz: (T, 52) float64 curves at 60 fps; InputError if it fails."""
     peer = PEERS[name]
     with TemporaryDirectory(prefix="facedistill-peers-") as scratch:
         try:
@@ -146,11 +120,8 @@ def animate(name: str, audios: Sequence[np.ndarray], *, folder: Path, calibratio
                 raise ValueError("shares that are no numbers")
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"{name}: gave no shapes that are known ({error!r})") from None
-    lengths = [n_frames(len(audio)) for audio in audios]
-    # What ends early is held at its last frame.
-    return [
-        np.pad(curves[:n], ((0, max(n - len(curves), 0)), (0, 0)), mode="edge") for curves, n in zip(found, lengths, strict=True)
-    ]
+    kept = [np.minimum(np.arange(n_frames(len(audio))), len(curves) - 1) for audio, curves in zip(audios, found, strict=True)]
+    return [curves[frames] for curves, frames in zip(found, kept, strict=True)]  # what ends early is held at its last frame
 
 
 def calibration_points(phones: Sequence[Phone]) -> list[tuple[float, str]]:
@@ -182,7 +153,7 @@ def _run_package(
         scipy.signal.resample_poly(audio, PLAYED_RATE_HZ // SAMPLE_RATE_HZ, 1).astype("<f4").tofile(path)
         return str(path)
 
-    points = _calibration(calibration[:CALIBRATION_RECORDINGS]) if PEERS[name].calibrated else {}
+    points = _calibration(calibration[:20]) if PEERS[name].calibrated else {}
     if PEERS[name].calibrated and not points:
         raise InputError(f"{name}: no labelled recordings to calibrate on")
     labelled = {number: played(calibration[number][0], f"calibration-{number}") for number in points}
@@ -223,7 +194,7 @@ def _run_rhubarb(audio: np.ndarray, path: Path) -> dict[str, np.ndarray]:
 
 def _run(command: list[str]) -> str:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False, stdin=subprocess.DEVNULL)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=3600, check=False, stdin=subprocess.DEVNULL)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise InputError(f"{command[0]}: cannot be run ({error})") from None
     if done.returncode:

@@ -47,10 +47,7 @@ def mean_over(weight: str | None) -> float:
 
 @dataclass(frozen=True)
 class UtteranceScores:
-    """One utterance's raw statistics; a float is NaN where it could not be measured (no true curves, no such phones).
-
-    Arrays and `opening_r` are what the functions of `closures` give.
-    """
+    """One utterance's raw statistics, NaN where not measurable; arrays and `opening_r` are what functions of `closures` give."""
 
     n_frames: int
     n_jerks: int  # third differences
@@ -88,16 +85,7 @@ def score_utterance(
     lips: MeasuredLips | None = None,
     lag_s: float = 0.0,
 ) -> UtteranceScores:
-    """Measures one utterance.
-
-    Args:
-        pred: (T, K) predicted weights at `FPS`.
-        phones: its timed phones (IPA); may be empty.
-        lag_s: lateness of the prediction that the closure scores compensate.
-
-    Raises:
-        ValueError: `pred` and the true curves differ in shape.
-    """
+    """Measures (T, K) predicted weights at `FPS`, of the shape of true ones; closure scores allow for their lateness `lag_s`."""
     gap_mm, width_mm = face.lip_gap_mm(pred), face.mouth_width_mm(pred)
     silent = closures.frame_classes(phones, len(pred)) == SILENCE
     jerks, silent_jerks = metrics.jerks(pred), metrics.silent_jerks(pred, silent)
@@ -124,7 +112,6 @@ def score_utterance(
 
 
 def _against_truth(pred: np.ndarray, gap_mm: np.ndarray, width_mm: np.ndarray, truth: Truth, face: Face) -> dict[str, float]:
-    """The scores that need true curves, by field of `UtteranceScores`."""
     error = metrics.difference(pred=pred, target=truth.curves)
     farthest_mm = face.lips.distances(error).max(axis=1)
     fdd_mm = truth.upper_face_mm - metrics.upper_face_dynamics(pred, face.upper_face)

@@ -26,8 +26,6 @@ from facedistill.runtime.animator import Animator
 from facedistill.runtime.model import Model
 
 TEACHER, STUDENT = "teacher", "student"
-ENSEMBLED = ("real-time", "tiny-real-time")
-ENVELOPES = {"amplitude-envelope": band_envelope, "amplitude-envelope-whole-band": amplitude_envelope}
 
 Animate = Callable[[np.ndarray], np.ndarray]  # (S,) audio at 16 kHz -> (T, K) curves at 60 fps
 AnimateAll = Callable[[Sequence[np.ndarray]], list[np.ndarray]]  # the same of many
@@ -43,7 +41,7 @@ class System:
     weights_bytes: int = 0
     lookahead_ms: float | None = None
 
-    def then(self, name: str, change: Callable[[np.ndarray], np.ndarray], delay_ms: float) -> Self:
+    def then(self, name: str, change: Animate, delay_ms: float) -> Self:
         """The system whose (T, K) curves are this one's, changed, and later by so much."""
 
         def load() -> AnimateAll:
@@ -54,7 +52,6 @@ class System:
 
 
 def each(animate: Animate) -> AnimateAll:
-    """Animates many sounds, some at a time."""
     return partial(parallel_map, animate)
 
 
@@ -62,18 +59,16 @@ def systems(params: Params) -> list[System]:
     """Teacher, students, ensembles, the variants that serve as baselines (in their first seed) and the amplitude envelopes."""
     students = {name: student_system(DATA / "distill" / name, name) for name in params.distill.students}
     average = partial(smooth, weights=params.evaluate.ensemble)
-    ensembles = [
-        student.then(f"{name}-ensemble", average, 1000 * ENSEMBLE_DELAY_S)
-        for name, student in students.items()
-        if name in ENSEMBLED
-    ]
+    averaged = [name for name in students if name in ("real-time", "tiny-real-time")]
+    ensembles = [students[name].then(f"{name}-ensemble", average, 1000 * ENSEMBLE_DELAY_S) for name in averaged]
     baselines = [student_system(_folders(params, name)[0], name) for name in params.evaluate.baselines]
     return [teacher_system(DATA / "teach", params.label.chunk_s), *students.values(), *ensembles, *baselines, *envelopes()]
 
 
 def envelopes() -> list[System]:
     """The baselines that need no learning; they must know the loudest moment."""
-    return [System(name, lambda animate=animate: each(animate)) for name, animate in ENVELOPES.items()]
+    ways = {"amplitude-envelope": band_envelope, "amplitude-envelope-whole-band": amplitude_envelope}
+    return [System(name, partial(each, animate)) for name, animate in ways.items()]
 
 
 def variant_systems(params: Params) -> dict[str, list[System]]:
@@ -117,10 +112,7 @@ def teacher_system(folder: Path, chunk_s: float) -> System:
 
 
 def student_system(folder: Path, name: str, curves: tuple[str, ...] = CURVES) -> System:
-    """The student of a folder.
-
-    Its look-ahead is its window's future plus one 16 ms step of the grid, between whose frames it is interpolated.
-    """
+    """The student of a folder; it looks ahead by its window's future and a step of the grid, which it is interpolated from."""
     student = load_student(folder, curves)
 
     def load() -> AnimateAll:
@@ -151,7 +143,6 @@ def _on_rig(student: System, folder: Path, teacher_folder: Path) -> System:
 
 
 def _folders(params: Params, variant: str) -> list[Path]:
-    """Of a variant's students, in the order of the seeds."""
     return [DATA / "ablate" / variant / f"seed-{seed}" for seed in params.ablate.seeds]
 
 

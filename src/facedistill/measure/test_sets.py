@@ -25,14 +25,13 @@ from facedistill.speech.phones import Phone, read_ipa
 TILT = 1.0  # of all noise here: power falls with frequency, as in rooms
 SPEECH_BELOW_DB = 20.0  # frames of measured lips count where the sound is at most so much below its loud ones
 LOUD_PERCENTILE, POWER_S, SPEECH_FRAMES = 95, 0.05, 7
-
 Audio = np.ndarray  # (S,) float32 at 16 kHz
 Condition = Callable[[Audio, np.random.Generator], Audio]
 
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """One utterance of a test set: its sound, its timed phones in IPA, its true curves and measured lips, where known."""
+    """One utterance of a test set; its phones are in IPA."""
 
     row: Utterance
     audio: Audio
@@ -42,11 +41,7 @@ class Example:
 
 
 def load_examples(root: Path, rows: Sequence[Utterance]) -> list[Example]:
-    """Reads the utterances of a test set, whose paths are relative to `root`.
-
-    Raises:
-        InputError: audio, phones, curves or measured lips are missing or broken.
-    """
+    """Reads the utterances of a test set, whose paths are relative to `root`; InputError where a file is missing or broken."""
     known, face = read_curves(root, rows), Face(head())
 
     def load(row: Utterance) -> Example:
@@ -70,11 +65,7 @@ def measure(
 
 
 def score(examples: Sequence[Example], curves: Sequence[np.ndarray], *, lag_s: float = 0.0) -> list[UtteranceScores]:
-    """The raw scores of one system's curves, (T, K) an example at 60 fps; closure scores compensate that they are `lag_s` late.
-
-    Raises:
-        InputError: curves that are not finite.
-    """
+    """The raw scores of finite (T, K) curves at 60 fps, one an example; closure scores compensate that they are `lag_s` late."""
     face = Face(head())
 
     def one(example: Example, pred: np.ndarray) -> UtteranceScores:

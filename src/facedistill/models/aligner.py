@@ -1,9 +1,4 @@
-"""Phone models and forced alignment: where in a recording the phones of its transcript are, and how far from trusted times.
-
-A model gives log-probabilities of tokens frame by frame. It is our own, trained frame by frame on exact phone times, with a token
-a letter of IPA and silence as the blank of CTC; or a CTC model of the hub whose vocabulary is espeak-ng's phones (Xu, Baevski &
-Auli, 2021, "Simple and effective zero-shot cross-lingual phoneme recognition").
-"""
+"""Phone models and forced alignment: where in a recording the phones of its transcript are, and how far from trusted times."""
 
 import math
 from collections.abc import Sequence
@@ -55,7 +50,7 @@ class Aligner(nn.Module):
 
     @torch.inference_mode()
     def log_probabilities(self, audio: np.ndarray) -> Tensor:
-        """(S,) at 16 kHz, brought to one loudness -> (L, N) on the CPU."""
+        """(S,) at 16 kHz, brought to one loudness -> (L, N), frame by frame, on the CPU."""
         return self(_levelled(audio).to(self.out.weight.device))[0].log_softmax(dim=1).cpu()
 
     def tokens(self, label: str) -> list[int]:
@@ -64,14 +59,12 @@ class Aligner(nn.Module):
 
 
 class HubAligner:
-    """A CTC model of `transformers` with espeak-ng's phones as its vocabulary; a token is a whole label, or else a letter."""
+    """A CTC model, of a hub or local, that knows espeak-ng's phones (Xu et al. 2021); a token is a label, or else a letter."""
 
     states = 1
     spikes = True
 
     def __init__(self, source: str) -> None:
-        """Loads a hub id or a local folder with a Wav2Vec2 CTC checkpoint and its vocab.json, or raises InputError."""
-
         def load(place: str, **options) -> Wav2Vec2ForCTC:
             self.vocabulary: dict[str, int] = read_json(Path(cached_file(place, "vocab.json")))
             return Wav2Vec2ForCTC.from_pretrained(place, **options)
@@ -102,22 +95,12 @@ def _levelled(audio: np.ndarray) -> Tensor:
 
 @dataclass(frozen=True)
 class Alignment:
-    """The timed phones of a recording, and how sure the model is: the geometric mean of its phones' probabilities."""
-
     phones: list[Phone]
-    confidence: float
+    confidence: float  # how sure the model is: the geometric mean of its phones' probabilities
 
 
 def align_phones(model: PhoneModel, audio: np.ndarray, labels: Sequence[str]) -> Alignment | None:
-    """Finds when each phone of a transcript is spoken (forced alignment of CTC, Viterbi).
-
-    Args:
-        audio: (S,) at 16 kHz.
-        labels: IPA labels in order, without silences; those of the phones that are found.
-
-    Returns:
-        None where there is nothing to align or the recording is too short for it.
-    """
+    """When IPA `labels`, without silences, are spoken in (S,) audio at 16 kHz; None if there are none, or no time for them."""
     owned = [(label, token) for label in enumerate(labels) for token in model.tokens(label[1])]
     tokens, scores = [token for _, token in owned], model.log_probabilities(audio)
     # CTC parts equal neighbours by a blank, and several states are never equal.
@@ -126,7 +109,9 @@ def align_phones(model: PhoneModel, audio: np.ndarray, labels: Sequence[str]) ->
     states = max((n for n, n_frames in needed.items() if n_frames <= len(scores)), default=0)
     if not tokens or not states:
         return None
-    path, path_scores = _viterbi(scores, tokens, model.blank, states)
+    chain = [token + scores.shape[1] * state for token in tokens for state in range(states)]  # states of a token score alike
+    chains = torch.tensor([chain], dtype=torch.int32)
+    path, path_scores = (found[0] for found in forced_align(scores.repeat(1, states)[None], chains, blank=model.blank))
     spans = merge_tokens(path, path_scores, blank=model.blank)
     longest = MAX_PAUSE_S * SAMPLE_RATE_HZ / model.hop_samples
     extents = [_extent(spans[first : first + states], longest) for first in range(0, len(spans), states)]
@@ -146,14 +131,6 @@ def _extent(spans: Sequence[TokenSpan], max_pause_frames: float) -> tuple[int, i
     runs = [spans[first:last] for first, last in pairwise([0, *borders, len(spans)])]
     best = max(runs, key=lambda run: sum(span.end - span.start for span in run))
     return best[0].start, best[-1].end
-
-
-def _viterbi(scores: Tensor, tokens: Sequence[int], blank: int, states: int) -> tuple[Tensor, Tensor]:
-    """The best path (L,) through (L, N) scores, each token a row of `states` tokens that score alike, and the scores along it."""
-    chain = [token + scores.shape[1] * state for token in tokens for state in range(states)]
-    chains = torch.tensor([chain], dtype=torch.int32)
-    path, path_scores = forced_align(scores.repeat(1, states)[None], chains, blank=blank)
-    return path[0], path_scores[0]
 
 
 def _without_short_pauses(phones: list[Phone], duration_s: float) -> list[Phone]:
@@ -184,10 +161,7 @@ def boundary_errors_ms(found: list[Phone], trusted: list[Phone]) -> np.ndarray:
     """How far timed phones are from trusted ones: the starts of matching runs of one class, found minus trusted.
 
     Alphabets differ, and so does what counts as one phone: boundaries are compared where both sides change between the same
-    classes of `phones.classify`, which a mouth can show, found by aligning the two sequences of classes.
-
-    Returns:
-        (N,) float64 ms, positive where found late; N is at most the number of runs in either.
+    classes of `phones.classify`, found by aligning the two sequences of classes. (N,) float64 ms, positive where found late.
     """
     ours, theirs = _runs(found), _runs(trusted)
     matcher = SequenceMatcher(None, [kind for kind, _ in ours], [kind for kind, _ in theirs], autojunk=False)

@@ -27,7 +27,7 @@ N_PHONE_CLASSES = len(LABELS)
 UNKNOWN = -100  # what cross-entropy leaves out
 TO_REST_S = 0.1  # after which the face rests where a recording ends
 BELOW_REST = -0.05  # the target on non-speech audio: curves in use stop at 0, so noise below it is not seen
-LEAST_SPREAD, LEAST_RATIO = 0.05, 0.05
+LEAST_SPREAD, LEAST_RATIO = 0.05, 0.05  # of ARKit's weights, about what can be seen; of the widest of other controls
 NO_CURVES = np.zeros((1, 0), np.float32)
 
 
@@ -37,13 +37,7 @@ class Corpus:
     def __init__(
         self, root: Path, utterances: Sequence[Utterance], *, with_curves: bool = True, controls: Controls | None = None
     ) -> None:
-        """Reads the curves of utterances whose paths are relative to `root`; without curves it serves to learn phones alone.
-
-        `controls` are what the curves move; ARKit's, if None.
-
-        Raises:
-            InputError: no utterances, or curves missing or not matching.
-        """
+        """Reads the curves of utterances whose paths are relative to `root`, of ARKit's controls if None; without, for phones."""
         if not utterances:
             raise InputError(f"{root / 'manifest.jsonl'}: no utterances to train on")
         self.root, self.controls, self.utterances = root, controls or arkit(), list(utterances)
@@ -72,20 +66,14 @@ class Corpus:
         return audio
 
     def curve_scale(self) -> Tensor:
-        """(K,) the unit of the losses: each curve's standard deviation over all frames, not below a floor.
-
-        The floor is `LEAST_SPREAD` of ARKit's weights, about what can be seen, and relative to the widest of other controls.
-        """
+        """(K,) the unit of the losses: each curve's standard deviation over all frames, not below a floor."""
         spread = np.concatenate(list(self.curves.values())).astype(np.float32).std(axis=0)
         floor = LEAST_SPREAD if self.controls.are_arkit else max(LEAST_RATIO * spread.max(), np.finfo(np.float32).tiny)
         return torch.from_numpy(np.maximum(spread, np.float32(floor)))
 
 
 def phone_classes(phones: Sequence[Phone]) -> tuple[np.ndarray, np.ndarray]:
-    """(N,) ascending start times in s of all sounds and silences of an utterance, the first -inf, and (N,) their classes.
-
-    Time that no phone takes is silence; a label of several sounds is split evenly.
-    """
+    """(N,) ascending starts in s, the first -inf, and (N,) classes of sounds and silences; labels of several are split evenly."""
     starts_s, classes, clock_s = [], [], -np.inf
     for phone in phones:
         if phone.start_s - clock_s > MIN_GAP_S:
@@ -120,15 +108,11 @@ def batch(
     rng: np.random.Generator,
     views: int = 1,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Draws random crops; utterances are drawn by duration, crops may hang over both ends by up to a quarter of their length.
-
-    Args:
-        n_samples: S, length of each crop.
-        times_s: (T,) the times within the crop at which curves are wanted, in seconds.
-        views: V, how many degradations of each crop there are: crop b is in rows b, size + b, ...
+    """Draws B random crops of S samples, by duration; they may hang over both ends by up to a quarter of their length.
 
     Returns:
-        (V B, S) augmented audio, (V B, T, K) curves, and (V B, T) int64 phone classes, UNKNOWN where there are no labels.
+        (V B, S) augmented audio, of which crop b is in rows b, B + b, ... in V views; (V B, T, K) curves at (T,) `times_s` of the
+        crops; and (V B, T) int64 phone classes, UNKNOWN where there are no labels.
     """
     audio = np.empty((views, size, n_samples), np.float32)
     targets, classes = [], np.full((size, len(times_s)), UNKNOWN)
@@ -160,10 +144,7 @@ def batch(
 def subsample(rows: Sequence[Utterance], data: DataParams, seed: int) -> list[Utterance]:
     """The utterances of the wanted sources, languages, voices and share of the hours (at least one), in the manifest's order.
 
-    Languages, voices and utterances are drawn at random; what a smaller number draws is part of what a larger one does.
-
-    Raises:
-        InputError: nothing is left.
+    They are drawn at random; what a smaller number draws is part of what a larger one does. InputError where nothing is left.
     """
     kept = [row for row in rows if data.sources == "all" or (row.source == SYNTHETIC) == (data.sources == "synthetic")]
     drawn = ((data.languages, attrgetter("language")), (data.voices, attrgetter("source", "speaker")))

@@ -1,8 +1,4 @@
-"""The teacher's speech encoder: a HuBERT, pretrained on a hub or local, or small and from scratch; or cepstra without a network.
-
-The small one keeps HuBERT's transformer, and puts the learnable filterbank and the students' convolution blocks in place of
-its seven convolutions on the waveform: in minutes of CPU those do not get past the mel spectrogram that the filterbank starts as.
-"""
+"""The teacher's speech encoder: a HuBERT, pretrained on a hub or local, or small and from scratch; or mere cepstra."""
 
 import math
 import os
@@ -35,7 +31,7 @@ N_BANDS, N_CEPSTRA = 26, 13
 
 
 class FilterbankHubert(HubertModel):
-    """HuBERT behind a learnable filterbank; saved and loaded like any `transformers` model."""
+    """HuBERT's transformer behind a filterbank, since in minutes of CPU its own convolutions learn no more than mel bands."""
 
     def __init__(self, config: HubertConfig) -> None:
         super().__init__(config)
@@ -44,21 +40,16 @@ class FilterbankHubert(HubertModel):
 
 
 class MfccConfig(PretrainedConfig):
-    """`conv_kernel` and `conv_stride` tell the times of the frames, as a HuBERT's do."""
-
     model_type = MFCC
 
     def __init__(self, **kwargs) -> None:
         self.hidden_size = N_CEPSTRA + N_BANDS
-        self.conv_kernel, self.conv_stride = (MFCC_WINDOW_SAMPLES,), (MFCC_HOP_SAMPLES,)
+        self.conv_kernel, self.conv_stride = (MFCC_WINDOW_SAMPLES,), (MFCC_HOP_SAMPLES,)  # the times of frames, as a HuBERT's
         super().__init__(**kwargs)
 
 
 class MfccEncoder(PreTrainedModel):
-    """13 MFCC and 26 spectral subband centroids every 10 ms; only their scaling is learnt.
-
-    The input of the original Voice2Face (Villanueva Aylagas et al., SCA 2022).
-    """
+    """13 MFCC and 26 spectral subband centroids every 10 ms, only scaled: the input of the original Voice2Face (SCA 2022)."""
 
     config_class = MfccConfig
 
@@ -84,11 +75,7 @@ class MfccEncoder(PreTrainedModel):
 
 
 def build_encoder(params: EncoderParams) -> HubertModel | MfccEncoder:
-    """Builds the encoder that the parameters name.
-
-    Raises:
-        InputError: the checkpoint is neither a hub model that can be had nor a folder with a HuBERT.
-    """
+    """Builds the encoder that the parameters name; InputError where it is no hub model that can be had, nor a local HuBERT."""
     if params.source == MFCC:
         return MfccEncoder(MfccConfig())
     if params.source == SCRATCH:
@@ -113,11 +100,7 @@ def _hubert(config: HubertConfig) -> type[HubertModel]:
 
 
 def load_pretrained(key: str, source: str, others: tuple[str, ...], load: Callable[..., PreTrainedModel]) -> PreTrainedModel:
-    """A checkpoint of the hub or of a local folder, which a key of params.yaml names, in float32, by `load`(place, ...).
-
-    Raises:
-        InputError: it cannot be loaded.
-    """
+    """A checkpoint of the hub or of a local folder, which a key of params.yaml names, in float32, by `load`(place, ...)."""
     place, use_safetensors = (str(ROOT / source), None) if (ROOT / source).is_dir() else (source, True)  # no pickles of the hub
     try:
         return load(place, use_safetensors=use_safetensors).float()
@@ -155,7 +138,7 @@ def receptive_field_samples(config: PretrainedConfig) -> int:
 
 
 def encode_at(encoder: HubertModel, audio: Tensor, times_s: Tensor) -> Tensor:
-    """Encodes (B, S) audio at 16 kHz; returns features (B, T, C), interpolated linearly to (T,) times in seconds."""
+    """(B, S) audio at 16 kHz -> features (B, T, C), interpolated linearly to (T,) times in seconds."""
     hidden = encoder(normalise_level(audio)).last_hidden_state  # (B, L, C)
     hop = math.prod(encoder.config.conv_stride)
     position = ((times_s * SAMPLE_RATE_HZ - receptive_field_samples(encoder.config) / 2) / hop).clamp(0, hidden.shape[1] - 1)

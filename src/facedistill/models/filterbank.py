@@ -1,8 +1,4 @@
-"""The convolutional front end of teacher and students: a learnable filterbank on the raw waveform, and blocks on its 16 ms grid.
-
-Complex Gabor filters spaced on the mel scale, squared modulus, average pooling and a logarithm: time-domain filterbanks
-(Zeghidour et al., ICASSP 2018). It starts as a mel spectrogram and is trained on with everything behind it.
-"""
+"""The front end of teacher and students: a learnable filterbank on the raw waveform, and convolutions on its 16 ms grid."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -31,10 +27,7 @@ def full_precision(function: Callable) -> Callable:
 
 
 def gabor_filters(n_filters: int) -> Tensor:
-    """Unit-gain complex Gabor filters with mel-spaced centres and mel-wide Gaussian envelopes.
-
-    (2 * n_filters, 1, KERNEL_SAMPLES): the real parts, then the imaginary parts.
-    """
+    """(2 N, 1, KERNEL_SAMPLES), real then imaginary parts: unit-gain Gabor filters, mel-spaced with mel-wide Gaussians."""
     lowest, highest = (2595 * math.log10(1 + hz / 700) for hz in (LOWEST_HZ, HIGHEST_HZ))
     edges_hz = 700 * (10 ** (np.linspace(lowest, highest, n_filters + 2) / 2595) - 1)
     centre_hz, width_hz = edges_hz[1:-1, None], (edges_hz[2:] - edges_hz[:-2])[:, None] / 2
@@ -48,10 +41,10 @@ def gabor_filters(n_filters: int) -> Tensor:
 
 
 class Filterbank(nn.Module):
-    """Log energies of a learnable filterbank; valid convolutions, so frame l sees samples [256 l, 256 l + 512) and no other.
+    """Log energies of Gabor filters that start as a mel spectrogram and are trained on (Zeghidour et al., ICASSP 2018).
 
-    The share `level_keep_ratio` of a frame's level, the mean of its log energies, stays in them: with little of it they tell the
-    spectrum's shape at any loudness, for networks that cannot bring a whole utterance to one loudness first.
+    Convolutions are valid: frame l sees samples [256 l, 256 l + 512) and no other. `level_keep_ratio` of a frame's level, the
+    mean of its log energies, stays in them: with little of it they tell the spectrum's shape at any loudness.
     """
 
     def __init__(self, n_filters: int, *, level_keep_ratio: float = 1.0) -> None:
@@ -73,10 +66,7 @@ class Filterbank(nn.Module):
 
 
 class Block(nn.Module):
-    """A dilated convolution with batch normalisation, ReLU and a residual where widths agree.
-
-    Valid, as students need it, so that the residual is cropped; or `same`, which keeps the length by padding with zeros.
-    """
+    """A dilated convolution, valid or of the `same` length, batch normalisation, ReLU and a residual where widths agree."""
 
     def __init__(self, in_channels: int, out_channels: int, dilation: int, *, same: bool = False) -> None:
         super().__init__()

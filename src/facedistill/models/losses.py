@@ -1,7 +1,4 @@
-"""Losses of teacher and students: of curves in units of their own spread, so that small but vital ones count; of the lips in cm.
-
-Those of the lips are computed in 32 bits: at a closure large moves of the jaw cancel, which 8 bits of a product would hide.
-"""
+"""Losses of teacher and students: of curves in units of their own spread, so that small ones count; of the lips in cm."""
 
 from collections.abc import Sequence
 
@@ -43,21 +40,15 @@ def lip_gap(*, pred: Tensor, target: Tensor, controls: Controls) -> Tensor:
     return ((_gap_mm(pred, controls) - _gap_mm(target, controls)) / MM_PER_UNIT).square().mean()
 
 
-@full_precision
+@full_precision  # at a closure large moves of the jaw cancel, which 8 bits of a product would hide
 def lip_vertex_loss(*, pred: Tensor, target: Tensor, controls: Controls) -> Tensor:
-    """Mean squared distance of the lips' vertices from where `target` has them (cm^2): a quadratic form of the errors.
-
-    Ours: with every curve in units of its own spread, how the lips look is a small part of what is learnt.
-    """
+    """Mean squared distance of the lips' vertices from where `target` has them (cm^2): a quadratic form of the errors; ours."""
     errors = (pred.float() - target.float()) / MM_PER_UNIT
     return ((errors @ torch.tensor(controls.lips.products_mm2).to(errors)) * errors).sum(dim=2).mean()
 
 
 def closure(*, pred: Tensor, target: Tensor, controls: Controls) -> Tensor:
-    """Mean squared error of a soft closedness of the lips, 1 when they touch and 0 when they are clearly apart.
-
-    Ours: squared errors of the gap are ruled by how far vowels open, and a closure missed by 2 mm costs next to nothing.
-    """
+    """Mean squared error of a soft closedness; ours: in errors of the gap a closure missed by 2 mm costs next to nothing."""
     return (_closed(pred, controls) - _closed(target, controls)).square().mean()
 
 
@@ -73,10 +64,7 @@ def _closed(curves: Tensor, controls: Controls) -> Tensor:
 
 
 def phones(*, scores: Tensor, classes: Tensor) -> Tensor:
-    """Cross-entropy of (B, T, classes) scores over the frames of (B, T) classes that are known; 0 where none is.
-
-    Ours: a network that must also tell what is said learns faster than one that only sees what it does to the lips.
-    """
+    """Cross-entropy of (B, T, classes) scores over known (B, T) classes, 0 where none is; ours: it speeds learning."""
     known = classes != UNKNOWN
     return cross_entropy(scores[known], classes[known], reduction="sum") / known.sum().clamp(min=1)
 

@@ -43,7 +43,6 @@ def parallel_map(function: Callable, *columns: Iterable) -> list:
 
 
 def n_parameters(network: nn.Module) -> int:
-    """How many numbers it has learnt."""
     return sum(parameter.numel() for parameter in network.parameters())
 
 
@@ -55,11 +54,7 @@ def save_network(network: nn.Module, config: dict, folder: Path) -> None:
 
 
 def load_network(kind: str, folder: Path, build: Callable[[dict], nn.Module]) -> nn.Module:
-    """The saved network that `build` makes of its config.json, in evaluation mode.
-
-    Raises:
-        InputError: files missing, broken, or of another network.
-    """
+    """The saved network that `build` makes of its config.json, in evaluation mode; InputError where it is of another version."""
     config = read_json(folder / "config.json")
     try:
         network = build(config)

@@ -1,8 +1,4 @@
-"""The students: convolutions and fully-connected layers from a 512 ms window of raw audio to one frame of rig curves.
-
-All convolutions are valid and every layer stays on the 16 ms grid of the front end: the network gives over an utterance (dense)
-what it gives window by window, without computing the shared layers 32 times.
-"""
+"""The students: convolutions and fully-connected layers from a 512 ms window of raw audio to one frame of rig curves."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -24,16 +20,11 @@ ENSEMBLE_DELAY_S = 1 / 60  # the frame after the one shown must be there
 
 @dataclass(frozen=True)
 class StudentConfig:
-    """What defines a student's network.
-
-    `past_ms` + `future_ms` is the window; `dilations` must fill it exactly: 512 + 2 * 256 * sum(dilations) samples.
-    """
-
     channels: int
-    past_ms: int
+    past_ms: int  # the window is `past_ms` + `future_ms`
     future_ms: int
     filters: int = 64
-    dilations: tuple[int, ...] = (1, 2, 4, 8)
+    dilations: tuple[int, ...] = (1, 2, 4, 8)  # must fill the window: 512 + 2 * 256 * sum(dilations) samples
     level_keep_ratio: float = 1.0
     curves: tuple[str, ...] = CURVES
 
@@ -57,7 +48,7 @@ class StudentConfig:
 
 
 class Student(nn.Module):
-    """A raw-waveform rig generator (paper, stage 1 and 2; the layer sizes are ours)."""
+    """A raw-waveform rig generator (paper; layer sizes are ours): all valid and on one grid, so dense as window by window."""
 
     def __init__(self, config: StudentConfig) -> None:
         super().__init__()
@@ -75,10 +66,7 @@ class Student(nn.Module):
         self.out.bias.mul_(scale)
 
     def features(self, audio: Tensor) -> list[Tensor]:
-        """The activations of (B, S) audio at 16 kHz, S >= window_samples: (B, C, L_i) of each block, then of the hidden layer.
-
-        The last two are on the output grid of L frames.
-        """
+        """(B, S) audio at 16 kHz -> (B, C, L_i) of each block, then of the hidden layer; the last two on the output grid."""
         activations = [self.front(audio)]
         for block in self.blocks:
             activations.append(block(activations[-1]))
@@ -94,10 +82,7 @@ class Student(nn.Module):
 
     @torch.inference_mode()
     def animate(self, audio: np.ndarray, fps: float = FPS) -> np.ndarray:
-        """Animates a recording of any length; the 62.5 Hz grid is interpolated linearly to `fps`.
-
-        (S,) at 16 kHz, outside of which is silence -> (T, K) float32, frame t at t / fps; ARKit's curves in 0..1.
-        """
+        """(S,) at 16 kHz, any S -> (T, K) float32, interpolated linearly from the grid to t / fps; ARKit's curves in 0..1."""
         where, past, window = next(self.parameters()).device, self.config.past_samples, self.config.window_samples
         total = -(-len(audio) // HOP_SAMPLES) + 1  # the grid reaches the end of the recording
         padded = np.pad(audio, (past, (total - 1) * HOP_SAMPLES + window - past - len(audio)))
@@ -112,26 +97,18 @@ class Student(nn.Module):
 
 
 def smooth(curves: np.ndarray, weights: Sequence[float] = (1 / 3, 1 / 3, 1 / 3)) -> np.ndarray:
-    """Real-time ensemble prediction of (T, K) curves at 60 fps (paper): r(t) = a1 r(t - 16.7 ms) + a2 r(t) + a3 r(t + 16.7 ms).
-
-    The ends are held.
-    """
+    """Real-time ensemble (paper) of (T, K) curves at 60 fps: r(t) = a1 r(t - 1/60 s) + a2 r(t) + a3 r(t + 1/60 s), ends held."""
     held = np.concatenate([curves[:1], curves, curves[-1:]])
     before, now, after = weights
     return (before * held[:-2] + now * held[1:-1] + after * held[2:]).astype(curves.dtype)
 
 
 def save_student(student: Student, folder: Path) -> None:
-    """Writes model.safetensors and config.json."""
     save_network(student, asdict(student.config) | {"sample_rate_hz": SAMPLE_RATE_HZ}, folder)
 
 
 def load_student(folder: Path, curves: tuple[str, ...] = CURVES) -> Student:
-    """Loads a saved student of these curves in evaluation mode.
-
-    Raises:
-        InputError: files missing, broken, of another network, or with other curves.
-    """
+    """Loads a saved student of these curves in evaluation mode; InputError where it is none."""
 
     def build(config: dict) -> Student:
         config |= {name: tuple(config[name]) for name in ("dilations", "curves")}

@@ -1,8 +1,4 @@
-"""The teacher (paper; Voice2Face, Villanueva Aylagas et al., SCA 2022): audio -> mesh -> rig curves, whole utterances at a time.
-
-HuBERT encoder -> mesh generator, a conditional VAE of convolution, LSTM and fully-connected layers, used at its prior's
-mean -> Mesh2Rig, fully connected, from vertices to the 52 curves.
-"""
+"""The teacher (paper; Voice2Face, Villanueva Aylagas et al., SCA 2022): whole utterances -> meshes -> rig curves."""
 
 import json
 from collections.abc import Iterator
@@ -28,7 +24,7 @@ CHUNK_S, OVERLAP_S = 20.0, 1.0  # of long recordings, and the context on either 
 
 
 def mesh_basis() -> Tensor:
-    """(K, 3 V) displacement of every vertex of `mesh` in cm per unit of every curve, flattened."""
+    """(K, 3 V) displacements of the vertices of `mesh` in cm per unit of every curve."""
     return torch.tensor(mesh().basis).flatten(1) / 10
 
 
@@ -46,7 +42,7 @@ class Posterior(nn.Module):
 
 
 class MeshGenerator(nn.Module):
-    """Convolution -> LSTM -> fully connected, from features and z to displacements of all vertices in cm."""
+    """A conditional VAE's convolution -> LSTM -> fully connected, from features and z to displacements of all vertices in cm."""
 
     def __init__(self, n_features: int, params: GeneratorParams, basis: Tensor) -> None:
         super().__init__()
@@ -130,25 +126,20 @@ def folder_of(choice: InternalTeacher, name: str) -> Path:
 
 
 def build_teacher(params: TeachParams) -> Teacher:
-    """An untrained teacher, its encoder as the parameters say."""
     teacher = Teacher(build_encoder(params.encoder), params.generator)
     teacher.encoder.requires_grad_(params.encoder.trainable)
     return teacher
 
 
 def save_teacher(teacher: Teacher, params: TeachParams, folder: Path) -> None:
-    """Writes model.safetensors, and config.json with all that is needed to rebuild the network."""
+    """Writes model.safetensors and config.json, from which the network is rebuilt."""
     encoder = json.loads(teacher.encoder.config.to_json_string(use_diff=False))
     encoder.pop("_name_or_path", None)  # where it was loaded from is a folder of this machine
     save_network(teacher, {"generator": params.generator.model_dump(), "encoder": encoder}, folder)
 
 
 def load_teacher(folder: Path) -> Teacher:
-    """Loads a saved teacher in evaluation mode.
-
-    Raises:
-        InputError: files missing, broken, or of another network.
-    """
+    """Loads a saved teacher in evaluation mode; InputError where it is none."""
 
     def build(config: dict) -> Teacher:
         return Teacher(encoder_from_config(config["encoder"]), GeneratorParams(**config["generator"]))

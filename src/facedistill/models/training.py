@@ -1,8 +1,4 @@
-"""The training loop: seeded by step, and resumable after a kill at any moment with the same final weights.
-
-All random draws of step n come from (seed, n, worker). Networks in training must not draw random numbers.
-On the CPU two workers share each batch and their gradients are averaged.
-"""
+"""The training loop: seeded by step (networks must not draw), and resumable after a kill with the same final weights."""
 
 import copy
 import hashlib
@@ -44,8 +40,6 @@ Loss = Callable[[nn.Module, int, np.random.Generator], dict[str, Tensor]]
 
 @dataclass
 class Run:
-    """One training run."""
-
     name: str
     module: nn.Module
     loss: Loss
@@ -55,11 +49,7 @@ class Run:
     work: Path
 
     def fit(self) -> list[dict[str, float]]:
-        """Trains `module` in place.
-
-        Returns:
-            A row per `LOG_EVERY_STEPS` steps: the last of them, and the mean of each loss term over them.
-        """
+        """Trains `module` in place; a row every `LOG_EVERY_STEPS` steps tells the last, and the mean of each loss term."""
         settings = self.optimizer
         optimizer = torch.optim.AdamW(self.module.parameters(), weight_decay=settings.weight_decay, fused=True)
         log = self._restore(optimizer)
@@ -102,10 +92,8 @@ class Run:
                 theirs.copy_(buffer)
         return {name: sum(own[name] for own in terms) / len(terms) for name in terms[0]}
 
-    def _gradients(
-        self, n_crops: int, replica: nn.Module, rng: np.random.Generator
-    ) -> tuple[dict[str, float], Sequence[Tensor | None]]:
-        """One worker's terms of the loss and gradients of all parameters."""
+    def _gradients(self, n_crops: int, replica: nn.Module, rng: np.random.Generator) -> tuple[dict[str, float], list]:
+        """One worker's terms of the loss and gradients of all parameters, None for those that are not trained."""
         with torch.autocast(device().type, torch.bfloat16, enabled=self.optimizer.precision == "bfloat16"):
             terms = self.loss(replica, n_crops, rng)
         parameters = [parameter for parameter in replica.parameters() if parameter.requires_grad]

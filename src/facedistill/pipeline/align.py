@@ -1,8 +1,4 @@
-"""Stage `align`: recordings become paired data: phones of their transcripts, timed by forced alignment, and the curves of these.
-
-A phone model learns from synthetic speech, whose phone times are exact, and from recordings with given phones; then it aligns
-the transcribed recordings, learns from those too, and aligns them again. Recordings that it is unsure of are left out.
-"""
+"""Stage `align`: recordings become paired data: phones of their transcripts, timed by forced alignment, and their curves."""
 
 import shutil
 from dataclasses import replace
@@ -39,8 +35,6 @@ ALIGNED = "aligned"  # the label kind of what this stage has timed
 
 
 class AlignerLoss:
-    """Draws a batch and scores the phone model on it, frame by frame."""
-
     def __init__(self, corpus: Corpus, params: AlignParams) -> None:
         self.corpus, self.params = corpus, params
 
@@ -78,7 +72,10 @@ def align(params: Params) -> None:
 def _timed(
     params: Params, paired: list[Utterance], recorded: list[Utterance], tests: list[Utterance], work: Path
 ) -> tuple[dict[str, list[Phone]], dict]:
-    """{id: phones} of the recordings to keep, and what is known of the alignments."""
+    """{id: phones} of the recordings that the model is sure of, and what is known of the alignments.
+
+    The model learns from speech whose phones are known; then it aligns the others, learns from those too, and aligns them again.
+    """
     given = {row.id: _labelled(row) for row in recorded if row.phones}
     to_align = {row: _pronounced(row) for row in recorded if row.id not in given}
     if not to_align:
@@ -106,7 +103,6 @@ def _is_transcribed(row: Utterance) -> bool:
 
 
 def _pronounced(row: Utterance) -> list[str]:
-    """The phones of a transcript, as espeak-ng reads it; InputError if it does not, or has nothing to speak."""
     try:
         return pronounce(row.transcript, row.language)
     except InputError as error:
@@ -130,8 +126,7 @@ def _phone_model(
     torch.manual_seed(params.seed)
     model = before or Aligner(settings.aligner.channels).to(device())
     saved = work / f"round-{number}.pt"
-    weights = load_state(saved)
-    if weights is None:
+    if (weights := load_state(saved)) is None:
         rows = list(paired)
         for row, phones in recorded.items():
             path = work / f"phones-{number}" / f"{row.id}.tsv"

@@ -91,7 +91,6 @@ class StudentLoss:
 
 
 def student_config(params: DistillParams, student: StudentParams, curves: tuple[str, ...] = CURVES) -> StudentConfig:
-    """The network of a student that gives these curves."""
     return StudentConfig(
         channels=student.channels, past_ms=student.past_ms, future_ms=student.future_ms, dilations=student.dilations,
         filters=params.filters, level_keep_ratio=params.level_keep_ratio, curves=curves,
@@ -107,11 +106,7 @@ def training_data(params: Params) -> tuple[Path, list[Utterance]]:
 
 
 def train_student(params: Params, student: StudentParams, out: Path, folder: Path, rows: Sequence[Utterance]) -> Path:
-    """Trains one student and writes `out`, below data: model.safetensors, config.json, losses.csv and summary.json.
-
-    It learns from `rows`, with curves of the controls in `folder`. Returned is the resumable state, for the caller to remove
-    once nothing needs to be trained again.
-    """
+    """Trains a student on `rows` of `folder` into `out`, below data; returns resumable state to be removed later."""
     prepare_torch()
     corpus, settings = Corpus(folder, rows, controls=read_controls(folder)), params.distill
     config = student_config(settings, student, corpus.controls.names)
@@ -145,7 +140,7 @@ def train_student(params: Params, student: StudentParams, out: Path, folder: Pat
 
 
 def distill(params: Params, name: str) -> None:
-    """Stage 1 for `small`, which has no feature teacher, and stage 2 for every other student of `distill.students`."""
+    """Trains a student of `distill.students` into data/distill: model.safetensors, config.json, losses.csv and summary.json."""
     students = params.distill.students
     if name not in students:
         raise InputError(f"distill.students: no student {name!r}; expected {', '.join(students)}")

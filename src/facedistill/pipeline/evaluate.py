@@ -16,7 +16,7 @@ from facedistill.measure.bootstrap import aggregate, agreement, compare, rounded
 from facedistill.measure.scores import UtteranceScores
 from facedistill.measure.systems import System, smoothed_systems, systems, teacher_student_pairs, variant_systems
 from facedistill.measure.test_sets import Example, interval_options, load_examples, measure
-from facedistill.models.networks import device, workers
+from facedistill.models.networks import device, parallel_map
 from facedistill.models.student import load_student
 from facedistill.models.training import prepare_torch
 from facedistill.rig.controls import read_controls
@@ -37,17 +37,11 @@ HEADLINES = ("lip_gap_r", "pbm", "pbm_1mm", "lve_mm")
 
 TestSets = Mapping[str, Sequence[Example]]  # by split
 Rows = dict[str, dict[str, list[UtteranceScores]]]  # {row: {system: a score an utterance}} of one test set
-Resampling = Callable[[], dict[str, object]]  # see `_resampling`
+Resampling = Callable[[], dict[str, object]]  # see `interval_options`
 
 
 def evaluate(params: Params) -> None:
-    """Writes data/evaluate.
-
-    Of the systems: scores.json, comparisons.json, systems.json and metrics.json (the headlines, for `dvc metrics`). Of the
-    ablation's variants: ablations.json, ablation_differences.json (of each from its reference), ablation_seeds.json and
-    variants.json. Of the smoothed student: smoothing.json, smoothing_differences.json and smoothers.json. Of the other
-    teachers and their students: taught.json, agreement.json (of students with their teachers) and teachers.json (what they are).
-    """
+    """Writes the tables of data/evaluate."""
     prepare_torch()
     sets = test_sets(params)
     for evaluate_some in (evaluate_systems, evaluate_variants, evaluate_smoothing, evaluate_teachers):
@@ -63,7 +57,7 @@ def test_sets(params: Params) -> dict[str, list[Example]]:
 
 
 def evaluate_systems(params: Params, sets: TestSets) -> None:
-    """Teacher, students, ensembles and baselines."""
+    """Teacher, students, ensembles and baselines; metrics.json has the headlines, for `dvc metrics`."""
     members = {system.name: system for system in systems(params)}
     known = {question: pair for question, pair in COMPARISONS.items() if members.keys() >= set(pair)}
     rows = {name: [system] for name, system in members.items()}
@@ -121,12 +115,10 @@ def _means(rows: Rows, resampling: Resampling) -> dict:
 
 
 def _differences(pairs: Mapping[str, tuple[str, str]], rows: Rows, resampling: Resampling) -> dict:
-    """{question: the mean of a row's systems compared with that of its reference's}."""
     return {name: compare(*([*rows[row].values()] for row in pair), **resampling()) for name, pair in pairs.items()}
 
 
 def _each(tabulate: Callable[..., dict], rows: Rows, resampling: Resampling) -> dict:
-    """Every system by itself."""
     return {row: {name: tabulate(scores, **resampling()) for name, scores in runs.items()} for row, runs in rows.items()}
 
 
@@ -140,15 +132,14 @@ def _write(name: str, content: object) -> None:
 
 
 def _agreement(params: Params, name: str) -> dict[str, dict[str, float]]:
-    """Of the student with the labels of what it was not trained on."""
+    """How well a student does what its teacher does, on what it was not trained on."""
     folder = DATA / "teachers" / name
     labels, basis = folder / "label", folder / FILE
     names = read_controls(labels).names
     student = load_student(folder / "student", names).to(device())
     rows = select(read_manifest(labels / "manifest.jsonl"), HELD_OUT)
     truth = read_curves(labels, rows, len(names))
-    with workers() as pool:
-        found = list(pool.map(lambda row: student.animate(read_audio(labels / row.audio)), rows))
+    found = parallel_map(lambda row: student.animate(read_audio(labels / row.audio)), rows)
     scale = np.linalg.norm(read_basis(basis).components, axis=1) if basis.is_file() else np.ones(len(names))
     pairs = [(pred, truth[row.id]) for row, pred in zip(rows, found, strict=True)]
     return agreement(pairs, scale, rng=np.random.default_rng(params.seed), n_boot=params.evaluate.bootstrap)

@@ -33,7 +33,6 @@ from facedistill.rig.curves import FPS
 from facedistill.runtime.model import STREAMING, WINDOW, ModelMetadata, open_session
 from facedistill.speech.audio import read_audio
 
-LICENCE = "Apache-2.0"
 CALIBRATION_SPLIT, WINDOWS_HOP_S = "unlabelled", 0.25
 TEST_SPLIT, N_CHECKED = "test-voices", 5
 
@@ -41,11 +40,7 @@ Key = tuple[str, str]  # precision and kind
 
 
 def export(params: Params, name: str) -> None:
-    """Writes data/export/<name>: the graphs, files.json (sizes, hashes, memory), quality.json, origin.json and a model card.
-
-    origin.json holds what else the card says: the number of parameters, and what the model was trained on. A RuntimeError tells
-    of a graph that is further from the network than its tolerance.
-    """
+    """Writes data/export/<name>: the graphs, files.json (sizes, hashes, memory), quality.json, origin.json and a model card."""
     prepare_torch()
     if name not in params.distill.students:
         raise InputError(f"student {name!r}; expected {', '.join(params.distill.students)}")
@@ -85,7 +80,6 @@ def write_model(folder: Path, graph: onnx.ModelProto, metadata: ModelMetadata) -
 
 
 def described(path: Path, graph: onnx.ModelProto, precision: str, kind: str) -> dict[str, str | int]:
-    """The entry of a file in files.json."""
     content, memory = path.read_bytes(), working_memory(graph)
     digest = hashlib.sha256(content).hexdigest()  # what `sha256sum` prints
     about = {"precision": precision, "kind": kind, "bytes": len(content), "sha256": digest}
@@ -95,12 +89,7 @@ def described(path: Path, graph: onnx.ModelProto, precision: str, kind: str) -> 
 def check(
     paths: Mapping[Key, Path], student: Student, recordings: Iterable[np.ndarray], tolerances: Mapping[str, float]
 ) -> dict[Key, float]:
-    """How far each graph is from the network in any curve of any frame of recordings, (S,) at 16 kHz: streams as a whole, windows
-    one by one.
-
-    Raises:
-        RuntimeError: further than the tolerance of its precision.
-    """
+    """How far each graph is from the network on recordings, (S,) at 16 kHz, at most; RuntimeError where that is not tolerated."""
     runs = {key: exported_system(path).load() if key[1] == STREAMING else _windowed(path) for key, path in paths.items()}
     differences = dict.fromkeys(runs, 0.0)
     for audio in recordings:
@@ -136,11 +125,10 @@ def training_data_sha256() -> str:
 
 
 def _metadata(student: Student, name: str) -> ModelMetadata:
-    """What is true of all files of a student; those of one of them differ in kind and precision."""
     return ModelMetadata(
         kind=STREAMING, name=name, precision="float32", sample_rate_hz=SAMPLE_RATE_HZ,
         window_samples=student.config.window_samples, past_samples=student.config.past_samples, hop_samples=HOP_SAMPLES,
-        curves=CURVES, licence=LICENCE, training_data_sha256=training_data_sha256(),
+        curves=CURVES, licence="Apache-2.0", training_data_sha256=training_data_sha256(),
     )  # fmt: skip
 
 

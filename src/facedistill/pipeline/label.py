@@ -54,8 +54,7 @@ def label_utterances(
 ) -> Path:  # fmt: skip
     """Writes `out`, below data: curves/label-NNNNN.npz (float16, 60 fps), phones/*.tsv, manifest.jsonl; audio stays where it is.
 
-    Labelled are `rows`, with paths relative to data/align; those in `kept` keep the curves they have. `inputs` are the files
-    that decide what `predict` gives. Returned is the resumable state, for the caller to remove once all is done.
+    Labels `rows` of data/align; `kept` keep their curves; `inputs` decide what `predict` gives. Returned is resumable state.
     """
     prepare_torch()
     corpus, name = DATA / "align", "-".join(out.relative_to(DATA).parts)
@@ -82,8 +81,7 @@ def label_utterances(
 
 def _predicted(state: Path, rows: Sequence[Utterance], predict: Predict, progress: tqdm) -> dict[str, tuple[Tensor, Tensor]]:
     """{id: (T, K) float16 curves and (T,) phone classes} of one shard; an interrupted run may have them already."""
-    labels = load_state(state)
-    if labels is None:
+    if (labels := load_state(state)) is None:
         labels = {}
         with workers() as pool:
             predicted = pool.map(lambda row: predict(read_audio(DATA / "align" / row.audio)), rows)

@@ -20,9 +20,8 @@ def prepare(params: Params) -> None:
     for key, count in Counter(row.id for row in rows).items():
         if count > 1:
             raise InputError(f"prepare: utterance id {key!r} occurs twice; ids must differ across corpora")
-    write_json(
-        folder / "summary.json", {split: _amount(select(rows, split)) for split in dict.fromkeys(row.split for row in rows)}
-    )
+    splits = dict.fromkeys(row.split for row in rows)
+    write_json(folder / "summary.json", {split: _amount(select(rows, split)) for split in splits})
     write_manifest(folder / "manifest.jsonl", rows)
 
 

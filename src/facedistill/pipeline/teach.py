@@ -59,16 +59,12 @@ class TeacherLoss:
 
 
 def teach(params: Params) -> None:
-    """Trains the teacher of data/align's paired split into data/teach."""
+    """Trains the teacher of data/align's paired split into data/teach: the networks, losses.csv and summary.json."""
     remove_checkpoints(train_teacher(params, DATA / "align", "paired", DATA / "teach"))
 
 
 def train_teacher(params: Params, folder: Path, split: str | None, out: Path) -> Path:
-    """Trains a teacher and writes `out`, a folder below data: model.safetensors, config.json, encoder/, losses.csv, summary.json.
-
-    It learns from a split of the manifest in `folder`, or from all. Returned is the resumable state, for the caller to remove
-    once nothing needs to be trained again.
-    """
+    """Trains a teacher on a split of `folder`, or all, into `out`, below data; returns resumable state to be removed later."""
     prepare_torch()
     settings, name = params.teach, "-".join(out.relative_to(DATA).parts)
     corpus = Corpus(folder, [row for row in read_manifest(folder / "manifest.jsonl") if split in (None, row.split)])

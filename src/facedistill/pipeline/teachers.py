@@ -1,7 +1,4 @@
-"""Stage `teachers`: other teachers, each with a student: data/teachers/NAME.
-
-A teacher is one of ours, trained otherwise or asked for its meshes in place of curves; or anybody's, who has left labels.
-"""
+"""Stage `teachers`: other teachers, each with a student: ours, trained otherwise or giving meshes, or labels of anybody's."""
 
 import shutil
 import sys
@@ -87,8 +84,7 @@ def _own(params: Params, choice: InternalTeacher, out: Path) -> tuple[list[Path]
         basis, kept = _fit(out, choice.components, some(training), some(tests), source=folder)
         predict, controls = partial(_coefficients, meshes_of, basis), _of_mesh(basis)
         inputs.append(out / mesh_pca.FILE)
-    labels = {"inputs": inputs, "controls": controls}
-    states.append(label_utterances(params.label, training + tests, predict, out / "label", **labels))
+    states.append(label_utterances(params.label, training + tests, predict, out / "label", inputs=inputs, controls=controls))
     return states, {"parameters": n_parameters(teacher), "controls": len(controls.names), "variance_kept": kept}
 
 
