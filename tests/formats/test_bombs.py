@@ -21,7 +21,7 @@ from PIL import Image
 
 from facedistill.core.errors import InputError
 from facedistill.core.paths import LIGHT_HEAD
-from facedistill.formats import curve_files, gltf_looks, registry
+from facedistill.formats import curve_files, gltf_face, registry
 from facedistill.formats import glb as glb_module
 from facedistill.formats.animation import MAX_FRAMES, TAKE_NUMBERS, Animation, most_grown, regular
 from facedistill.formats.gltf_face import read_face
@@ -385,7 +385,7 @@ def test_the_bytes_of_a_head_may_be_of_any_size(tmp_path, monkeypatch):
 
 
 def test_all_pictures_together_are_bounded(tmp_path, monkeypatch):
-    monkeypatch.setattr(gltf_looks, "MAX_ALL_PIXELS", 40)
+    monkeypatch.setattr(gltf_face, "MAX_ALL_PIXELS", 40)
     (tmp_path / "a.glb").write_bytes(textured(2, (4, 4), primitives=2))
     assert len(read_face(tmp_path / "a.glb").triangles) == 4
     (tmp_path / "b.glb").write_bytes(textured(3, (4, 4)))
@@ -395,7 +395,7 @@ def test_all_pictures_together_are_bounded(tmp_path, monkeypatch):
 
 def test_a_picture_is_decoded_once(tmp_path, monkeypatch):
     opened, real = [], Image.open
-    monkeypatch.setattr(gltf_looks.Image, "open", lambda *given, **named: opened.append(1) or real(*given, **named))
+    monkeypatch.setattr(gltf_face.Image, "open", lambda *given, **named: opened.append(1) or real(*given, **named))
     (tmp_path / "a.glb").write_bytes(textured(2, (4, 4), primitives=5))
     read_face(tmp_path / "a.glb")
     assert len(opened) == 2

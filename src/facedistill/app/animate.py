@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,6 @@ from facedistill.rig.arkit import CURVES
 from facedistill.runtime import Animator, Eyes, Frames, Model
 from facedistill.speech.audio import AUDIO_SUFFIXES, Sound, list_recordings, open_mono
 
-DECIMALS = 6  # of weights in files: far below what can be seen
 NO_MEMORY = "not enough memory; expected a shorter recording, fewer frames a second or fewer at a time (--workers)"
 
 
@@ -54,20 +53,14 @@ def read_recording(path: Path) -> tuple[np.ndarray, int]:
 
 
 def animate_recording(recording: Path, settings: Settings, *, progress: bool = False) -> Animation:
-    """Animates the recording of a file, of which a part at a time is in memory; eyes of the same seed differ from name to name.
-
-    Raises:
-        InputError: the recording or the model cannot be used.
-        MemoryError: there is not enough of it.
-    """
+    """Animates a recording, part by part; eyes of a seed differ by name. InputError as of recordings and models; MemoryError."""
     sound = open_recording(recording)
     animator = Animator(_model(settings.model), rate_hz=sound.rate_hz, fps=settings.fps, ensemble=settings.ensemble)
     eyes = None if settings.blinks is None else Eyes([settings.blinks, zlib.crc32(recording.stem.encode())])
     parts = [_finished(frames, animator.curves, settings, eyes) for frames in _frames(animator, sound, progress)]
-    weights = np.empty((sum(map(len, parts)), len(animator.curves)))
-    np.concatenate(parts, out=weights)
+    weights = np.concatenate(parts, dtype=np.float64)
     del parts
-    np.round(weights, DECIMALS, out=weights)
+    np.round(weights, 6, out=weights)  # far below what can be seen
     weights.flags.writeable = False  # so it need not be copied
     try:
         return regular(animator.curves, weights, settings.fps)
@@ -104,8 +97,7 @@ def animate_file(recording: Path, path: Path, settings: Settings, *, progress: b
 def animate_batch(inputs: Sequence[str], out: str, settings: Settings, *, workers: int = 1) -> int:
     """Animates recordings, and all below folders; a bad one is reported in one line and the batch goes on.
 
-    The files have the names of the recordings in the folder `out`, which for one recording may be a file; they do not depend on
-    the number of workers. Returned is how many recordings failed.
+    The files, the same for any number of workers, are named as the recordings, in `out`; returned is how many failed.
     """
     unknown = sorted(set(settings.gains) - set(CURVES))
     if unknown:
@@ -117,7 +109,7 @@ def animate_batch(inputs: Sequence[str], out: str, settings: Settings, *, worker
     jobs = [(recording, path, settings, len(targets) == 1) for path, recording in targets.items()]
     n_workers, failed = min(workers, len(jobs)), 0
     if n_workers > 1:  # whose results, which are short, may all wait
-        attempts = mapped(_attempt_apart, jobs, n_workers, asked_by=f"--workers {workers}", ahead=len(jobs))
+        attempts = mapped(partial(_attempt, apart=True), jobs, n_workers, asked_by=f"--workers {workers}", ahead=len(jobs))
     else:
         attempts = nullcontext(map(_attempt, jobs))
     with attempts as errors:
@@ -168,14 +160,10 @@ def _recordings(path: Path) -> list[tuple[Path, Path]]:
     return [(file, file.relative_to(path)) for file in found]
 
 
-def _attempt_apart(job: tuple[Path, Path, Settings, bool]) -> str | None:
-    """`_attempt` in a process of its own, which shows its notes as well."""
-    show_notes()
-    return _attempt(job)
-
-
-def _attempt(job: tuple[Path, Path, Settings, bool]) -> str | None:
-    """The error of one recording, in one line."""
+def _attempt(job: tuple[Path, Path, Settings, bool], *, apart: bool = False) -> str | None:
+    """The error of one recording, in one line; in a process `apart`, notes are shown as in this one."""
+    if apart:
+        show_notes()
     recording, path, settings, progress = job
     try:
         animate_file(recording, path, settings, progress=progress)

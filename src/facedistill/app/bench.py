@@ -50,12 +50,10 @@ Job = Callable[[], Result]
 def bench(models: Sequence[str], *, seconds: float, out: Path | None, exported: bool = False) -> None:
     """Measures models, each in a process of its own, for some seconds of sound; prints a table, and keeps all in `out`, as JSON.
 
-    Measured are models by name or path; if none is named, every released one and the envelope; or all that is `exported`: every
-    student in data/export, the envelope and the teacher, which table 3 and figure 5 are made of.
+    Models are named, by path too; else all that are released, or `exported` to data/export, with the envelope and the teacher.
     """
     paths = _paths(models, exported)
-    parent = None if out is None else out.absolute().parent
-    if out is not None and (out.is_dir() or not parent.is_dir() or not os.access(parent, os.W_OK)):
+    if out is not None and (out.is_dir() or not out.absolute().parent.is_dir() or not os.access(out.absolute().parent, os.W_OK)):
         raise InputError(f"{out}: cannot be written; expected a file in a folder that is there")
     for path in paths:
         Model(path)  # what is none is told before the others are measured
@@ -144,11 +142,9 @@ def measure_teacher() -> Result:
 
 
 def measured_memory(path: Path) -> dict[str, int | None]:
-    """The working memory of the most steps at once, as the graph says and as it was measured; None without the package for it.
+    """The working memory of the most steps at once, by the graph and as measured; None without the package for it.
 
-    onnxruntime runs without its arena here, so that every tensor is an allocation that can be seen. It computes the nodes in an
-    order of its own, which keeps some tensors longer, and some 15 kB are its bookkeeping. The buffers of the engine, made once,
-    are counted as they are.
+    Without its arena, every tensor is an allocation; onnxruntime's order keeps some longer, and some 15 kB are its bookkeeping.
     """
     model = Model(path)
     options = ort.SessionOptions()
@@ -203,10 +199,7 @@ def _windows(session: ort.InferenceSession, sound: np.ndarray, window_samples: i
 
 
 def _timed(ways: dict[str, Callable[[], object]], seconds: float) -> dict[str, np.ndarray]:
-    """Milliseconds of one core a second of sound, `REPEATS` times each after one to warm up.
-
-    The ways take turns, so that what else the machine does meets all of them.
-    """
+    """Milliseconds of one core a second of sound, `REPEATS` times after one to warm up; ways take turns, so all meet the same."""
     for run in ways.values():
         run()
     costs: dict[str, list[float]] = {way: [] for way in ways}

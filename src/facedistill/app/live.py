@@ -21,8 +21,6 @@ from facedistill.formats.live_link import packet
 from facedistill.runtime import Animator, Eyes, Model
 
 SUBJECT = "facedistill"
-ROUNDING_S = 1e-4  # a chunk may be a sample shorter than a frame
-_MICROPHONES = 'in the clone, `pip install ".[mic]"`; on Linux also `apt install libportaudio2`'
 SILENT_S = 2.0  # a microphone that gives nothing for so long is gone
 UNHEARD = (errno.ECONNREFUSED, errno.ECONNRESET)  # nobody listens at the port
 # The network is not there, or is full; what is sent later may arrive.
@@ -48,7 +46,8 @@ def stream_microphone(fps: int) -> tuple[int, Iterator[np.ndarray]]:
     try:
         import sounddevice
     except (ImportError, OSError) as error:  # OSError: the package is there, PortAudio is not
-        raise InputError(f"--mic: no access to microphones ({error}); hint: {_MICROPHONES}") from None
+        hint = 'in the clone, `pip install ".[mic]"`; on Linux also `apt install libportaudio2`'
+        raise InputError(f"--mic: no access to microphones ({error}); hint: {hint}") from None
     try:
         rate_hz = int(sounddevice.query_devices(kind="input")["default_samplerate"])
     except (sounddevice.PortAudioError, ValueError) as error:
@@ -60,17 +59,15 @@ def live(
     source: tuple[int, Iterator[np.ndarray]], model: Model, target: tuple[str, int], *,
     fps: int = 60, ensemble: bool = False, blinks: int | None = None, subject: str = SUBJECT,
 ) -> int:  # fmt: skip
-    """Sends a packet for every frame, as soon as it is known, whether anybody listens or not: who comes later gets what follows.
+    """Sends a packet for every frame as soon as it is known, whether anybody listens or not; returned is how many.
 
-    The source is a sample rate in Hz and chunks of sound, the target the host and the port that Live Link listens at, the subject
-    the name that Unreal shows; for `blinks` see `animate.Settings`. Returned is the number of frames sent.
+    The source is a sample rate in Hz and chunks of sound, the target host and port, the subject the name that Unreal shows.
     """
     rate_hz, chunks = source
     animator = Animator(model, rate_hz=rate_hz, fps=fps, ensemble=ensemble)
     eyes = None if blinks is None else Eyes(blinks)
-    now = datetime.now()
+    now, n_sent = datetime.now(), 0
     first = int((now - now.replace(hour=0, minute=0, second=0, microsecond=0)).total_seconds() * fps)
-    n_sent = 0
     try:
         with closing(_Receiver(*target)) as receiver:
             for time_s, weights in _paced_frames(animator, chunks):
@@ -85,18 +82,14 @@ def live(
 
 
 def _paced_frames(animator: Animator, chunks: Iterator[np.ndarray]) -> Iterator[tuple[float, np.ndarray]]:
-    """Times in s and (K,) weights of frames at an even pace.
-
-    Each comes the same whole number of frames after its own time, the least that lets all be known. A frame is
-    known earlier or later by up to a step of the model; to send it at once would make the face stutter.
-    """
+    """Times in s and (K,) weights, each so many frames after its own time that all are known: sent at once they would stutter."""
     wait_s = math.ceil(animator.lookahead_s * animator.fps) / animator.fps
     waiting, n_samples = deque(), 0
     for chunk in chunks:
         frames = animator.push(chunk)
         waiting.extend(zip(frames.times_s, frames.weights, strict=True))
         n_samples += len(chunk)
-        while waiting and waiting[0][0] < n_samples / animator.rate_hz - wait_s + ROUNDING_S:
+        while waiting and waiting[0][0] < n_samples / animator.rate_hz - wait_s + 1e-4:  # a chunk may be a sample shorter
             yield waiting.popleft()
     frames = animator.flush()
     for frame in (*waiting, *zip(frames.times_s, frames.weights, strict=True)):

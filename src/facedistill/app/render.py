@@ -23,17 +23,9 @@ def render_files(
 ) -> list[Path]:  # fmt: skip
     """Draws files of curves, or recordings that a model animates first; what cannot be drawn is told in a line, the others are.
 
-    Args:
-        out: a file, for one source or several beside each other (`compare`); or a folder, for a film of each.
-        sound: a recording to hear, or a folder of recordings with the names of the sources; None: the first source, if it is one.
-        phones: TSV of timed phones, shown in the strip of sound below the faces.
-
-    Returns:
-        What was written.
+    Into one file, side by side (`compare`), or a folder. Sound: a recording, one of that name in a folder, or the first source.
     """
-    draw = partial(
-        _render_clip, look=look, model=model, sound=sound, phones=phones, strip=strip or phones is not None, workers=workers
-    )
+    draw = partial(_render_clip, look=look, model=model, sound=sound, phones=phones, strip=strip, workers=workers)
     if out.suffix.lower() in SUFFIXES and not out.is_dir():
         if len(sources) > 1 and not compare:
             raise InputError(f"{out}: {len(sources)} sources for one file; expected with --compare side by side, or a folder")
@@ -74,7 +66,7 @@ def _render_clip(
     recording = None if source is None else Strip(*read_recording(source), known)
     panels = [panel_of(source, look, model) for source in sources]
     _check_names(sources)
-    render(panels, out, look, sound=recording, strip=strip, workers=workers)
+    render(panels, out, look, sound=recording, strip=strip or phones is not None, workers=workers)
 
 
 def _sound_of(source: Path, sound: Path | None) -> Path | None:

@@ -14,7 +14,6 @@ MAX_CURVES = 10_000  # of a take, and morph targets of a mesh: ARKit has 52, rig
 MAX_FRAMES = 2_000_000  # that a take is resampled to, or unpacked to from fewer bytes: nine hours at 60 fps
 TAKE_NUMBERS = 2**25  # that anything may unfold to: three hours of 52 curves at 60 fps, 256 MB
 MAX_GROWTH = 32  # times its own numbers that a take may grow by otherwise: one frame a second to 30 fps
-REGULAR_S = 1e-3  # times this near to frame / fps are meant to be there
 MIN_FPS, MAX_FPS = 1e-3, 1e6
 MAX_NAME = 200  # characters
 PREFIX = "blendshapes."
@@ -23,10 +22,9 @@ _BY_LETTERS = {name.lower(): name for name in CURVES}
 
 
 def canonical(name: str) -> str:
-    """ARKit's name of a blendshape, whatever its spelling; names that are not ARKit's stay as they are.
+    """ARKit's name of a blendshape, in any spelling; all others stay, as ICT's `browInnerUp_L`, half of an ARKit shape, does.
 
-    Known spellings: `JawOpen` (Unreal), `jaw_open`, `eyeBlink_L` (ICT-FaceKit, facecap), `blendShapes.JawOpen` (Audio2Face),
-    `anyNode.jawOpen` (Maya). ICT's `browInnerUp_L` is half of an ARKit shape, and so stays. What is canonical stays so.
+    Known: Unreal's `JawOpen`, `jaw_open`, ICT-FaceKit's `eyeBlink_L`, Audio2Face's `blendShapes.JawOpen`, Maya's `node.jawOpen`.
     """
     bare = name.strip() if len(name) <= MAX_NAME else name
     while bare[: len(PREFIX)].lower() == PREFIX and len(bare) <= MAX_NAME:
@@ -54,9 +52,9 @@ class Animation:
         vars(self).update(names=names, weights=_fixed(self.weights), times_s=_fixed(self.times_s), fps=float(self.fps))
         check_frames(self.names, self.weights, self.times_s)
         check_fps(self.fps)
-        if (self.times_s[1:] <= self.times_s[:-1]).any():
-            row = int(np.argmax(self.times_s[1:] <= self.times_s[:-1])) + 1
-            raise ValueError(f"the time of frame {row} is not after the one before; expected ascending times, or an explicit fps")
+        if len(late := np.flatnonzero(self.times_s[1:] <= self.times_s[:-1]) + 1):
+            expected = "expected ascending times, or an explicit fps"
+            raise ValueError(f"the time of frame {late[0]} is not after the one before; {expected}")
 
     def select(self, names: Sequence[str]) -> np.ndarray:
         """(T, len(names)) float64 weights of the named curves, in that order; a curve that is not there rests at 0."""
@@ -64,22 +62,19 @@ class Animation:
         return np.stack([columns.get(name, rest) for name in map(canonical, names)], axis=1)
 
     def is_regular(self) -> bool:
-        """Whether frame t stands at t / fps for every t, so that the frame rate alone tells all times."""
+        """Whether frame t stands at t / fps for every t, within a millisecond: the frame rate alone tells all times."""
         off_s = np.abs(self.times_s - np.arange(len(self.times_s)) / self.fps).max()
-        return bool(off_s <= min(REGULAR_S, 0.1 / self.fps))
+        return bool(off_s <= min(1e-3, 0.1 / self.fps))
 
     def at(self, fps: float) -> "Animation":
-        """The same motion with frame t at t / fps, from 0 s to its last time, interpolated linearly.
-
-        Before its first time the first frame is held, so that it stays in step with its audio. ValueError for no frame rate, or
-        one that makes more frames than MAX_FRAMES or than there are rows for.
-        """
+        """The motion with frame t at t / fps, from 0 s to its last time, interpolated linearly; ValueError if too many frames."""
         check_fps(fps)
         duration_frames = max(float(self.times_s[-1]), 0.0) * fps
         most = min(MAX_FRAMES, most_grown(*self.weights.shape) // max(len(self.names), N_CURVES))
         if not duration_frames < most:
             raise ValueError(f"{duration_frames:.4g} frames at {fps:g} fps, from {len(self.times_s)}; expected up to {most}")
         times_s = np.arange(math.floor(duration_frames + 1e-6) + 1) / fps
+        # Before the first time its frame is held: the curves stay in step with their audio.
         weights = np.stack([np.interp(times_s, self.times_s, curve) for curve in self.weights.T], axis=1)
         return Animation(self.names, weights, times_s, fps)
 

@@ -1,7 +1,4 @@
-"""Curves as CSV, JSON and NPZ: this project's own, BEAT's (which LAM-Audio2Expression writes too) and NVIDIA Audio2Face's.
-
-Audio2Face has three: the JSON of Omniverse, the JSON of the SDK's command line, and the CSV of the NIM's sample client.
-"""
+"""Curves as CSV, JSON and NPZ: our own, BEAT's (and LAM-Audio2Expression's), Audio2Face's of Omniverse, its SDK and its NIM."""
 
 import io
 import math
@@ -25,11 +22,8 @@ FORMAT, VERSION = "facedistill-curves", 1
 TIME_COLUMN, NIM_TIME_COLUMN, NIM_PREFIX = "time_s", "timeCode", "blendShapes."
 FPS, A2F_FPS = 60.0, 30.0  # of a file that does not tell
 MAX_RATIO = 100  # of an archive that unpacks to more than TAKE_NUMBERS; real curves pack to a tenth at best
-PACKING = {zipfile.ZIP_STORED: "stored", zipfile.ZIP_DEFLATED: "deflated"}  # NumPy's; others unpack without an end
-MAX_HEADER_BYTES = 4096  # of an array
 NUMBER_BYTES = 8  # of any number, once it is read
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-KINDS = "fiuU"  # of arrays: numbers and texts
 
 
 def write_csv(path: Path, animation: Animation) -> None:
@@ -67,11 +61,8 @@ read_nim_csv = partial(read_csv, time_column=NIM_TIME_COLUMN, default_fps=A2F_FP
 
 def write_json(path: Path, animation: Animation) -> None:
     """Writes one object: format, version, fps, names, times_s and weights, one list a frame."""
-    content = {
-        "format": FORMAT, "version": VERSION, "fps": animation.fps, "names": animation.names,
-        "times_s": iter(animation.times_s.tolist()), "weights": map(np.ndarray.tolist, animation.weights),
-    }  # fmt: skip
-    write_object(path, content)
+    rows = {"times_s": iter(animation.times_s.tolist()), "weights": map(np.ndarray.tolist, animation.weights)}
+    write_object(path, {"format": FORMAT, "version": VERSION, "fps": animation.fps, "names": animation.names} | rows)
 
 
 def read_json(path: Path) -> Rows:
@@ -114,21 +105,13 @@ def _framed(content: dict, names_key: str, time_key: str, default_fps: float, ra
 
 
 def write_a2f(path: Path, animation: Animation) -> None:
-    """Writes Omniverse's JSON: one frame rate, names, and a matrix of weights.
-
-    Raises:
-        InputError: frame t is not at t / fps, within a millisecond: the format has no times.
-    """
+    """Writes Omniverse's JSON: one frame rate, names, weights; InputError unless frame t is at t / fps, within a millisecond."""
     if not animation.is_regular():
-        raise InputError(
-            f"{path}: Audio2Face's JSON holds a frame rate and no times, and not every frame t is at t / {animation.fps:g} s; "
-            "expected resampling with an explicit frame rate"
-        )
-    content = {
-        "exportFps": animation.fps, "numPoses": len(animation.names), "numFrames": len(animation.weights),
-        "facsNames": animation.names, "weightMat": map(np.ndarray.tolist, animation.weights),
-    }  # fmt: skip
-    write_object(path, content)
+        found = f"not every frame t is at t / {animation.fps:g} s; expected resampling with an explicit frame rate"
+        raise InputError(f"{path}: Audio2Face's JSON holds a frame rate and no times, and {found}")
+    counts = {"numPoses": len(animation.names), "numFrames": len(animation.weights)}
+    rows = {"facsNames": animation.names, "weightMat": map(np.ndarray.tolist, animation.weights)}
+    write_object(path, {"exportFps": animation.fps} | counts | rows)
 
 
 def read_a2f(path: Path) -> Rows:
@@ -166,10 +149,7 @@ def write_npz(path: Path, animation: Animation) -> None:
 
 
 def read_npz(path: Path) -> Rows:
-    """Reads what `write_npz` or `numpy.savez(path, names=..., weights=..., times_s=..., fps=...)` writes.
-
-    Nothing is unpickled, nothing is trusted about sizes, and so few bytes may not unfold to more than they can mean.
-    """
+    """Reads what `write_npz` or `numpy.savez(path, names=..., ...)` writes; nothing is unpickled, no size in it is trusted."""
     try:
         with zipfile.ZipFile(path) as archive:
             names, weights, times_s, fps = _arrays(archive, path.stat().st_size)
@@ -188,8 +168,8 @@ def _arrays(archive: zipfile.ZipFile, n_bytes: int) -> list[np.ndarray]:
     n_frames = max(math.prod(sized[key][0][:1]) for key in ("weights", "times_s"))
     most, most_frames = max(TAKE_NUMBERS, MAX_RATIO * n_bytes // NUMBER_BYTES), max(MAX_FRAMES, n_bytes)
     if n_numbers > most or n_frames > most_frames:
-        allowed = f"expected up to {most} and {most_frames} from so few bytes"
-        raise ValueError(f"it unpacks to {n_numbers} numbers of {n_frames} frames; {allowed}")
+        found = f"it unpacks to {n_numbers} numbers of {n_frames} frames"
+        raise ValueError(f"{found}; expected up to {most} and {most_frames} from so few bytes")
     return [np.lib.format.read_array(archive.open(f"{key}.npy"), allow_pickle=False) for key in sized]
 
 
@@ -198,14 +178,14 @@ def _sized(archive: zipfile.ZipFile, key: str) -> tuple[tuple[int, ...], np.dtyp
     if f"{key}.npy" not in archive.namelist():
         raise ValueError(f"{key!r} is missing")
     info = archive.getinfo(f"{key}.npy")
-    if info.compress_type not in PACKING:
-        raise ValueError(f"{key!r} is packed by method {info.compress_type}; expected it {' or '.join(PACKING.values())}")
+    if info.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:  # NumPy's; others unpack without an end
+        raise ValueError(f"{key!r} is packed by method {info.compress_type}; expected it stored or deflated")
     with archive.open(info) as member:
-        start = io.BytesIO(member.read(MAX_HEADER_BYTES))
+        start = io.BytesIO(member.read(4096))
     try:
         with warnings.catch_warnings(action="error"):  # NumPy would warn of Python 2's headers
             shape, _, dtype = HEADERS[np.lib.format.read_magic(start)](start)
-        if dtype.kind not in KINDS:
+        if dtype.kind not in "fiuU":  # numbers and texts
             raise TypeError(dtype)
     except Exception:  # whatever a broken header makes of NumPy's parsers: IndexError, SyntaxError, TokenError and others
         raise ValueError(f"{key!r} is no array; expected numbers or texts") from None

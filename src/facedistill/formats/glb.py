@@ -1,7 +1,4 @@
-"""The glTF 2.0 container: JSON plus bytes, read with every offset checked before it is used, and extended at the end only.
-
-What is not there, or not what glTF says, is a ValueError.
-"""
+"""The glTF 2.0 container: JSON plus bytes, read with every offset checked, extended at the end; ValueError if it is not glTF."""
 
 import base64
 import dataclasses
@@ -23,7 +20,6 @@ COMPONENTS = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", F
 KINDS = {np.dtype(name): kind for kind, name in COMPONENTS.items()}
 SIZES = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
 HEAD_NUMBERS = 2**26  # that accessors may hold all together, unless there are as many bytes: 52 shapes of 400,000 vertices
-MAX_FRACTION_BYTES = 2  # of an integer that stands for a fraction
 DATA_URI = "data:"
 QUANTISED = "KHR_mesh_quantization"  # positions and places on textures are integers
 
@@ -70,12 +66,7 @@ class Gltf:
         return count
 
     def vectors(self, attributes: dict, name: str, count: int | None, *sizes: int, **numbers: bool) -> np.ndarray:
-        """An attribute of vertices, (count, n) with n of `sizes`; as many as the accessor has if `count` is None.
-
-        Args:
-            attributes: of a primitive or of one of its targets.
-            numbers: see `accessor`.
-        """
+        """An attribute of the vertices of a primitive or target, (count, n) with n of `sizes`; `numbers` as of `accessor`."""
         found = self.accessor(field(attributes, name, int), **numbers)
         if found.ndim != 2 or found.shape[1] not in sizes or count not in (None, len(found)):
             allowed = f"vectors of {sizes}, one for each of {count or 'the'} vertices"
@@ -83,11 +74,9 @@ class Gltf:
         return found
 
     def accessor(self, index: object, *, whole: bool = False, quantised: bool = False) -> np.ndarray:
-        """The numbers of an accessor: (count,), or (count, n) of vectors; normalised integers as their fractions.
+        """The numbers of an accessor, (count,) or (count, n): float64, normalised integers as fractions, or int64 where `whole`.
 
-        Args:
-            whole: whole numbers are wanted, as indices are: int64. Else float64.
-            quantised: integers of 8 and 16 bits may stand for themselves, as KHR_mesh_quantization has them.
+        `quantised` integers of 8 and 16 bits may stand for themselves, as KHR_mesh_quantization has them.
         """
         name, accessor = f"accessors[{index}]", self.item("accessors", index)
         values = self._stored(accessor, name, self.count(index))
@@ -99,18 +88,12 @@ class Gltf:
             raise ValueError(f"{name} holds no whole numbers; expected indices")
         if whole or is_float:
             return values.astype(np.int64 if whole else np.float64)
-        if values.dtype.itemsize > MAX_FRACTION_BYTES or not (is_fraction or quantised):
+        if values.dtype.itemsize > 2 or not (is_fraction or quantised):
             raise ValueError(f"{name} holds whole numbers; expected floats, or `normalized` ones")
         return np.maximum(values / np.iinfo(values.dtype).max, -1.0) if is_fraction else values.astype(np.float64)
 
     def append(self, values: np.ndarray, *, bounds: bool = False, target: int | None = None) -> int:
-        """Adds an accessor over new bytes; the index of it.
-
-        Args:
-            values: (count,) or (count, 3), float32 or an unsigned integer type.
-            bounds: with the least and the greatest value.
-            target: what a graphics card uses the bytes as.
-        """
+        """Adds (count,) or (count, 3) float32 or unsigned numbers, with their `bounds` if so wanted; the accessor's index."""
         accessor = {"bufferView": self.append_view(values, target), **describe(values)}
         return self.append_item("accessors", accessor | (limits(values) if bounds else {}))
 

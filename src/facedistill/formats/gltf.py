@@ -1,8 +1,4 @@
-"""Morph animations in glTF 2.0: written as GLB onto a face that names ARKit's shapes, and read from GLB and glTF.
-
-An animation that this package writes comes first in the file, is called "facedistill", and carries in its extras what glTF has no
-place for: the frame rate, the names of the curves in their order, and the curves that no morph target shows, with all digits.
-"""
+"""Morph animations in glTF 2.0: written as GLB onto a face that names ARKit's shapes, and read from GLB and glTF."""
 
 import struct
 from collections.abc import Sequence
@@ -33,14 +29,9 @@ VALUES_PER_KEY = {"LINEAR": 1, "STEP": 1, "CUBICSPLINE": 3}  # in-tangent, value
 def write(path: Path, animation: Animation, face: Path | None = None) -> None:
     """Writes a face with its animation, as float32: every node whose mesh has targets of the animation gets a channel.
 
-    Targets without a curve stay at their default weight, and all else as it is; other animations come after this one.
-
-    Args:
-        face: a GLB whose `mesh.extras.targetNames` are ARKit's shapes in any spelling; the built-in head without one.
-
-    Raises:
-        InputError: the face is not such a GLB, refers to other files, or shows no curve of the animation; or float32 cannot hold
-            the weights or the times, which ascend from 0 s or later; or the file would have more than 4 GiB.
+    Those without a curve stay at their default weight, and all else as it is. The face is a GLB that names ARKit's shapes in any
+    spelling in `mesh.extras.targetNames`; None is the built-in head. InputError where it is not such a GLB, refers to other files
+    or shows no curve; float32 cannot hold the weights, or the times ascending from 0 s on; or the file would be beyond 4 GiB.
     """
     if np.abs(animation.weights).max() > MAX_FLOAT or animation.times_s[-1] > MAX_FLOAT:
         raise InputError(f"{path}: a weight or a time is too great for glTF; expected up to {MAX_FLOAT:g}")
@@ -48,9 +39,8 @@ def write(path: Path, animation: Animation, face: Path | None = None) -> None:
     if times_s[0] < 0 or (times_s[1:] <= times_s[:-1]).any():
         raise InputError(f"{path}: times do not ascend as float32; expected from 0 s on, or resample with an explicit frame rate")
     with reading(face or HEAD, FACE):
-        gltf = _self_contained(load(face or HEAD))
         try:
-            data = _animate(gltf, face or path, animation).to_bytes()
+            data = _animate(_self_contained(load(face or HEAD)), face or path, animation).to_bytes()
         except struct.error:
             raise InputError(f"{path}: would have more bytes than a GLB can count; expected up to 4 GiB: fewer frames") from None
     with atomic_path(path) as temporary:
@@ -130,6 +120,7 @@ def _animate(gltf: Gltf, face: Path, animation: Animation) -> Gltf:
         samplers.append({"input": keys, "output": gltf.append(values.ravel()), "interpolation": "LINEAR"})  # frame by frame
     shown_names = {name for _, names, _ in moved for name in names}
     others = [name for name in animation.names if name not in shown_names]
+    # What glTF has no place for: the frame rate, the names in their order, and the curves that no target shows, with all digits.
     extras = {"fps": animation.fps, "names": list(animation.names)}
     if others:  # as numbers: tools that renumber accessors do not know of any in the extras
         extras |= {"otherNames": others, "otherWeights": animation.select(others).tolist()}

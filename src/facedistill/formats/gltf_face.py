@@ -1,20 +1,22 @@
-"""Any glTF head as arrays: its triangles where its nodes and joints put them, their colours, and how ARKit's shapes move them."""
+"""Any glTF head as arrays: its triangles where its nodes and joints put them, how they look, and how ARKit's shapes move them."""
 
+import io
 import logging
+import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache, partial
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 from scipy.sparse import coo_array
 from scipy.spatial.transform import Rotation
 
 from facedistill.core.errors import InputError
 from facedistill.formats.glb import FLOAT, QUANTISED, Gltf, load
 from facedistill.formats.gltf import count_targets, default_weights, target_names
-from facedistill.formats.gltf_looks import TEXTURE_MOVED, looks, picture, picture_of
 from facedistill.formats.json_csv import field, matrix, reading
 from facedistill.rig.arkit import CURVES, INDEX, N_CURVES
 
@@ -31,11 +33,10 @@ MOST = {  # of what is drawn
 JOINTS_PER_SET, MAX_SETS = 4, 8  # of JOINTS_n and WEIGHTS_n; more than any exporter writes
 MAX_SCENE_NODES = 20_000  # bodies with all their joints have about a thousand
 ROUNDING, UNIT_ROUNDING = 1e-3, 1e-2  # of a matrix's last row; of the length of a rotation
-MAX_SUM_ERROR = 0.05  # of a vertex's weights; each may be rounded to 1 / 255
 PLACING = ("EXT_mesh_gpu_instancing", "KHR_node_visibility")  # of a node; what else is in its extensions moves no vertex
-SEEN_THROUGH = "BLEND"  # the alphaMode of what covers the eyes, say: left out, since nothing here is drawn half
-COMPRESSED = "KHR_draco_mesh_compression"
-OTHER_COLOURS = "KHR_materials_pbrSpecularGlossiness"
+COMPRESSED, OTHER_COLOURS = "KHR_draco_mesh_compression", "KHR_materials_pbrSpecularGlossiness"
+TEXTURE_MOVED = "KHR_texture_transform"
+MAX_PIXELS, MAX_ALL_PIXELS = 64_000_000, 2**28  # of a texture; of all: 16 of 4096 x 4096
 # What a file may require and is read right: those that are followed here, and those that change neither where a vertex is nor its
 # base colour and roughness. Not OTHER_COLOURS, and not KHR_materials_transmission: what it covers must be seen.
 UNDERSTOOD = frozenset({
@@ -77,11 +78,7 @@ class _Part:
 def read_face(path: Path) -> Surface:
     """Reads every mesh of the scene at rest: placed by its nodes or bent by its joints, with nothing seen through.
 
-    ARKit's shapes are as if their default weights were 0, which is told where they are not; others rest at their default weights.
-
-    Raises:
-        InputError: not such a file, compressed, too large, without any of ARKit's shapes, or in need of an extension that is not
-            among UNDERSTOOD.
+    Only ARKit's shapes lose their default weights, which is told. InputError if broken, compressed, too large, not UNDERSTOOD.
     """
     with reading(path, FACE), np.errstate(over="ignore", invalid="ignore"):
         gltf = load(path)
@@ -96,8 +93,7 @@ def read_face(path: Path) -> Surface:
         surface = _surface(gltf, parts)
     if not surface.shapes.any():
         raise InputError(f"{path}: no morph target has a name of ARKit's; expected mesh.extras.targetNames with {CURVES[0]}, ...")
-    resting = {name for part in parts for name, weight in part.targets if name in INDEX and weight}
-    if resting:
+    if resting := {name for part in parts for name, weight in part.targets if name in INDEX and weight}:
         message = "%s: the default weights of %s are left out: a face at rest has 0"
         log.warning(message, path, ", ".join(sorted(resting, key=INDEX.get)))
     return surface
@@ -107,18 +103,16 @@ def _parts(gltf: Gltf) -> Iterator[_Part]:
     """What is seen of the scene, counted before any of it is read: a small file can place the same bytes many times."""
     found = Counter()
     for node, matrices in _placed_meshes(gltf):
-        mesh_index = node["mesh"]
-        mesh = gltf.item("meshes", mesh_index)
-        primitives = field(mesh, "primitives", list)
-        n_targets = count_targets(mesh)
+        mesh_index, mesh = node["mesh"], gltf.item("meshes", node["mesh"])
+        primitives, n_targets = field(mesh, "primitives", list), count_targets(mesh)
         _add(found, {"nodes with meshes": 1, "primitives": len(primitives), "morph targets": n_targets * len(primitives)})
         names = target_names(gltf, mesh_index) or [""] * n_targets
         targets = list(zip(names, default_weights(gltf, node, n_targets), strict=True))
         for primitive in primitives:
             material = gltf.item("materials", primitive["material"]) if "material" in primitive else {}
             mode = field(primitive, "mode", int, TRIANGLES)
-            if mode in UNSEEN or field(material, "alphaMode", str, "") == SEEN_THROUGH:
-                continue
+            if mode in UNSEEN or field(material, "alphaMode", str, "") == "BLEND":
+                continue  # it covers the eyes, say, and nothing here is drawn half
             if COMPRESSED in field(primitive, "extensions", dict, {}):
                 raise ValueError(f"meshes[{mesh_index}] is compressed by {COMPRESSED}; expected plain data")
             n_moving = len(field(primitive, "targets", list, []))
@@ -147,8 +141,7 @@ def _surface(gltf: Gltf, parts: list[_Part]) -> Surface:
     n_vertices, n_wrong, triangles = parts[-1].own.stop, 0, []
     rest, shapes = np.empty((n_vertices, 3), np.float32), np.zeros((N_CURVES, n_vertices, 3), np.float32)
     for part in parts:
-        own = part.own
-        places, n_more = _vertex_matrices(gltf, part)
+        own, (places, n_more) = part.own, _vertex_matrices(gltf, part)
         n_wrong += n_more
         rest[own] = _turned(places, _shaped(gltf, part, places, shapes[:, own])) + places[..., 3]
         if not (np.isfinite(rest[own]).all() and np.isfinite(shapes[:, own]).all()):
@@ -161,10 +154,9 @@ def _surface(gltf: Gltf, parts: list[_Part]) -> Surface:
         what = "do not sum to 1: they are scaled, and those of 0 go with their first joint"
         log.warning("%s: the joint weights of %d vertices %s", gltf.path, n_wrong, what)
     colours, roughness = np.empty((n_vertices, 3), np.float32), np.empty(n_vertices, np.float32)
-    pictures = lru_cache(1)(partial(picture, gltf))  # one is in memory at a time: parts with the same follow each other
-    for part in sorted(parts, key=lambda part: picture_of(gltf, part.material)):
-        attributes = part.primitive["attributes"]
-        colours[part.own], roughness[part.own] = looks(gltf, pictures, part.material, attributes, part.n_vertices)
+    pictures = lru_cache(1)(partial(_picture, gltf))  # one is in memory at a time: parts with the same follow each other
+    for part in sorted(parts, key=lambda part: _picture_of(gltf, part.material)):
+        colours[part.own], roughness[part.own] = _looks(gltf, pictures, part)
     return Surface(rest, shapes, np.concatenate(triangles), colours, roughness)
 
 
@@ -212,11 +204,7 @@ def _positions(gltf: Gltf, attributes: dict, count: int | None = None) -> np.nda
 
 
 def _vertex_matrices(gltf: Gltf, part: _Part) -> tuple[np.ndarray, int]:
-    """From the mesh to the scene for each vertex of a part: (V, 3, 4), or (1, 3, 4) for all where there is no skin.
-
-    Weights are divided by their sum, which the standard wants to be 1; where all are 0, the first joint has all, as in three.js.
-    How many vertices have weights of another sum is returned too.
-    """
+    """From the mesh to the scene for each vertex of a part, (V, 3, 4), or (1, 3, 4) without a skin; how many weights were off."""
     if not part.joint_sets:
         return part.matrices, 0
     attributes, count, n_joints = part.primitive["attributes"], part.n_vertices, len(part.matrices)
@@ -225,7 +213,8 @@ def _vertex_matrices(gltf: Gltf, part: _Part) -> tuple[np.ndarray, int]:
     if weights.min() < 0:
         raise ValueError("WEIGHTS_n hold a number below 0; expected 0 to 1")
     sums = weights.sum(axis=1, keepdims=True)
-    n_wrong = int((np.abs(sums - 1) > MAX_SUM_ERROR).sum())
+    n_wrong = int((np.abs(sums - 1) > 0.05).sum())  # each weight may be rounded to 1 / 255
+    # Divided by their sum, which should be 1; where all are 0, the first joint has all, as in three.js.
     weights = np.where(sums > 0, weights / np.where(sums > 0, sums, 1), np.eye(1, weights.shape[1]))
     joints = np.where(weights > 0, joints, 0)  # those without weight may be anything
     if joints.min() < 0 or joints.max() >= n_joints:
@@ -316,3 +305,60 @@ def _affine(columns: np.ndarray, of: str) -> np.ndarray:
         raise ValueError(f"{of} has a matrix whose last row is not 0 0 0 1")
     matrices[:, 3] = last
     return matrices
+
+
+def _picture(gltf: Gltf, index: int) -> np.ndarray:
+    """(height, width, 3) uint8 of a PNG or JPEG file, the two that glTF knows."""
+    try:
+        with (
+            warnings.catch_warnings(action="error", category=Image.DecompressionBombWarning),
+            Image.open(io.BytesIO(gltf.image(index)), formats=("PNG", "JPEG")) as opened,
+        ):
+            gltf.n_pixels += opened.width * opened.height
+            if opened.width * opened.height > MAX_PIXELS or gltf.n_pixels > MAX_ALL_PIXELS:
+                found = f"{opened.width} x {opened.height}, {gltf.n_pixels} pixels with those before"
+                raise ValueError(f"images of {found}; expected up to {MAX_PIXELS}, and {MAX_ALL_PIXELS} in all")
+            return np.asarray(opened.convert("RGB"))
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning, SyntaxError, EOFError) as error:
+        raise ValueError(f"a texture cannot be read: {error}") from None
+
+
+def _picture_of(gltf: Gltf, material: dict) -> int:
+    """The index of the picture that a material has its colours from; -1 without one."""
+    shown = field(field(material, "pbrMetallicRoughness", dict, {}), "baseColorTexture", dict, None)
+    if shown is None:
+        return -1
+    index = field(shown, "index", int)
+    texture = gltf.item("textures", index)
+    if "source" not in texture:
+        names = ", ".join(field(texture, "extensions", dict, {}))[:80] or "nothing"
+        raise ValueError(f"textures[{index}] has its picture by {names}; expected PNG or JPEG: export it so")
+    return field(texture, "source", int)
+
+
+def _looks(gltf: Gltf, pictures: Callable[[int], np.ndarray], part: _Part) -> tuple[np.ndarray, float]:
+    """Linear colours (V, 3) of a part by its material, its texture and its vertices' own; and its roughness."""
+    surface, attributes = field(part.material, "pbrMetallicRoughness", dict, {}), part.primitive["attributes"]
+    factor = matrix([field(surface, "baseColorFactor", list, [1, 1, 1, 1])], 4, "baseColorFactor")[0, :3]
+    colours = np.tile(factor, (part.n_vertices, 1))
+    if "COLOR_0" in attributes:
+        colours = colours * gltf.vectors(attributes, "COLOR_0", part.n_vertices, 3, 4)[:, :3]
+    texture = field(surface, "baseColorTexture", dict, None)
+    if texture is not None:
+        places, pixels = _on_texture(gltf, texture, attributes, part.n_vertices), pictures(_picture_of(gltf, part.material))
+        size = np.array([pixels.shape[1], pixels.shape[0]])
+        column, row = ((places % 1) * size).astype(int).clip(0, size - 1).T  # repeated beyond its edges
+        colours = colours * (pixels[row, column] / 255) ** 2.2  # sRGB, about
+    return np.clip(colours, 0, 1), float(np.clip(field(surface, "roughnessFactor", float, 1.0), 0, 1))
+
+
+def _on_texture(gltf: Gltf, texture: dict, attributes: dict, count: int) -> np.ndarray:
+    """(count, 2) places of vertices on a texture, from its upper left corner."""
+    moved = field(field(texture, "extensions", dict, {}), TEXTURE_MOVED, dict, {})
+    number = field(moved, "texCoord", int, field(texture, "texCoord", int, 0))
+    places = gltf.vectors(attributes, f"TEXCOORD_{number}", count, 2, quantised=QUANTISED in gltf.extensions)
+    scale = matrix([field(moved, "scale", list, [1.0, 1.0])], 2, "scale")[0]
+    offset = matrix([field(moved, "offset", list, [0.0, 0.0])], 2, "offset")[0]
+    angle = field(moved, "rotation", float, 0.0)
+    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])  # counter-clockwise, since v points down
+    return (scale * places) @ turn.T + offset

@@ -10,15 +10,10 @@ NTSC_FPS = tuple(1000 / 1001 * fps for fps in (24, 30, 48, 60, 120))
 SHORT_NTSC_FPS = (23.976, 29.97, 47.952, 59.94, 119.88)  # as many write them
 FPS_DECIMALS = 2  # of any other rate that is told from times: a phone's 30.004 fps are 30
 MAX_OFF = 0.2  # of a rate that a short take allows too, from the one that fits best
-NOMINAL_OFF = 0.01  # phones record 59.9 fps where they mean 60
-EXACT_S = 1e-9
-MAX_EXACT_S = 1e-4  # floats that are coarser than this hold no times of frames
 MIN_DECIMALS, MAX_DECIMALS = 2, 8  # of a second: with fewer any times are on some grid, with more they are as good as exact
 SLACK, ULPS = 1 + 1e-6, 4  # of floats
 TELLS_GAPS = 0.65  # rounding, in steps, up to which a missing row shows; above, rows count
-SINGLE = 1.75  # usual steps up to which a step is one
 FEW = 0.05  # of the rows; one is always few
-COUNT_ROUNDS = 20  # after which counts that do not settle are taken as they are
 MAX_WHOLE_FPS, N_SHIFTS = 250, 16  # rates, and starts within a frame, that are tried where neither shows
 
 
@@ -43,11 +38,10 @@ class _Fit:
 
 def rounding_of(times_s: np.ndarray) -> float:
     """What times were rounded to: a power of ten, or what float32 leaves; 0 if neither shows, or it is more than frames allow."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        for decimals in range(MAX_DECIMALS + 1):
-            if (np.round(times_s, decimals) == times_s).all():
-                return 10.0**-decimals if decimals >= MIN_DECIMALS else 0.0
-        return float32_rounding_of(times_s) if (times_s.astype(np.float32) == times_s).all() else 0.0
+    for decimals in range(MAX_DECIMALS + 1):
+        if (np.round(times_s, decimals) == times_s).all():
+            return 10.0**-decimals if decimals >= MIN_DECIMALS else 0.0
+    return float32_rounding_of(times_s) if (times_s.astype(np.float32) == times_s).all() else 0.0
 
 
 def float32_rounding_of(times_s: np.ndarray) -> float:
@@ -58,7 +52,7 @@ def float32_rounding_of(times_s: np.ndarray) -> float:
 
 def exactness_of(times_s: np.ndarray) -> float:
     """How far times of a grid that are written to the last digit may be from it."""
-    return max(EXACT_S, 8 * float(np.spacing(np.abs(times_s).max())))
+    return max(1e-9, 8 * float(np.spacing(np.abs(times_s).max())))
 
 
 def are_few(count: int, n_rows: int) -> bool:
@@ -73,20 +67,14 @@ def usual_step_and_rate(times_s: np.ndarray, rounding_s: float) -> tuple[float, 
     if rounding_s <= TELLS_GAPS * step_s:
         step_s = _usual(steps_s)
     nearest = min(STANDARD_FPS, key=lambda fps: abs(fps * step_s - 1))
-    is_near = abs(nearest * step_s - 1) < max(rounding_s / np.ptp(times_s), NOMINAL_OFF)
+    is_near = abs(nearest * step_s - 1) < max(rounding_s / np.ptp(times_s), 0.01)  # phones record 59.9 fps where they mean 60
     return step_s, nearest if is_near else float(f"{1 / step_s:.6g}")
 
 
 def grid_of(times_s: np.ndarray, rounding_s: float, fps: float | None) -> Grid | None:
-    """The grid of the simplest rate that fits all times; None without one.
-
-    Args:
-        times_s: (T,) seconds, ascending; equal ones are frames that the rounding made so.
-        rounding_s: what they were rounded or cut to.
-        fps: that the file tells, preferred to all others.
-    """
+    """The grid of the simplest rate that fits (T,) ascending times within `rounding_s`, a told `fps` first; None without one."""
     exact_s, n_rows = exactness_of(times_s), len(times_s)
-    if exact_s > MAX_EXACT_S or times_s[-1] - times_s[0] <= exact_s:
+    if exact_s > 1e-4 or times_s[-1] - times_s[0] <= exact_s:  # floats so coarse hold no times of frames
         return None
     rounding_s = max(rounding_s, exact_s)
     exact, rounded = (_fit(times_s - times_s[0], within_s, fps) for within_s in (exact_s, rounding_s))
@@ -112,9 +100,7 @@ def grid_of(times_s: np.ndarray, rounding_s: float, fps: float | None) -> Grid |
 def crowded_grid_of(times_s: np.ndarray, rounding_s: float, fps: float | None) -> tuple[float, np.ndarray, Grid | None]:
     """The grid of times, see `grid_of`, whose steps are about as short as their rounding, so that missing rows do not show.
 
-    Returns:
-        How many times are off it or missing; (T,) which times are on it; and the grid of those, of a simple rate. A grid with
-        few off it, or none.
+    Returned are how many times are off it or missing, few or else inf; (T,) which are on it; and the grid of those, if any.
     """
     n_rows, lasts_s = len(times_s), float(times_s[-1] - times_s[0])
     slowest, fastest = (n_rows - 1) / (lasts_s + rounding_s), n_rows * (1 + FEW) / max(lasts_s - rounding_s, rounding_s)
@@ -155,7 +141,7 @@ def _counts(times_s: np.ndarray, within_s: float) -> Iterator[np.ndarray]:
     steps_s = np.diff(times_s)
     for step_s in (times_s[-1] / len(steps_s), _usual(steps_s)):
         if within_s <= TELLS_GAPS * step_s:
-            for _ in range(COUNT_ROUNDS):  # the step that a count gives counts again
+            for _ in range(20):  # the step that a count gives counts again, until they settle
                 counted = np.maximum(1, np.rint(steps_s / step_s))
                 step_s = times_s[-1] / counted.sum()
             yield np.concatenate([[0], np.cumsum(counted)])
@@ -172,10 +158,7 @@ def _anchored(times_s: np.ndarray, counts: np.ndarray, rate: float, rounding_s: 
 
 
 def _crowded_trials(times_s: np.ndarray, rounding_s: float, rate: float) -> Iterator[tuple[int, np.ndarray, Grid]]:
-    """Grids of a rate that begin at different parts of a frame, as `crowded_grid_of` returns them.
-
-    Each row gets the first count that its time can mean and none before it has.
-    """
+    """Grids that begin at different parts of a frame; each row has the first count that its time can mean and none before has."""
     half_s, places = (rounding_s + 1 / (rate * N_SHIFTS)) / 2, np.arange(len(times_s))
     for shift in range(N_SHIFTS):
         from_start_s = times_s - times_s[0] - shift / (rate * N_SHIFTS)
@@ -188,4 +171,4 @@ def _crowded_trials(times_s: np.ndarray, rounding_s: float, rate: float) -> Iter
 
 def _usual(steps_s: np.ndarray) -> float:
     """The mean of the steps but for those that are nearly two of the middle one, or the one below the middle."""
-    return float(steps_s[steps_s <= SINGLE * np.quantile(steps_s, 0.5, method="lower")].mean())
+    return float(steps_s[steps_s <= 1.75 * np.quantile(steps_s, 0.5, method="lower")].mean())

@@ -1,8 +1,4 @@
-"""JSON and CSV, read as strangers wrote them and written row by row: the text of a take needs far more memory than its numbers.
-
-Limits, here and in the modules that read, are far beyond real takes and heads, and so low that no small file takes all memory, or
-minutes. They are for what a file unfolds to: one that has bytes for all that it holds may be as large as memory allows.
-"""
+"""JSON and CSV, read as strangers wrote them, and written row by row, since the text of a take is far larger than its numbers."""
 
 import csv
 import itertools
@@ -14,28 +10,26 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
 
 import numpy as np
 
 from facedistill.core.errors import InputError
 from facedistill.core.files import atomic_path
 
+# Limits, here and in the modules that read, are for what a file unfolds to: far beyond real takes and heads, and so low that no
+# small file takes all memory, or minutes. A file that has bytes for all that it holds may be as large as memory allows.
 MAX_HEADER_BYTES = 2**20  # of a CSV
 REQUIRED = object()  # the default of a field that must be there
 BEYOND = f"beyond {np.finfo(np.float64).max:.3g}"
 FORMULA = re.compile(r"(^|;)[\s\"]*[=+\-@]")  # a cell that spreadsheets may run; some take ; for the comma
 _NOUNS = {dict: "an object", list: "a list", str: "a text", int: "a whole number", float: "a number", bool: "a truth value"}
+_NOUNS |= {type(None): "nothing"}
 _json = json.JSONEncoder(ensure_ascii=False).encode
 
 
 @contextmanager
 def reading(path: Path, kind: str) -> Iterator[None]:
-    """Wraps the reading of one file, which should be `kind`: whatever is wrong with it becomes a line that names it.
-
-    Raises:
-        InputError: the code inside found the file missing or broken, or too large for the memory there is.
-    """
+    """Makes a line that names the file, an InputError, of whatever is wrong as it is read; `kind` is what it should be."""
     try:
         if not path.is_file():  # nor a folder, nor a pipe that would never end
             raise InputError(f"{path}: no such file; expected {kind}")
@@ -55,24 +49,21 @@ def parse_json(data: bytes) -> dict:
 
     content = json.loads(data.decode("utf-8-sig"), parse_constant=refuse)
     if not isinstance(content, dict):
-        raise ValueError(f"it holds {_noun(content)}, not an object")
+        raise ValueError(f"it holds {_NOUNS[type(content)]}, not an object")
     return content
 
 
 def field(content: object, key: str, kind: type, default: object = REQUIRED):
-    """`content[key]`, of the type `kind`; a whole number is a `float` too, which is finite, and a bool is neither.
-
-    ValueError if it is not there and has no default, or is of another type; OverflowError if it is greater than any float.
-    """
+    """`content[key]` of a type, whole numbers as finite floats too; ValueError if there is none, OverflowError beyond floats."""
     if not isinstance(content, dict):
-        raise ValueError(f"{_noun(content)} stands where an object with {key!r} belongs")
+        raise ValueError(f"{_NOUNS[type(content)]} stands where an object with {key!r} belongs")
     value = content.get(key, default)
     if value is REQUIRED:
         raise ValueError(f"{key!r} is missing")
     if value is default:
         return value
     if isinstance(value, bool) or not isinstance(value, (int, float) if kind is float else kind):
-        raise ValueError(f"{key!r} is {_noun(value)}, not {_NOUNS[kind]}")
+        raise ValueError(f"{key!r} is {_NOUNS[type(value)]}, not {_NOUNS[kind]}")
     if kind is float and not math.isfinite(value):
         raise ValueError(f"{key!r} is {BEYOND}; expected a smaller number")
     return float(value) if kind is float else value
@@ -99,16 +90,9 @@ def read_header(path: Path) -> list[str]:
 
 
 def read_table(path: Path, count_texts: Callable[[list[str]], int]) -> tuple[list[str], list[list[str]], np.ndarray]:
-    """Reads a CSV with commas, whose first columns are texts and whose others are numbers; empty lines do not count.
+    """Reads a CSV with commas, whose first `count_texts(header)` columns are texts and whose others are numbers.
 
-    Args:
-        count_texts: how many of the columns, by the header, are texts; raises ValueError for another file's.
-
-    Returns:
-        The header (N,), the texts of each row, and float64 (T, N - texts).
-
-    Raises:
-        ValueError: what is wrong, with its row, the first below the header being 1, and its column.
+    Returned are the header (N,), the texts of each row, and float64 (T, N - texts). A ValueError tells row, from 1, and column.
     """
     with path.open(encoding="utf-8-sig", newline="") as file:
         table = filter(None, csv.reader(file))
@@ -135,28 +119,21 @@ def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[objec
         if FORMULA.search(unicodedata.normalize("NFKC", name)):  # wide letters too; a spreadsheet would run it
             allowed = "expected names that do not begin with = + - or @, or another format, JSON say"
             raise InputError(f"{path}: spreadsheets would take the name {name!r} for a formula; {allowed}")
-    with _text(path) as file:
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
         csv.writer(file, lineterminator="\n").writerows(itertools.chain([header], rows))
 
 
 def write_object(path: Path, content: Mapping[str, object]) -> None:
     """Writes one line of JSON, atomically; iterators become lists."""
-    with _text(path) as file:
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
         for number, (key, value) in enumerate(content.items()):
             file.write(f"{', ' if number else '{'}{_json(key)}: ")
             if isinstance(value, Iterator):
-                file.write("[")
-                file.writelines(f"{', ' if place else ''}{_json(item)}" for place, item in enumerate(value))
-                file.write("]")
+                items = (f"{', ' if place else ''}{_json(item)}" for place, item in enumerate(value))
+                file.writelines(itertools.chain("[", items, "]"))
             else:
                 file.write(_json(value))
         file.write("}\n" if content else "{}\n")
-
-
-@contextmanager
-def _text(path: Path) -> Iterator[TextIO]:
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
-        yield file
 
 
 def _number(cell: str) -> float:
@@ -164,7 +141,3 @@ def _number(cell: str) -> float:
         return float(cell)
     except ValueError:
         return math.nan
-
-
-def _noun(value: object) -> str:
-    return _NOUNS.get(type(value), "nothing")

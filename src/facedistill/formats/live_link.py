@@ -1,8 +1,6 @@
 """Live Link Face for Unreal: the CSV that phones record, and the packets that they send.
 
-The CSV has a timecode, a count, 52 curves in its own order and 9 rotations (radians). Read as well: other spellings and orders,
-NeuroSync's seven emotions and its milliseconds of the second in the timecode, timecode in 60ths of a second or other parts of
-one, dropped frames, a midnight, weights above 1, and NTSC's drop-frame timecode.
+Read as well: NeuroSync's seven emotions and its milliseconds in the timecode, other bases, NTSC's drop-frame, midnight.
 """
 
 import re
@@ -20,10 +18,7 @@ from facedistill.formats.json_csv import read_table, write_table
 from facedistill.formats.times import GIVE_RATE, GIVEN_RATE, Recorded, Rows, timeline
 from facedistill.rig.arkit import CURVES
 
-ROTATIONS = (
-    "HeadYaw", "HeadPitch", "HeadRoll",
-    "LeftEyeYaw", "LeftEyePitch", "LeftEyeRoll", "RightEyeYaw", "RightEyePitch", "RightEyeRoll",
-)  # fmt: skip
+ROTATIONS = tuple(f"{part}{angle}" for part in ("Head", "LeftEye", "RightEye") for angle in ("Yaw", "Pitch", "Roll"))
 SWAPPED = {"jawLeft": "jawRight", "jawRight": "jawLeft", "mouthLeft": "mouthRight", "mouthRight": "mouthLeft"}
 ORDER = tuple(SWAPPED.get(name, name) for name in CURVES)  # the app's, which is not ARKit's
 COUNT = len(ORDER) + len(ROTATIONS)  # 61
@@ -32,29 +27,22 @@ BASES_HZ = range(10, 241)  # frames that a timecode may count in a second
 COMMON_HZ = (10, 12, 15, 24, 25, 30, 48, 50, 60, 100, 120, 240)
 USUAL_HZ = 60
 DROPPED = {30: 2, 60: 4}  # frame numbers that NTSC's drop-frame timecode skips at most minutes, by its base
-DROP_SHOWS = 0.5  # of the other seconds at least begin with those numbers
 HIDDEN, COMMON = 0.5, 0.6  # what a rollover with a row missing, and what a common base count for, where a plain rollover counts 1
 MAX_HIDDEN = 2  # rows missing at a rollover
-FAR = 3  # times what is between any others
 MILLISECONDS_OFF = (-0.6, 1.2)  # frames that FF may be behind them: it is rounded, cut, or one too small
 MILLISECONDS_ROWS = 0.95  # of a take in which they agree
-MILLISECOND_S = 1e-3
 TICK_S = 1 / 60_000  # the last digit that is written
 DAY_S = 24 * 3600.0
 DEFAULT_FPS = 60.0
 DECIMALS = 10
-PACKET_VERSION = 6
 
 
 def write(path: Path, animation: Animation) -> None:
     """Writes a take in the app's order, absent curves as 0; weights come back exactly, times within 1/60000 s.
 
-    Raises:
-        InputError: a curve has no column in this format, or the times would not come back from a timecode: they do not begin at
-            0 s, are too close together, or so irregular that their timecode would be taken for another.
+    InputError where a curve has no column, or times would not: not from 0 s on, too close, or as irregular as another's.
     """
-    others = [name for name in animation.names if name not in ORDER + ROTATIONS]
-    if others:
+    if others := [name for name in animation.names if name not in ORDER + ROTATIONS]:
         allowed = f"the 52 ARKit curves, {', '.join(ROTATIONS)}"
         raise InputError(f"{path}: Live Link Face has no column for {others[0]!r}; expected {allowed}")
     timecodes = [_timecode(time_s) for time_s in np.clip(animation.times_s, 0, DAY_S)]
@@ -74,16 +62,10 @@ def read(path: Path) -> Rows:
 
 
 def packet(subject: str, frame: int, *, fps: int, weights: Mapping[str, float]) -> bytes:
-    """One frame over UDP, as Unreal reads it: curves in Apple's order, and rotations of 0.
-
-    Args:
-        subject: the name that Unreal shows.
-        frame: its number, counted from midnight for a timecode of the day.
-        weights: by name; a curve that is not there rests.
-    """
+    """Frame number `frame` since midnight, over UDP as Unreal reads it: Apple's curves, 0 if not in `weights`; no rotations."""
     name = subject.encode()
     device = f"${uuid.uuid5(uuid.NAMESPACE_DNS, f'{subject}.facedistill')}".encode()  # the same whenever it comes back
-    head = struct.pack("<I", PACKET_VERSION) + device + struct.pack(">i", len(name)) + name
+    head = struct.pack("<I", 6) + device + struct.pack(">i", len(name)) + name  # version 6
     values = [weights.get(curve, 0.0) for curve in CURVES] + [0.0] * len(ROTATIONS)
     return head + struct.pack(f">ifiiB{COUNT}f", frame, 0.0, fps, 1, COUNT, *values)
 
@@ -134,7 +116,7 @@ def _recorded(timecodes: Sequence[str]) -> Recorded:
     frames = np.floor(parts[:, 3])
     seconds, fractions = clock_s - clock_s[:1], parts[:, 3] - frames
     if _are_milliseconds(seconds, frames, fractions):
-        return Recorded(seconds + fractions - fractions[:1], DEFAULT_FPS, rounding_s=MILLISECOND_S, from_zero=True)
+        return Recorded(seconds + fractions - fractions[:1], DEFAULT_FPS, rounding_s=1e-3, from_zero=True)
     base_hz, notes = _base_hz(seconds, frames)
     n_dropped = _dropped(clock_s, frames, base_hz)
     numbers = seconds * base_hz + (parts[:, 3] - parts[:1, 3]) - (n_dropped - n_dropped[:1])
@@ -148,14 +130,13 @@ def _recorded(timecodes: Sequence[str]) -> Recorded:
 def _dropped(clock_s: np.ndarray, frames: np.ndarray, base_hz: int) -> np.ndarray:
     """(T,) frame numbers that a timecode has skipped since midnight: none unless it is of NTSC's drop-frame kind.
 
-    That kind skips the first FF where a minute begins that is not a multiple of ten. It shows if all such minutes that a take
-    passes begin so, and most other seconds do not.
+    That skips the first FF of minutes that are no multiple of ten: all such minutes begin so, and most other seconds do not.
     """
     n_skipped, minutes = DROPPED.get(base_hz, 0), clock_s // 60
     skips, is_low = (clock_s % 60 == 0) & (minutes % 10 > 0), frames < n_skipped
     begun = np.intersect1d(clock_s[frames < 2 * n_skipped], clock_s[frames >= base_hz - n_skipped] + 1)  # no pause is there
     at_minutes, is_plain = np.isin(begun, clock_s[skips]), np.isin(begun, clock_s[is_low])
-    if not at_minutes.any() or (skips & is_low).any() or is_plain.sum() <= DROP_SHOWS * (~at_minutes).sum():
+    if not at_minutes.any() or (skips & is_low).any() or is_plain.sum() <= 0.5 * (~at_minutes).sum():
         n_skipped = 0
     return n_skipped * (minutes - minutes // 10)
 
@@ -163,14 +144,13 @@ def _dropped(clock_s: np.ndarray, frames: np.ndarray, base_hz: int) -> np.ndarra
 def _base_hz(seconds: np.ndarray, frames: np.ndarray) -> tuple[int, tuple[str, ...]]:
     """Frames in a second of timecode, and a note if that is a guess.
 
-    At a rollover, the base is the last FF of a second and one step of most rows more; several, where a row is missing there. Any
-    FF but a garbled one is below the base. Doubled and swapped rows are gone once rows are sorted.
+    At a rollover, it is the last FF of a second and a usual step more, several where rows lack. Any FF not garbled is below it.
     """
     counted, n_rows = np.unique(frames, return_counts=True)
     gaps = np.diff(counted)
-    is_garbled = len(gaps) > 1 and n_rows[-1] == 1 and gaps[-1] > FAR * gaps[:-1].max()
+    is_garbled = len(gaps) > 1 and n_rows[-1] == 1 and gaps[-1] > 3 * gaps[:-1].max()
     rows = np.stack([seconds, frames], axis=1)
-    codes = np.unique(rows[frames < counted[-1]] if is_garbled else rows, axis=0)
+    codes = np.unique(rows[frames < counted[-1]] if is_garbled else rows, axis=0)  # none doubled or swapped
     to_next = np.diff(codes, axis=0)
     steps, ends = to_next[to_next[:, 0] == 0, 1], np.flatnonzero(to_next[:, 0] == 1)
     if not (len(steps) and len(ends)):
@@ -189,11 +169,7 @@ def _base_hz(seconds: np.ndarray, frames: np.ndarray) -> tuple[int, tuple[str, .
 
 
 def _rollover_base(frames: np.ndarray, steps: np.ndarray, ends: np.ndarray) -> tuple[int, int]:
-    """The base that most rollovers show, and how many show it with no row missing.
-
-    `frames` are FF of all rows, sorted by time; `steps` from row to row within a second; `ends` the last row of each second that
-    is followed by the next.
-    """
+    """The base that most rollovers show, and how many with no row missing, of sorted FF; `ends` are the last of seconds."""
     short, long = np.quantile(steps, [0.05, 0.95], method="nearest")
     last, first = frames[ends], frames[ends + 1]
     plain, score = {}, {}

@@ -38,15 +38,9 @@ BY_SUFFIX = {".csv": "csv", ".json": "json", ".npz": "npz", ".glb": "glb"}  # wh
 
 
 def read(path: Path, *, kind: str | None = None, fps: float | None = None, at_fps: float | None = None) -> Animation:
-    """Reads curves from a file.
+    """Reads curves of a kind of KINDS, told from suffix and content if None; InputError where the file holds none.
 
-    Args:
-        kind: one of KINDS; told from the suffix and the content if None.
-        fps: frame t is at t / fps, whatever the file says of its times.
-        at_fps: resamples to this frame rate; nothing is resampled without it.
-
-    Raises:
-        InputError: the file is of no known kind, or not of the one named, or broken; or a rate that cannot be.
+    Frame t is at t / `fps` if that is given, whatever the file says of its times; only `at_fps`, if given, resamples.
     """
     path = Path(path)
     try:
@@ -66,14 +60,9 @@ def read(path: Path, *, kind: str | None = None, fps: float | None = None, at_fp
 
 
 def write(path: Path, animation: Animation, *, kind: str | None = None, face: Path | None = None) -> None:
-    """Writes curves to a file, atomically; lossless (glb: as float32), or an error.
+    """Writes curves to a file, atomically, without loss (glb: as float32); InputError where that cannot be.
 
-    Args:
-        kind: one of KINDS; that of the suffix if None: csv, json, npz or glb.
-        face: for glb: the face to animate instead of the built-in head.
-
-    Raises:
-        InputError: suffix and kind do not fit, the format cannot hold these curves or times, or no file can be written there.
+    The kind is one of KINDS, or that of the suffix if None: csv, json, npz or glb, which may have a face other than the built-in.
     """
     path = Path(path)
     suffix = path.suffix.lower()
@@ -106,27 +95,22 @@ def sniff(path: Path) -> str:
         raise InputError(f"{path}: no file of curves ends in {path.suffix!r}; expected {', '.join(sorted(BY_SUFFIX))}, .gltf")
     with reading(path, f"a {suffix} file of curves"):
         if suffix == ".csv":
-            return _csv_kind(read_header(path))
+            header = read_header(path)
+            if live_link.is_header(header):
+                return "livelink"
+            for column, kind in ((curve_files.NIM_TIME_COLUMN, "a2f-csv"), (curve_files.TIME_COLUMN, "csv")):
+                if column in header[:2]:
+                    return kind
+            raise ValueError(f"its columns begin with {header[:2]}; expected Timecode and BlendshapeCount, timeCode, or time_s")
         return _json_kind(parse_json(path.read_bytes())) if suffix == ".json" else BY_SUFFIX.get(suffix, "glb")
-
-
-def _csv_kind(header: list[str]) -> str:
-    if live_link.is_header(header):
-        return "livelink"
-    if curve_files.NIM_TIME_COLUMN in header[:2]:
-        return "a2f-csv"
-    if curve_files.TIME_COLUMN in header[:2]:
-        return "csv"
-    raise ValueError(f"its columns begin with {header[:2]}; expected Timecode and BlendshapeCount, timeCode, or time_s")
 
 
 def _json_kind(content: dict) -> str:
     if content.get("format") == curve_files.FORMAT:
         return "json"
-    if "facsNames" in content or "blendshape_names" in content:
-        return "a2f"
-    if "names" in content and "frames" in content:
-        return "beat"
+    for keys, kind in (({"facsNames"}, "a2f"), ({"blendshape_names"}, "a2f"), ({"names", "frames"}, "beat")):
+        if keys <= content.keys():
+            return kind
     raise ValueError(f"its keys are {list(content)[:5]}; expected format, facsNames, blendshape_names, or names and frames")
 
 

@@ -43,11 +43,7 @@ class Take:
     labels: Path
 
     def read(self, fps: float | None) -> Labels:
-        """Reads the labels, whose rate is `fps`: None where the files tell it, which vertices do not.
-
-        Raises:
-            InputError: a file that cannot be read, or labels that do not last about as long as the recording.
-        """
+        """The labels, whose rate is `fps` or None where files tell it; InputError unless they last as long as the recording."""
         is_mesh = self.labels.suffix.lower() == VERTICES
         with reading(self.labels, "labels of a recording"):
             names, read, rate, left_out = _vertices(self.labels, fps) if is_mesh else _curves(self.labels, fps)
@@ -58,10 +54,8 @@ class Take:
         n_samples = len(read_audio(self.audio))
         lasts_s, audio_s = len(frames) / rate, n_samples / SAMPLE_RATE_HZ
         if abs(lasts_s - audio_s) > MAX_APART_S:
-            raise InputError(
-                f"{self.labels}: lasts {lasts_s:.1f} s at {rate:g} frames a second, its recording {audio_s:.1f} s; "
-                f"expected within {MAX_APART_S:g} s of it"
-            )
+            found = f"lasts {lasts_s:.1f} s at {rate:g} frames a second, its recording {audio_s:.1f} s"
+            raise InputError(f"{self.labels}: {found}; expected within {MAX_APART_S:g} s of it")
         return Labels(names, at_times(frames, np.arange(n_frames(n_samples)) / FPS, rate), left_out, lasts_s / audio_s)
 
 

@@ -1,7 +1,6 @@
 """Times of takes: as files record them, rounded, doubled or swapped, and as their frames have them.
 
-A row is *odd* if its time is outside the longest ascending run of times. Times that fit one regular grid within what they were
-rounded to are put on it; all others, a phone's jitter among them, stay as they were recorded.
+A row is *odd* if it is outside the longest ascending run. Times that fit one grid within their rounding are put on it, no others.
 """
 
 import logging
@@ -54,12 +53,7 @@ class Timeline:
 
 
 def animation_of(path: Path, rows: Rows) -> Animation:
-    """The animation that the rows of a file are; what is guessed or put right is told as a warning.
-
-    Raises:
-        InputError: the times are not those of one take.
-        ValueError: see `Animation`.
-    """
+    """The animation that rows are; guesses and repairs are warnings. InputError unless of one take; ValueError as `Animation`."""
     recorded = rows.recorded()
     recorded, weights = replace(recorded, times_s=np.asarray(recorded.times_s, np.float64)), np.asarray(rows.weights, np.float64)
     check_frames(rows.names, weights, recorded.times_s)
@@ -77,11 +71,7 @@ def animation_of(path: Path, rows: Rows) -> Animation:
 
 
 def timeline(recorded: Recorded, is_repeated: np.ndarray) -> Timeline:
-    """What finite recorded times mean; ValueError if too many rows are odd, or the times start over.
-
-    Args:
-        is_repeated: (T,) rows that are copies of the one before, if their times are the same too.
-    """
+    """What finite times mean, of which those `is_repeated` (T,) may copy the row before; ValueError if odd beyond repair."""
     times_s = recorded.times_s
     is_copy = is_repeated & (np.diff(times_s, prepend=np.nan) == 0)
     with np.errstate(all="ignore"):  # of numbers that are no times
@@ -102,10 +92,7 @@ def timeline(recorded: Recorded, is_repeated: np.ndarray) -> Timeline:
 
 
 def _crowded(recorded: Recorded, is_copy: np.ndarray) -> Timeline | None:
-    """A take whose frames are about as near to each other as its times tell, so that equal times are right; None if it is not.
-
-    ValueError if it is, and too many rows are odd.
-    """
+    """A take whose frames are so near to each other that equal times are right; None if it is not, ValueError if it is broken."""
     times_s, rounding_s, n_rows = recorded.times_s, recorded.rounding_s, len(recorded.times_s)
     rows, least_s = _ascending(np.argsort(np.argsort(times_s, kind="stable"))), np.diff(times_s).min(initial=np.inf)
     grid = grids.grid_of(times_s, rounding_s, recorded.fps) if least_s == 0 else None
@@ -191,14 +178,7 @@ def _placed(
 ) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     """Puts odd rows where they belong: where their own times say, if a frame is missing there, or between their neighbours.
 
-    Args:
-        own: (N,) recorded times of all rows, in seconds or in counts.
-        rows, kept: (T,) rows that ascend, and their times.
-        step: from frame to frame.
-        is_copy: (N,) rows to leave out, if they are odd.
-
-    Returns:
-        The rows in their order, their times, and notes.
+    Of `own` times (N,), in s or counts, those of `rows` (T,) become `kept`; other copies go. Returns rows in order, times, notes.
     """
     times, taken = np.full(len(own), np.nan), kept.tolist()
     times[rows] = kept

@@ -1,8 +1,4 @@
-"""The streaming engine: chunks of sound of any size in, frames of curves out as soon as they can be known.
-
-Every 16 ms of sound are computed once: what later frames need of them is kept. A recording pushed whole and one pushed in
-crumbs go through the same steps, so their frames agree bit for bit.
-"""
+"""The streaming engine: sound in chunks of any size, every 16 ms computed once, so frames agree bit for bit however it is cut."""
 
 import json
 import math
@@ -34,15 +30,9 @@ class Animator:
     """One stream of sound through one model."""
 
     def __init__(self, model: Model, *, rate_hz: int | None = None, fps: int = 60, ensemble: bool = False) -> None:
-        """Starts a stream.
+        """Starts a stream of sound at `rate_hz`, the model's own if None, to `fps` frames a second; InputError if not allowed.
 
-        Args:
-            rate_hz: of the sound that will be pushed; the model's own where not given.
-            fps: frames a second.
-            ensemble: average three predictions 1/60 s apart (paper): less jitter for 16.7 ms more of look-ahead.
-
-        Raises:
-            InputError: a rate that is not allowed.
+        `ensemble` averages three predictions 1/60 s apart (paper): less jitter for 16.7 ms more of look-ahead.
         """
         metadata = model.metadata
         rate_hz = metadata.sample_rate_hz if rate_hz is None else rate_hz
@@ -51,6 +41,7 @@ class Animator:
         if not 1 <= fps <= MAX_FPS or fps != int(fps):
             raise InputError(f"{fps} frames a second; expected whole numbers from 1 to {MAX_FPS}")
         self.model, self.rate_hz, self.fps, self.ensemble = model, int(rate_hz), int(fps), ensemble
+        self.curves: tuple[str, ...] = metadata.curves  # names of the K curves
         self._model_hz, self._hop = metadata.sample_rate_hz, metadata.hop_samples
         # Time is counted in whole numbers, of which a second has ENSEMBLE_FPS * fps * sample_rate_hz: nothing is rounded.
         self._step = ENSEMBLE_FPS * self.fps * self._hop  # between two frames of the grid
@@ -62,25 +53,14 @@ class Animator:
         self.reset()
 
     @property
-    def curves(self) -> tuple[str, ...]:
-        """Names of the K curves."""
-        return self.model.metadata.curves
-
-    @property
     def lookahead_s(self) -> float:
-        """The whole algorithmic delay: how much later than its own time a frame may still depend on the sound.
-
-        It is the window's future, up to a 16 ms step, what the ensemble needs, and the reach of the filter at another rate.
-        """
+        """The whole algorithmic delay, of window, step, ensemble and filter: how long after a frame sound may still change it."""
         hops = self.fps * self._hop
         period = math.lcm(hops // math.gcd(self._model_hz, hops), self.fps)  # whole seconds, after which every rate begins anew
         return max(self.heard_samples(frame) / self.rate_hz - frame / self.fps for frame in range(period))
 
     def heard_samples(self, frame: int) -> int:
-        """How many samples of the stream decide a frame: those from this index on change nothing in it.
-
-        At the model's own rate the bound is tight: the last of them changes the frame, unless int8 rounds the change away.
-        """
+        """How many samples of a stream decide a frame; at the model's own rate the last one does, unless int8 rounds it off."""
         grid_frame = -(-self._time(frame, self._offsets[-1]) // self._step)
         last = grid_frame * self._hop + self.model.metadata.future_samples - 1
         return (last if self._resampler is None else self._resampler.last_input(last)) + 1
@@ -96,14 +76,7 @@ class Animator:
         self._n_samples = 0  # at the model's rate, without the silence before the first
 
     def push(self, samples: np.ndarray) -> Frames:
-        """Hears more sound; returns the frames that are known now and were not before.
-
-        Args:
-            samples: (S,) float in +-1, or int16; S may be any number.
-
-        Raises:
-            InputError: not such an array; the stream stays as it was.
-        """
+        """Hears (S,) samples, any number, float in +-1 or int16; the frames that are new. InputError, no change, if others."""
         samples = _checked(samples)
         self._hear(samples if self._resampler is None else self._resampler.push(samples))
         # Up to the last frame whose grid frames are all known.
@@ -135,11 +108,7 @@ class Animator:
         }
 
     def restore(self, state: dict[str, np.ndarray]) -> None:
-        """Goes on from what `state` gave, of this or another animator with the same model and settings.
-
-        Raises:
-            InputError: the state of other settings or of another model; the stream stays as it was.
-        """
+        """Goes on from a `state` of the same model and settings; InputError, and the stream stays as it was, for another."""
         own = self.state()
         forms = [{name: (array.dtype, array.ndim, array.shape[1:]) for name, array in one.items()} for one in (own, state)]
         if forms[0] != forms[1] or not all(np.array_equal(state[name], own[name]) for name in ("model", "settings")):

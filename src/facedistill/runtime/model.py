@@ -24,7 +24,6 @@ TYPES = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8}  # of that stat
 MAX_SAMPLES = 2**20  # of a window: half a minute at 16 kHz
 MAX_STATE = 2**24  # numbers in the states of a stream
 NO_MEMORY = re.compile("bad_alloc|[Ff]ailed to allocate memory|AllocateRaw")  # in what onnxruntime says
-QUIET = 4  # onnxruntime's log level: only what is fatal, since errors are raised anyway
 # {message: {number of a field: the message in it}} of onnx.proto, as far as it leads to tensors
 PARTS = {
     "model": {7: "graph", 20: "training", 25: "function"},
@@ -91,18 +90,14 @@ class ModelMetadata:
 
 
 def open_session(path: Path) -> tuple[ort.InferenceSession, ModelMetadata]:
-    """Opens an exported file of either kind, on one core.
-
-    Raises:
-        InputError: missing, truncated, foreign or of another version, or a released model that is broken.
-    """
+    """Opens an exported file of either kind, on one core; InputError if missing, broken, foreign or of another version."""
     if not path.is_file():
         raise InputError(f"{path}: no such model; expected an ONNX file that facedistill exported")
     content = path.read_bytes()
     check_released(path, content)
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = QUIET
+    options.log_severity_level = 4  # only what is fatal, since errors are raised anyway
     with _running(path):
         if has_external_data(memoryview(content)):
             raise ValueError("it would have other files opened; expected all weights in it")
@@ -133,10 +128,7 @@ def output_name(state: str) -> str:
 
 
 def has_external_data(message: memoryview, kind: str = "model") -> bool:
-    """Whether any tensor of an ONNX file, of subgraphs and attributes too, is in another file or says where it would be.
-
-    Told from the protobuf encoding, without the package onnx; ValueError unless it is one.
-    """
+    """Whether any tensor of an ONNX file, of subgraphs too, is in another file or names one; ValueError if it is no protobuf."""
     for number, value in _fields(message):
         if kind == "tensor" and (number == EXTERNAL_DATA or (number == DATA_LOCATION and value != 0)):
             return True
@@ -196,7 +188,11 @@ class Model:
         if sum(math.prod(shape) for _, shape in self.states.values()) > MAX_STATE:
             raise InputError(f"{path}: a state of more numbers than any student has; expected at most {MAX_STATE}")
         with _running(path):  # a broken file may open and not run
-            self._check_silence()
+            frames = np.zeros((MAX_ROWS, 2 * self.metadata.hop_samples), np.float32)
+            curves, states = self.run(frames, self.initial_state())
+            is_finite = all(np.isfinite(values).all() for values in (curves, *states.values()))
+            if not is_finite or curves.shape != (MAX_ROWS, len(self.metadata.curves)):
+                raise ValueError("silence gives NaN, infinite or missing curves; expected finite ones")
             self.max_rows = MAX_ROWS if self._rows_are_independent() else 1
 
     def run(self, frames: np.ndarray, states: dict[str, np.ndarray]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
@@ -207,13 +203,6 @@ class Model:
     def initial_state(self) -> dict[str, np.ndarray]:
         """Histories of zeros: what a stream starts with, before it has heard silence."""
         return {name: np.zeros(shape, kind) for name, (kind, shape) in self.states.items()}
-
-    def _check_silence(self) -> None:
-        """Raises ValueError where silence does not give curves and a state that are numbers."""
-        curves, states = self.run(np.zeros((MAX_ROWS, 2 * self.metadata.hop_samples), np.float32), self.initial_state())
-        is_finite = all(np.isfinite(values).all() for values in (curves, *states.values()))
-        if not is_finite or curves.shape != (MAX_ROWS, len(self.metadata.curves)):
-            raise ValueError("silence gives NaN, infinite or missing curves; expected finite ones")
 
     def _rows_are_independent(self) -> bool:
         """Whether rows have the same bits however many are computed together: matrix products on this processor decide."""

@@ -27,13 +27,10 @@ def find_model(model: str, *, windows: bool = False) -> Path:
 
 
 def released_models(*, windows: bool = False) -> dict[str, Path]:
-    """{name: file} of all released models, the names those of the files without suffix; of window graphs too if so wanted.
-
-    Where float32 is too large to be released, the name without a precision, `real-time` say, means float16.
-    """
+    """{name: file} of all released models, the names those of the files without suffix; of window graphs too if so wanted."""
     paths = sorted(RELEASED.glob("*/*.onnx"))
     found = {path.stem: path for path in paths if windows or not path.stem.endswith(WINDOW_SUFFIX)}
-    for path in list(found.values()):
+    for path in list(found.values()):  # where float32 is too large to be released, `real-time` say means float16
         found.setdefault(path.stem.replace("-float16", ""), path)
     return found
 

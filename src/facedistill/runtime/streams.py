@@ -30,8 +30,8 @@ class Resampler:
         total = kernel[:n_kernel].sum()
         kernel *= self.up
         kernel /= total
-        # (up, taps), the oldest sample first
-        self._phases = kernel.reshape(self._taps, self.up).T[:, ::-1].astype(np.float32, order="C")
+        phases = kernel.reshape(self._taps, self.up).T[:, ::-1]
+        self._phases = phases.astype(np.float32, order="C")  # (up, taps), the oldest sample first
         self.reset()
 
     def reset(self) -> None:
@@ -82,11 +82,7 @@ class Resampler:
 
 
 class StreamingSession:
-    """The recurrence of a streaming graph, without copies: samples in, one frame of the grid a step of 16 ms out.
-
-    Two sets of buffers take turns as input and output: a run reads the last rows of one set as its states, and writes them,
-    with the new rows behind, to the end of the other.
-    """
+    """The recurrence of a streaming graph, without copies: samples in, one frame of the grid a step of 16 ms out."""
 
     def __init__(self, model: Model) -> None:
         self.model = model
@@ -95,6 +91,7 @@ class StreamingSession:
         self._pairs = np.lib.stride_tricks.sliding_window_view(self._samples, 2 * self._hop)[:: self._hop]
         self._frames = np.zeros((rows, 2 * self._hop), np.float32)
         self._curves = np.zeros((rows, len(model.metadata.curves)), np.float32)
+        # Two sets take turns: a run reads the end of one as its states, and writes them, the new rows behind, to the other's.
         self._buffers = tuple(
             {name: np.zeros((rows + n_rows, width), kind) for name, (kind, (n_rows, width)) in model.states.items()}
             for _ in range(2)
