@@ -11,8 +11,8 @@ import pandas as pd
 
 from facedistill.core.errors import InputError
 from facedistill.core.messages import printable
+from facedistill.measure.bootstrap import divide
 from facedistill.measure.bootstrap import summary as with_interval
-from facedistill.measure.statistics import divide
 
 COLUMNS = ("rater", "sheet", "trial", "sentence", "left", "right", "check", "chosen", "seconds")
 SIDES = ("left", "right")
