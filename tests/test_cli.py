@@ -23,7 +23,7 @@ from facedistill.repro import verify
 
 COMMANDS = [
     "animate", "live", "convert", "render", "info", "bench", "check", "prepare", "align", "teach", "label", "distill", "ablate",
-    "teachers", "evaluate", "export", "web", "release", "benchmark", "notebook", "fill", "verify", "site", "config",
+    "teachers", "evaluate", "export", "web", "release", "benchmark", "notebook", "fill", "verify", "site", "config", "head",
 ]  # fmt: skip
 
 
