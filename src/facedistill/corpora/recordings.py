@@ -25,11 +25,10 @@ HELD_OUT = "held-out"  # training recordings that no model learns from, to choos
 def import_recordings(folder: Path, source: Path, held_out: Sequence[str] = ()) -> list[Utterance]:
     """Converts recordings to 16 kHz mono FLAC below `folder`, and their phone labels to IPA.
 
-    Args:
-        source: a folder that is searched for audio: test data where phone labels lie beside a recording (`.tsv`: start_s, end_s,
-            phone; IPA), unlabelled otherwise, with the transcript beside it (`.txt`), if any; or a manifest, whose `train` split
-            is unlabelled data and whose `test` split, where it has phones, is test data.
-        held_out: patterns of "source/speaker" and "source/id"; the unlabelled recordings that match one are split "held-out".
+    A source is a folder that is searched for audio: test data where phone labels lie beside a recording (`.tsv`: start_s, end_s,
+    phone; IPA), unlabelled otherwise, with the transcript beside it (`.txt`), if any; or a manifest, whose `train` split is
+    unlabelled data and whose `test` split, where it has phones, is test data. Patterns of "source/speaker" and "source/id" tell
+    which of the unlabelled recordings are held out.
     """
     is_folder = source.is_dir()
     rows = [_beside(source, path) for path in list_recordings(source)] if is_folder else read_manifest(source)
@@ -73,12 +72,9 @@ def _import_one(folder: Path, root: Path, row: Utterance) -> Utterance:
 
 
 def librispeech_subset(folder: Path, root: Path, *, subset: str, split: str) -> list[Utterance]:
-    """The utterances of one subset; its FLAC is 16 kHz mono already and is used where it lies.
+    """The utterances of a subset ("test-other"), their paths from `folder`; the FLAC is 16 kHz mono already and stays in place.
 
-    Args:
-        folder: the folder that audio paths are made relative to.
-        root: the folder that holds LibriSpeech/train-clean-100/19/198/19-198.trans.txt and the like.
-        subset: train-clean-100, test-other, ...
+    `root` holds LibriSpeech/train-clean-100/19/198/19-198.trans.txt and the like.
     """
     archive = root / "LibriSpeech"
     try:

@@ -16,31 +16,19 @@ FILE = "controls.json"  # beside the manifest of labels; without it they are ARK
 
 @dataclass(frozen=True, eq=False)
 class Lips:
-    """What K controls do to the lips.
+    """What K controls do to the lips."""
 
-    Attributes:
-        gap_mm: (K,) float32, change of the lip gap per unit of each control.
-        gap_neutral_mm: the lip gap where all are 0.
-        products_mm2: (K, K) float32, how their moves of the lips go together (see `lip_gram_matrix`).
-    """
-
-    gap_mm: np.ndarray
-    gap_neutral_mm: float
-    products_mm2: np.ndarray
+    gap_mm: np.ndarray  # (K,) float32, change of the lip gap per unit of each control
+    gap_neutral_mm: float  # the lip gap where all are 0
+    products_mm2: np.ndarray  # (K, K) float32, how their moves of the lips go together (see `lip_gram_matrix`)
 
 
 @dataclass(frozen=True, eq=False)
 class Controls:
-    """K controls, and what they do to the lips, where that is known.
-
-    Attributes:
-        names: (K,).
-        rest: (K,) float32, where they are when non-speech audio.
-        lips: None where nobody has told.
-    """
+    """K controls, and what they do to the lips, where that is known."""
 
     names: tuple[str, ...]
-    rest: np.ndarray
+    rest: np.ndarray  # (K,) float32, where they are in non-speech audio
     lips: Lips | None = None
 
     @property
@@ -73,32 +61,24 @@ def write_controls(folder: Path, controls: Controls) -> None:
     """Writes controls.json; nothing for ARKit's."""
     if controls.are_arkit:
         return
-    lips = controls.lips and {
-        "gap_mm": controls.lips.gap_mm.tolist(), "gap_neutral_mm": controls.lips.gap_neutral_mm,
-        "products_mm2": controls.lips.products_mm2.tolist(),
-    }  # fmt: skip
+    lips = controls.lips and {name: np.asarray(value).tolist() for name, value in vars(controls.lips).items()}
     write_json(folder / FILE, {"names": list(controls.names), "rest": controls.rest.tolist(), "lips": lips})
 
 
 def read_controls(folder: Path) -> Controls:
-    """The controls of a folder of labels.
-
-    Raises:
-        InputError: a controls.json of another form.
-    """
+    """The controls of a folder of labels; InputError where its controls.json has another form."""
     if not (folder / FILE).is_file():
         return arkit()
     found = read_json(folder / FILE)
     try:
         names, lips = tuple(found["names"]), found["lips"]
-        return Controls(names, _array(found["rest"], len(names)), None if lips is None else _lips(lips, len(names)))
+        k = len(names)
+        if lips is not None:
+            lips = Lips(_array(lips["gap_mm"], k), float(lips["gap_neutral_mm"]), _array(lips["products_mm2"], k, k))
+        return Controls(names, _array(found["rest"], k), lips)
     except (KeyError, TypeError, ValueError) as error:
         keys = "names, rest and lips: null or gap_mm, gap_neutral_mm, products_mm2"
         raise InputError(f"{folder / FILE}: not the controls of a face ({error}); expected {keys}") from None
-
-
-def _lips(found: dict, k: int) -> Lips:
-    return Lips(_array(found["gap_mm"], k), float(found["gap_neutral_mm"]), _array(found["products_mm2"], k, k))
 
 
 def _array(values: list, *shape: int) -> np.ndarray:

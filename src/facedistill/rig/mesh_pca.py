@@ -17,15 +17,10 @@ NOTHING = 1e-9  # of the first component's variance: what is less is rounding
 
 @dataclass(frozen=True, eq=False)
 class MeshBasis:
-    """P components of meshes with D coordinates; their coefficients have a standard deviation of 1.
+    """P components of meshes with D coordinates; their coefficients have a standard deviation of 1."""
 
-    Attributes:
-        mean: (D,) float32.
-        components: (P, D) float32, orthogonal, each as long as what it explains is spread.
-    """
-
-    mean: np.ndarray
-    components: np.ndarray
+    mean: np.ndarray  # (D,) float32
+    components: np.ndarray  # (P, D) float32, orthogonal, each as long as what it explains is spread
 
     def encode(self, meshes: np.ndarray) -> np.ndarray:
         """(T, D) -> (T, P) float32 coefficients."""
@@ -71,11 +66,7 @@ def write_basis(path: Path, basis: MeshBasis) -> None:
 
 
 def read_basis(path: Path) -> MeshBasis:
-    """Reads what `write_basis` writes.
-
-    Raises:
-        InputError: missing, or something else.
-    """
+    """Reads what `write_basis` writes; InputError where it is missing, or something else."""
     try:
         found = load_file(path)
         return MeshBasis(found["mean"], found["components"])
