@@ -12,7 +12,5 @@ PARAMS = ROOT / "params.yaml"
 SENTENCES = DATA / "sentences"
 WORK = ROOT / ".work"  # resumable state of unfinished stages, never tracked
 EXECUTED = ROOT / "notebooks" / "executed"
-HEAD = (
-    (PACKAGE if (PACKAGE / "face").is_dir() else DATA) / "face" / "face.glb"
-)  # a wheel carries it inside the package, see setup.py
+HEAD = (PACKAGE if (PACKAGE / "face").is_dir() else DATA) / "face" / "face.glb"  # a wheel has it in the package, see setup.py
 LIGHT_HEAD = HEAD.with_name("face-light.glb")

@@ -48,15 +48,12 @@ def mapped(
     """The results of a function for each of `jobs`, in their order, computed by new processes.
 
     They end when the block is left, at once and without temporary files, and when this process is killed. `ProcessPoolExecutor`
-    waits for what runs, leaves its processes behind a kill, and hangs where one ends while it sends a result.
-
-    Args:
-        function: of a module, so that it can be named there; or a `functools.partial` of one.
-        asked_by: what the error names: the option or the command that asks for the processes.
-        ahead: results for each process that may wait for an earlier one: bounds memory.
+    waits for what runs, leaves its processes behind a kill, and hangs where one ends while it sends a result. The function is one
+    of a module, or a `functools.partial` of one, so that it can be named there; `ahead` results for each process may wait for an
+    earlier one, which bounds memory.
 
     Raises:
-        InputError: one of the processes was killed, for want of memory as a rule.
+        InputError: one was killed, for want of memory as a rule; it names what the processes are `asked_by`.
         RuntimeError: one ended in another way, or what it raised cannot be sent.
     """
     context = multiprocessing.get_context("spawn")
@@ -66,7 +63,7 @@ def mapped(
             for _ in range(workers):
                 ours, theirs = context.Pipe()
                 with closing(theirs):
-                    process = context.Process(target=_work, args=(theirs, unfinished()))
+                    process = context.Process(target=_work, args=(theirs, list(unfinished)))
                     process.start()
                 started[ours] = process
         for pipe in started:

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from facedistill.core import SAMPLE_RATE_HZ
 from facedistill.core.errors import InputError
 from facedistill.core.files import write_json
-from facedistill.core.manifest import Utterance, read_manifest, rebase_paths, select, write_manifest
+from facedistill.core.manifest import Utterance, hours, read_manifest, rebase_paths, select, write_manifest
 from facedistill.core.params import Params, with_overrides
 from facedistill.core.paths import DATA, ROOT
 from facedistill.core.sections import ExternalLabels, InternalTeacher
@@ -59,13 +59,9 @@ def teachers(params: Params, name: str) -> None:
     held_out, training = select(rows, HELD_OUT), [row for row in rows if row.split != HELD_OUT]
     alone = with_overrides(params, {"distill.losses.feature": 0.0})
     states.append(train_student(alone, params.ablate.student, out / "student", out / "label", training))
-    hours = {"hours": _hours(training), "held_out_hours": _hours(held_out)}
-    write_json(out / "summary.json", {"kind": choice.kind} | metadata | hours)
+    lengths = {"hours": round(hours(training), 4), "held_out_hours": round(hours(held_out), 4)}
+    write_json(out / "summary.json", {"kind": choice.kind} | metadata | lengths)
     remove_checkpoints(*states)
-
-
-def _hours(rows: Sequence[Utterance]) -> float:
-    return round(sum(row.duration_s for row in rows) / 3600, 4)
 
 
 def _own(params: Params, choice: InternalTeacher, out: Path) -> tuple[list[Path], dict]:

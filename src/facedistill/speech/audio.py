@@ -34,9 +34,9 @@ class Sound:
     blocks: Iterable[np.ndarray]  # (S,) float32 each, full scale +-1
     announced_s: float = 0.0  # how long its header says it is; 0 where it does not
 
-    def whole(self) -> np.ndarray:
-        """(S,) float32: all blocks."""
-        return np.concatenate(list(self.blocks))
+    def whole(self) -> tuple[np.ndarray, int]:
+        """(S,) float32 of all blocks, and the sample rate in Hz."""
+        return np.concatenate(list(self.blocks)), self.rate_hz
 
 
 def resample(mono: np.ndarray, rate_hz: int, to_hz: int = SAMPLE_RATE_HZ) -> np.ndarray:
@@ -49,13 +49,7 @@ def resample(mono: np.ndarray, rate_hz: int, to_hz: int = SAMPLE_RATE_HZ) -> np.
 
 def read_audio(path: Path) -> np.ndarray:
     """Reads a recording whole, see `open_mono`; returns (S,) float32 at 16 kHz mono."""
-    return resample(*read_mono(path))
-
-
-def read_mono(path: Path) -> tuple[np.ndarray, int]:
-    """Reads a recording whole, see `open_mono`; returns (S,) float32 and the sample rate in Hz."""
-    sound = open_mono(path)
-    return sound.whole(), sound.rate_hz
+    return resample(*open_mono(path).whole())
 
 
 def open_mono(path: Path) -> Sound:
@@ -63,11 +57,8 @@ def open_mono(path: Path) -> Sound:
 
     What its header says of its length is not believed. Where the average would cancel the sound, as that of channels in opposite
     phase does, the loudest channel is taken. Whatever had to be decided so is logged once all is read. Silence is allowed.
-
-    Raises:
-        InputError: here or while blocks are read: missing, not audio, shorter than 20 ms, longer than 3 h, or samples that are
-            not finite or far beyond +-1.
-        MemoryError: while blocks are read.
+    InputError, here or while blocks are read, where it is missing, not audio, shorter than 20 ms, longer than 3 h, or has samples
+    that are not finite or far beyond +-1.
     """
     if not path.is_file():
         raise InputError(f"{path}: {'a link to nothing' if path.is_symlink() else 'no such recording'}")
@@ -76,14 +67,11 @@ def open_mono(path: Path) -> Sound:
     report = Report()
     mixed = _mixed(path, report)
     first, rate_hz = next(mixed)
-    return Sound(rate_hz, _checked(path, _at_rate(chain([(first, rate_hz)], mixed), rate_hz)), report.announced_s)
+    return Sound(rate_hz, _checked(path, chain([(first, rate_hz)], mixed), rate_hz), report.announced_s)
 
 
 def _mixed(path: Path, report: Report) -> Iterator[tuple[np.ndarray, int]]:
-    """(S,) of one channel and the sample rate in Hz, block by block, and at the end what is to be said of all.
-
-    A block is the mean of its channels, or the loudest one where the mean has next to nothing of it.
-    """
+    """(S,) and the sample rate in Hz by block: the mean of its channels, or the loudest one where the mean lost next to all."""
     loudest, used_s = None, Counter()  # the channel that was used last; {(channels, the one that was used): seconds}
     for channels, rate_hz in decode(path, report, max_s=MAX_DURATION_S):
         if not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
@@ -117,21 +105,17 @@ def _log_notes(path: Path, report: Report, used_s: dict[tuple[int, int], float])
             log.warning(f"%s: {text}", path, *values)
 
 
-def _at_rate(mixed: Iterable[tuple[np.ndarray, int]], rate_hz: int) -> Iterator[np.ndarray]:
-    """Blocks at one rate: those of joined files may have another."""
+def _checked(path: Path, mixed: Iterable[tuple[np.ndarray, int]], rate_hz: int) -> Iterator[np.ndarray]:
+    """Blocks at one rate, since those of joined files may have another."""
     for own_hz, segment in groupby(mixed, lambda block: block[1]):
         blocks = (mono for mono, _ in segment)
-        yield from blocks if own_hz == rate_hz else resample_blocks(blocks, own_hz, rate_hz)
-
-
-def _checked(path: Path, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    for mono in blocks:
-        largest = float(np.abs(mono).max(initial=0))
-        if not np.isfinite(largest):
-            raise InputError(f"{path}: contains NaN or infinite samples; expected finite samples")
-        if largest > MAX_SAMPLE:
-            raise InputError(f"{path}: samples of up to {largest:.4g}; {EXPECTED_SAMPLES}")
-        yield mono
+        for mono in blocks if own_hz == rate_hz else resample_blocks(blocks, own_hz, rate_hz):
+            largest = float(np.abs(mono).max(initial=0))
+            if not np.isfinite(largest):
+                raise InputError(f"{path}: contains NaN or infinite samples; expected finite samples")
+            if largest > MAX_SAMPLE:
+                raise InputError(f"{path}: samples of up to {largest:.4g}; {EXPECTED_SAMPLES}")
+            yield mono
 
 
 def resample_blocks(blocks: Iterable[np.ndarray], rate_hz: int, to_hz: int) -> Iterator[np.ndarray]:

@@ -72,14 +72,10 @@ class Report:
 
 
 def decode(path: Path, report: Report, *, max_s: float) -> Iterator[tuple[np.ndarray, int]]:
-    """Decodes the sound of a file, block by block, and fills `report`.
+    """(C, S) float32 in +-1 and the sample rate in Hz, block by block, while `report` is filled.
 
-    Yields:
-        (C, S) float32, full scale +-1, and the sample rate in Hz; both C and the rate may change where files were joined.
-
-    Raises:
-        InputError: not a file that can be decoded, without sound, or with more of it than `max_s`.
-        MemoryError: there is not enough memory, for FFmpeg either.
+    Both C and the rate may change where files were joined. InputError where it is not a file that can be decoded, without sound,
+    or with more of it than `max_s`; MemoryError where there is not enough, for FFmpeg either.
     """
     try:
         for part in _parts(path, report):
@@ -118,8 +114,7 @@ def _parts(path: Path, report: Report) -> Iterator[Part]:
             return
         starts = _ogg_starts(file) if beginning.startswith(b"OggS") else _places(file, pattern)
         for start, end in pairwise(chain(starts, [os.fstat(file.fileno()).st_size])):
-            is_wav = pattern.pattern == RIFF
-            yield _wav_part(path, file, start, end, report) if is_wav else Part(_url(path, start, end))
+            yield _wav_part(path, file, start, end, report) if pattern.pattern == RIFF else Part(_url(path, start, end))
 
 
 def _url(path: Path, start: int, end: int) -> str:
@@ -127,7 +122,6 @@ def _url(path: Path, start: int, end: int) -> str:
 
 
 def _read(file: BinaryIO, at: int, n_bytes: int) -> bytes:
-    """As many bytes of a place as there are."""
     file.seek(at)
     return file.read(n_bytes)
 
@@ -153,11 +147,10 @@ def _ogg_starts(file: BinaryIO) -> Iterator[int]:
         if not OGG_PAGE.match(page):
             at = next(_places(file, OGG_PAGE, at), None)
             continue
-        begins = bool(page[5] & 2)
+        begins, n_segments = bool(page[5] & 2), page[26]
         if begins and has_begun:
             yield at
         has_begun = not begins
-        n_segments = page[26]
         at += OGG_HEADER + n_segments + sum(page[OGG_HEADER : OGG_HEADER + n_segments])
 
 

@@ -152,23 +152,18 @@ def to_ipa(label: str, phoneset: str) -> str:
         raise InputError(f"phoneset {phoneset!r} is not known; expected {', '.join(PHONESETS)}")
     if phoneset == "ipa":
         return label
-    if phoneset != "arpabet":
-        return _longest_match(label, XSAMPA if phoneset == "sampa" else MRPA)
-    plain = re.sub(r"(_[bies])?$", "", label.lower()).rstrip("012")  # Kaldi's word positions and the stress digit
-    if plain not in ARPABET:
-        raise InputError(f"phone {label!r} is not ARPAbet; expected {' '.join(ARPABET)}")
-    return ARPABET[plain]
-
-
-def _longest_match(label: str, table: dict[str, str]) -> str:
-    def ipa_of(found: re.Match[str]) -> str:
-        symbol = found[0]
+    if phoneset == "arpabet":
+        plain = re.sub(r"(_[bies])?$", "", label.lower()).rstrip("012")  # Kaldi's word positions and the stress digit
+        if plain not in ARPABET:
+            raise InputError(f"phone {label!r} is not ARPAbet; expected {' '.join(ARPABET)}")
+        return ARPABET[plain]
+    table = XSAMPA if phoneset == "sampa" else MRPA
+    longest_first = [*map(re.escape, sorted(table, key=len, reverse=True)), "."]
+    symbols = re.findall("|".join(longest_first), label, re.DOTALL)
+    for symbol in symbols:
         if symbol not in table and not "a" <= symbol <= "z":
             raise InputError(f"phone {label!r} is not SAMPA: {symbol!r} is not one of its symbols")
-        return table.get(symbol, symbol)
-
-    symbols = sorted(table, key=len, reverse=True)
-    return re.sub("|".join([*map(re.escape, symbols), "."]), ipa_of, label, flags=re.DOTALL)
+    return "".join(table.get(symbol, symbol) for symbol in symbols)
 
 
 @cache
@@ -204,9 +199,8 @@ def classify(ipa: str) -> str:
     "vowel" if its first sound, glottal ones apart ("ʔa"), is one.
     """
     places = [sound.place for sound in sounds(ipa)]
-    if not places:
-        return SILENCE
     for visible in (BILABIAL, LABIODENTAL):
         if visible in places:
             return visible
-    return VOWEL if [place for place in places if place != "glottal"][:1] == [VOWEL] else OTHER
+    first = next((place for place in places if place != "glottal"), OTHER if places else SILENCE)
+    return first if first in CLASSES else OTHER
