@@ -46,8 +46,7 @@ def read_manifest(path: Path) -> list[Utterance]:
     """Reads a manifest, see `Utterance`; unknown keys are ignored so that foreign manifests with more columns serve too."""
     if not path.is_file():
         raise InputError(f"{path}: no such manifest; expected JSON Lines with one utterance a line")
-    names = {field.name for field in fields(Utterance)}
-    utterances = []
+    names, utterances = {field.name for field in fields(Utterance)}, []
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:

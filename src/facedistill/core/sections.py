@@ -49,7 +49,7 @@ class Section(BaseModel, extra="forbid", frozen=True, allow_inf_nan=False):
 
 
 def _section(**kinds: object) -> type[Section]:
-    """A section that code never names."""
+    """A section without rules of its own."""
     return create_model("Section", __base__=Section, **{name: (kind, ...) for name, kind in kinds.items()})
 
 
@@ -145,11 +145,7 @@ class EncoderParams(Section):
                 yield f"width: {self.width}; expected multiples of {parts}, its {name}"
 
 
-class GeneratorParams(Section):
-    channels: Count
-    lstm: Count
-    latent: Count
-    n_free_directions: NonNegativeInt
+GeneratorParams = _section(channels=Count, lstm=Count, latent=Count, n_free_directions=NonNegativeInt)
 
 
 class TeachParams(Section):
@@ -161,11 +157,9 @@ class TeachParams(Section):
     augment: AugmentParams
 
 
-class LabelParams(Section):
-    splits: tuple[Split, ...]
-    keep_paired: bool
-    shard_utterances: Count
-    chunk_s: Annotated[float, Field(ge=2, le=60)]
+LabelParams = _section(
+    splits=tuple[Split, ...], keep_paired=bool, shard_utterances=Count, chunk_s=Annotated[float, Field(ge=2, le=60)]
+)
 
 
 def _fills(window_ms: int) -> int:

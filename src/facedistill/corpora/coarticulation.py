@@ -4,9 +4,8 @@
 
     D(t) = alpha * exp(-(theta * tau) ** c),    tau = the time from t to the segment,
 
-and lets each articulator follow the mean of all segments' targets weighted by their dominance. Theta differs before the segment
-(anticipation) and after it (carry-over). Two details are ours: tau counts from a plateau inside the segment, so that long
-sounds hold their target, and dominance reaches exactly 0 at a finite distance, so that the cost is linear in time.
+and lets each articulator follow the mean of all targets weighted by it. Theta differs before and after the segment. Here tau
+counts from a plateau inside it, so that long sounds hold their target, and dominance reaches 0 at a finite distance.
 """
 
 from collections.abc import Iterable
@@ -21,7 +20,6 @@ from facedistill.rig.curves import FPS
 from facedistill.speech.phones import Phone
 
 CUTOFF = 6.0  # (theta tau) ** c from which dominance is 0
-FIRST_OF_COMPOUND_RATIO = 0.55  # a diphthong dwells on its first vowel
 MIN_GAP_S = 1e-4  # shorter gaps between phones are rounding errors, not silences
 REST = 1e-3  # dominance of rest everywhere, which decides only where nothing else does
 
@@ -70,9 +68,8 @@ def mouth_curves(phones: Iterable[Phone], n_frames: int, *, strength: float = 1.
     """The targets of phones (IPA, in order of time, silence between) as (T, K) float32 curves of jaw, mouth and tongue at `FPS`.
 
     In every /p b m/ the lips close at least in the frame nearest its middle, however short it is, and in two frames from 40 ms
-    on; in every /f v/ that does not touch one of those, the lower lip meets the teeth. Dominance alone gives this: the virtual
-    target lies beyond contact and contact segments weigh more than their neighbours. Whatever the `strength`, contacts are made:
-    the amplitude of articulation, under 1 mumbled, over 1 exaggerated. InputError where a label has no known IPA letter.
+    on; in every /f v/ that does not touch one of those, the lower lip meets the teeth: dominance alone gives this, at any
+    `strength` of articulation, under 1 mumbled, over 1 exaggerated. InputError where a label has no known IPA letter.
     """
     if n_frames == 0:
         return np.zeros((0, N_CURVES), np.float32)
@@ -95,7 +92,7 @@ def place_targets(phones: Iterable[Phone], duration_s: float) -> Segments:
         if phone.start_s - clock_s > MIN_GAP_S:
             rows.append((clock_s, phone.start_s, AT_REST))
         sequence = targets(phone.label)
-        rest_ratio = (1 - FIRST_OF_COMPOUND_RATIO) / max(len(sequence) - 1, 1)
+        rest_ratio = (1 - 0.55) / max(len(sequence) - 1, 1)  # a diphthong dwells on its first vowel
         ends = 1.0 - rest_ratio * np.arange(len(sequence))[::-1]
         edges_s = phone.start_s + (phone.end_s - phone.start_s) * np.concatenate([[0.0], ends])
         rows.extend(zip(edges_s[:-1], edges_s[1:], sequence, strict=True))

@@ -17,7 +17,6 @@ from facedistill.core.manifest import Utterance, read_manifest
 from facedistill.speech.audio import AUDIO_SUFFIXES, list_recordings, read_audio, write_flac
 from facedistill.speech.phones import read_ipa, write_phones
 
-TRAINING, TESTS = ("train", "unlabelled"), ("test", "test-recordings")  # splits of manifests
 UNDETERMINED = "und"  # the language of a recording that nothing says it of (BCP 47)
 HELD_OUT = "held-out"  # training recordings that no model learns from, to choose between models by
 
@@ -25,10 +24,9 @@ HELD_OUT = "held-out"  # training recordings that no model learns from, to choos
 def import_recordings(folder: Path, source: Path, held_out: Sequence[str] = ()) -> list[Utterance]:
     """Converts recordings to 16 kHz mono FLAC below `folder`, and their phone labels to IPA.
 
-    A source is a folder that is searched for audio: test data where phone labels lie beside a recording (`.tsv`: start_s, end_s,
-    phone; IPA), unlabelled otherwise, with the transcript beside it (`.txt`), if any; or a manifest, whose `train` split is
-    unlabelled data and whose `test` split, where it has phones, is test data. Patterns of "source/speaker" and "source/id" tell
-    which of the unlabelled recordings are held out.
+    A source is a folder with audio: test data where phones lie beside it (`.tsv`: start_s, end_s, phone; IPA), else unlabelled,
+    perhaps with a transcript (`.txt`); or a manifest, whose `train` split is unlabelled data and whose `test` split is test data
+    where it has phones. Patterns of "source/speaker" and "source/id" tell which unlabelled ones are held out.
     """
     is_folder = source.is_dir()
     rows = [_beside(source, path) for path in list_recordings(source)] if is_folder else read_manifest(source)
@@ -42,11 +40,11 @@ def import_recordings(folder: Path, source: Path, held_out: Sequence[str] = ()) 
 
 def _split_of(row: Utterance, held_out: Sequence[str]) -> str | None:
     """The split that a recording comes into; None: it is left out."""
-    if row.split in TESTS:
+    if row.split in ("test", "test-recordings"):
         return None if row.phones is None else "test-recordings"
     names = (f"{row.source}/{row.speaker}", f"{row.source}/{row.id}")
     is_held_out = any(fnmatchcase(name, pattern) for name in names for pattern in held_out)
-    return (HELD_OUT if is_held_out else "unlabelled") if row.split in TRAINING else None
+    return (HELD_OUT if is_held_out else "unlabelled") if row.split in ("train", "unlabelled") else None
 
 
 def _beside(source: Path, path: Path) -> Utterance:
@@ -72,10 +70,7 @@ def _import_one(folder: Path, root: Path, row: Utterance) -> Utterance:
 
 
 def librispeech_subset(folder: Path, root: Path, *, subset: str, split: str) -> list[Utterance]:
-    """The utterances of a subset ("test-other"), their paths from `folder`; the FLAC is 16 kHz mono already and stays in place.
-
-    `root` holds LibriSpeech/train-clean-100/19/198/19-198.trans.txt and the like.
-    """
+    """The utterances of LibriSpeech/{subset} below `root`, whose FLAC is used where it lies; their paths are from `folder`."""
     archive = root / "LibriSpeech"
     try:
         dataset = LIBRISPEECH(root, url=subset, folder_in_archive=archive.name, download=False)

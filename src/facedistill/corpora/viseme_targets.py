@@ -1,10 +1,9 @@
 """What each speech sound asks of the jaw, the lips and the tongue, and how these articulators move the ARKit curves.
 
-A sound's target is set on nine articulators rather than on 52 curves, since the lips work as tract variables (Saltzman &
-Munhall, 1989, "A dynamical approach to gestural patterning in speech production"): closing the lips is one gesture, whatever
-the jaw does. `pose` turns articulators into curves. Target values follow the descriptions of Edwards et al. (2016), "JALI: an
-animator-centric viseme model for expressive lip synchronization" (jaw and lips apart; p b m close, f v tuck, sibilants close
-the jaw, w u o ʃ round), and Cohen & Massaro (1993), "Modeling coarticulation in synthetic visual speech".
+The lips work as tract variables (Saltzman & Munhall, 1989, "A dynamical approach to gestural patterning in speech production"):
+closing them is one gesture, whatever the jaw does. Values follow Edwards et al. (2016), "JALI: an animator-centric viseme model
+for expressive lip synchronization" (jaw and lips apart; p b m close, f v tuck, sibilants close the jaw, w u o ʃ round), and
+Cohen & Massaro (1993), "Modeling coarticulation in synthetic visual speech".
 """
 
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from functools import cache
 import numpy as np
 
 from facedistill.rig.arkit import weights_of
-from facedistill.speech.phones import RHOTIC_VOWELS, VOWEL, VOWELS, Sound, sounds
+from facedistill.speech.phones import VOWEL, VOWELS, Sound, sounds
 
 ARTICULATORS = ("jaw", "closure", "tuck", "pucker", "funnel", "spread", "lower_down", "upper_up", "tongue")  # A of them
 GROUPS = ("jaw", "closure", "tuck", "rounding", "height", "tongue")  # G sets of articulators that move together
@@ -68,14 +67,13 @@ def targets(ipa: str) -> tuple[Target, ...]:
 
 
 def _target(sound: Sound) -> Target:
-    position, dominance = _vowel(sound.letter) if sound.place == VOWEL else _consonant(sound.place)
+    if sound.place == VOWEL:
+        position, dominance = _vowel(sound.letter)
+    else:
+        row = _CONSONANT_TARGETS[sound.place]
+        position, dominance = dict(zip(ARTICULATORS, row, strict=False)), dict(zip(GROUPS, row[len(ARTICULATORS) :], strict=True))
     _apply_marks(sound.marks, position, dominance)
     return Target(np.array(list(position.values()), np.float32), np.array(list(dominance.values()), np.float32))
-
-
-def _consonant(place: str) -> tuple[dict[str, float], dict[str, float]]:
-    row = _CONSONANT_TARGETS[place]
-    return dict(zip(ARTICULATORS, row, strict=False)), dict(zip(GROUPS, row[len(ARTICULATORS) :], strict=True))
 
 
 def _vowel(letter: str) -> tuple[dict[str, float], dict[str, float]]:
@@ -102,7 +100,7 @@ def _vowel(letter: str) -> tuple[dict[str, float], dict[str, float]]:
         "height": reduced * 0.9,
         "tongue": 0.5,
     }
-    if letter in RHOTIC_VOWELS:
+    if letter in "ɚɝ":
         position["pucker"] = 0.30
     return position, dominance
 

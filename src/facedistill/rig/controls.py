@@ -1,17 +1,21 @@
-"""What moves a face: the 52 ARKit curves, the curves of another rig, or the coordinates of a mesh."""
+"""What moves a face: the 52 ARKit curves, those of another rig, or a few principal components of meshes."""
 
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
 
 from facedistill.core.errors import InputError
-from facedistill.core.files import read_json, write_json
+from facedistill.core.files import atomic_path, read_json, write_json
 from facedistill.rig.arkit import CURVES, N_CURVES
 from facedistill.rig.head import head
 
 FILE = "controls.json"  # beside the manifest of labels; without it they are ARKit's
+MESH_FILE = "mesh.safetensors"  # beside those of meshes
+MAX_FITTED = 2000  # frames that the components are found on: their products of frames by frames stay small
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,10 +52,9 @@ def arkit() -> Controls:
 
 
 def lip_gram_matrix(moves_mm: np.ndarray) -> np.ndarray:
-    """(K, L, 3) moves of L points of the lips per unit of each control -> (K, K) float32 mm^2.
+    """(K, L, 3) moves of L points per unit of each control -> (K, K) float32 mm^2, their dot products averaged over the points.
 
-    They are dot products, averaged over the points: for (K,) weights w, w @ products @ w is the mean square of how far the
-    points are moved.
+    For (K,) weights w, w @ products @ w is the mean square of how far the points are moved.
     """
     flat = moves_mm.reshape(len(moves_mm), -1).astype(np.float64)
     return (flat @ flat.T / moves_mm.shape[1]).astype(np.float32)
@@ -86,3 +89,61 @@ def _array(values: list, *shape: int) -> np.ndarray:
     if array.shape != shape:
         raise ValueError("a value for each name is missing")
     return array
+
+
+@dataclass(frozen=True, eq=False)
+class MeshBasis:
+    """P components of meshes with D coordinates; their coefficients have a standard deviation of 1."""
+
+    mean: np.ndarray  # (D,) float32
+    components: np.ndarray  # (P, D) float32, orthogonal, each as long as what it explains is spread
+
+    def encode(self, meshes: np.ndarray) -> np.ndarray:
+        """(T, D) -> (T, P) float32 coefficients."""
+        return ((meshes - self.mean) @ self.components.T / np.square(self.components).sum(axis=1)).astype(np.float32)
+
+    def decode(self, coefficients: np.ndarray) -> np.ndarray:
+        """(T, P) -> (T, D) float32 meshes."""
+        return self.mean + np.asarray(coefficients, np.float32) @ self.components
+
+    def kept(self, meshes: np.ndarray) -> float:
+        """The share of the variance of (T, D) meshes that is left in their coefficients."""
+        lost = np.square(meshes - self.decode(self.encode(meshes)), dtype=np.float64).sum()
+        return float(1 - lost / np.square(meshes - meshes.mean(axis=0), dtype=np.float64).sum())
+
+    def names(self) -> tuple[str, ...]:
+        """Of the coefficients."""
+        return tuple(f"component{number:02d}" for number in range(len(self.components)))
+
+
+def fit(frames: np.ndarray, n_components: int) -> MeshBasis:
+    """The principal components of (N, D) meshes; fewer than asked for where that is all there is, none if they never move."""
+    mean = frames.mean(axis=0, dtype=np.float64)
+    centred = frames - mean
+    variances, vectors = np.linalg.eigh(centred @ centred.T / max(len(frames) - 1, 1))
+    variances, vectors = variances[::-1], vectors[:, ::-1]
+    n_kept = min(n_components, int((variances > 1e-9 * max(variances[0], 1e-30)).sum()))  # what is less is rounding
+    components = vectors[:, :n_kept].T @ centred / np.sqrt(max(len(frames) - 1, 1))
+    components *= np.sign(components[np.arange(n_kept), np.abs(components).argmax(axis=1)])[:, None]  # the same sign every time
+    return MeshBasis(mean.astype(np.float32), components.astype(np.float32))
+
+
+def evenly_spaced_indices(n: int, n_wanted: int) -> np.ndarray:
+    """Indices of up to `n_wanted` of `n` things: the middles of as many equal stretches."""
+    n_wanted = min(n, n_wanted)
+    return ((np.arange(n_wanted) + 0.5) * n / max(n_wanted, 1)).astype(int)
+
+
+def write_basis(path: Path, basis: MeshBasis) -> None:
+    """Writes a safetensors file."""
+    with atomic_path(path) as temporary:
+        save_file({name: np.ascontiguousarray(tensor) for name, tensor in vars(basis).items()}, temporary)
+
+
+def read_basis(path: Path) -> MeshBasis:
+    """Reads what `write_basis` writes; InputError where it is missing, or something else."""
+    try:
+        found = load_file(path)
+        return MeshBasis(found["mean"], found["components"])
+    except (OSError, SafetensorError, KeyError) as error:
+        raise InputError(f"{path}: not the components of meshes ({error})") from None

@@ -10,9 +10,6 @@ BLINK_MEAN_S, BLINK_SHORTEST_S = 4.0, 0.7
 BLINK_CLOSE_S, BLINK_OPEN_S = 0.075, 0.135  # 210 ms together, scaled by up to 15 % either way
 DWELL_MEAN_S, DWELL_SHORTEST_S = 1.4, 0.25
 SACCADE_S = 0.035
-GAZE_SPREAD, GAZE_LIMIT = (0.10, 0.06), 0.4  # of aims to the side and up, in weights
-TO_LISTENER = 0.4  # the part of dwells that look straight ahead
-LIDS_FOLLOW = 0.35  # the lids follow the eyes down
 
 
 def blink_interval_s(rng: np.random.Generator) -> float:
@@ -27,8 +24,8 @@ def dwell_s(rng: np.random.Generator, count: int) -> np.ndarray:
 
 def aims(rng: np.random.Generator, count: int) -> np.ndarray:
     """(count, 2) gaze to the head's right and up, in weights: around the listener, whom many dwells look at."""
-    points = np.clip(rng.normal(0.0, GAZE_SPREAD, (count, 2)), -GAZE_LIMIT, GAZE_LIMIT)
-    points[rng.random(count) < TO_LISTENER] = 0.0
+    points = np.clip(rng.normal(0.0, (0.10, 0.06), (count, 2)), -0.4, 0.4)
+    points[rng.random(count) < 0.4] = 0.0
     return points
 
 
@@ -40,7 +37,7 @@ def raised_cosine(offset_s: np.ndarray, rise_s: float = BLINK_CLOSE_S, fall_s: f
 
 def eye_curves(lids: np.ndarray, right: np.ndarray, up: np.ndarray) -> dict[str, np.ndarray]:
     """(T,) lid closure in [0, 1] and gaze to the head's right and up, in weights -> (T,) curves by name, not negative."""
-    blink = np.maximum(lids, LIDS_FOLLOW * np.clip(-up, 0, None))
+    blink = np.maximum(lids, 0.35 * np.clip(-up, 0, None))  # the lids follow the eyes down
     curves = {}
     for side, inwards in (("Left", right), ("Right", -right)):  # the left eye looks in where the head's right is
         looks = {"Up": up, "Down": -up, "In": inwards, "Out": -inwards}

@@ -19,7 +19,6 @@ from facedistill.speech.decode import AUDIO_SUFFIXES, Report, decode
 MIN_DURATION_S = 0.02
 MAX_DURATION_S = 3 * 3600.0
 CANCELLED = 0.25  # of the power that the loudest channel alone leaves in the mean of all
-SHORTER_S = 0.1  # than its header announces: a file that was cut
 RESAMPLED = 2**20  # samples, before or after, that are resampled at once: bounds memory
 ZERO_CROSSINGS, KAISER = 10, ("kaiser", 5.0)  # of the low-pass filter: those of scipy.signal.resample_poly
 
@@ -42,8 +41,7 @@ class Sound:
 def resample(mono: np.ndarray, rate_hz: int, to_hz: int = SAMPLE_RATE_HZ) -> np.ndarray:
     """Resamples (S,) with a polyphase low-pass filter; returns (S',) float32, S' = ceil(S * to_hz / rate_hz)."""
     if rate_hz != to_hz:
-        divisor = np.gcd(rate_hz, to_hz)
-        mono = scipy.signal.resample_poly(mono, to_hz // divisor, rate_hz // divisor)
+        mono = scipy.signal.resample_poly(mono, to_hz, rate_hz)
     return mono.astype(np.float32)
 
 
@@ -56,9 +54,8 @@ def open_mono(path: Path) -> Sound:
     """Reads a recording to its end, block by block, at its own rate, its channels averaged.
 
     What its header says of its length is not believed. Where the average would cancel the sound, as that of channels in opposite
-    phase does, the loudest channel is taken. Whatever had to be decided so is logged once all is read. Silence is allowed.
-    InputError, here or while blocks are read, where it is missing, not audio, shorter than 20 ms, longer than 3 h, or has samples
-    that are not finite or far beyond +-1.
+    phase does, the loudest channel is taken. Whatever had to be decided so is logged once all is read. InputError, here or while
+    blocks are read, where it is missing, not audio, shorter than 20 ms, longer than 3 h, not finite, or far beyond +-1.
     """
     if not path.is_file():
         raise InputError(f"{path}: {'a link to nothing' if path.is_symlink() else 'no such recording'}")
@@ -95,7 +92,7 @@ def _log_notes(path: Path, report: Report, used_s: dict[tuple[int, int], float])
         (report.n_damaged, "parts that hold no sound or are damaged were left out: %d", report.n_damaged),
         (report.silence_s, "its time stamps leave gaps: %.2f s of silence fill them", report.silence_s),
         (
-            report.is_cut or report.duration_s < report.announced_s - SHORTER_S,
+            report.is_cut or report.duration_s < report.announced_s - 0.1,
             "ends after %.2f s, before the end that its header announces", report.duration_s,
         ),
         (report.is_longer, "goes on after the end that its header announces; all of it is read"),

@@ -1,8 +1,7 @@
 """Speech with exactly known phone times: espeak-ng in process, through the shared library of the `espeakng-loader` wheel.
 
-The library is loaded afresh for every utterance and unloaded after it: espeak-ng keeps oscillator phases, noise seeds and
-gain control in static variables that even its own initialisation does not reset, and audio would depend on what was
-synthesised before. Loading takes about 3 ms. Not safe for threads (one engine per process); use processes.
+It is loaded afresh for every utterance, in 3 ms: espeak-ng keeps oscillator phases, noise seeds and gain control in static
+variables that its own initialisation does not reset. Not safe for threads (one engine per process); use processes.
 """
 
 import ctypes
@@ -26,7 +25,7 @@ from facedistill.speech.phones import Phone
 AUDIO_OUTPUT_SYNCHRONOUS = 2
 INITIALIZE_FLAGS = 0x0001 | 0x0002 | 0x8000  # phoneme events, named in IPA; return an error instead of exiting
 CHARS_UTF8, POSITION_CHARACTER = 1, 1
-PARAMETER_RATE, PARAMETER_PITCH, PARAMETER_RANGE = 1, 3, 4
+PARAMETERS = (1, 3, 4)  # rate, pitch and pitch range
 EVENT_LIST_TERMINATED, EVENT_PHONEME = 0, 7
 LANGUAGE = re.compile(r"^language[ \t]+(\S+)(?:[ \t]+(\d+))?", re.MULTILINE)  # of a voice file: a name, and how well it serves
 NOISE_SEED = 1  # breath and frication; otherwise seeded from the clock
@@ -86,10 +85,7 @@ _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctype
 
 
 def synthesize(text: str, voice: Voice) -> tuple[np.ndarray, list[Phone]]:
-    """Speaks a text as (S,) float32 at 16 kHz in +-1, which are the same in any process, whatever was spoken before.
-
-    Its phones are contiguous from 0 to S / 16000 s, labelled in IPA as espeak writes it (stress marks in front), silences "".
-    """
+    """A text as (S,) float32 at 16 kHz in +-1, the same in any process, and contiguous phones in IPA with stress, silences ""."""
     samples, marks, rate_hz = _speak(text, voice)
     if not any(label for _, label in marks):
         raise InputError(f"text {text!r}: nothing to speak in language {voice.language}")
@@ -169,9 +165,8 @@ def _speak(text: str, voice: Voice) -> tuple[np.ndarray, list[tuple[int, str]], 
         library.espeak_SetSynthCallback(collect)
         if library.espeak_SetVoiceByName(f"{_identifiers()[voice.language]}+{voice.variant}".encode()) != 0:
             raise InputError(f"voice {voice.language}+{voice.variant}: espeak-ng cannot load it")
-        library.espeak_SetParameter(PARAMETER_RATE, voice.rate_wpm, 0)
-        library.espeak_SetParameter(PARAMETER_PITCH, voice.pitch, 0)
-        library.espeak_SetParameter(PARAMETER_RANGE, voice.pitch_range, 0)
+        for parameter, value in zip(PARAMETERS, (voice.rate_wpm, voice.pitch, voice.pitch_range), strict=True):
+            library.espeak_SetParameter(parameter, value, 0)
         library.espeak_ng_SetRandSeed(ctypes.c_long(NOISE_SEED))
         ctypes.CDLL(None).srand(NOISE_SEED)  # the Klatt voices draw their noise from the C library instead
         content = text.encode()
