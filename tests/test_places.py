@@ -14,7 +14,7 @@ from exported import model_path, noise
 from facedistill.cli import FORMATS
 from facedistill.core.errors import InputError
 from facedistill.formats.registry import KINDS
-from facedistill.speech.audio import read_mono
+from facedistill.speech.audio import open_mono
 
 LIMITED = """
 import resource, sys
@@ -102,7 +102,7 @@ def test_names_may_look_like_options(folder, tmp_path, name):
 def test_a_recording_may_have_many_channels(tmp_path, n_channels, subtype):
     samples = np.random.default_rng(0).uniform(-0.5, 0.5, (1501, n_channels))
     sf.write(tmp_path / "many.wav", samples, 16_000, subtype)
-    mono, rate_hz = read_mono(tmp_path / "many.wav")
+    mono, rate_hz = open_mono(tmp_path / "many.wav").whole()
     assert rate_hz == 16_000
     np.testing.assert_allclose(mono, sf.read(tmp_path / "many.wav")[0].mean(axis=1), atol=1e-6)
 
@@ -119,7 +119,7 @@ def test_many_channels_are_read_to_the_real_end(tmp_path, caplog):
     cases["joined"] = whole + whole, np.r_[expected, expected]
     for name, (content, sound) in cases.items():
         (tmp_path / f"{name}.wav").write_bytes(content)
-        np.testing.assert_allclose(read_mono(tmp_path / f"{name}.wav")[0], sound, atol=1e-6)
+        np.testing.assert_allclose(open_mono(tmp_path / f"{name}.wav").whole()[0], sound, atol=1e-6)
     assert "cut.wav: ends after" in caplog.text and "longer.wav: goes on after" in caplog.text
 
 
@@ -130,10 +130,10 @@ def test_what_stands_behind_many_channels_is_no_sound(tmp_path):
         sf.write(path, samples, 16_000, "PCM_16", format=kind)
         expected = sf.read(path)[0].mean(axis=1)
         path.write_bytes(path.read_bytes() + b"LIST" + (40_000).to_bytes(4, "little") + bytes(range(250)) * 160)
-        np.testing.assert_allclose(read_mono(path)[0], expected, atol=1e-6)
+        np.testing.assert_allclose(open_mono(path).whole()[0], expected, atol=1e-6)
     (tmp_path / "none.wav").write_bytes((tmp_path / "WAV.wav").read_bytes()[:44])
     with pytest.raises(InputError, match="none.wav: holds no sound; expected a recording"):
-        read_mono(tmp_path / "none.wav")
+        open_mono(tmp_path / "none.wav").whole()
 
 
 def test_more_channels_than_any_recording_has_are_refused(tmp_path):
@@ -142,4 +142,4 @@ def test_more_channels_than_any_recording_has_are_refused(tmp_path):
     content[22:24] = (1025).to_bytes(2, "little")
     (tmp_path / "more.wav").write_bytes(content)
     with pytest.raises(InputError, match="more.wav: 1025 channels; expected at most 1024"):
-        read_mono(tmp_path / "more.wav")
+        open_mono(tmp_path / "more.wav").whole()

@@ -29,9 +29,9 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path):
     path = tmp_path / "new" / "a.txt"
     with pytest.raises(KeyError), atomic_path(path) as temporary:
         temporary.write_text("half")
-        assert unfinished() == [temporary]
+        assert unfinished == {temporary}
         raise KeyError
-    assert list(path.parent.iterdir()) == [] == unfinished()
+    assert not list(path.parent.iterdir()) and not unfinished
     write_text(path, "whole")
     assert [file.read_text() for file in path.parent.iterdir()] == ["whole"]
 

@@ -32,9 +32,9 @@ def package(tmp_path, monkeypatch) -> Path:
         (folder / f"{name}.py").write_text(text)
     monkeypatch.setattr(imports, "PACKAGE", folder)
     monkeypatch.setattr(imports, "GENERIC", frozenset({folder / "__init__.py", folder / "cli.py"}))
-    imports._imported_by.cache_clear()
+    imports.imported.cache_clear()
     yield folder
-    imports._imported_by.cache_clear()
+    imports.imported.cache_clear()
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_what_python_loads_is_in_the_closure(name):
 
 def test_an_edit_changes_what_is_known_of_those_that_import_it_and_of_no_other(code, monkeypatch):
     def known() -> dict[str, str]:
-        imports._imported_by.cache_clear()
+        imports.imported.cache_clear()
         module.check(load_params())
         return {path.stem: path.read_text() for path in code.iterdir()}
 

@@ -12,9 +12,8 @@ from facedistill.models.student import Student, save_student
 from facedistill.models.teacher import build_teacher, mesh_basis, save_teacher
 from facedistill.pipeline import evaluate as stage
 from facedistill.pipeline.distill import student_config
-from facedistill.rig.controls import Controls, arkit, write_controls
+from facedistill.rig.controls import Controls, arkit, fit, write_basis, write_controls
 from facedistill.rig.curves import n_frames, write_shard
-from facedistill.rig.mesh_pca import fit, write_basis
 from facedistill.speech.audio import write_flac
 from facedistill.speech.phones import Phone, write_phones
 

@@ -28,10 +28,9 @@ from facedistill.pipeline import evaluate
 from facedistill.pipeline import teachers as stage
 from facedistill.pipeline.teach import TeacherLoss, teach
 from facedistill.rig.arkit import CURVES
-from facedistill.rig.controls import Controls, Lips, arkit, read_controls, write_controls
+from facedistill.rig.controls import Controls, Lips, arkit, read_basis, read_controls, write_controls
 from facedistill.rig.curves import read_curves
 from facedistill.rig.head import mesh
-from facedistill.rig.mesh_pca import read_basis
 from facedistill.speech.audio import read_audio, write_flac
 from facedistill.speech.phones import Phone, write_phones
 

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from facedistill.core.errors import InputError
-from facedistill.rig.mesh_pca import evenly_spaced_indices, fit, read_basis, write_basis
+from facedistill.rig.controls import evenly_spaced_indices, fit, read_basis, write_basis
 
 
 def cloud(n: int = 200, size: int = 30, rank: int = 5, seed: int = 0) -> np.ndarray:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from facedistill.core.errors import InputError
 from facedistill.core.paths import ROOT
-from facedistill.speech.audio import MIN_DURATION_S, open_mono, read_audio, read_mono, resample, resample_blocks, write_flac
+from facedistill.speech.audio import MIN_DURATION_S, open_mono, read_audio, resample, resample_blocks, write_flac
 from facedistill.speech.decode import MAX_BEGINNING, RIFF, _places
 
 
@@ -183,7 +183,7 @@ NOTES = {
 def test_whatever_is_decided_is_told_in_a_line(tmp_path, case, caplog, capfd):
     make, n_samples, notes = NOTES[case]
     make(tmp_path / "odd.wav")
-    samples, rate_hz = read_mono(tmp_path / "odd.wav")
+    samples, rate_hz = open_mono(tmp_path / "odd.wav").whole()
     assert caplog.messages == [f"{tmp_path / 'odd.wav'}: {note}" for note in notes]
     assert all(line.startswith("note: ") for line in capfd.readouterr().err.splitlines())  # the decoder has no say of its own
     assert n_samples is None or len(samples) == round(n_samples * rate_hz / 16_000)
@@ -218,8 +218,8 @@ def test_many_channels(tmp_path, n_channels, arguments):
     mono = tone(48_000, 1.0)
     sf.write(tmp_path / "many.wav", np.outer(mono, np.linspace(0.5, 1, n_channels)), 48_000, format="WAVEX", subtype="FLOAT")
     ffmpeg("-i", tmp_path / "many.wav", *arguments.split(), tmp_path / "a.bin")
-    code = """import sys; from pathlib import Path; from facedistill.speech.audio import read_mono
-samples, rate_hz = read_mono(Path(sys.argv[1]))
+    code = """import sys; from pathlib import Path; from facedistill.speech.audio import open_mono
+samples, rate_hz = open_mono(Path(sys.argv[1])).whole()
 print(len(samples) / rate_hz, float(abs(samples[rate_hz // 4 : -rate_hz // 4]).max()))"""
     done = subprocess.run([sys.executable, "-c", code, tmp_path / "a.bin"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -311,7 +311,7 @@ def test_a_joined_file_is_at_the_rate_of_its_first_part(tmp_path):
         sf.write(tmp_path / "a.wav", part, rate_hz, subtype="FLOAT")
         content += (tmp_path / "a.wav").read_bytes()
     (tmp_path / "b.wav").write_bytes(content)
-    samples, rate_hz = read_mono(tmp_path / "b.wav")
+    samples, rate_hz = open_mono(tmp_path / "b.wav").whole()
     expected = [resample(part.astype(np.float32), own_hz, 44_100) for part, own_hz in zip(parts, rates, strict=True)]
     assert rate_hz == 44_100
     np.testing.assert_array_equal(samples, np.concatenate(expected))
@@ -332,7 +332,7 @@ def test_exactly_as_much_as_is_allowed_is_read(tmp_path, monkeypatch):
     """The lengths of blocks do not add up exactly."""
     monkeypatch.setattr("facedistill.speech.audio.MAX_DURATION_S", 29.7)
     sf.write(tmp_path / "a.flac", np.zeros(round(29.7 * 44_100)), 44_100)
-    assert len(read_mono(tmp_path / "a.flac")[0]) == round(29.7 * 44_100)
+    assert len(open_mono(tmp_path / "a.flac").whole()[0]) == round(29.7 * 44_100)
 
 
 def test_a_file_is_joined_where_its_parts_begin(tmp_path, monkeypatch):
@@ -396,7 +396,7 @@ def test_want_of_memory_is_not_damage(tmp_path, monkeypatch, where):
 
 def test_a_pause_is_silent(tmp_path):
     paused(tmp_path / "a.mkv")
-    samples, _ = read_mono(tmp_path / "a.mkv")
+    samples, _ = open_mono(tmp_path / "a.mkv").whole()
     np.testing.assert_allclose(samples, np.concatenate([tone(16_000), np.zeros(8000), tone(16_000)]), atol=1e-4)
 
 

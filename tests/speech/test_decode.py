@@ -15,7 +15,7 @@ from exported import model_path, noise
 
 from facedistill.core.errors import InputError
 from facedistill.runtime import Animator, Model
-from facedistill.speech.audio import read_mono, resample
+from facedistill.speech.audio import open_mono, resample
 
 FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
 DURATION_S = 1.3
@@ -149,7 +149,7 @@ def ffmpegs(path: Path) -> tuple[np.ndarray, int]:
 def compared(case: Case, model: Model) -> str | None:
     """What is wrong with a case, or "refused", or nothing."""
     try:
-        samples, rate_hz = read_mono(case.path)
+        samples, rate_hz = open_mono(case.path).whole()
     except InputError as error:
         assert case.path.name in str(error) and "\n" not in str(error)
         return "refused, ffmpeg reads it" if len(ffmpegs(case.path)[0]) else "refused"

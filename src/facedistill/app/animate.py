@@ -48,8 +48,7 @@ def open_recording(path: Path) -> Sound:
 
 def read_recording(path: Path) -> tuple[np.ndarray, int]:
     """The whole of a recording: (S,) float32, and the sample rate in Hz; InputError as `open_recording`."""
-    sound = open_recording(path)
-    return sound.whole(), sound.rate_hz
+    return open_recording(path).whole()
 
 
 def animate_recording(recording: Path, settings: Settings, *, progress: bool = False) -> Animation:

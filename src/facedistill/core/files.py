@@ -11,7 +11,7 @@ from pathlib import Path
 
 from facedistill.core.errors import InputError
 
-_unfinished: set[Path] = set()  # temporary files of this process
+unfinished: set[Path] = set()  # temporary files of this process
 _beginning = threading.Lock()  # of one of them
 
 
@@ -20,9 +20,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """Yields a new, empty file beside `path`, which takes its place on success and is removed on failure.
 
     A file that is there keeps its mode. In the end the content and its name are on the disk, so that they outlast a power cut.
-
-    Raises:
-        InputError: `path` is there, and is no regular file: a folder, a device, a pipe.
+    InputError where `path` is there, and is no regular file: a folder, a device, a pipe.
     """
     if path.exists() and not path.is_file():
         raise InputError(f"{path}: is no regular file; expected the name of a file to write")
@@ -33,7 +31,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         with _beginning:
             # Never a file or a link that somebody left there; and nobody reads what may not be read in the end.
             os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666 if mode is None else 0o600))
-            _unfinished.add(temporary)
+            unfinished.add(temporary)
         yield temporary
         with temporary.open("r+b") as file:
             os.fsync(file.fileno())
@@ -43,20 +41,15 @@ def atomic_path(path: Path) -> Iterator[Path]:
         with suppress(OSError):  # folders that may not be read, and disks that know no such thing
             _sync_folder(path.parent)
     finally:
-        if temporary in _unfinished:
+        if temporary in unfinished:
             temporary.unlink(missing_ok=True)
-            _unfinished.discard(temporary)
-
-
-def unfinished() -> list[Path]:
-    """The temporary files that this process has not finished."""
-    return list(_unfinished)
+            unfinished.discard(temporary)
 
 
 def remove_unfinished(others: Iterable[Path]) -> None:
-    """Removes them and others, and lets no new one begin: for a process that ends while another thread of it writes."""
+    """Removes unfinished and other files, and lets no new one begin: for a process that ends while a thread of it writes."""
     _beginning.acquire()
-    for path in (*unfinished(), *others):
+    for path in (*unfinished, *others):
         with suppress(OSError):
             path.unlink()
 

@@ -14,21 +14,20 @@ GENERIC = frozenset(PACKAGE / f"{name}.py" for name in ("__init__", "__main__", 
 READ = {PACKAGE / "rig" / "head.py": HEAD}  # what a module reads decides as well
 
 
-def import_closure(*modules: str) -> list[Path]:
-    """The files of modules ("facedistill.pipeline.teach"), of everything they import, and the data of these, in path order.
-
-    Imports inside functions count. Packages count with their `__init__`, which Python runs.
-    """
+def import_closure(*roots: str) -> list[Path]:
+    """The files of modules, of all that these import, even inside functions or as packages, and their data, in path order."""
     found: set[Path] = set()
-    todo = {path for module in modules for path in _files(module)}
+    todo = {path for root in roots for path in _files(root)}
     while todo:
         path = todo.pop()
         found.add(path)
-        todo |= {file for module in _imported_by(path) for file in _files(module)} - found
+        modules = imported(path.read_text(encoding="utf-8"), path)
+        todo |= {file for module in modules for file in _files(module)} - found
     return sorted(found | {READ[path] for path in found & READ.keys()})
 
 
-def imported(source: str, path: Path) -> set[str]:
+@cache
+def imported(source: str, path: Path) -> frozenset[str]:
     """The modules that a source imports anywhere; raises InputError, which names `path`, where it is not Python."""
     try:
         nodes = list(ast.walk(ast.parse(source)))
@@ -38,7 +37,7 @@ def imported(source: str, path: Path) -> set[str]:
     for node in nodes:
         if isinstance(node, ast.ImportFrom):
             named |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return named
+    return frozenset(named)
 
 
 def notebook_code(path: Path) -> str:
@@ -53,11 +52,6 @@ def notebook_code(path: Path) -> str:
 def digest(files: Iterable[Path]) -> str:
     """A line for each file: the SHA-256 of its content, and its path from the root of the project."""
     return "".join(f"{sha256(path)}  {path.relative_to(PACKAGE.parents[1]).as_posix()}\n" for path in files)
-
-
-@cache
-def _imported_by(path: Path) -> frozenset[str]:
-    return frozenset(imported(path.read_text(encoding="utf-8"), path))
 
 
 def _files(module: str) -> set[Path]:

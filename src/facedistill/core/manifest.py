@@ -6,6 +6,7 @@ import posixpath
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from itertools import product
 from pathlib import Path, PureWindowsPath
 
 import numpy as np
@@ -39,16 +40,13 @@ SYNTHETIC = "espeak-ng"  # source of all speech that espeak-ng speaks
 OPTIONAL = {field.name for field in fields(Utterance) if field.default is None}
 PATHS = ("audio", "phones", "curves", "measured")
 NUMBERS = ("duration_s", "offset_s")
-RARE = ("measured", "offset_s")  # not written where absent
-NO_LETTERS = ("Cc", "Cs")  # categories of Unicode that no file is named with: control characters and halves of letters
 
 
 def read_manifest(path: Path) -> list[Utterance]:
     """Reads a manifest, see `Utterance`; unknown keys are ignored so that foreign manifests with more columns serve too."""
     if not path.is_file():
         raise InputError(f"{path}: no such manifest; expected JSON Lines with one utterance a line")
-    names = {field.name for field in fields(Utterance)}
-    utterances = []
+    names, utterances = {field.name for field in fields(Utterance)}, []
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
@@ -73,7 +71,8 @@ def _check(utterance: Utterance) -> None:
             raise TypeError(f"{name}: {value!r} is no {allowed[0].__name__}")
         if name in NUMBERS and not (math.isfinite(value) and (value >= 0 or name == "offset_s")):
             raise ValueError(f"{name}: {value}; expected seconds")
-        if name in ("id", *PATHS) and any(unicodedata.category(letter) in NO_LETTERS for letter in value):
+        # No file is named with control characters and halves of letters.
+        if name in ("id", *PATHS) and any(unicodedata.category(letter) in ("Cc", "Cs") for letter in value):
             raise ValueError(f"{name}: {ascii(value)}; expected no control characters")
     place = PureWindowsPath(utterance.id)  # which knows what leads out of a folder anywhere
     if place.anchor or ".." in place.parts or not place.parts:
@@ -82,14 +81,21 @@ def _check(utterance: Utterance) -> None:
 
 def write_manifest(path: Path, utterances: Iterable[Utterance]) -> None:
     """Writes a manifest atomically."""
-    rows = (asdict(utterance).items() for utterance in utterances)
-    written = ({key: value for key, value in row if value is not None or key not in RARE} for row in rows)
-    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in written))
+    rows = [asdict(utterance) for utterance in utterances]
+    for row, name in product(rows, ("measured", "offset_s")):  # rare: not written where absent
+        if row[name] is None:
+            del row[name]
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
 def select(utterances: Iterable[Utterance], *splits: str) -> list[Utterance]:
     """The utterances of the given splits, in manifest order."""
     return [utterance for utterance in utterances if utterance.split in splits]
+
+
+def hours(utterances: Iterable[Utterance]) -> float:
+    """How long they last together."""
+    return sum(utterance.duration_s for utterance in utterances) / 3600
 
 
 def evenly_spaced(members: Sequence, n_wanted: int) -> list:

@@ -26,11 +26,7 @@ Checked = TypeVar("Checked", bound=Section)
 
 
 class _Loader(yaml.SafeLoader):
-    """A loader of texts, numbers, true, false and null, in lists and in mappings of texts; of nothing else that YAML has.
-
-    It refuses aliases, by which a small file is a huge value, or part of itself; and a key that stands twice in one mapping,
-    where PyYAML takes the last.
-    """
+    """A loader of texts, numbers, true, false and null, in lists and in mappings of texts; of nothing else that YAML has."""
 
     yaml_implicit_resolvers = {
         letter: [(tag, form) for tag, form in forms if tag in (INTEGER, *PLAIN)]
@@ -38,7 +34,7 @@ class _Loader(yaml.SafeLoader):
     }
 
     def compose_node(self, parent: yaml.Node | None, index: object) -> yaml.Node:
-        event = self.peek_event()
+        event = self.peek_event()  # an alias makes a small file a huge value, or part of itself
         if event.anchor is not None or getattr(event, "tag", None) is not None:
             raise _refused("anchors, aliases and tags are not read; expected plain values", event)
         return super().compose_node(parent, index)
@@ -48,7 +44,7 @@ class _Loader(yaml.SafeLoader):
             if key.tag != TEXT:
                 raise _refused("a key that is no text; expected text, in quotes if it looks like something else", key)
         for key, count in Counter(key.value for key, _ in node.value).items():
-            if count > 1:
+            if count > 1:  # PyYAML takes the last
                 raise _refused(f"{key!r} stands {count} times", node)
         return super().construct_mapping(node, deep)
 

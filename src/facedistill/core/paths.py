@@ -15,7 +15,5 @@ SENTENCES = DATA / "sentences"
 WORK = ROOT / ".work"  # resumable state of unfinished stages, never tracked
 DURATION_NOTES = WORK / "durations.jsonl"  # a line for each stage that ended
 EXECUTED = ROOT / "notebooks" / "executed"
-HEAD = (
-    (PACKAGE if (PACKAGE / "face").is_dir() else DATA) / "face" / "face.glb"
-)  # a wheel carries it inside the package, see setup.py
+HEAD = (PACKAGE if (PACKAGE / "face").is_dir() else DATA) / "face" / "face.glb"  # a wheel has it in the package, see setup.py
 LIGHT_HEAD = HEAD.with_name("face-light.glb")

@@ -22,7 +22,6 @@ from facedistill.core.files import remove_unfinished, unfinished
 
 Job, Result = TypeVar("Job"), TypeVar("Result")
 ENDING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-REPEATED_S = 2.0  # in which signals after the first are of the same end
 LEAVING_S = 1.0  # for the processes to end by themselves
 
 
@@ -32,7 +31,7 @@ def end_cleanly() -> None:
 
     def end(number: int, _: object) -> None:
         nonlocal begun_s
-        if time.monotonic() > begun_s + REPEATED_S:  # what comes while the process ends must not stop the cleaning
+        if time.monotonic() > begun_s + 2.0:  # what comes while the process ends must not stop the cleaning
             begun_s = time.monotonic()
             raise SystemExit(128 + number)
 
@@ -48,16 +47,10 @@ def mapped(
     """The results of a function for each of `jobs`, in their order, computed by new processes.
 
     They end when the block is left, at once and without temporary files, and when this process is killed. `ProcessPoolExecutor`
-    waits for what runs, leaves its processes behind a kill, and hangs where one ends while it sends a result.
-
-    Args:
-        function: of a module, so that it can be named there; or a `functools.partial` of one.
-        asked_by: what the error names: the option or the command that asks for the processes.
-        ahead: results for each process that may wait for an earlier one: bounds memory.
-
-    Raises:
-        InputError: one of the processes was killed, for want of memory as a rule.
-        RuntimeError: one ended in another way, or what it raised cannot be sent.
+    waits for what runs, leaves its processes behind a kill, and hangs where one ends while it sends a result. The function is one
+    of a module, or a `functools.partial` of one; `ahead` results for each process may wait for an earlier one: bounds memory.
+    InputError where one was killed, for want of memory as a rule, which names what the processes are `asked_by`; RuntimeError
+    where one ended in another way, or what it raised cannot be sent.
     """
     context = multiprocessing.get_context("spawn")
     started: dict[Connection, multiprocessing.Process] = {}
@@ -66,7 +59,7 @@ def mapped(
             for _ in range(workers):
                 ours, theirs = context.Pipe()
                 with closing(theirs):
-                    process = context.Process(target=_work, args=(theirs, unfinished()))
+                    process = context.Process(target=_work, args=(theirs, list(unfinished)))
                     process.start()
                 started[ours] = process
         for pipe in started:
@@ -164,16 +157,12 @@ def _portable(error: BaseException) -> BaseException:
 
 
 def _listen(pipe: Connection, inbox: queue.SimpleQueue, left: list[Path]) -> None:
-    """Passes on what this process is told, and ends it when that is `None`, or when the one that began it was killed.
-
-    No temporary file stays, nor those that were `left` by a process that was killed.
-    """
+    """Passes on what this process is told; at `None`, or when its parent was killed, ends it, without temporary files."""
     try:
-        while (one := _heard(pipe)) is not None:
-            inbox.put(one)
-        left = []
-    except (EOFError, OSError):
-        pass
+        with suppress(EOFError, OSError):
+            while (one := _heard(pipe)) is not None:
+                inbox.put(one)
+            left = []
     finally:
         remove_unfinished(left)
         os._exit(0)

@@ -31,7 +31,6 @@ def _ascends(bounds: tuple[float, float]) -> tuple[float, float]:
 
 
 Range = Annotated[tuple[Kind, Kind], AfterValidator(_ascends)]
-Rate = Annotated[float, Field(ge=80, le=450)]  # what espeak-ng speaks
 Percent = Annotated[float, Field(ge=0, le=99)]
 
 
@@ -50,12 +49,11 @@ class Section(BaseModel, extra="forbid", frozen=True, allow_inf_nan=False):
 
 
 def _section(**kinds: object) -> type[Section]:
-    """A section that code never names."""
+    """A section without rules of its own."""
     return create_model("Section", __base__=Section, **{name: (kind, ...) for name, kind in kinds.items()})
 
 
 def _alike(kind: object, names: str) -> type[Section]:
-    """A section of settings that are all of one kind."""
     return _section(**dict.fromkeys(names.split(), kind))
 
 
@@ -74,7 +72,7 @@ class SyntheticParams(Section):
     unseen_languages: SomeOf[str]
     voices: Annotated[VoiceCounts, AfterValidator(_there_are_enough)]
     hours: _alike(PositiveFloat, "paired unlabelled validation test")
-    rate_wpm: Range[Rate]
+    rate_wpm: Range[Annotated[float, Field(ge=80, le=450)]]  # what espeak-ng speaks
     pitch: Range[Percent]
     pitch_range: Range[Percent]
 
@@ -142,11 +140,7 @@ class EncoderParams(Section):
                 yield f"width: {self.width}; expected multiples of {parts}, its {name}"
 
 
-class GeneratorParams(Section):
-    channels: Count
-    lstm: Count
-    latent: Count
-    n_free_directions: NonNegativeInt
+GeneratorParams = _section(channels=Count, lstm=Count, latent=Count, n_free_directions=NonNegativeInt)
 
 
 class TeachParams(Section):
@@ -158,11 +152,9 @@ class TeachParams(Section):
     augment: AugmentParams
 
 
-class LabelParams(Section):
-    splits: tuple[Split, ...]
-    keep_paired: bool
-    shard_utterances: Count
-    chunk_s: Annotated[float, Field(ge=2, le=60)]
+LabelParams = _section(
+    splits=tuple[Split, ...], keep_paired=bool, shard_utterances=Count, chunk_s=Annotated[float, Field(ge=2, le=60)]
+)
 
 
 def _fills(window_ms: int) -> int:
@@ -200,10 +192,8 @@ def _starts_fit(students: dict[str, StudentParams]) -> dict[str, StudentParams]:
         network = student.channels, student.window_ms, None
         fitting = [key for key, one in students.items() if key != name and (one.channels, one.window_ms, one.start) == network]
         if student.start is not None and student.start not in fitting:
-            allowed = ", ".join(["null", *fitting])
-            raise ValueError(
-                f"{name}.start: {student.start!r}; expected {allowed} (as many channels, as long a window, no start of its own)"
-            )
+            allowed = f"{', '.join(['null', *fitting])} (as many channels, as long a window, no start of its own)"
+            raise ValueError(f"{name}.start: {student.start!r}; expected {allowed}")
     return students
 
 
@@ -276,18 +266,10 @@ class ExternalLabels(Section):
         return any(fnmatchcase(name, pattern) for pattern in self.held_out)
 
 
-class EvaluateParams(Section):
-    bootstrap: Count
-    ensemble: tuple[float, float, float]
-    max_utterances: Count
-    baselines: tuple[str, ...]
-    smoothed: str
-
-
-class ExportParams(Section):
-    calibration_utterances: Count
-    test_utterances: Count
-    tolerances: _alike(PositiveFloat, "float32 float16 int8")
+EvaluateParams = _section(
+    bootstrap=Count, ensemble=tuple[float, float, float], max_utterances=Count, baselines=tuple[str, ...], smoothed=str
+)
+Tolerances = _alike(PositiveFloat, "float32 float16 int8")
 
 
 class Params(Section):
@@ -302,17 +284,15 @@ class Params(Section):
     ablate: AblateParams
     teachers: dict[Name, Annotated[InternalTeacher | ExternalLabels, Field(discriminator="kind")]]
     evaluate: EvaluateParams
-    export: ExportParams
+    export: _section(calibration_utterances=Count, test_utterances=Count, tolerances=Tolerances)
     notebooks: dict[str, dict[str, bool | int | float | str]]
 
     def contradictions(self) -> Iterator[str]:
         variants = self.ablate.variants.keys() - {BASELINE}
-        for key, name, allowed in [
-            ("evaluate.smoothed", self.evaluate.smoothed, self.distill.students),
-            *(("evaluate.baselines", name, variants) for name in self.evaluate.baselines),
-        ]:
+        asked = [("smoothed", self.evaluate.smoothed, self.distill.students)]
+        for key, name, allowed in asked + [("baselines", name, variants) for name in self.evaluate.baselines]:
             if name not in allowed:
-                yield f"{key}: {name!r}; expected {', '.join(sorted(allowed))}"
+                yield f"evaluate.{key}: {name!r}; expected {', '.join(sorted(allowed))}"
 
 
 # What stands in the file, as far as it is not told from `Params`.

@@ -4,9 +4,8 @@
 
     D(t) = alpha * exp(-(theta * tau) ** c),    tau = the time from t to the segment,
 
-and lets each articulator follow the mean of all segments' targets weighted by their dominance. Theta differs before the segment
-(anticipation) and after it (carry-over). Two details are ours: tau counts from a plateau inside the segment, so that long
-sounds hold their target, and dominance reaches exactly 0 at a finite distance, so that the cost is linear in time.
+and lets each articulator follow the mean of all targets weighted by it. Theta differs before and after the segment. Here tau
+counts from a plateau inside it, so that long sounds hold their target, and dominance reaches 0 at a finite distance.
 """
 
 from collections.abc import Iterable
@@ -15,30 +14,26 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from facedistill.corpora.viseme_targets import ARTICULATORS, CONTACT, GROUP_OF, GROUPS, pose, targets
+from facedistill.corpora.viseme_targets import ARTICULATORS, AT_REST, CONTACT, GROUP_OF, GROUPS, pose, targets
 from facedistill.rig.arkit import N_CURVES
 from facedistill.rig.curves import FPS
 from facedistill.speech.phones import Phone
 
 CUTOFF = 6.0  # (theta tau) ** c from which dominance is 0
-FIRST_OF_COMPOUND_RATIO = 0.55  # a diphthong dwells on its first vowel
 MIN_GAP_S = 1e-4  # shorter gaps between phones are rounding errors, not silences
 REST = 1e-3  # dominance of rest everywhere, which decides only where nothing else does
 
 
 @dataclass(frozen=True)
 class Dynamics:
-    """How the dominance of a group's segments falls off.
-
-    Segments shorter than `full_s` have proportionally less dominance, so that a burst of short ones does not outvote a contact;
-    contacts themselves are exempt.
-    """
+    """How the dominance of a group's segments falls off."""
 
     before_hz: float  # theta ahead of a segment; small: long anticipation
     after_hz: float  # theta behind it
     power: float  # c
     inset_s: float  # distance of the plateau from both ends of the segment,
     inset_ratio: float  # at most this part of its duration each
+    # Shorter segments have proportionally less, so that a burst of them does not outvote a contact; contacts are exempt.
     full_s: float = 0.0
 
 
@@ -70,22 +65,11 @@ class Segments:
 
 
 def mouth_curves(phones: Iterable[Phone], n_frames: int, *, strength: float = 1.0) -> np.ndarray:
-    """Blends the targets of timed phones into mouth curves at `FPS`.
+    """The targets of phones (IPA, in order of time, silence between) as (T, K) float32 curves of jaw, mouth and tongue at `FPS`.
 
     In every /p b m/ the lips close at least in the frame nearest its middle, however short it is, and in two frames from 40 ms
-    on; in every /f v/ that does not touch one of those, the lower lip meets the teeth. Dominance alone gives this: the virtual
-    target lies beyond contact and contact segments weigh more than their neighbours.
-
-    Args:
-        phones: IPA labels in order of time, not overlapping; time they leave out is silence.
-        n_frames: T.
-        strength: amplitude of articulation; under 1 mumbled, over 1 exaggerated. Contacts are made at any strength.
-
-    Returns:
-        (T, K) float32 in [0, 1]; only jaw, mouth and tongue curves are not 0.
-
-    Raises:
-        InputError: a label has no known IPA letter.
+    on; in every /f v/ that does not touch one of those, the lower lip meets the teeth: dominance alone gives this, at any
+    `strength` of articulation, under 1 mumbled, over 1 exaggerated. InputError where a label has no known IPA letter.
     """
     if n_frames == 0:
         return np.zeros((0, N_CURVES), np.float32)
@@ -106,23 +90,18 @@ def place_targets(phones: Iterable[Phone], duration_s: float) -> Segments:
     rows, clock_s = [], 0.0
     for phone in phones:
         if phone.start_s - clock_s > MIN_GAP_S:
-            rows.append((clock_s, phone.start_s, *targets("")))
+            rows.append((clock_s, phone.start_s, AT_REST))
         sequence = targets(phone.label)
-        rest_ratio = (1 - FIRST_OF_COMPOUND_RATIO) / max(len(sequence) - 1, 1)
+        rest_ratio = (1 - 0.55) / max(len(sequence) - 1, 1)  # a diphthong dwells on its first vowel
         ends = 1.0 - rest_ratio * np.arange(len(sequence))[::-1]
         edges_s = phone.start_s + (phone.end_s - phone.start_s) * np.concatenate([[0.0], ends])
         rows.extend(zip(edges_s[:-1], edges_s[1:], sequence, strict=True))
         clock_s = phone.end_s
     if duration_s - clock_s > MIN_GAP_S or not rows:
-        rows.append((clock_s, max(duration_s, clock_s + MIN_GAP_S), *targets("")))
+        rows.append((clock_s, max(duration_s, clock_s + MIN_GAP_S), AT_REST))
     starts_s, ends_s, sounds = zip(*rows, strict=True)
-    return Segments(
-        np.array(starts_s),
-        np.array(ends_s),
-        np.stack([sound.articulators for sound in sounds]),
-        np.stack([sound.dominance for sound in sounds]),
-        np.array([sound is targets("")[0] for sound in sounds]),
-    )
+    parts = zip(*((sound.articulators, sound.dominance, sound is AT_REST) for sound in sounds), strict=True)
+    return Segments(*map(np.array, (starts_s, ends_s, *parts)))
 
 
 def dominance_matrix(segments: Segments, group: str, n_frames: int) -> sparse.csc_array:

@@ -24,7 +24,6 @@ from facedistill.core.sections import Section
 from facedistill.speech.audio import AUDIO_SUFFIXES, list_recordings, read_audio, write_flac
 from facedistill.speech.phones import read_ipa, write_phones
 
-TRAINING, TESTS = ("train", "unlabelled"), ("test", "test-recordings")  # splits of manifests
 UNDETERMINED = "und"  # the language of a recording that nothing says it of (BCP 47)
 HELD_OUT = "held-out"  # training recordings that no model learns from, to choose between models by
 
@@ -36,11 +35,9 @@ Test = Literal["test-clean", "test-other"]
 def import_recordings(folder: Path, path: str, held_out: tuple[str, ...] = ()) -> list[Utterance]:
     """Converts recordings to 16 kHz mono FLAC below `folder`, and their phone labels to IPA.
 
-    Args:
-        path: a folder that is searched for audio: test data where phone labels lie beside a recording (`.tsv`: start_s, end_s,
-            phone; IPA), unlabelled otherwise, with the transcript beside it (`.txt`), if any; or a manifest, whose `train` split
-            is unlabelled data and whose `test` split, where it has phones, is test data.
-        held_out: patterns of "source/speaker" and "source/id"; the unlabelled recordings that match one are split "held-out".
+    A path is a folder with audio: test data where phones lie beside it (`.tsv`: start_s, end_s, phone; IPA), else unlabelled,
+    perhaps with a transcript (`.txt`); or a manifest, whose `train` split is unlabelled data and whose `test` split is test data
+    where it has phones. Patterns of "source/speaker" and "source/id" tell which unlabelled ones are held out.
     """
     source = ROOT / path
     is_folder = source.is_dir()
@@ -55,11 +52,11 @@ def import_recordings(folder: Path, path: str, held_out: tuple[str, ...] = ()) -
 
 def _split_of(row: Utterance, held_out: Sequence[str]) -> str | None:
     """The split that a recording comes into; None: it is left out."""
-    if row.split in TESTS:
+    if row.split in ("test", "test-recordings"):
         return None if row.phones is None else "test-recordings"
     names = (f"{row.source}/{row.speaker}", f"{row.source}/{row.id}")
     is_held_out = any(fnmatchcase(name, pattern) for name in names for pattern in held_out)
-    return (HELD_OUT if is_held_out else "unlabelled") if row.split in TRAINING else None
+    return (HELD_OUT if is_held_out else "unlabelled") if row.split in ("train", "unlabelled") else None
 
 
 def _beside(source: Path, path: Path) -> Utterance:
@@ -87,12 +84,7 @@ def _import_one(folder: Path, root: Path, row: Utterance) -> Utterance:
 def librispeech(
     folder: Path, path: str, unlabelled: tuple[Training, ...] = get_args(Training), test: tuple[Test, ...] = get_args(Test)
 ) -> list[Utterance]:
-    """The utterances of subsets of LibriSpeech; its FLAC is 16 kHz mono already and is used where it lies.
-
-    Args:
-        folder: the folder that audio paths are made relative to.
-        path: the folder that holds LibriSpeech/train-clean-100/19/198/19-198.trans.txt and the like.
-    """
+    """The utterances of subsets of LibriSpeech/ below a path, whose FLAC is used where it lies; their paths are from `folder`."""
     splits = {"unlabelled": unlabelled, "test-librispeech": test}
     return [row for split, subsets in splits.items() for subset in subsets for row in _subset(folder, ROOT / path, subset, split)]
 

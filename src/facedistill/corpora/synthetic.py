@@ -1,7 +1,6 @@
 """The embedded corpus: speech synthesised by espeak-ng, with exact phone times and ground-truth rig curves.
 
-Splits differ in voice: no espeak variant speaks in two of them, but for the degraded copy of the test split. The languages of
-the unseen-languages test speak in no other split. Texts are original sentences (data/sentences), and their words recombined.
+No espeak variant speaks in two splits, but for the copies of the test, and no unseen language in any but its own.
 """
 
 import unicodedata
@@ -26,16 +25,11 @@ from facedistill.speech.espeak import VARIANTS, Voice, synthesize
 from facedistill.speech.phones import Phone, write_phones
 
 HELD_OUT = SENTENCES / "held-out"  # what the test voices say, in the languages of training: no training text has these
-LENGTH_RATIO = (0.9, 1.6)  # letters of a recombination, as a share of the language's mean sentence: 2 to 5 s of speech
 MIN_WORDS, MAX_WORDS = 4, 16
-COMMA_RATIO, QUESTION_RATIO = 0.3, 0.2
-MIN_WORDS_AROUND_COMMA = 2
-
 SHARD_UTTERANCES = 500
-NOISE_SNR_DB, ROOM_RT60_S, ROOM_WET_DB = 10.0, 0.4, -3.0
 DEGRADATIONS: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {
-    "noise": lambda audio, rng: add_noise(audio, snr_db=NOISE_SNR_DB, tilt=1.0, rng=rng),
-    "room": lambda audio, rng: add_room(audio, rt60_s=ROOM_RT60_S, wet_db=ROOM_WET_DB, rng=rng),
+    "noise": lambda audio, rng: add_noise(audio, snr_db=10.0, tilt=1.0, rng=rng),
+    "room": lambda audio, rng: add_room(audio, rt60_s=0.4, wet_db=-3.0, rng=rng),
     "telephone": lambda audio, rng: telephone(audio),
 }
 
@@ -144,8 +138,7 @@ def read_sentences(language: str, folder: Path = SENTENCES) -> list[str]:
 def utterance_texts(language: str, rng: np.random.Generator, folder: Path = SENTENCES) -> Iterator[str]:
     """Draws texts without end: first every sentence once in random order, so that all phonemes occur, then recombinations.
 
-    A recombination is a seeded draw of the language's words, about as long as its sentences, sometimes with a comma or as a
-    question: sounds meet in ever new contexts, whatever the number of hours.
+    These are words of the language, as many as in its sentences: sounds meet in ever new contexts, whatever the number of hours.
     """
     sentences = read_sentences(language, folder)
     yield from rng.permutation(sentences).tolist()
@@ -153,19 +146,16 @@ def utterance_texts(language: str, rng: np.random.Generator, folder: Path = SENT
     mean_letters = sum(map(len, words)) / len(sentences)
     while True:
         drawn = [words[index] for index in rng.integers(len(words), size=MAX_WORDS)]
-        n_letters = rng.uniform(*LENGTH_RATIO) * mean_letters
+        n_letters = rng.uniform(0.9, 1.6) * mean_letters  # 2 to 5 s of speech
         n_words = int(np.searchsorted(np.cumsum([len(word) for word in drawn]), n_letters)) + 1
         drawn = drawn[: max(n_words, MIN_WORDS)]
-        if rng.random() < COMMA_RATIO:
-            drawn[rng.integers(MIN_WORDS_AROUND_COMMA - 1, len(drawn) - MIN_WORDS_AROUND_COMMA)] += ","
-        yield " ".join(drawn) + ("?" if rng.random() < QUESTION_RATIO else ".")
+        if rng.random() < 0.3:  # a comma, with two words or more around it
+            drawn[rng.integers(1, len(drawn) - 2)] += ","
+        yield " ".join(drawn) + ("?" if rng.random() < 0.2 else ".")
 
 
-def _words(sentence: str) -> list[str]:
+def _words(sentence: str) -> Iterator[str]:
     """The words of a sentence: split at spaces, punctuation around them taken away, apostrophes and hyphens inside kept."""
-    words = []
     for token in sentence.split():
-        letters = [index for index, character in enumerate(token) if unicodedata.category(character)[0] in "LMN"]
-        if letters:
-            words.append(token[letters[0] : letters[-1] + 1])
-    return words
+        if letters := [index for index, character in enumerate(token) if unicodedata.category(character)[0] in "LMN"]:
+            yield token[letters[0] : letters[-1] + 1]

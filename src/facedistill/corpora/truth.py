@@ -1,8 +1,7 @@
 """The ground truth of an utterance: all 52 curves, from its timed phones (mouth) and its sound (upper face).
 
 Brows rise on accents of pitch and loudness (Cavé et al., 1996, "About the relationship between eyebrow movements and F0
-variations"; Flecha-García, 2010: about 60 ms ahead of the pitch accent). Blinks, gaze and squint are seeded processes; blinks
-gather in pauses (Nakano & Kitazawa, 2010); how lids and eyes move is in `eyes`.
+variations"; Flecha-García, 2010: about 60 ms ahead). Blinks gather in pauses (Nakano & Kitazawa, 2010).
 """
 
 import numpy as np
@@ -12,36 +11,21 @@ from scipy.ndimage import gaussian_filter1d, percentile_filter
 from facedistill.core import SAMPLE_RATE_HZ
 from facedistill.corpora.coarticulation import mouth_curves
 from facedistill.rig import eyes
-from facedistill.rig.arkit import INDEX, N_CURVES
+from facedistill.rig.arkit import weights_of
 from facedistill.rig.curves import FPS, n_frames
 from facedistill.speech.phones import Phone, sounds
 
 PITCH_RATE_HZ = 4_000  # the audio's rate in the pitch tracker: above twice the highest harmonic it needs
 PITCH_HOP_SAMPLES = 80  # 20 ms
 PITCH_WINDOW_SAMPLES = 200  # 50 ms: three periods of the lowest voice
-PITCH_RANGE_HZ = (60, 400)
-VOICED_CORRELATION = 0.5
 BLOCK_FRAMES = 4096  # pitch frames at a time, so that hours of audio fit into memory
 N_FFT = 512  # at least two windows: no circular wrap-around
-
-ACCENT_LEAD_S = 0.06
 ACCENT_RISE_S, ACCENT_FALL_S = 0.18, 0.35
-ACCENT_DISTANCE_S = 0.5
 PAUSE_S, PAUSE_PULL_S = 0.15, 0.8  # a blink moves to a pause of this length if one starts this near
 
 
 def truth_curves(audio: np.ndarray, phones: list[Phone], *, seed: int, strength: float = 1.0) -> np.ndarray:
-    """Makes the rig curves of an utterance; the same arguments give the same curves.
-
-    Args:
-        audio: (S,) float32 at 16 kHz.
-        phones: IPA labels in order of time, not overlapping.
-        seed: of the upper face; the mouth does not depend on it.
-        strength: amplitude of articulation, see `mouth_curves`.
-
-    Returns:
-        (T, K) float32 in [0, 1] at `FPS`, T = n_frames(S).
-    """
+    """(S,) float32 at 16 kHz and its phones -> (n_frames(S), K) float32 in [0, 1]; the seed is the upper face's alone."""
     mouth = mouth_curves(phones, n_frames(len(audio)), strength=strength)
     return mouth + upper_face_curves(audio, phones, np.random.default_rng(seed))
 
@@ -50,31 +34,21 @@ def upper_face_curves(audio: np.ndarray, phones: list[Phone], rng: np.random.Gen
     """The brow and eye curves of (S,) audio at 16 kHz and of the silences of its phones: (T, K) float32, the others 0."""
     time_s = np.arange(n_frames(len(audio))) / FPS
     accent_rng, blink_rng, gaze_rng, squint_rng = rng.spawn(4)
-    brows = _brows(audio, time_s, accent_rng)
-    lids = _blinks(phones, time_s, blink_rng)
-    squint = _drift(time_s, squint_rng)
-    values = {
+    brows, lids = _brows(audio, time_s, accent_rng), _blinks(phones, time_s, blink_rng)
+    knots = squint_rng.uniform(0.0, 0.2, 3 + int(len(time_s) / FPS))  # one a second: a slow random motion
+    squint = gaussian_filter1d(np.interp(time_s, np.arange(len(knots)), knots), 0.3 * FPS)
+    curves = eyes.eye_curves(lids, *_gaze(time_s, gaze_rng)) | {
         "browInnerUp": 0.9 * brows,
         "browOuterUp": 0.6 * brows,
         "browDown": 0.3 * np.clip(squint - 0.05, 0, None) * (1 - brows),
         "eyeWide": 0.25 * brows * (1 - lids),
         "eyeSquint": 0.5 * squint + 0.2 * lids,
     }
-    curves = np.zeros((len(time_s), N_CURVES), np.float32)
-    for name, value in values.items():
-        for side in ("",) if name in INDEX else ("Left", "Right"):
-            curves[:, INDEX[name + side]] = value
-    for name, value in eyes.eye_curves(lids, *_gaze(time_s, gaze_rng)).items():
-        curves[:, INDEX[name]] = value
-    return np.clip(curves, 0, 1, out=curves)
+    return weights_of(curves)
 
 
 def pitch_track(audio: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Fundamental frequency of (S,) at 16 kHz by windowed autocorrelation (Boersma, 1993, without its path search).
-
-    Returns:
-        time of each pitch frame (M,) s; f0 (M,) Hz, 0 where unvoiced; RMS (M,), each float64, one frame per 20 ms.
-    """
+    """(S,) at 16 kHz -> (M,) s, (M,) Hz of its fundamental, 0 where unvoiced, and (M,) RMS, float64, every 20 ms."""
     slow = scipy.signal.resample_poly(audio, PITCH_RATE_HZ, SAMPLE_RATE_HZ)
     slow = np.pad(slow, PITCH_WINDOW_SAMPLES // 2)
     windows = np.lib.stride_tricks.sliding_window_view(slow, PITCH_WINDOW_SAMPLES)[::PITCH_HOP_SAMPLES]
@@ -84,25 +58,21 @@ def pitch_track(audio: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _pitch_block(windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """By windowed autocorrelation (Boersma, 1993, without its path search)."""
     taper = np.hanning(PITCH_WINDOW_SAMPLES)
-    taper_correlation = np.fft.irfft(np.abs(np.fft.rfft(taper, N_FFT)) ** 2)
+    taper_correlation, correlation = (
+        np.fft.irfft(np.abs(np.fft.rfft(signal, N_FFT)) ** 2) for signal in (taper, windows * taper)
+    )
     rms = np.sqrt(np.mean(windows.astype(np.float64) ** 2, axis=1))
-    power = np.abs(np.fft.rfft(windows * taper, N_FFT, axis=1)) ** 2
-    correlation = np.fft.irfft(power, axis=1)
-    low, high = PITCH_RATE_HZ // PITCH_RANGE_HZ[1], PITCH_RATE_HZ // PITCH_RANGE_HZ[0]
+    low, high = PITCH_RATE_HZ // 400, PITCH_RATE_HZ // 60  # periods of the highest and the lowest pitch
     candidates = correlation[:, low : high + 1] / taper_correlation[low : high + 1] * taper_correlation[0]
     best = candidates.argmax(axis=1)
     strength = candidates[np.arange(len(best)), best] / np.maximum(correlation[:, 0], 1e-12)
-    return np.where(strength > VOICED_CORRELATION, PITCH_RATE_HZ / (best + low), 0.0), rms
+    return np.where(strength > 0.5, PITCH_RATE_HZ / (best + low), 0.0), rms
 
 
 def prominence(audio: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How much louder and higher than its surroundings speech is.
-
-    Returns:
-        time (M,) s, and prominence (M,) >= 0: semitones over the speaker's median plus loudness over the local floor, smoothed
-        over 60 ms and about 1 on a clear accent; 0 in silence.
-    """
+    """(S,) at 16 kHz -> (M,) s and (M,) >= 0, by how much speech is louder and higher there: about 1 on a clear accent."""
     time_s, f0_hz, rms = pitch_track(audio)
     if rms.max() < 1e-4:
         return time_s, np.zeros(len(time_s))
@@ -119,17 +89,13 @@ def _brows(audio: np.ndarray, time_s: np.ndarray, rng: np.random.Generator) -> n
     if not len(time_s):
         return np.zeros(0)
     grid_s, strength = prominence(audio)
-    hop_s = PITCH_HOP_SAMPLES / PITCH_RATE_HZ
-    apart = max(1, round(ACCENT_DISTANCE_S / hop_s))
-    peaks, _ = scipy.signal.find_peaks(strength, height=0.3, prominence=0.15, distance=apart)
+    peaks, _ = scipy.signal.find_peaks(strength, height=0.3, prominence=0.15, distance=25)  # 0.5 s apart
     raised = rng.random(len(peaks)) < np.clip(strength[peaks], 0.15, 0.85)
     heights = np.clip(strength[peaks], 0, 1.2) * rng.uniform(0.25, 0.5, len(peaks))
     brows = 0.06 * np.interp(time_s, grid_s, gaussian_filter1d(strength, 12.0))
-    for peak_s, height in zip(grid_s[peaks[raised]] - ACCENT_LEAD_S, heights[raised], strict=True):
+    for peak_s, height in zip(grid_s[peaks[raised]] - 0.06, heights[raised], strict=True):
         window = slice(*np.searchsorted(time_s, [peak_s - ACCENT_RISE_S, peak_s + ACCENT_FALL_S]))
-        offset_s = time_s[window] - peak_s
-        phase = np.where(offset_s < 0, offset_s / ACCENT_RISE_S, offset_s / ACCENT_FALL_S)
-        brows[window] += height * 0.5 * (1 + np.cos(np.pi * phase))
+        brows[window] += height * eyes.raised_cosine(time_s[window] - peak_s, ACCENT_RISE_S, ACCENT_FALL_S)
     return np.clip(brows, 0, 1)
 
 
@@ -147,7 +113,7 @@ def _blinks(phones: list[Phone], time_s: np.ndarray, rng: np.random.Generator) -
         near = pauses_s[np.abs(pauses_s - clock_s) < PAUSE_PULL_S]
         peak_s = near[np.abs(near - clock_s).argmin()] + eyes.BLINK_CLOSE_S if len(near) else clock_s
         window = slice(*np.searchsorted(time_s, [peak_s - scale * eyes.BLINK_CLOSE_S, peak_s + scale * eyes.BLINK_OPEN_S]))
-        lids[window] = np.maximum(lids[window], depth * eyes.lid_closure((time_s[window] - peak_s) / scale))
+        lids[window] = np.maximum(lids[window], depth * eyes.raised_cosine((time_s[window] - peak_s) / scale))
 
 
 def _gaze(time_s: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -158,9 +124,3 @@ def _gaze(time_s: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.
     knots_s = np.stack([starts_s - eyes.SACCADE_S / 2, starts_s + eyes.SACCADE_S / 2], axis=1).ravel()
     positions = np.repeat(np.concatenate([np.zeros((1, 2)), aims]), 2, axis=0)[1:-1]
     return np.interp(time_s, knots_s, positions[:, 0]), np.interp(time_s, knots_s, positions[:, 1])
-
-
-def _drift(time_s: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(T,) slow random motion in [0, 0.2]."""
-    knots = rng.uniform(0.0, 0.2, 3 + int(len(time_s) / FPS))  # one a second
-    return gaussian_filter1d(np.interp(time_s, np.arange(len(knots)), knots), 0.3 * FPS)

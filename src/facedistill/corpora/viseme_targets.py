@@ -1,10 +1,9 @@
 """What each speech sound asks of the jaw, the lips and the tongue, and how these articulators move the ARKit curves.
 
-A sound's target is set on nine articulators rather than on 52 curves, since the lips work as tract variables (Saltzman &
-Munhall, 1989, "A dynamical approach to gestural patterning in speech production"): closing the lips is one gesture, whatever
-the jaw does. `pose` turns articulators into curves. Target values follow the descriptions of Edwards et al. (2016), "JALI: an
-animator-centric viseme model for expressive lip synchronization" (jaw and lips apart; p b m close, f v tuck, sibilants close
-the jaw, w u o ʃ round), and Cohen & Massaro (1993), "Modeling coarticulation in synthetic visual speech".
+The lips work as tract variables (Saltzman & Munhall, 1989, "A dynamical approach to gestural patterning in speech production"):
+closing them is one gesture, whatever the jaw does. Values follow Edwards et al. (2016), "JALI: an animator-centric viseme model
+for expressive lip synchronization" (jaw and lips apart; p b m close, f v tuck, sibilants close the jaw, w u o ʃ round), and
+Cohen & Massaro (1993), "Modeling coarticulation in synthetic visual speech".
 """
 
 from dataclasses import dataclass
@@ -12,8 +11,8 @@ from functools import cache
 
 import numpy as np
 
-from facedistill.rig.arkit import INDEX, N_CURVES
-from facedistill.speech.phones import RHOTIC_VOWELS, VOWEL, VOWELS, Sound, sounds
+from facedistill.rig.arkit import weights_of
+from facedistill.speech.phones import VOWEL, VOWELS, Sound, sounds
 
 ARTICULATORS = ("jaw", "closure", "tuck", "pucker", "funnel", "spread", "lower_down", "upper_up", "tongue")  # A of them
 GROUPS = ("jaw", "closure", "tuck", "rounding", "height", "tongue")  # G sets of articulators that move together
@@ -29,21 +28,18 @@ OPEN_LIPS = 0.5  # dominance over lip contact of every sound that makes none
 
 @dataclass(frozen=True)
 class Target:
-    """A sound's position and its strength in the blend with its neighbours.
+    """A sound's position and its strength in the blend with its neighbours."""
 
-    Attributes:
-        articulators: (A,) float32, in the order of `ARTICULATORS`; 0 is rest, 1 the full ARKit curve or full contact.
-        dominance: (G,) float32 > 0, in the order of `GROUPS`: the alpha of Cohen & Massaro; small means transparent.
-    """
-
-    articulators: np.ndarray
-    dominance: np.ndarray
+    articulators: np.ndarray  # (A,) float32, in the order of `ARTICULATORS`; 0 is rest, 1 the full ARKit curve or full contact
+    dominance: np.ndarray  # (G,) float32 > 0, in the order of `GROUPS`: the alpha of Cohen & Massaro; small means transparent
 
     @property
     def weights(self) -> np.ndarray:
         """(K,) float32 ARKit weights of the sound held alone."""
         return pose(self.articulators)
 
+
+AT_REST = Target(np.zeros(len(ARTICULATORS), np.float32), np.array([1.0, OPEN_LIPS, OPEN_LIPS, 0.7, 0.8, 0.8], np.float32))
 
 # place:               jaw  closure   tuck     pucker funnel spread lower upper tongue | jaw closure tuck rounding height tongue
 _CONSONANT_TARGETS = {
@@ -64,52 +60,38 @@ _CONSONANT_TARGETS = {
 }  # fmt: skip
 
 
-def target(sound: Sound | None) -> Target:
-    """The target of one sound; of silence, given as None, the face at rest."""
-    if sound is None:
-        return Target(np.zeros(len(ARTICULATORS), np.float32), np.array([1.0, OPEN_LIPS, OPEN_LIPS, 0.7, 0.8, 0.8], np.float32))
-    position, dominance = _vowel(sound) if sound.place == VOWEL else _consonant(sound)
-    _apply_marks(sound.marks, position, dominance)
-    return Target(
-        np.array([position[name] for name in ARTICULATORS], np.float32),
-        np.array([dominance[name] for name in GROUPS], np.float32),
-    )
-
-
 @cache
 def targets(ipa: str) -> tuple[Target, ...]:
-    """The targets of an IPA label in sequence: several for diphthongs, affricates and other compounds, rest for silence.
-
-    Raises:
-        InputError: the label has no known IPA letter.
-    """
-    return tuple(target(sound) for sound in sounds(ipa)) or (target(None),)
+    """The targets of an IPA label in sequence: several for compounds, the face at rest for silence; InputError: no IPA."""
+    return tuple(map(_target, sounds(ipa))) or (AT_REST,)
 
 
-def _consonant(sound: Sound) -> tuple[dict[str, float], dict[str, float]]:
-    row = _CONSONANT_TARGETS[sound.place]
-    return dict(zip(ARTICULATORS, row, strict=False)), dict(zip(GROUPS, row[len(ARTICULATORS) :], strict=True))
+def _target(sound: Sound) -> Target:
+    if sound.place == VOWEL:
+        position, dominance = _vowel(sound.letter)
+    else:
+        row = _CONSONANT_TARGETS[sound.place]
+        position, dominance = dict(zip(ARTICULATORS, row, strict=False)), dict(zip(GROUPS, row[len(ARTICULATORS) :], strict=True))
+    _apply_marks(sound.marks, position, dominance)
+    return Target(np.array(list(position.values()), np.float32), np.array(list(dominance.values()), np.float32))
 
 
-def _vowel(sound: Sound) -> tuple[dict[str, float], dict[str, float]]:
+def _vowel(letter: str) -> tuple[dict[str, float], dict[str, float]]:
     """Openness drives the jaw and lowers the lips, rounding purses and narrows them, frontness spreads unrounded ones.
 
     Close vowels open the lips far more than the tongue: a viewer must tell every vowel from the consonants beside it.
     """
-    openness, back, rounded = VOWELS[sound.letter]
+    openness, back, rounded = VOWELS[letter]
     front = (1 - back) * (1 - rounded)
-    position = {
+    position = dict.fromkeys(ARTICULATORS, 0.0) | {
         "jaw": 0.27 + 0.12 * openness - 0.06 * rounded * (1 - openness),
-        "closure": 0.0,
-        "tuck": 0.0,
         "pucker": rounded * (0.75 - 0.45 * openness),
         "funnel": rounded * (0.07 + 0.14 * min(openness, 0.7)),
         "spread": front * (0.60 - 0.40 * openness),
         "lower_down": (1 - 0.6 * rounded) * (0.14 + 0.14 * openness),
         "upper_up": (1 - 0.6 * rounded) * (0.04 + 0.08 * openness),
-        "tongue": 0.0,
     }
-    reduced = 0.55 if sound.letter in "əᵻᵿ" else 1.0  # central reduced vowels follow their neighbours
+    reduced = 0.55 if letter in "əᵻᵿ" else 1.0  # central reduced vowels follow their neighbours
     dominance = {
         "jaw": reduced * (0.9 + 0.6 * openness),
         "closure": OPEN_LIPS,
@@ -118,7 +100,7 @@ def _vowel(sound: Sound) -> tuple[dict[str, float], dict[str, float]]:
         "height": reduced * 0.9,
         "tongue": 0.5,
     }
-    if sound.letter in RHOTIC_VOWELS:
+    if letter in "ɚɝ":
         position["pucker"] = 0.30
     return position, dominance
 
@@ -135,16 +117,10 @@ def _apply_marks(marks: str, position: dict[str, float], dominance: dict[str, fl
 
 
 def pose(articulators: np.ndarray) -> np.ndarray:
-    """ARKit weights of articulator positions.
+    """(..., A) positions in the order of `ARTICULATORS` -> (..., K) float32 ARKit weights in [0, 1], left and right alike.
 
     Contact is multiplicative: full closure cancels the jaw through mouthClose and undoes the lips' own opening, so that the lips
     meet at any jaw height, rounded lips included.
-
-    Args:
-        articulators: (..., A) in the order of `ARTICULATORS`.
-
-    Returns:
-        (..., K) float32, left and right alike, in [0, 1].
     """
     value = dict(zip(ARTICULATORS, np.moveaxis(np.asarray(articulators, np.float32), -1, 0), strict=True))
     closure = np.clip(value["closure"], 0, 1)
@@ -166,8 +142,4 @@ def pose(articulators: np.ndarray) -> np.ndarray:
         "mouthUpperUp": value["upper_up"] * apart + 0.20 * tuck,
         "tongueOut": value["tongue"] * (1 - closure),
     }
-    weights = np.zeros((*closure.shape, N_CURVES), np.float32)
-    for name, curve in curves.items():
-        for side in ("",) if name in INDEX else ("Left", "Right"):
-            weights[..., INDEX[name + side]] = curve
-    return np.clip(weights, 0, 1, out=weights)
+    return weights_of(curves)

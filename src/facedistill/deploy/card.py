@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from facedistill.core.manifest import Utterance, select
+from facedistill.core.manifest import Utterance, hours, select
 from facedistill.runtime.model import MAX_ROWS, ModelMetadata
 
 TRAINED = ("paired", "unlabelled")  # splits of data/prepare that the teacher and the students learn from
@@ -107,7 +107,7 @@ def corpora_of(utterances: Iterable[Utterance]) -> list[Corpus]:
         rows_of.setdefault(row.source, []).append(row)
     found = [
         Corpus(
-            source=source, hours=round(sum(row.duration_s for row in rows) / 3600, 4),
+            source=source, hours=round(hours(rows), 4),
             speakers=len({row.speaker for row in rows} - ANONYMOUS),
             languages=tuple(sorted({row.language for row in rows} - ANONYMOUS)),
             licences=tuple(sorted({row.licence or NOT_STATED for row in rows})),

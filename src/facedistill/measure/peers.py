@@ -16,7 +16,7 @@ import soundfile as sf
 from facedistill.core import SAMPLE_RATE_HZ
 from facedistill.core.errors import InputError
 from facedistill.core.files import read_json, write_json
-from facedistill.rig.arkit import INDEX, N_CURVES
+from facedistill.rig.arkit import N_CURVES, columns
 from facedistill.rig.curves import FPS, n_frames
 from facedistill.speech.phones import VOWELS, Phone, sounds
 
@@ -87,8 +87,7 @@ def curves_of(shapes: Mapping[str, np.ndarray], table: Mapping[str, Mapping[str,
     weights = np.zeros((len(next(iter(shapes.values()))), N_CURVES))
     for shape, share in shapes.items():
         for name, weight in table[shape].items():
-            for side in ("",) if name in INDEX else ("Left", "Right"):
-                weights[:, INDEX[name + side]] += weight * share
+            weights[:, columns(name)] += weight * share[:, None]
     return np.clip(weights, 0, 1)
 
 

@@ -19,9 +19,8 @@ from facedistill.models.filterbank import GRID_FPS
 from facedistill.models.networks import device, n_parameters, parallel_map
 from facedistill.models.student import ENSEMBLE_DELAY_S, load_student, smooth
 from facedistill.rig.arkit import CURVES
-from facedistill.rig.controls import read_controls
+from facedistill.rig.controls import MESH_FILE, read_basis, read_controls
 from facedistill.rig.curves import FPS
-from facedistill.rig.mesh_pca import FILE, read_basis
 from facedistill.runtime.animator import Animator
 from facedistill.runtime.model import Model
 
@@ -136,7 +135,7 @@ def _on_rig(student: System, folder: Path, teacher_folder: Path) -> System:
     from facedistill.models.teacher import load_teacher
 
     def load() -> AnimateAll:
-        basis, teacher, animate = read_basis(folder / FILE), load_teacher(teacher_folder).to(device()), student.load()
+        basis, teacher, animate = read_basis(folder / MESH_FILE), load_teacher(teacher_folder).to(device()), student.load()
         return lambda audios: [teacher.rig(basis.decode(coefficients)) for coefficients in animate(audios)]
 
     return replace(student, load=load)

@@ -11,7 +11,7 @@ from facedistill.core import SAMPLE_RATE_HZ
 from facedistill.core.errors import InputError
 from facedistill.core.files import write_json
 from facedistill.core.imports import import_closure
-from facedistill.core.manifest import Utterance, read_manifest, select
+from facedistill.core.manifest import Utterance, hours, read_manifest, select
 from facedistill.core.params import Params, with_overrides
 from facedistill.core.paths import DATA
 from facedistill.core.sections import FEATURE_TEACHER, DistillParams, StudentParams
@@ -131,7 +131,7 @@ def train_student(params: Params, student: StudentParams, out: Path, folder: Pat
     save_student(module.student, out)
     load_student(out, config.curves).animate(np.zeros(SAMPLE_RATE_HZ, np.float32))  # a saved student that loads and runs
     learnt_from = {
-        "hours": round(sum(row.duration_s for row in rows) / 3600, 4),
+        "hours": round(hours(rows), 4),
         "voices": len({(row.source, row.speaker) for row in rows}),
         "languages": len({row.language for row in rows}),
     }

@@ -19,9 +19,8 @@ from facedistill.measure.test_sets import Example, interval_options, load_exampl
 from facedistill.models.networks import device, parallel_map
 from facedistill.models.student import load_student
 from facedistill.models.training import prepare_torch
-from facedistill.rig.controls import read_controls
+from facedistill.rig.controls import MESH_FILE, read_basis, read_controls
 from facedistill.rig.curves import read_curves
-from facedistill.rig.mesh_pca import FILE, read_basis
 from facedistill.speech.audio import read_audio
 
 # question -> (system, what it is compared with)
@@ -134,7 +133,7 @@ def _write(name: str, content: object) -> None:
 def _agreement(params: Params, name: str) -> dict[str, dict[str, float]]:
     """How well a student does what its teacher does, on what it was not trained on."""
     folder = DATA / "teachers" / name
-    labels, basis = folder / "label", folder / FILE
+    labels, basis = folder / "label", folder / MESH_FILE
     names = read_controls(labels).names
     student = load_student(folder / "student", names).to(device())
     rows = select(read_manifest(labels / "manifest.jsonl"), HELD_OUT)

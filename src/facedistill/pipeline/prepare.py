@@ -4,7 +4,7 @@ from collections import Counter
 
 from facedistill.core.errors import InputError
 from facedistill.core.files import write_json
-from facedistill.core.manifest import Utterance, select, write_manifest
+from facedistill.core.manifest import Utterance, hours, select, write_manifest
 from facedistill.core.params import Params
 from facedistill.core.paths import DATA
 from facedistill.corpora.recordings import reader_of
@@ -27,6 +27,6 @@ def prepare(params: Params) -> None:
 
 def _amount(rows: list[Utterance]) -> dict[str, float | int]:
     return {
-        "hours": round(sum(row.duration_s for row in rows) / 3600, 3), "utterances": len(rows),
+        "hours": round(hours(rows), 3), "utterances": len(rows),
         "speakers": len({(row.source, row.speaker) for row in rows}), "languages": len({row.language for row in rows}),
     }  # fmt: skip

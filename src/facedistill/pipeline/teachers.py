@@ -14,7 +14,7 @@ from tqdm import tqdm
 from facedistill.core import SAMPLE_RATE_HZ
 from facedistill.core.errors import InputError
 from facedistill.core.files import write_json
-from facedistill.core.manifest import Utterance, read_manifest, rebase_paths, select, write_manifest
+from facedistill.core.manifest import Utterance, hours, read_manifest, rebase_paths, select, write_manifest
 from facedistill.core.params import Params, with_overrides
 from facedistill.core.paths import DATA, ROOT
 from facedistill.core.sections import ExternalLabels, InternalTeacher
@@ -26,12 +26,11 @@ from facedistill.models.training import prepare_torch, remove_checkpoints
 from facedistill.pipeline.distill import train_student
 from facedistill.pipeline.label import Predict, label_utterances
 from facedistill.pipeline.teach import train_teacher
-from facedistill.rig import mesh_pca
+from facedistill.rig import controls as rig_controls
 from facedistill.rig.arkit import CURVES
-from facedistill.rig.controls import Controls, Lips, arkit, lip_gram_matrix, write_controls
+from facedistill.rig.controls import Controls, Lips, MeshBasis, arkit, evenly_spaced_indices, lip_gram_matrix, write_controls
 from facedistill.rig.curves import write_shard
 from facedistill.rig.head import mesh
-from facedistill.rig.mesh_pca import MeshBasis, evenly_spaced_indices
 from facedistill.speech.audio import read_audio, write_flac
 
 TESTED = "test-voices"  # what students are compared with their teachers on, where the teacher can label it
@@ -56,13 +55,9 @@ def teachers(params: Params, name: str) -> None:
     held_out, training = select(rows, HELD_OUT), [row for row in rows if row.split != HELD_OUT]
     alone = with_overrides(params, {"distill.losses.feature": 0.0})
     states.append(train_student(alone, params.ablate.student, out / "student", out / "label", training))
-    hours = {"hours": _hours(training), "held_out_hours": _hours(held_out)}
-    write_json(out / "summary.json", {"kind": choice.kind} | metadata | hours)
+    lengths = {"hours": round(hours(training), 4), "held_out_hours": round(hours(held_out), 4)}
+    write_json(out / "summary.json", {"kind": choice.kind} | metadata | lengths)
     remove_checkpoints(*states)
-
-
-def _hours(rows: Sequence[Utterance]) -> float:
-    return round(sum(row.duration_s for row in rows) / 3600, 4)
 
 
 def _own(params: Params, choice: InternalTeacher, out: Path) -> tuple[list[Path], dict]:
@@ -83,7 +78,7 @@ def _own(params: Params, choice: InternalTeacher, out: Path) -> tuple[list[Path]
         some = partial(_some_frames, lambda row: meshes_of(read_audio(DATA / "align" / row.audio))[0], N_BASIS_UTTERANCES)
         basis, kept = _fit(out, choice.components, some(training), some(tests), source=folder)
         predict, controls = partial(_coefficients, meshes_of, basis), _of_mesh(basis)
-        inputs.append(out / mesh_pca.FILE)
+        inputs.append(out / rig_controls.MESH_FILE)
     states.append(label_utterances(params.label, training + tests, predict, out / "label", inputs=inputs, controls=controls))
     return states, {"parameters": n_parameters(teacher), "controls": len(controls.names), "variance_kept": kept}
 
@@ -91,7 +86,7 @@ def _own(params: Params, choice: InternalTeacher, out: Path) -> tuple[list[Path]
 def _some_frames(frames_of: Callable[[Source], np.ndarray], n_sources: int, sources: Sequence[Source]) -> np.ndarray:
     """(N, D) frames that are spread over sources."""
     spread = [sources[index] for index in evenly_spaced_indices(len(sources), n_sources)]
-    every = mesh_pca.MAX_FITTED // len(spread)
+    every = rig_controls.MAX_FITTED // len(spread)
 
     def some(source: Source) -> np.ndarray:
         frames = frames_of(source)
@@ -103,10 +98,10 @@ def _some_frames(frames_of: Callable[[Source], np.ndarray], n_sources: int, sour
 
 def _fit(out: Path, n_components: int, training: np.ndarray, tests: np.ndarray, *, source: Path) -> tuple[MeshBasis, float]:
     """Writes mesh.safetensors, the basis of (N, 3V) training meshes; returns it, and what it keeps of the tests' variance."""
-    basis = mesh_pca.fit(training, n_components)
+    basis = rig_controls.fit(training, n_components)
     if not basis.names():
         raise InputError(f"{source}: meshes that never move; expected faces that speak")
-    mesh_pca.write_basis(out / mesh_pca.FILE, basis)
+    rig_controls.write_basis(out / rig_controls.MESH_FILE, basis)
     return basis, basis.kept(tests)
 
 
@@ -143,7 +138,7 @@ def _adopt(choice: ExternalLabels, out: Path) -> dict:
 
     names, basis, kept = first.names, None, None
     if names == MESH:
-        some = partial(_some_frames, lambda take: read(take).frames, mesh_pca.MAX_FITTED)
+        some = partial(_some_frames, lambda take: read(take).frames, rig_controls.MAX_FITTED)
         basis, kept = _fit(out, choice.components, some(training), some(tests), source=ROOT / choice.labels)
         names = basis.names()
     curves = _read_all(takes, read, basis)

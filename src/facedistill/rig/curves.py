@@ -25,15 +25,7 @@ def n_frames(n_samples: int, fps: float = FPS) -> int:
 
 
 def at_times(curves: np.ndarray, times_s: np.ndarray, fps: float = FPS) -> np.ndarray:
-    """Linearly interpolates curves at any times; times outside are held at the first and last frame.
-
-    Args:
-        curves: (T, K) frames at `fps`.
-        times_s: (M,) seconds.
-
-    Returns:
-        (M, K) float32.
-    """
+    """(T, K) frames at `fps`, linearly interpolated at (M,) seconds -> (M, K) float32; held before and after all frames."""
     position = np.clip(np.asarray(times_s) * fps, 0, len(curves) - 1)
     low = np.floor(position).astype(int)
     high = np.minimum(low + 1, len(curves) - 1)
@@ -50,17 +42,9 @@ def write_shard(path: Path, curves: dict[str, np.ndarray]) -> None:
 
 
 def read_curves(root: Path, utterances: Iterable[Utterance], n_curves: int = N_CURVES) -> dict[str, np.ndarray]:
-    """Reads the curves of utterances from their shards.
+    """{id: (T, K) float32} from shards, whose paths are relative to `root`; utterances without curves are left out.
 
-    Args:
-        root: the folder that the utterances' `curves` paths are relative to.
-        n_curves: K, the columns that they must have.
-
-    Returns:
-        {id: (T, K) float32}, utterances without curves left out.
-
-    Raises:
-        InputError: a shard is missing, broken, lacks an utterance, or holds an array of the wrong shape.
+    InputError where a shard is missing, broken, lacks an utterance, or holds curves of another shape.
     """
     by_shard: dict[str, list[str]] = {}
     for utterance in utterances:

@@ -10,9 +10,6 @@ BLINK_MEAN_S, BLINK_SHORTEST_S = 4.0, 0.7
 BLINK_CLOSE_S, BLINK_OPEN_S = 0.075, 0.135  # 210 ms together, scaled by up to 15 % either way
 DWELL_MEAN_S, DWELL_SHORTEST_S = 1.4, 0.25
 SACCADE_S = 0.035
-GAZE_SPREAD, GAZE_LIMIT = (0.10, 0.06), 0.4  # of aims to the side and up, in weights
-TO_LISTENER = 0.4  # the part of dwells that look straight ahead
-LIDS_FOLLOW = 0.35  # the lids follow the eyes down
 
 
 def blink_interval_s(rng: np.random.Generator) -> float:
@@ -27,35 +24,22 @@ def dwell_s(rng: np.random.Generator, count: int) -> np.ndarray:
 
 def aims(rng: np.random.Generator, count: int) -> np.ndarray:
     """(count, 2) gaze to the head's right and up, in weights: around the listener, whom many dwells look at."""
-    points = np.clip(rng.normal(0.0, GAZE_SPREAD, (count, 2)), -GAZE_LIMIT, GAZE_LIMIT)
-    points[rng.random(count) < TO_LISTENER] = 0.0
+    points = np.clip(rng.normal(0.0, (0.10, 0.06), (count, 2)), -0.4, 0.4)
+    points[rng.random(count) < 0.4] = 0.0
     return points
 
 
-def lid_closure(offset_s: np.ndarray) -> np.ndarray:
-    """The course of a blink: seconds from its peak -> closure in [0, 1], a raised cosine, faster down than up."""
-    phase = np.where(offset_s < 0, offset_s / BLINK_CLOSE_S, offset_s / BLINK_OPEN_S)
+def raised_cosine(offset_s: np.ndarray, rise_s: float = BLINK_CLOSE_S, fall_s: float = BLINK_OPEN_S) -> np.ndarray:
+    """The course of a blink, faster down than up, or of another move: seconds from its peak -> share of it in [0, 1]."""
+    phase = np.where(offset_s < 0, offset_s / rise_s, offset_s / fall_s)
     return 0.5 * (1 + np.cos(np.pi * np.clip(phase, -1, 1)))
 
 
 def eye_curves(lids: np.ndarray, right: np.ndarray, up: np.ndarray) -> dict[str, np.ndarray]:
-    """Lids and gaze as curves by name.
-
-    Args:
-        lids: (T,) closure in [0, 1].
-        right, up: (T,) gaze to the head's right and up, in weights.
-
-    Returns:
-        eyeBlink and eyeLookUp, Down, In and Out of both eyes, each (T,) and not negative.
-    """
-    blink = np.maximum(lids, LIDS_FOLLOW * np.clip(-up, 0, None))
+    """(T,) lid closure in [0, 1] and gaze to the head's right and up, in weights -> (T,) curves by name, not negative."""
+    blink = np.maximum(lids, 0.35 * np.clip(-up, 0, None))  # the lids follow the eyes down
     curves = {}
     for side, inwards in (("Left", right), ("Right", -right)):  # the left eye looks in where the head's right is
-        curves |= {
-            f"eyeBlink{side}": blink,
-            f"eyeLookUp{side}": np.clip(up, 0, None),
-            f"eyeLookDown{side}": np.clip(-up, 0, None),
-            f"eyeLookIn{side}": np.clip(inwards, 0, None),
-            f"eyeLookOut{side}": np.clip(-inwards, 0, None),
-        }
+        looks = {"Up": up, "Down": -up, "In": inwards, "Out": -inwards}
+        curves |= {f"eyeBlink{side}": blink} | {f"eyeLook{way}{side}": np.clip(gaze, 0, None) for way, gaze in looks.items()}
     return curves

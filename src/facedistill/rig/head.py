@@ -15,21 +15,13 @@ MM_PER_UNIT = 1000.0  # glTF is in metres
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """A mesh whose vertices are linear in the 52 weights. Units mm; +x the subject's left, +y up, +z forwards.
+    """A mesh whose vertices are linear in the 52 weights. Units mm; +x the subject's left, +y up, +z forwards."""
 
-    Attributes:
-        neutral: (V, 3) float32.
-        faces: (F, 3) int32, counter-clockwise from outside.
-        basis: (K, V, 3) float32, displacement at weight 1, in arkit.CURVES order.
-        regions: name -> (M,) int32 vertex numbers: lips, upper_face, and subset, which stands for the face with fewer vertices.
-        landmarks: name -> vertex number: upper_lip and lower_lip, where they meet at the midline; left_corner and right_corner.
-    """
-
-    neutral: np.ndarray
-    faces: np.ndarray
-    basis: np.ndarray
-    regions: dict[str, np.ndarray]
-    landmarks: dict[str, int]
+    neutral: np.ndarray  # (V, 3) float32
+    faces: np.ndarray  # (F, 3) int32, counter-clockwise from outside
+    basis: np.ndarray  # (K, V, 3) float32, displacement at weight 1, in arkit.CURVES order
+    regions: dict[str, np.ndarray]  # (M,) int32 vertices of the lips, upper_face, and subset: the face with fewer vertices
+    landmarks: dict[str, int]  # vertices: upper_lip and lower_lip, where they meet at the midline; left_corner, right_corner
 
     def vertices(self, weights: np.ndarray) -> np.ndarray:
         """Poses the mesh: (..., K) weights -> (..., V, 3) float32 mm."""
@@ -40,12 +32,12 @@ class Head:
     @property
     def gap_neutral_mm(self) -> float:
         """The lip gap at rest."""
-        return self._at_rest("upper_lip", "lower_lip", 1)
+        return self._distance("upper_lip", "lower_lip", axis=1)[0]
 
     @property
     def gap_mm(self) -> np.ndarray:
         """(K,) float32, change of the lip gap per unit of each weight."""
-        return self._moved("upper_lip", "lower_lip", 1)
+        return self._distance("upper_lip", "lower_lip", axis=1)[1]
 
     def lip_gap_mm(self, weights: np.ndarray) -> np.ndarray:
         """Height of the mouth opening at mid-lip: (..., K) weights -> (...) float32 mm; negative where the lips press."""
@@ -53,14 +45,14 @@ class Head:
 
     def mouth_width_mm(self, weights: np.ndarray) -> np.ndarray:
         """Distance of the mouth's corners: (..., K) weights -> (...) float32 mm."""
-        rest_mm = self._at_rest("left_corner", "right_corner", 0)
-        return rest_mm + np.asarray(weights, np.float32) @ self._moved("left_corner", "right_corner", 0)
+        rest_mm, moved_mm = self._distance("left_corner", "right_corner", axis=0)
+        return rest_mm + np.asarray(weights, np.float32) @ moved_mm
 
-    def _at_rest(self, first: str, second: str, axis: int) -> float:
-        return float(self.neutral[self.landmarks[first], axis] - self.neutral[self.landmarks[second], axis])
-
-    def _moved(self, first: str, second: str, axis: int) -> np.ndarray:
-        return self.basis[:, self.landmarks[first], axis] - self.basis[:, self.landmarks[second], axis]
+    def _distance(self, *landmarks: str, axis: int) -> tuple[float, np.ndarray]:
+        """Between two landmarks at rest, and its change per unit of each weight (K,)."""
+        first, second = (self.landmarks[name] for name in landmarks)
+        rest_mm = float(self.neutral[first, axis] - self.neutral[second, axis])
+        return rest_mm, self.basis[:, first, axis] - self.basis[:, second, axis]
 
 
 @cache
@@ -85,15 +77,7 @@ def head() -> Head:
 
 
 def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """Normals of vertices, weighted by the area of the faces around them.
-
-    Args:
-        vertices: (V, 3).
-        faces: (F, 3) int, counter-clockwise from outside.
-
-    Returns:
-        (V, 3) unit vectors; zeros where a vertex has no face.
-    """
+    """(V, 3) unit normals, weighted by the area of the (F, 3) faces around a vertex; zeros where it has none."""
     corners = vertices[faces]
     flat = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     normals = np.stack([np.bincount(faces.ravel(), np.repeat(flat[:, axis], 3), len(vertices)) for axis in range(3)], 1)

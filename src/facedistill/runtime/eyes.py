@@ -28,7 +28,7 @@ class Eyes:
         lids = np.zeros(len(times_s))
         for peak_s in self._blinks_s:
             course = slice(*np.searchsorted(times_s, [peak_s - eyes.BLINK_CLOSE_S, peak_s + eyes.BLINK_OPEN_S]))
-            lids[course] = np.maximum(lids[course], eyes.lid_closure(times_s[course] - peak_s))
+            lids[course] = np.maximum(lids[course], eyes.raised_cosine(times_s[course] - peak_s))
         right, up = (np.interp(times_s, self._knots_s, axis) for axis in zip(*self._aims, strict=True))
         return eyes.eye_curves(lids, right, up)
 

@@ -19,7 +19,6 @@ from facedistill.speech.decode import AUDIO_SUFFIXES, Report, decode
 MIN_DURATION_S = 0.02
 MAX_DURATION_S = 3 * 3600.0
 CANCELLED = 0.25  # of the power that the loudest channel alone leaves in the mean of all
-SHORTER_S = 0.1  # than its header announces: a file that was cut
 RESAMPLED = 2**20  # samples, before or after, that are resampled at once: bounds memory
 ZERO_CROSSINGS, KAISER = 10, ("kaiser", 5.0)  # of the low-pass filter: those of scipy.signal.resample_poly
 
@@ -34,40 +33,29 @@ class Sound:
     blocks: Iterable[np.ndarray]  # (S,) float32 each, full scale +-1
     announced_s: float = 0.0  # how long its header says it is; 0 where it does not
 
-    def whole(self) -> np.ndarray:
-        """(S,) float32: all blocks."""
-        return np.concatenate(list(self.blocks))
+    def whole(self) -> tuple[np.ndarray, int]:
+        """(S,) float32 of all blocks, and the sample rate in Hz."""
+        return np.concatenate(list(self.blocks)), self.rate_hz
 
 
 def resample(mono: np.ndarray, rate_hz: int, to_hz: int = SAMPLE_RATE_HZ) -> np.ndarray:
     """Resamples (S,) with a polyphase low-pass filter; returns (S',) float32, S' = ceil(S * to_hz / rate_hz)."""
     if rate_hz != to_hz:
-        divisor = np.gcd(rate_hz, to_hz)
-        mono = scipy.signal.resample_poly(mono, to_hz // divisor, rate_hz // divisor)
+        mono = scipy.signal.resample_poly(mono, to_hz, rate_hz)
     return mono.astype(np.float32)
 
 
 def read_audio(path: Path) -> np.ndarray:
     """Reads a recording whole, see `open_mono`; returns (S,) float32 at 16 kHz mono."""
-    return resample(*read_mono(path))
-
-
-def read_mono(path: Path) -> tuple[np.ndarray, int]:
-    """Reads a recording whole, see `open_mono`; returns (S,) float32 and the sample rate in Hz."""
-    sound = open_mono(path)
-    return sound.whole(), sound.rate_hz
+    return resample(*open_mono(path).whole())
 
 
 def open_mono(path: Path) -> Sound:
     """Reads a recording to its end, block by block, at its own rate, its channels averaged.
 
     What its header says of its length is not believed. Where the average would cancel the sound, as that of channels in opposite
-    phase does, the loudest channel is taken. Whatever had to be decided so is logged once all is read. Silence is allowed.
-
-    Raises:
-        InputError: here or while blocks are read: missing, not audio, shorter than 20 ms, longer than 3 h, or samples that are
-            not finite or far beyond +-1.
-        MemoryError: while blocks are read.
+    phase does, the loudest channel is taken. Whatever had to be decided so is logged once all is read. InputError, here or while
+    blocks are read, where it is missing, not audio, shorter than 20 ms, longer than 3 h, not finite, or far beyond +-1.
     """
     if not path.is_file():
         raise InputError(f"{path}: {'a link to nothing' if path.is_symlink() else 'no such recording'}")
@@ -76,14 +64,11 @@ def open_mono(path: Path) -> Sound:
     report = Report()
     mixed = _mixed(path, report)
     first, rate_hz = next(mixed)
-    return Sound(rate_hz, _checked(path, _at_rate(chain([(first, rate_hz)], mixed), rate_hz)), report.announced_s)
+    return Sound(rate_hz, _checked(path, chain([(first, rate_hz)], mixed), rate_hz), report.announced_s)
 
 
 def _mixed(path: Path, report: Report) -> Iterator[tuple[np.ndarray, int]]:
-    """(S,) of one channel and the sample rate in Hz, block by block, and at the end what is to be said of all.
-
-    A block is the mean of its channels, or the loudest one where the mean has next to nothing of it.
-    """
+    """(S,) and the sample rate in Hz by block: the mean of its channels, or the loudest one where the mean lost next to all."""
     loudest, used_s = None, Counter()  # the channel that was used last; {(channels, the one that was used): seconds}
     for channels, rate_hz in decode(path, report, max_s=MAX_DURATION_S):
         if not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
@@ -107,7 +92,7 @@ def _log_notes(path: Path, report: Report, used_s: dict[tuple[int, int], float])
         (report.n_damaged, "parts that hold no sound or are damaged were left out: %d", report.n_damaged),
         (report.silence_s, "its time stamps leave gaps: %.2f s of silence fill them", report.silence_s),
         (
-            report.is_cut or report.duration_s < report.announced_s - SHORTER_S,
+            report.is_cut or report.duration_s < report.announced_s - 0.1,
             "ends after %.2f s, before the end that its header announces", report.duration_s,
         ),
         (report.is_longer, "goes on after the end that its header announces; all of it is read"),
@@ -117,21 +102,17 @@ def _log_notes(path: Path, report: Report, used_s: dict[tuple[int, int], float])
             log.warning(f"%s: {text}", path, *values)
 
 
-def _at_rate(mixed: Iterable[tuple[np.ndarray, int]], rate_hz: int) -> Iterator[np.ndarray]:
-    """Blocks at one rate: those of joined files may have another."""
+def _checked(path: Path, mixed: Iterable[tuple[np.ndarray, int]], rate_hz: int) -> Iterator[np.ndarray]:
+    """Blocks at one rate, since those of joined files may have another."""
     for own_hz, segment in groupby(mixed, lambda block: block[1]):
         blocks = (mono for mono, _ in segment)
-        yield from blocks if own_hz == rate_hz else resample_blocks(blocks, own_hz, rate_hz)
-
-
-def _checked(path: Path, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    for mono in blocks:
-        largest = float(np.abs(mono).max(initial=0))
-        if not np.isfinite(largest):
-            raise InputError(f"{path}: contains NaN or infinite samples; expected finite samples")
-        if largest > MAX_SAMPLE:
-            raise InputError(f"{path}: samples of up to {largest:.4g}; {EXPECTED_SAMPLES}")
-        yield mono
+        for mono in blocks if own_hz == rate_hz else resample_blocks(blocks, own_hz, rate_hz):
+            largest = float(np.abs(mono).max(initial=0))
+            if not np.isfinite(largest):
+                raise InputError(f"{path}: contains NaN or infinite samples; expected finite samples")
+            if largest > MAX_SAMPLE:
+                raise InputError(f"{path}: samples of up to {largest:.4g}; {EXPECTED_SAMPLES}")
+            yield mono
 
 
 def resample_blocks(blocks: Iterable[np.ndarray], rate_hz: int, to_hz: int) -> Iterator[np.ndarray]:

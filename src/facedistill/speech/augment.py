@@ -8,10 +8,7 @@ from scipy.fft import irfft, next_fast_len, rfft, rfftfreq
 from facedistill.core import SAMPLE_RATE_HZ
 from facedistill.core.sections import AugmentParams
 
-TELEPHONE_BAND_HZ = (300.0, 3400.0)
 MU_LAW = 255
-EQ_KNOTS = 6
-DIGITAL_SILENCE = 0.2  # the share of quiet clips without a sound
 
 
 def with_gain(audio: np.ndarray, gain_db: float) -> np.ndarray:
@@ -21,14 +18,13 @@ def with_gain(audio: np.ndarray, gain_db: float) -> np.ndarray:
 
 def equalise(audio: np.ndarray, *, depth_db: float, rng: np.random.Generator) -> np.ndarray:
     """A smooth random filter: gains within +-depth_db at log-spaced knots."""
-    knots_hz, knots_db = np.geomspace(80, SAMPLE_RATE_HZ / 2, EQ_KNOTS), rng.uniform(-depth_db, depth_db, EQ_KNOTS)
+    knots_hz, knots_db = np.geomspace(80, SAMPLE_RATE_HZ / 2, 6), rng.uniform(-depth_db, depth_db, 6)
     return _filtered(audio, lambda frequency_hz: 10 ** (np.interp(frequency_hz, knots_hz, knots_db) / 20))
 
 
 def telephone(audio: np.ndarray) -> np.ndarray:
     """The telephone band, 300-3400 Hz with soft edges, and G.711 companding."""
-    low, high = TELEPHONE_BAND_HZ
-    return mu_law(_filtered(audio, lambda hz: 1 / (1 + (low / np.maximum(hz, 1)) ** 8) / (1 + (hz / high) ** 16)))
+    return mu_law(_filtered(audio, lambda hz: 1 / (1 + (300.0 / np.maximum(hz, 1)) ** 8) / (1 + (hz / 3400.0) ** 16)))
 
 
 def _filtered(audio: np.ndarray, response: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
@@ -72,8 +68,8 @@ def add_noise(audio: np.ndarray, *, snr_db: float, tilt: float, rng: np.random.G
 
 
 def non_speech(n_samples: int, level_db: tuple[float, float], rng: np.random.Generator) -> np.ndarray:
-    """(n_samples,) float32 of non-speech audio: room noise at a level within `level_db` (dB full scale), or nothing at all."""
-    if rng.random() < DIGITAL_SILENCE:
+    """(n_samples,) float32 of non-speech audio: room noise at a level within `level_db` (dB full scale), or digital silence."""
+    if rng.random() < 0.2:
         return np.zeros(n_samples, np.float32)
     return with_gain(coloured_noise(n_samples, tilt=rng.uniform(0, 2), rng=rng), rng.uniform(*level_db))
 

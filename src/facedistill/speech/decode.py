@@ -22,8 +22,6 @@ OPTIONS = {"format_whitelist": CONTAINERS, "protocol_whitelist": "file,subfile"}
 ANNOUNCING = {"aiff", "flac", "matroska", "mov", "w64", "wav"}  # containers whose headers hold a length, and not an estimate
 TIMED = {"matroska", "mov"}  # containers that say when each packet is heard: after a pause, later than the one before ends
 PADDED = "mov"  # the container whose last frame is longer than what is heard of it, which FFmpeg's library leaves to its user
-MIN_GAP_S = 0.1  # what is shorter is rounding
-SUMMED_S = 1e-3  # more than the lengths of many blocks are off when they are added up
 BLOCK_FRAMES = 32  # of the codec, given at once: a second or two
 MAX_BLOCK = 2**22  # numbers of a block from which it is not made longer: bounds memory
 # How files begin of which FFmpeg reads the first alone where several were joined end to end; Ogg's pages are looked at singly.
@@ -72,14 +70,10 @@ class Report:
 
 
 def decode(path: Path, report: Report, *, max_s: float) -> Iterator[tuple[np.ndarray, int]]:
-    """Decodes the sound of a file, block by block, and fills `report`.
+    """(C, S) float32 in +-1 and the sample rate in Hz, block by block, while `report` is filled.
 
-    Yields:
-        (C, S) float32, full scale +-1, and the sample rate in Hz; both C and the rate may change where files were joined.
-
-    Raises:
-        InputError: not a file that can be decoded, without sound, or with more of it than `max_s`.
-        MemoryError: there is not enough memory, for FFmpeg either.
+    Both C and the rate may change where files were joined. InputError where it is not a file that can be decoded, without sound,
+    or with more of it than `max_s`; MemoryError where there is not enough, for FFmpeg either.
     """
     try:
         for part in _parts(path, report):
@@ -94,7 +88,7 @@ def decode(path: Path, report: Report, *, max_s: float) -> Iterator[tuple[np.nda
                 blocks = _blocks(_chunks(path, container, report))
                 for block, rate_hz in blocks if part.n_interleaved == 1 else _separated(blocks, part.n_interleaved):
                     report.duration_s += block.shape[1] / rate_hz
-                    if report.duration_s > max_s + SUMMED_S:
+                    if report.duration_s > max_s + 1e-3:  # more than a sum of many is off
                         raise InputError(f"{path}: more than {max_s / 3600:g} h of sound; expected at most that")
                     yield block, rate_hz
     except MemoryError:  # FFmpeg's own is an FFmpegError too
@@ -118,8 +112,7 @@ def _parts(path: Path, report: Report) -> Iterator[Part]:
             return
         starts = _ogg_starts(file) if beginning.startswith(b"OggS") else _places(file, pattern)
         for start, end in pairwise(chain(starts, [os.fstat(file.fileno()).st_size])):
-            is_wav = pattern.pattern == RIFF
-            yield _wav_part(path, file, start, end, report) if is_wav else Part(_url(path, start, end))
+            yield _wav_part(path, file, start, end, report) if pattern.pattern == RIFF else Part(_url(path, start, end))
 
 
 def _url(path: Path, start: int, end: int) -> str:
@@ -127,7 +120,6 @@ def _url(path: Path, start: int, end: int) -> str:
 
 
 def _read(file: BinaryIO, at: int, n_bytes: int) -> bytes:
-    """As many bytes of a place as there are."""
     file.seek(at)
     return file.read(n_bytes)
 
@@ -153,11 +145,10 @@ def _ogg_starts(file: BinaryIO) -> Iterator[int]:
         if not OGG_PAGE.match(page):
             at = next(_places(file, OGG_PAGE, at), None)
             continue
-        begins = bool(page[5] & 2)
+        begins, n_segments = bool(page[5] & 2), page[26]
         if begins and has_begun:
             yield at
         has_begun = not begins
-        n_segments = page[26]
         at += OGG_HEADER + n_segments + sum(page[OGG_HEADER : OGG_HEADER + n_segments])
 
 
@@ -248,7 +239,7 @@ def _chunks(path: Path, container: av.container.InputContainer, report: Report) 
         rate_hz = frame.sample_rate
         if kind in TIMED and frame.time is not None:
             gap_s = frame.time - end_s
-            if gap_s > MIN_GAP_S:
+            if gap_s > 0.1:  # what is shorter is rounding
                 report.silence_s += gap_s
                 n_samples, most = round(gap_s * rate_hz), min(rate_hz, MAX_BLOCK // len(samples))
                 for first in range(0, n_samples, most):

@@ -1,8 +1,7 @@
 """Speech with exactly known phone times: espeak-ng in process, through the shared library of the `espeakng-loader` wheel.
 
-The library is loaded afresh for every utterance and unloaded after it: espeak-ng keeps oscillator phases, noise seeds and
-gain control in static variables that even its own initialisation does not reset, and audio would depend on what was
-synthesised before. Loading takes about 3 ms. Not safe for threads (one engine per process); use processes.
+It is loaded afresh for every utterance, in 3 ms: espeak-ng keeps oscillator phases, noise seeds and gain control in static
+variables that its own initialisation does not reset. Not safe for threads (one engine per process); use processes.
 """
 
 import ctypes
@@ -25,17 +24,11 @@ from facedistill.speech.phones import Phone
 # Constants of espeak-ng's speak_lib.h (version 1.52).
 AUDIO_OUTPUT_SYNCHRONOUS = 2
 INITIALIZE_FLAGS = 0x0001 | 0x0002 | 0x8000  # phoneme events, named in IPA; return an error instead of exiting
-CHARS_UTF8 = 1
-POSITION_CHARACTER = 1
-PARAMETER_RATE, PARAMETER_PITCH, PARAMETER_RANGE = 1, 3, 4
+CHARS_UTF8, POSITION_CHARACTER = 1, 1
+PARAMETERS = (1, 3, 4)  # rate, pitch and pitch range
 EVENT_LIST_TERMINATED, EVENT_PHONEME = 0, 7
-LABEL_BYTES = 8  # an event holds at most 8 bytes of IPA and cuts longer labels
 LANGUAGE = re.compile(r"^language[ \t]+(\S+)(?:[ \t]+(\d+))?", re.MULTILINE)  # of a voice file: a name, and how well it serves
-DEFAULT_PRIORITY = 5  # of a name without one; the least is the best
 NOISE_SEED = 1  # breath and frication; otherwise seeded from the clock
-
-RATE_RANGE_WPM = (80, 350)  # above 380 espeak compresses the audio and its event times no longer match
-PITCH_RANGE = (0, 99)
 
 STRESS_MARKS = "ˈˌ"
 PLOSIVE_STARTS = tuple("pbtdʈɖcɟkɡgqɢʔɓɗɠ")  # affricates start with a plosive too
@@ -55,7 +48,6 @@ VARIANTS = tuple(
     michel mike2 norbert paul pedro quincy rob robert sandro shelby steph steph2 steph3 victor
     """.split()
 )
-READER = "Alex"  # the voice variant that reads transcripts; pronunciation does not depend on it
 NAMES = {"zh": "cmn", "cmn-cn": "cmn", "zh-cn": "cmn", "en": "en-us", "no": "nb", "fr": "fr-fr"}  # tag -> espeak-ng's name
 
 
@@ -70,7 +62,8 @@ class Voice:
     pitch_range: int = 50
 
     def __post_init__(self) -> None:
-        for key, (low, high) in {"rate_wpm": RATE_RANGE_WPM, "pitch": PITCH_RANGE, "pitch_range": PITCH_RANGE}.items():
+        # Above 380 words a minute espeak compresses the audio, and its event times no longer match.
+        for key, (low, high) in {"rate_wpm": (80, 350), "pitch": (0, 99), "pitch_range": (0, 99)}.items():
             if not low <= getattr(self, key) <= high:
                 raise InputError(f"voice {key}: {getattr(self, key)}; expected {low} to {high}")
         # espeak falls back to other voices silently, so names are checked here.
@@ -84,7 +77,7 @@ class _Event(ctypes.Structure):
     _fields_ = [
         *((name, ctypes.c_int) for name in ("type", "unique_identifier", "text_position", "length", "audio_position", "sample")),
         ("user_data", ctypes.c_void_p),
-        ("id", ctypes.c_char * LABEL_BYTES),  # of a union, in which a phoneme's name is text
+        ("id", ctypes.c_char * 8),  # of a union, in which a phoneme's name is text, which is cut after 8 bytes
     ]
 
 
@@ -92,12 +85,7 @@ _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctype
 
 
 def synthesize(text: str, voice: Voice) -> tuple[np.ndarray, list[Phone]]:
-    """Speaks a text; the same arguments give the same samples in any process, whatever was spoken before.
-
-    Returns:
-        (S,) float32 at 16 kHz in +-1, and its phones: contiguous from 0 to S / 16000 s, labelled in IPA as espeak writes
-        it (stress marks in front, cut after 8 bytes), silences "".
-    """
+    """A text as (S,) float32 at 16 kHz in +-1, the same in any process, and contiguous phones in IPA with stress, silences ""."""
     samples, marks, rate_hz = _speak(text, voice)
     if not any(label for _, label in marks):
         raise InputError(f"text {text!r}: nothing to speak in language {voice.language}")
@@ -122,16 +110,15 @@ def variants() -> tuple[str, ...]:
 def language_of(tag: str) -> str:
     """espeak-ng's name of the language that a manifest names: "de-DE" is "de", "en (L1 Mandarin)" is "en-us"."""
     plain = re.split(r"[\s(]", tag.strip().lower().replace("_", "-"), maxsplit=1)[0]
-    known = set(languages())
     for name in (plain, plain.partition("-")[0]):
-        if NAMES.get(name, name) in known:
+        if NAMES.get(name, name) in languages():
             return NAMES.get(name, name)
-    raise InputError(f"language {tag!r}: espeak-ng does not speak it; expected {' '.join(sorted(known))}")
+    raise InputError(f"language {tag!r}: espeak-ng does not speak it; expected {' '.join(languages())}")
 
 
 def pronounce(text: str, tag: str) -> list[str]:
     """The IPA labels of a text as espeak-ng reads it in the language of `tag`, see `language_of`; without silences."""
-    _, phones = synthesize(text, Voice(language_of(tag), READER))
+    _, phones = synthesize(text, Voice(language_of(tag), "Alex"))  # pronunciation does not depend on the variant
     return [phone.label for phone in phones if phone.label]
 
 
@@ -150,11 +137,11 @@ def _engine() -> Iterator[tuple[ctypes.CDLL, int]]:
 
 @cache
 def _identifiers() -> dict[str, str]:
-    """espeak's voice file of each language name: "en-gb" is spoken by "gmw/en", and espeak finds it by the latter alone."""
+    """espeak's best voice file of each language name: "en-gb" is spoken by "gmw/en", and espeak finds it by the latter alone."""
     folder, best = Path(espeakng_loader.get_data_path(), "lang"), {}
     for path in filter(Path.is_file, folder.rglob("*")):
         for name, priority in LANGUAGE.findall(path.read_text(encoding="utf-8")):
-            ranked = int(priority or DEFAULT_PRIORITY), path.relative_to(folder).as_posix()
+            ranked = int(priority or 5), path.relative_to(folder).as_posix()
             best[name] = min(ranked, best.get(name, ranked))
     return {name: identifier for name, (_, identifier) in best.items()}
 
@@ -178,9 +165,8 @@ def _speak(text: str, voice: Voice) -> tuple[np.ndarray, list[tuple[int, str]], 
         library.espeak_SetSynthCallback(collect)
         if library.espeak_SetVoiceByName(f"{_identifiers()[voice.language]}+{voice.variant}".encode()) != 0:
             raise InputError(f"voice {voice.language}+{voice.variant}: espeak-ng cannot load it")
-        library.espeak_SetParameter(PARAMETER_RATE, voice.rate_wpm, 0)
-        library.espeak_SetParameter(PARAMETER_PITCH, voice.pitch, 0)
-        library.espeak_SetParameter(PARAMETER_RANGE, voice.pitch_range, 0)
+        for parameter, value in zip(PARAMETERS, (voice.rate_wpm, voice.pitch, voice.pitch_range), strict=True):
+            library.espeak_SetParameter(parameter, value, 0)
         library.espeak_ng_SetRandSeed(ctypes.c_long(NOISE_SEED))
         ctypes.CDLL(None).srand(NOISE_SEED)  # the Klatt voices draw their noise from the C library instead
         content = text.encode()
@@ -190,11 +176,9 @@ def _speak(text: str, voice: Voice) -> tuple[np.ndarray, list[tuple[int, str]], 
 
 def _phones(marks: list[tuple[int, str]], samples: np.ndarray, rate_hz: int) -> list[Phone]:
     """Turns (sample, label) marks into contiguous phones over the (S,) int16 samples; neighbouring silences become one."""
-    starts = [min(start, len(samples)) for start, _ in marks]
+    marks = [(0, ""), *marks] if marks[0][0] > 0 else marks
     labels = [label for _, label in marks]
-    if starts[0] > 0:
-        starts, labels = [0, *starts], ["", *labels]
-    starts = _with_closures(starts, labels, samples, rate_hz)
+    starts = _with_closures([min(start, len(samples)) for start, _ in marks], labels, samples, rate_hz)
     phones: list[Phone] = []
     for start, end, label in zip(starts, [*starts[1:], len(samples)], labels, strict=True):
         if end > start and label == "" and phones and phones[-1].label == "":

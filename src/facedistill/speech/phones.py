@@ -22,7 +22,6 @@ VOWELS = {
     "ɞ": (0.66, 0.5, 1), "ʌ": (0.66, 1.0, 0), "ɔ": (0.66, 1.0, 1), "æ": (0.83, 0.0, 0), "ɐ": (0.83, 0.5, 0), "a": (1.0, 0.2, 0),
     "ɶ": (1.0, 0.0, 1), "ɑ": (1.0, 1.0, 0), "ɒ": (1.0, 1.0, 1),
 }  # fmt: skip
-RHOTIC_VOWELS = frozenset("ɚɝ")
 
 # Consonant letters by what can be seen of them (Fisher's visemes, refined by what the jaw and the lips of each do).
 CONSONANTS = {
@@ -152,32 +151,26 @@ def to_ipa(label: str, phoneset: str) -> str:
         raise InputError(f"phoneset {phoneset!r} is not known; expected {', '.join(PHONESETS)}")
     if phoneset == "ipa":
         return label
-    if phoneset != "arpabet":
-        return _longest_match(label, XSAMPA if phoneset == "sampa" else MRPA)
-    plain = re.sub(r"(_[bies])?$", "", label.lower()).rstrip("012")  # Kaldi's word positions and the stress digit
-    if plain not in ARPABET:
-        raise InputError(f"phone {label!r} is not ARPAbet; expected {' '.join(ARPABET)}")
-    return ARPABET[plain]
-
-
-def _longest_match(label: str, table: dict[str, str]) -> str:
-    def ipa_of(found: re.Match[str]) -> str:
-        symbol = found[0]
+    if phoneset == "arpabet":
+        plain = re.sub(r"(_[bies])?$", "", label.lower()).rstrip("012")  # Kaldi's word positions and the stress digit
+        if plain not in ARPABET:
+            raise InputError(f"phone {label!r} is not ARPAbet; expected {' '.join(ARPABET)}")
+        return ARPABET[plain]
+    table = XSAMPA if phoneset == "sampa" else MRPA
+    longest_first = [*map(re.escape, sorted(table, key=len, reverse=True)), "."]
+    symbols = re.findall("|".join(longest_first), label, re.DOTALL)
+    for symbol in symbols:
         if symbol not in table and not "a" <= symbol <= "z":
             raise InputError(f"phone {label!r} is not SAMPA: {symbol!r} is not one of its symbols")
-        return table.get(symbol, symbol)
-
-    symbols = sorted(table, key=len, reverse=True)
-    return re.sub("|".join([*map(re.escape, symbols), "."]), ipa_of, label, flags=re.DOTALL)
+    return "".join(table.get(symbol, symbol) for symbol in symbols)
 
 
 @cache
 def sounds(ipa: str) -> tuple[Sound, ...]:
     """Decomposes an IPA label into its sounds, in order: "aɪ" and "tʃ" are two, "ɔ̃ː" is one, "" none.
 
-    Stress, tone, ties and marks without a visible effect are kept as marks of the letter before them or dropped. A label of
-    marks alone ("ʲ", a tone) is a glottal sound, which takes its shape from its neighbours; "(en)", with which espeak-ng
-    announces another language, is silence.
+    What is no letter becomes a mark of the letter before it or is dropped. Marks alone ("ʲ", a tone) are a glottal sound, which
+    takes its shape from its neighbours; "(en)", with which espeak-ng announces another language, is silence.
     """
     text = unicodedata.normalize("NFD", re.sub(r"\(.*?\)", "", ipa)).strip()
     for spelling, letters in SPELLINGS.items():
@@ -200,13 +193,11 @@ def sounds(ipa: str) -> tuple[Sound, ...]:
 def classify(ipa: str) -> str:
     """What a lip reader sees of an IPA label, one of `CLASSES`.
 
-    A label with several sounds is "bilabial" if any of them closes the lips ("mb", "k͡p"), else "labiodental" if any is, else
-    "vowel" if its first sound, glottal ones apart ("ʔa"), is one.
+    One of several sounds is "bilabial" or "labiodental" if any is ("mb"), else "vowel" if the first but glottal ones is ("ʔa").
     """
     places = [sound.place for sound in sounds(ipa)]
-    if not places:
-        return SILENCE
     for visible in (BILABIAL, LABIODENTAL):
         if visible in places:
             return visible
-    return VOWEL if [place for place in places if place != "glottal"][:1] == [VOWEL] else OTHER
+    first = next((place for place in places if place != "glottal"), OTHER if places else SILENCE)
+    return first if first in CLASSES else OTHER
