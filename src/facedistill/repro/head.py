@@ -38,10 +38,7 @@ UPPER_LIDS = (3742, 3751, 3756, 3721), (1528, 1537, 1542, 1507)  # left and righ
 LOWER_LIDS = (3742, 3732, 3725, 3721), (1528, 1518, 1511, 1507)
 BROWS = (3615, 4240, 4114, 2734, 2509), (1401, 2044, 1914, 493, 268)
 
-N_ATTRIBUTES = 24  # principal components of the shapes, which say with the places which vertices can go
 LOOK_DEG = {"Up": (24.0, 0.0), "Down": (-27.0, 0.0), "In": (0.0, -28.0), "Out": (0.0, 28.0)}  # up, and away from the nose
-EYE_RADIUS_MM = 16.4  # from its middle to the front of the cornea
-EYE_FRONT_MM = 74.0  # of an eye, what lies behind is never seen
 MIN_MOVE_MM = 0.02  # vertices that a shape moves less are left out of it
 ARRAY_BUFFER, ELEMENT_ARRAY_BUFFER, UNSIGNED_SHORT = 34962, 34963, 5123
 
@@ -103,10 +100,7 @@ class Mesh:
 
 
 def make_heads(source: Path, folder: Path) -> None:
-    """Writes face.glb, and face-light.glb with some of its vertices, to a folder.
-
-    The source is a GLB of ICT-FaceKit's head, vertices in its order, shapes by ARKit's names; `InputError` if it is another.
-    """
+    """Writes face.glb, and face-light.glb with some of its vertices, from ICT-FaceKit's as a GLB; `InputError` for another."""
     surface = read_face(source)
     if len(surface.vertices) != N_SOURCE:
         raise InputError(f"{source}: {len(surface.vertices)} vertices; expected the {N_SOURCE} of ICT-FaceKit's head")
@@ -131,9 +125,6 @@ def make_heads(source: Path, folder: Path) -> None:
             temporary.write_bytes(_document(mesh, light_parts[0].sources).to_bytes())
 
 
-# vertices -----------------------------------------------------------------------------------------------------------
-
-
 def _simplified_parts(parts: Sequence[Mesh], detail: Detail) -> list[Mesh]:
     """Skin, gums, teeth and eyes with the vertices that are worth their time."""
     skin = parts[0]
@@ -147,7 +138,7 @@ def _simplified_parts(parts: Sequence[Mesh], detail: Detail) -> list[Mesh]:
 
 def _part(whole: Mesh, start: int, end: int) -> Mesh:
     own = ((whole.triangles >= start) & (whole.triangles < end)).all(axis=1)
-    is_seen = ((start, end) not in EYES) | (whole.points[whole.triangles, 2].min(axis=1) > EYE_FRONT_MM)
+    is_seen = ((start, end) not in EYES) | (whole.points[whole.triangles, 2].min(axis=1) > 74)  # of an eye, what is in front
     return whole.only(whole.triangles[own & is_seen])
 
 
@@ -156,7 +147,7 @@ def _simplified(mesh: Mesh, n_triangles: int, is_kept: np.ndarray) -> Mesh:
     moves = mesh.shapes.reshape(len(mesh.points), -1)
     left, sizes, _ = np.linalg.svd(moves - moves.mean(axis=0), full_matrices=False)
     normals = vertex_normals(mesh.points, mesh.triangles)
-    attributes = np.hstack([(left * sizes)[:, :N_ATTRIBUTES], NORMAL_MM * normals, COLOUR_MM * mesh.colours]).astype(np.float32)
+    attributes = np.hstack([(left * sizes)[:, :24], NORMAL_MM * normals, COLOUR_MM * mesh.colours]).astype(np.float32)
     weight = ATTRIBUTE_WEIGHT / np.ptp(mesh.points, axis=0).max()  # places count in units of the mesh's extent
     request = {
         "triangles": mesh.triangles.tolist(), "points": mesh.points.tolist(), "attributes": attributes.tolist(),
@@ -176,9 +167,6 @@ def _joined(parts: Sequence[Mesh]) -> Mesh:
 def _curve(marks: np.ndarray) -> np.ndarray:
     """(40, D) points along a smooth curve through (M, D) marks."""
     return CubicSpline(np.arange(len(marks)), marks)(np.linspace(0, len(marks) - 1, 40))
-
-
-# colours and the tongue ---------------------------------------------------------------------------------------------
 
 
 def _lip_depth(points: np.ndarray) -> np.ndarray:
@@ -214,7 +202,7 @@ def _tongue_out(points: np.ndarray, materials: np.ndarray) -> np.ndarray:
 
 def _look(eye: np.ndarray, turn_deg: tuple[float, float]) -> np.ndarray:
     """(V, 3) how the vertices of an eye move as it turns, up and away from the nose."""
-    centre = np.array([eye[:, 0].mean(), eye[:, 1].mean(), eye[:, 2].max() - EYE_RADIUS_MM])
+    centre = np.array([eye[:, 0].mean(), eye[:, 1].mean(), eye[:, 2].max() - 16.4])  # mm from the front of the cornea
     turn = Rotation.from_euler("xy", np.array(turn_deg) * [-1, np.sign(centre[0])], degrees=True)
     return turn.apply(eye - centre) - (eye - centre)
 
@@ -279,9 +267,6 @@ def _ambient(mesh: Mesh) -> np.ndarray:
     normals = vertex_normals(mesh.points, mesh.triangles)
     hidden = [share * np.clip(1 - skin.query(mesh.points + step * normals)[0] / step, 0, 1) for step, share in OCCLUSION]
     return np.clip(1 - np.sum(hidden, axis=0), 0.3, 1)
-
-
-# what ICT-FaceKit's head has not ------------------------------------------------------------------------------------
 
 
 def _brow(skin: Mesh, marks: Sequence[int], size: tuple[int, int]) -> Mesh:
@@ -370,9 +355,6 @@ def _added(points: np.ndarray, shapes: np.ndarray, colours: np.ndarray, material
     return Mesh(points, shapes, colours, np.full(n_points, MATERIALS.index(material)), np.full(n_points, -1), triangles)
 
 
-# glTF ---------------------------------------------------------------------------------------------------------------
-
-
 def _document(mesh: Mesh, subset: np.ndarray) -> Gltf:
     """A node "head" whose mesh has a primitive a material, the 52 shapes as sparse morph targets, and `_extras`."""
     asset = {"version": "2.0", "generator": "facedistill", "copyright": COPYRIGHT}
@@ -399,10 +381,7 @@ def _document(mesh: Mesh, subset: np.ndarray) -> Gltf:
 
 
 def _extras(mesh: Mesh, order: np.ndarray, subset: np.ndarray) -> dict:
-    """Landmarks and regions, as numbers of vertices in their order in the file.
-
-    `subset` are vertices of ICT-FaceKit that stand for the whole face where fewer vertices do.
-    """
+    """Landmarks and regions, as numbers of vertices in the file; a subset stands for the whole face where fewer will do."""
     used, first = np.unique(order, return_index=True)  # vertices between materials are there once for each
     sources, materials, points = mesh.sources[used], mesh.materials[used], mesh.points[used]
     is_face = (sources >= 0) & (sources < FACE_END)
