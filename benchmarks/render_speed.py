@@ -14,9 +14,8 @@ import pandas as pd
 
 from facedistill.app.bench import machine
 from facedistill.core.files import write_json
-from facedistill.render.clip import Look, Panel, Strip
-from facedistill.render.film import render
-from facedistill.render.heads import load_head
+from facedistill.render.film import Look, Panel, Strip, render
+from facedistill.render.portrait import load_head
 from facedistill.rig.arkit import N_CURVES
 
 WORKERS = (1, 2)

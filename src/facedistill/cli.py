@@ -223,7 +223,7 @@ def render(
 ) -> None:
     """Draw the face as it speaks: a film with its sound, side by side with others if wanted."""
     from facedistill.app.render import render_files
-    from facedistill.render.clip import Look
+    from facedistill.render.film import Look
 
     look = Look(float(fps), size, turn, face)
     for path in render_files(

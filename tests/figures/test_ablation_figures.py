@@ -9,7 +9,7 @@ import pytest
 
 from facedistill.core.errors import InputError
 from facedistill.core.sections import BASELINE
-from facedistill.figures import ablations, closures, plots, smoothing
+from facedistill.figures import ablations, closures, plots
 from facedistill.figures.claims import format_claims
 from facedistill.figures.tables import METRICS, read_evaluated
 from facedistill.speech.phones import Phone
@@ -155,7 +155,7 @@ def test_claims_along_an_axis_are_about_changes_along_it(evaluated):
 )
 def test_files_of_another_form_are_named(evaluated, stem):
     (evaluated / f"{stem}.json").write_text('{"a": 1}')
-    readers = {"variants": ablations.read_variants, "ablation_seeds": ablations.read_seeds, "smoothing": smoothing.read_smoothing}
+    readers = {"variants": ablations.read_variants, "ablation_seeds": ablations.read_seeds, "smoothing": ablations.read_smoothing}
     with pytest.raises(InputError, match=f"{stem}.json: not what the evaluate stage writes"):
         readers.get(stem, lambda folder: read_evaluated(stem, folder))(evaluated)
 
@@ -163,19 +163,19 @@ def test_files_of_another_form_are_named(evaluated, stem):
 def test_the_front_is_what_nothing_beats_in_both():
     cost = pd.Series({"a": 1.0, "b": 2.0, "c": 3.0, "d": 2.0})
     harm = pd.Series({"a": 5.0, "b": 4.0, "c": 4.0, "d": 9.0})
-    assert smoothing.front_of(cost, harm) == ["a", "b"]
+    assert ablations.front_of(cost, harm) == ["a", "b"]
 
 
 def test_smoothing_is_drawn_by_its_delay_side_by_side(evaluated):
-    fig = smoothing.smoothing_figure(smoothing.read_smoothing(evaluated), SPLIT)
+    fig = ablations.smoothing_figure(ablations.read_smoothing(evaluated), SPLIT)
     points = {bars.get_label(): bars.lines[0].get_xdata()[0] for bars in fig.axes[0].containers if len(bars.lines[0].get_xdata())}
-    assert points == {"none": 80.0, "average": 97 - smoothing.BESIDE_MS, "One-Euro": 97 + smoothing.BESIDE_MS}
+    assert points == {"none": 80.0, "average": 97 - ablations.BESIDE_MS, "One-Euro": 97 + ablations.BESIDE_MS}
 
 
 def test_smoothing_is_judged_at_equal_delay_by_intervals(evaluated):
-    table = smoothing.smoothing_table(smoothing.read_smoothing(evaluated), SPLIT)
+    table = ablations.smoothing_table(ablations.read_smoothing(evaluated), SPLIT)
     differences = read_evaluated("smoothing_differences", evaluated)
-    message = smoothing.judge_smoothing(table, differences, SPLIT)
+    message = ablations.judge_smoothing(table, differences, SPLIT)
     verdicts = dict(zip(message["Claim"], message["Verdict"], strict=True))
     assert verdicts == {
         "average-3 halves the jitter": "holds",
@@ -185,7 +185,7 @@ def test_smoothing_is_judged_at_equal_delay_by_intervals(evaluated):
     }
     assert message.loc[2, "Measured"] == "-0.100 [-0.120, -0.080]"
     assert message.loc[2, "Measure"] == "Lip-gap correlation, average-3 minus one-euro-17ms"
-    late = smoothing.judge_smoothing(
+    late = ablations.judge_smoothing(
         table.assign(lag_ms=[0.0, 1.0, 4.5]), read_evaluated("smoothing_differences", evaluated), SPLIT
     )
     assert late.loc[3, ["Measured", "Verdict"]].tolist() == ["4.500", "FAILS"]

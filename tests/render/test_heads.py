@@ -18,8 +18,7 @@ from facedistill.figures.faces import VISEMES, judge_lips, lips_table, longest_i
 from facedistill.figures.sentence import pose_at
 from facedistill.formats.glb import Gltf, load
 from facedistill.formats.gltf_face import read_face
-from facedistill.render.heads import load_head
-from facedistill.render.portrait import draw_difference, draw_picture
+from facedistill.render.portrait import draw_difference, draw_picture, load_head
 from facedistill.render.scene import Canvas
 from facedistill.rig.arkit import CURVES, INDEX, N_CURVES
 from facedistill.rig.head import head

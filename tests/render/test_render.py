@@ -21,8 +21,7 @@ from facedistill.figures.sentence import Example, show_clip
 from facedistill.formats import registry
 from facedistill.formats.animation import regular
 from facedistill.render import film, scene
-from facedistill.render.clip import Look, Panel, Strip, draw_frame
-from facedistill.render.film import ROW_PICTURES, render
+from facedistill.render.film import ROW_PICTURES, Look, Panel, Strip, draw_frame, render
 from facedistill.rig.arkit import CURVES, INDEX, N_CURVES
 from facedistill.speech.phones import Phone
 
@@ -231,7 +230,7 @@ def test_a_renderer_that_does_not_start_is_told(monkeypatch):
         def makeModulePipe(self, name: str) -> None:
             return None
 
-    monkeypatch.setattr(scene, "GraphicsPipeSelection", SimpleNamespace(getGlobalPtr=NoRenderer))
+    monkeypatch.setattr(scene.panda, "GraphicsPipeSelection", SimpleNamespace(getGlobalPtr=NoRenderer))
     with pytest.raises(InputError, match="needs libX11"):
         scene._pipe.__wrapped__()
 

@@ -9,8 +9,7 @@ from facedistill.app.animate import NO_MEMORY, Settings, animate_recording, read
 from facedistill.core.errors import InputError
 from facedistill.core.messages import print_error
 from facedistill.formats import registry
-from facedistill.render.clip import Look, Panel, Strip
-from facedistill.render.film import FILM, SUFFIXES, render
+from facedistill.render.film import FILM, SUFFIXES, Look, Panel, Strip, render
 from facedistill.rig.arkit import CURVES
 from facedistill.runtime import find_model
 from facedistill.speech.audio import AUDIO_SUFFIXES, list_recordings

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from facedistill.core.manifest import Utterance, hours, select
 from facedistill.runtime.model import MAX_ROWS, ModelMetadata
 
-TRAINED = ("paired", "unlabelled")  # splits of data/prepare that the teacher and the students learn from
 GENERATED = "generated"  # the licence of speech that this project synthesises
 NOT_STATED = "not stated"
 ANONYMOUS = {"unknown", "und"}  # speaker and language of a recording that nothing is known of
@@ -23,7 +22,6 @@ TITLES = {
 }
 METRICS = ("lip_gap_r", "pbm_1mm", "false_closures_1mm", "pbm", "closure_auc", "lve_mm")  # of test speech
 REAL_METRICS = ("pbm_1mm", "false_closures_1mm", "pbm", "false_closures", "closure_auc", "opening_r")  # of recordings
-
 PARTS = ("activations", "state", "expanded")  # of working memory
 
 REAL_TITLE = "## Real speech\n\n"
@@ -101,9 +99,9 @@ class Corpus:
 
 
 def corpora_of(utterances: Iterable[Utterance]) -> list[Corpus]:
-    """The training data of a manifest, the largest source first; what is only measured on is left out."""
+    """The training data of the teacher and the students in a manifest, the largest source first."""
     rows_of: dict[str, list[Utterance]] = {}
-    for row in select(utterances, *TRAINED):
+    for row in select(utterances, "paired", "unlabelled"):
         rows_of.setdefault(row.source, []).append(row)
     found = [
         Corpus(
@@ -125,11 +123,9 @@ def model_card(
 
     Args:
         metadata: of any of the files.
-        n_parameters: of the student.
-        corpora: what it was trained on.
         files: {file name: precision, kind, bytes, sha256, activations_bytes, state_bytes, expanded_bytes}.
         quality: {"scores": {precision: aggregate}, "differences": {file name: weights}, "tolerances": {precision: weights}}.
-        real_speech: a section of its own, see `real_speech_section`; none if empty.
+        real_speech: see `real_speech_section`; none if empty.
     """
     scores, names = quality["scores"], ("window", "past", "future", "hop")
     lengths_ms = {f"{name}_ms": 1000 * getattr(metadata, f"{name}_samples") / metadata.sample_rate_hz for name in names}
@@ -169,8 +165,8 @@ def limits_of(corpora: Sequence[Corpus]) -> str:
     if recorded:
         speakers = sum(corpus.speakers for corpus in recorded)
         parts.append(f"{hours[1]:.1f} h of recordings" + (f" by {speakers:,} speakers" if speakers else ""))
-    curves = "with curves made by rule or by a teacher of such: none are of filmed faces."
-    text = f"Trained on {' and '.join(parts) or 'nothing'}, {curves}"
+    data = " and ".join(parts) or "nothing"
+    text = f"Trained on {data}, with curves made by rule or by a teacher of such: none are of filmed faces."
     return text if recorded else f"{text} No recording was heard: on real speech lips close less often than they should."
 
 
@@ -195,8 +191,5 @@ def _file_row(name: str, file: Mapping) -> list[str]:
 
 
 def _interval(summary: Mapping[str, float | None]) -> str:
-    if summary["value"] is None:
-        return "not measurable"
-    if summary["low"] is None:
-        return f"{summary['value']:.3f}"
-    return f"{summary['value']:.3f} [{summary['low']:.3f}, {summary['high']:.3f}]"
+    value, low, high = ("" if summary[end] is None else f"{summary[end]:.3f}" for end in ("value", "low", "high"))
+    return (f"{value} [{low}, {high}]" if low else value) or "not measurable"

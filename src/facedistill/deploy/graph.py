@@ -1,11 +1,12 @@
 """A student as an ONNX graph: a pure function of one window for engines, and a step with its state for streams.
 
-Both share every layer below. A convolution of three dilated taps is a fully-connected layer on those taps side by side, so that
-every layer works row by row: one row of a step is, bit for bit, what the window gives, however many rows are computed at once.
+A convolution of three dilated taps is a fully-connected layer on those taps side by side: every layer works row by row, and a row
+of a step is, bit for bit, what the window gives, however many are computed at once.
 """
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import onnx
@@ -22,12 +23,12 @@ IR_VERSION = 8
 END = 2**31 - 1  # of a slice: to the end, whatever the length
 
 
+@dataclass
 class Graph:
     """Nodes and constants in the making; a tensor is its name."""
 
-    def __init__(self) -> None:
-        self.nodes: list[onnx.NodeProto] = []
-        self.constants: dict[str, np.ndarray] = {}
+    nodes: list[onnx.NodeProto] = field(default_factory=list)
+    constants: dict[str, np.ndarray] = field(default_factory=dict)
 
     def constant(self, name: str, value: np.ndarray | Sequence[int]) -> str:
         """A weight, or integers that say how an operator works."""
@@ -75,8 +76,7 @@ def streaming_graph(student: Student) -> onnx.ModelProto:
     """Any number L of 16 ms steps at once.
 
     "frames" (L, 512), each the hop of 256 samples before and the new one, and "state_in<i>" (2 * dilation, C), the last inputs
-    of block i -> "curves" (L, K) in [0, 1] and "state_out<i>" (2 * dilation + L, C), the state with the new inputs behind it: its
-    last 2 * dilation rows are the state of the next step.
+    of block i -> "curves" (L, K) in [0, 1] and "state_out<i>" (2 * dilation + L, C), whose end is the state of the next step.
     """
     graph = Graph()
     inputs, outputs = {"frames": ("L", FIELD_SAMPLES)}, {"curves": ("L", N_CURVES)}

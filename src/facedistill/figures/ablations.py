@@ -1,4 +1,4 @@
-"""What `evaluate` measured of variants of a student and of other teachers, as tables, verdicts and figures."""
+"""What `evaluate` measured of variants of a student, other teachers and ways to smooth, as tables, verdicts and figures."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -58,6 +58,12 @@ TEACHER_CLAIMS = (
     Claim("A teacher that is trained longer is better", ("hubert", TEACHER), "lip_gap_r", ">", ("brief", TEACHER)),
     Claim("Its student is better too", ("hubert", STUDENT), "lip_gap_r", ">", ("brief", STUDENT)),
 )
+
+SMOOTHING_SHOWN = ("jitter", "lip_gap_r", "pbm_1mm", "pbm")
+ENSEMBLE, LEFT_JITTER = "average-3", 0.5  # the paper's, and what of the jitter it may leave
+LAGS, SAME_LAG_MS = "Spread of lags (ms)", 4.0  # a quarter of a frame
+BESIDE_MS = 1.5
+SMOOTHER_COLOURS = {"none": "#000000", "average": "#0072B2", "Savitzky-Golay": "#D55E00", "One-Euro": "#009E73"}
 
 
 def read_variants(folder: Path = tables.EVALUATED) -> pd.DataFrame:
@@ -119,11 +125,10 @@ def sample(scores: pd.DataFrame, split: str) -> str:
 def caution(seeds: pd.DataFrame) -> str:
     """What the intervals do not hold, for readers of the verdicts."""
     n_runs = seeds["seed"].nunique()
-    runs, advice = (
-        (f"{n_runs} training runs", "") if n_runs > 1 else ("one training run", ", so take small differences for chance")
-    )
-    doubt = f"that another run of the same variant would come out otherwise is not in them{advice}"
-    return f"Each variant is {runs}. Intervals and verdicts are over voices: {doubt}."
+    runs = f"{n_runs} training runs" if n_runs > 1 else "one training run"
+    doubt = "that another run of the same variant would come out otherwise is not in them"
+    advice = "" if n_runs > 1 else ", so take small differences for chance"
+    return f"Each variant is {runs}. Intervals and verdicts are over voices: {doubt}{advice}."
 
 
 def gains_figure(table: pd.DataFrame, seeds: pd.DataFrame) -> Figure:
@@ -154,10 +159,7 @@ def gains_figure(table: pd.DataFrame, seeds: pd.DataFrame) -> Figure:
 
 
 def axis_points(scores: pd.DataFrame, variants: pd.DataFrame, axis: str) -> pd.DataFrame:
-    """The scores of the variants that one of `AXES` compares, the baseline among them, with column x, ascending.
-
-    With the feature loss as it is, and without it, each where that was trained for more than one point.
-    """
+    """The scores of the variants that one of `AXES` compares, with the baseline and without the feature loss, by column x."""
     keys, column, _, _ = AXES[axis]
     on_axis = variants["keys"].map(lambda found: found - {FEATURE} in (set(), keys))
     is_off = variants["keys"].map(lambda found: FEATURE in found)
@@ -253,3 +255,59 @@ def teachers_figure(table: pd.DataFrame, taught: pd.DataFrame, split: str) -> Fi
     n = tables.count(taught[taught["split"] == split])
     fig.supxlabel(f"Bars: 95 % bootstrap intervals over voices; {n} /p b m/; dashed: nothing is lost", fontsize=10)
     return fig
+
+
+def read_smoothing(folder: Path = tables.EVALUATED) -> pd.DataFrame:
+    """Reads smoothing.json and smoothers.json as one table; see `tables.FILES`."""
+    return read_evaluated("smoothing", folder).merge(read_evaluated("smoothers", folder), on="smoother")
+
+
+def smoothing_table(smoothing: pd.DataFrame, split: str) -> pd.DataFrame:
+    """A row a way to smooth: what it is, how late it is, what jitter it leaves and what that costs."""
+    wide = smoothing[smoothing["split"] == split].pivot(index="smoother", columns="metric", values="value")
+    metadata = smoothing.drop_duplicates("smoother").set_index("smoother")[[*tables.FILES["smoothers"][1]]]
+    return metadata.join(wide[["lag_ms", "jitter", "lip_gap_r", "pbm_1mm", "pbm", "closure_auc"]])
+
+
+def judge_smoothing(table: pd.DataFrame, differences: pd.DataFrame, split: str) -> pd.DataFrame:
+    """Judges whether the ensemble is the best smoothing for its delay, and other averages for theirs; see `claims.judge`."""
+    measured = pairs_of(differences, "smoother", table["reference"])
+    measured[split, "all", LAGS, "value"] = table["lag_ms"].max() - table["lag_ms"].min(), np.nan, np.nan
+    claims = [Claim(f"{ENSEMBLE} halves the jitter", (ENSEMBLE, "none"), "jitter", "≤", LEFT_JITTER, "ratio", whole=True)]
+    for name, average in table.loc[table["reference"] != "none", "reference"].items():
+        claims += better(f"{average} shakes less than {name}, which is as late", (average, name), "jitter", sign="<")
+        claims += better(f"{average} follows the lips better than {name}, which is as late", (average, name), "lip_gap_r")
+    claims.append(Claim("All are as late as their look-ahead says", "all", LAGS, "≤", SAME_LAG_MS))
+    return judge(claims, measured, split)
+
+
+def smoothing_figure(smoothing: pd.DataFrame, split: str) -> Figure:
+    """Jitter and what it costs against the look-ahead of each way to smooth; the line is the front that none beats in both."""
+    shown, table = smoothing[smoothing["split"] == split], smoothing_table(smoothing, split)
+    lookaheads_ms = sorted(table["lookahead_ms"].unique())
+    fig, axes = plt.subplots(1, len(SMOOTHING_SHOWN), figsize=(4.8 * len(SMOOTHING_SHOWN), 4.6), layout="constrained")
+    for ax, metric in zip(axes, SMOOTHING_SHOWN, strict=True):
+        rows = shown[shown["metric"] == metric].set_index("smoother").loc[table.index]
+        for place, (kind, colour) in enumerate(SMOOTHER_COLOURS.items()):
+            found = rows[rows["kind"] == kind]
+            beside_ms = found["lookahead_ms"] + BESIDE_MS * (place - 2) * (kind != "none")  # equals, side by side
+            look = {"color": colour, "ecolor": (colour, 0.5), "markersize": 7, "capsize": 3}
+            draw_intervals(ax, beside_ms, found[[*INTERVAL]].T, fmt="o", label=kind, **look)
+            for x, y, strength in zip(beside_ms, found["value"], found["strength"], strict=True):
+                if kind != "none" and ax is axes[0]:
+                    ax.annotate(strength, (x, y), fontsize=8, color=colour, xytext=(6, 4), textcoords="offset points")
+        ax.margins(0.15)
+        ax.set(xlabel="Look-ahead, the filter's wait in it (ms)", ylabel=METRICS[metric][0])
+        ax.set_xticks(lookaheads_ms, [f"{ms:.0f}" for ms in lookaheads_ms])
+    front = table.loc[front_of(table["lookahead_ms"], table["jitter"])]
+    axes[0].plot(front["lookahead_ms"], front["jitter"], color="black", linewidth=1, zorder=0)
+    axes[0].legend(fontsize=9)
+    n = tables.count(shown)
+    fig.supxlabel(f"Bars: 95 % bootstrap intervals over voices, which all ways share; {n} /p b m/", fontsize=10)
+    return fig
+
+
+def front_of(cost: pd.Series, harm: pd.Series) -> list[str]:
+    """The names that no other beats in both, by ascending cost."""
+    order = pd.DataFrame({"cost": cost, "harm": harm}).sort_values(["cost", "harm"], kind="stable")
+    return list(order.index[order["harm"] < order["harm"].cummin().shift(fill_value=np.inf)])

@@ -74,11 +74,7 @@ def pairs_of(table: pd.DataFrame, column: str, references: Mapping[str, str]) ->
 
 
 def judge(claims: Iterable[Claim], measured: Intervals, split: str = "") -> pd.DataFrame:
-    """Judges claims by what was measured, on `split` where they name no test.
-
-    Returns:
-        `COLUMNS`, all text, a row a claim; Verdict is "holds", "FAILS" or "not measured".
-    """
+    """`COLUMNS`, all text, a row a claim, on `split` where it names no test; Verdict is "holds", "FAILS" or "not measured"."""
     return pd.DataFrame([_row(claim, measured, claim.split or split) for claim in claims], columns=COLUMNS)
 
 
@@ -124,8 +120,8 @@ def judge_results(scores: pd.DataFrame, comparisons: pd.DataFrame) -> pd.DataFra
 
 def judge_against_envelope(scores: pd.DataFrame, systems: Iterable[str], split: str) -> pd.DataFrame:
     """Judges whether systems follow the lips better than the amplitude-envelope baseline."""
-    text = "{} follows the lips better than the amplitude-envelope baseline"
-    claims = [Claim(text.format(name), name, "lip_gap_r", ">", ENVELOPE) for name in systems]
+    text = "follows the lips better than the amplitude-envelope baseline"
+    claims = [Claim(f"{name} {text}", name, "lip_gap_r", ">", ENVELOPE) for name in systems]
     return judge(claims, intervals_of(scores, "system"), split)
 
 
@@ -133,9 +129,8 @@ def judge_inheritance(comparisons: pd.DataFrame, first_split: str, *, margin: fl
     """Judges whether `on-device` keeps as much of its teacher's lip-gap correlation on other tests, less `margin`."""
     measured, asked = intervals_of(comparisons, "question"), ("on-device-against-teacher", "lip_gap_r", "ratio")
     bound = measured[first_split, *asked][0] - margin
-    text = "`on-device` keeps its share of the teacher's correlation"
     claims = [
-        Claim(text, asked[0], asked[1], "≥", bound, asked[2], split, whole=True)
+        Claim("`on-device` keeps its share of the teacher's correlation", *asked[:2], "≥", bound, asked[2], split, whole=True)
         for split, *rest in measured if tuple(rest) == asked and split != first_split
     ]  # fmt: skip
     return judge(claims, measured)

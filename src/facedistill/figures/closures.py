@@ -23,10 +23,7 @@ N_BOOT = 1000
 
 
 def closure_traces(gap_mm: np.ndarray, phones: Sequence[Phone], voice: str) -> pd.DataFrame:
-    """(N, W) lip gap in mm at `TIMES_S` around the middle of each p, b and m, with an index of letter and voice.
-
-    Instances that reach over the ends of `gap_mm`, (T,) at `FPS`, are left out.
-    """
+    """(T,) lip gap at `FPS` -> (N, W) mm at `TIMES_S` around the middle of each p, b and m inside it, by letter and voice."""
     frames_s, letters, traces = np.arange(len(gap_mm)) / FPS, [], []
     for phone in phones:
         found = [sound.letter for sound in sounds(phone.label)]

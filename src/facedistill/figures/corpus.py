@@ -56,8 +56,7 @@ def corpus_figure(splits: pd.DataFrame, phones: pd.DataFrame) -> Figure:
     hours.grid(axis="y", visible=False)
     hours.set(xlabel="Speech (minutes)", xlim=(0, 60 * splits["hours"].max() * 2), title="Splits")
     shares = pd.crosstab(phones["split"], phones["class"], normalize="index").reindex(splits["split"]).dropna()
-    counts = phones.groupby("split").size()
-    left = np.zeros(len(shares))
+    counts, left = phones.groupby("split").size(), np.zeros(len(shares))
     names = [f"{split}\nn = {counts[split]:,}" for split in shares.index]
     for name in shares:
         classes.barh(names, shares[name], left=left, color=CLASS_COLOURS[name], label=CLASS_NAMES[name])

@@ -1,6 +1,7 @@
 """Sheets of faces: every shape and viseme of a head, and what systems make of single sounds, with their errors as heat."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -32,11 +33,7 @@ LARGEST = {"gap_mm": "Largest lip gap", "error_mm": "Largest error of a point"}
 
 
 def shapes_figure(face: Path | None = None) -> Figure:
-    """The 52 shapes of a head at full weight, and the 15 visemes.
-
-    Args:
-        face: a glTF head with ARKit's shapes; None: the built-in head.
-    """
+    """The 52 shapes of a glTF head, or the built-in one, at full weight, and the 15 visemes."""
     poses = dict(zip(CURVES, np.eye(N_CURVES, dtype=np.float32), strict=True))
     poses |= {f"viseme {name} /{ipa}/" if ipa else f"viseme {name}": targets(ipa)[0].weights for name, ipa in VISEMES.items()}
     n_rows = -(-len(poses) // SHEET_COLUMNS)
@@ -50,31 +47,18 @@ def shapes_figure(face: Path | None = None) -> Figure:
 
 
 def longest_instances(phones: Mapping[str, Sequence[Phone]], letters: Sequence[str]) -> dict[str, tuple[str, Phone]]:
-    """The longest instance of each sound: {letter: (utterance, phone)}; sounds that are not there are left out.
-
-    Args:
-        phones: the timed phones (IPA) of utterances.
-        letters: sounds, each an IPA letter.
-    """
-    found: dict[str, tuple[str, Phone]] = {}
-    for utterance, spoken in phones.items():
-        for phone in spoken:
-            audio = [sound.letter for sound in sounds(phone.label)]
-            if len(audio) != 1 or audio[0] not in letters:
-                continue
-            best = found.get(audio[0])
-            if best is None or phone.end_s - phone.start_s > best[1].end_s - best[1].start_s:
-                found[audio[0]] = (utterance, phone)
-    return {letter: found[letter] for letter in letters if letter in found}
+    """The longest of each sound, an IPA letter, in the phones of utterances: {letter: (utterance, phone)}, where there is one."""
+    spoken = ((utterance, phone) for utterance, found in phones.items() for phone in found)
+    longest: dict[str, tuple[str, Phone]] = {}
+    for utterance, phone in sorted(spoken, key=lambda one: one[1].start_s - one[1].end_s):
+        found = [sound.letter for sound in sounds(phone.label)]
+        if len(found) == 1:
+            longest.setdefault(found[0], (utterance, phone))
+    return {letter: longest[letter] for letter in letters if letter in longest}
 
 
 def lips_table(poses: Mapping[str, Mapping[str, np.ndarray]]) -> pd.DataFrame:
-    """Columns system, sound, gap_mm, error_mm: how far the lips are apart, and the farthest that one of their points is from
-    where the truth has it.
-
-    Args:
-        poses: {system: {sound: (K,) weights}}, "truth" among them.
-    """
+    """{system: {sound: (K,) weights}}, "truth" among them -> columns system, sound, gap_mm, and error_mm, of the lips at most."""
     lips, truth = head().regions["lips"], {letter: head().vertices(weights) for letter, weights in poses[TRUTH].items()}
     rows = [
         (system, letter, float(head().lip_gap_mm(weights)),
@@ -85,11 +69,7 @@ def lips_table(poses: Mapping[str, Mapping[str, np.ndarray]]) -> pd.DataFrame:
 
 
 def judge_lips(table: pd.DataFrame, split: str) -> pd.DataFrame:
-    """Judges whether each model closes its lips and has them where the truth has; see `claims.judge`.
-
-    Args:
-        table: see `lips_table`.
-    """
+    """Judges whether each model of `lips_table` closes its lips and has them where the truth has; see `claims.judge`."""
     claims, measured = [], {}
     for system, found in table[table["system"] != TRUTH].groupby("system", sort=False):
         closing = found[found["sound"].map(classify) == "bilabial"]
@@ -104,19 +84,16 @@ def judge_lips(table: pd.DataFrame, split: str) -> pd.DataFrame:
 
 
 def sounds_figure(poses: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
-    """The lower face of every system at single sounds, and below each how far its points are from those of the truth.
-
-    Args:
-        poses: {system: {sound: (K,) weights}}, "truth" among them.
-    """
+    """The lower face of every system in poses of `lips_table`, and below each how far its points are from those of the truth."""
     letters = list(poses[TRUTH])
     rows = [(name, is_heat) for name in poses for is_heat in (False, True) if name != TRUTH or not is_heat]
-    fig, axes = plt.subplots(
-        len(rows), len(letters), figsize=(1.75 * len(letters), 1.42 * len(rows) + 0.6), squeeze=False, layout="constrained"
-    )
+    size = (1.75 * len(letters), 1.42 * len(rows) + 0.6)
+    fig, axes = plt.subplots(len(rows), len(letters), figsize=size, squeeze=False, layout="constrained")
+    draws = {False: draw_picture, True: partial(draw_difference, limit_mm=LIMIT_MM)}
     for row, (name, is_heat) in zip(axes, rows, strict=True):
         for ax, letter in zip(row, letters, strict=True):
-            show_image(ax, _lower_face(poses[name][letter], poses[TRUTH][letter] if is_heat else None))
+            weights = (poses[name][letter], poses[TRUTH][letter])[: 1 + is_heat]
+            show_image(ax, draws[is_heat](*weights, pixels=FACE_PIXELS)[LOWER_FACE])
         label_row(row[0], f"{name}\nerror" if is_heat else name, name, x=-0.05, fontsize=10)
     for ax, letter in zip(axes[0], letters, strict=True):
         ax.set_title(f"/{letter}/")
@@ -124,9 +101,3 @@ def sounds_figure(poses: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
     meaning = "Distance of a point from the truth (mm); darker where the head turns away"
     fig.colorbar(scale, ax=axes, location="bottom", shrink=0.4, aspect=40, label=meaning)
     return fig
-
-
-def _lower_face(weights: np.ndarray, reference: np.ndarray | None) -> np.ndarray:
-    if reference is None:
-        return draw_picture(weights, pixels=FACE_PIXELS)[LOWER_FACE]
-    return draw_difference(weights, reference, limit_mm=LIMIT_MM, pixels=FACE_PIXELS)[LOWER_FACE]

@@ -21,11 +21,7 @@ COLUMNS = {"lip_gap_r_gain": 3, "lve_mm_gain": 2, "closure_auc_gain": 3, "jitter
 
 
 def kept_numbers() -> dict[str, str]:
-    """{name: text} of these numbers, rounded and without units; a name begins with what the number is of.
-
-    Raises:
-        InputError: a file is missing or broken.
-    """
+    """{name: text} of these numbers, rounded and without units; `InputError` where a file is missing or broken."""
     found = {}
     for source, read in ((GRID, _grid), (GRID, _chance), (DETAILS, _recordings), (EXPECTED, _left_out)):
         try:
@@ -36,10 +32,7 @@ def kept_numbers() -> dict[str, str]:
 
 
 def _grid() -> dict[str, str]:
-    """Tables 2 and 4 of each folder, `release/seeds/<row>/<column>` say; and of how many variants.
-
-    A number is also told with its sign (`/signed`), as a loss where it is a gain (`/turned`), and with its interval.
-    """
+    """Tables 2 and 4 of each folder, plain, with sign, as a loss where it is a gain, and with intervals; how many variants."""
     configurations = {"release/variants": "release", "release/variants-here": str(GRID / "config.yaml")}
     found = {name: str(len(yaml.safe_load(config(path))["ablate"]["variants"])) for name, path in configurations.items()}
     for path in sorted(GRID.rglob("tab*.csv")):

@@ -28,18 +28,13 @@ ON_DEVICE = (
 TEACHERS = (("variance", "%", THREE), ("teacher_lip_gap_r student_lip_gap_r correlation explained", "", TWO))
 SHARES = ("pbm", "pbm_1mm", "false_closures_1mm")  # metrics in %
 
-Numbers = dict[str, dict]  # {name: text, value, unit, source}
+# {name: text, rounded, with its interval, without its unit; value, as measured, None of a sentence; unit, "" where there is none;
+# source, the file that has it, from the project's root}
+Numbers = dict[str, dict]
 
 
 def quoted_numbers() -> Numbers:
-    """All numbers; a name is the table, the row and the column.
-
-    text is rounded, with its interval and without its unit; value is as it was measured, None of a sentence; unit is "" for what
-    has none; source is the file that has it, from the project's root.
-
-    Raises:
-        InputError: a table is missing or broken.
-    """
+    """All numbers; a name is the table, the row and the column. `InputError` where a file is missing or broken."""
     main, on_device, teachers = (FIGURES / f"{stem}.csv" for stem in ("tab1_main_results", "tab3_on_device", "tab4_teachers"))
     summary = main.with_suffix(".md")
     results, taught = pd.read_csv(main), pd.read_csv(teachers).assign(variance=lambda table: 100 * table["variance_kept"])

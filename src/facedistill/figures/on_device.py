@@ -59,13 +59,10 @@ BUDGETS = (  # (claim, precision, column of `cost_table`, measure, sign, bound)
 
 
 def read_measurements(path: Path = MEASUREMENTS) -> pd.DataFrame:
-    """Reads what `facedistill bench --out` wrote: one row a system, columns as in `PLACES`; NaN where nothing was measured.
+    """What `facedistill bench --out` wrote: one row a system, columns as in `PLACES`; NaN where nothing was measured.
 
     working_mb is activations (as they were seen where that is more), state and expanded weights together, for the teacher
-    measured; a ratio is the median of what a way costs against window by window, run by run.
-
-    Raises:
-        InputError: missing, not JSON, or of another form.
+    measured; a ratio is the median, run by run, of a way over window by window. `InputError` where the file is anything else.
     """
     content = read_json(path)
     try:
@@ -142,11 +139,9 @@ def judge_budgets(table: pd.DataFrame, student: str) -> pd.DataFrame:
     rows = table[table["student"] == student].set_index("precision")
     if not {"int8", "float32"} <= set(rows.index):
         raise InputError(f"{student}: not measured in int8 and float32; run `make bench`")
-    claims, measured = [], {}
-    for text, precision, column, measure, sign, bound in BUDGETS:
-        claims.append(Claim(text, precision, measure, sign, bound))
-        measured["", precision, measure, "value"] = rows.loc[precision, column], np.nan, np.nan
-    return judge(claims, measured)
+    claims = [Claim(text, precision, *needed) for text, precision, _, *needed in BUDGETS]
+    found = {("", precision, measure, "value"): rows.loc[precision, column] for _, precision, column, measure, *_ in BUDGETS}
+    return judge(claims, {key: (value, np.nan, np.nan) for key, value in found.items()})
 
 
 def judge_latency(measurements: pd.DataFrame, student: str) -> pd.DataFrame:

@@ -16,8 +16,7 @@ from facedistill.core import SAMPLE_RATE_HZ
 from facedistill.core.manifest import Utterance, evenly_spaced, read_manifest, select
 from facedistill.core.paths import DATA
 from facedistill.figures.style import MODEL_COLOURS, TRUTH_COLOUR
-from facedistill.render.clip import Look, Panel, Strip
-from facedistill.render.film import FILM, rendered
+from facedistill.render.film import FILM, Look, Panel, Strip, rendered
 from facedistill.render.portrait import draw_picture, show_image
 from facedistill.rig.arkit import INDEX
 from facedistill.rig.curves import FPS, read_curves
@@ -84,13 +83,7 @@ def sentence_figure(
     n_faces: int = 8,
     title: str = "",
 ) -> Figure:
-    """Curves of several systems over a stretch of one utterance, with its phones, and rows of faces at key phones.
-
-    Args:
-        curves: {system: (T, K) at 60 fps}; "truth" is drawn black.
-        faces: the systems whose face is drawn, one row each, at `n_faces` key moments or fewer.
-        panels: `GAP`, or names of rig curves.
-    """
+    """Panels (`GAP` or rig curves) of {system: (T, K) curves at 60 fps} in one utterance, its phones, and faces at key phones."""
     heights = [1.5 * len(faces), 2.6 + 1.5 * (len(panels) - 1)]
     fig = plt.figure(figsize=(13, sum(heights)), layout="constrained")
     top, bottom = fig.subfigures(2, 1, height_ratios=heights) if faces else (None, fig)

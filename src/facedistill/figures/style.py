@@ -92,10 +92,7 @@ def save_table(
     above: str = "",
     below: str = "",
 ) -> Path:
-    """Saves a table as `<stem>.csv` (six significant digits) and `<stem>.md` (for readers, three decimals), without the index.
-
-    `readable` is what the Markdown shows instead of `frame`, between `above` and `below`.
-    """
+    """Saves `<stem>.csv` (six significant digits) and `<stem>.md` (three decimals; `readable` instead, between two texts)."""
     csv = folder / f"{stem}.csv"
     write_text(csv, frame.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
     shown = (frame if readable is None else readable).copy()

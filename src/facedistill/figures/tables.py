@@ -59,11 +59,7 @@ ENVELOPE = "amplitude-envelope"  # the baseline that needs no learning
 
 
 def read_evaluated(stem: str, folder: Path = EVALUATED) -> pd.DataFrame:
-    """Reads one of `FILES`, nested JSON objects, as a table with a row for each leaf; NaN for null.
-
-    Raises:
-        InputError: missing, not JSON, or of another form.
-    """
+    """One of `FILES`, nested JSON objects, as a table with a row a leaf, NaN for null; `InputError` where it is anything else."""
     path, (levels, columns) = folder / f"{stem}.json", FILES[stem]
     rows = [((), read_json(path))]
     try:

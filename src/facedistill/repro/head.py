@@ -1,12 +1,13 @@
 """The built-in head, made from ICT-FaceKit's: fewer vertices, colours, brows and lashes, a tongue that comes out, eyes that turn.
 
-Units are mm; +x the subject's left, +y up, +z forwards. Vertices are chosen among those of the original and never moved: shapes
-are exact wherever there is a vertex. Numbers of vertices are ICT-FaceKit's own, as its documentation lists them.
+Units are mm; +x the subject's left, +y up, +z forwards. Vertices are chosen among those of the original and never
+moved: shapes are exact wherever there is a vertex.
 """
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -37,10 +38,7 @@ UPPER_LIDS = (3742, 3751, 3756, 3721), (1528, 1537, 1542, 1507)  # left and righ
 LOWER_LIDS = (3742, 3732, 3725, 3721), (1528, 1518, 1511, 1507)
 BROWS = (3615, 4240, 4114, 2734, 2509), (1401, 2044, 1914, 493, 268)
 
-N_ATTRIBUTES = 24  # principal components of the shapes, which say with the places which vertices can go
 LOOK_DEG = {"Up": (24.0, 0.0), "Down": (-27.0, 0.0), "In": (0.0, -28.0), "Out": (0.0, 28.0)}  # up, and away from the nose
-EYE_RADIUS_MM = 16.4  # from its middle to the front of the cornea
-EYE_FRONT_MM = 74.0  # of an eye, what lies behind is never seen
 MIN_MOVE_MM = 0.02  # vertices that a shape moves less are left out of it
 ARRAY_BUFFER, ELEMENT_ARRAY_BUFFER, UNSIGNED_SHORT = 34962, 34963, 5123
 
@@ -69,17 +67,11 @@ HIGHLIGHT_MM, HIGHLIGHT_AT = 0.8, np.array([-2.0, 2.2, 0.0])  # radius; from the
 
 @dataclass(frozen=True)
 class Detail:
-    """How fine a head is.
+    """How fine a head is."""
 
-    Attributes:
-        n_triangles: of skin, gums, teeth, and each eye.
-        kept_mm: so far around the edges of lips and lids, and the brows, every vertex stays.
-        brow_size: vertices along and across a brow.
-    """
-
-    n_triangles: tuple[int, int, int, int, int]
-    kept_mm: float
-    brow_size: tuple[int, int]
+    n_triangles: tuple[int, int, int, int, int]  # of skin, gums, teeth, and each eye
+    kept_mm: float  # so far around the edges of lips and lids, and the brows, every vertex stays
+    brow_size: tuple[int, int]  # vertices along and across a brow
 
 
 FULL = Detail((9000, 1200, 1800, 700, 700), 6.0, (40, 9))
@@ -88,66 +80,49 @@ LIGHT = Detail((4600, 250, 500, 240, 240), 2.0, (20, 5))
 
 @dataclass(frozen=True, eq=False)
 class Mesh:
-    """A head or a part of one.
+    """A head or a part of one."""
 
-    Attributes:
-        points: (V, 3) float64 mm.
-        shapes: (K, V, 3) float64 mm, displacement at weight 1.
-        colours: (V, 3) float64, linear.
-        materials: (V,) int into `MATERIALS`; a triangle has the least of its corners.
-        sources: (V,) int, the vertex of ICT-FaceKit; -1 where there is none.
-        triangles: (F, 3) int.
-    """
+    points: np.ndarray  # (V, 3) mm
+    shapes: np.ndarray  # (V, K, 3) mm, displacement at weight 1
+    colours: np.ndarray  # (V, 3), linear
+    materials: np.ndarray  # (V,) int into `MATERIALS`; a triangle has the least of its corners
+    sources: np.ndarray  # (V,) int, the vertex of ICT-FaceKit; -1 where there is none
+    triangles: np.ndarray  # (F, 3) int
 
-    points: np.ndarray
-    shapes: np.ndarray
-    colours: np.ndarray
-    materials: np.ndarray
-    sources: np.ndarray
-    triangles: np.ndarray
+    @property
+    def of_vertices(self) -> tuple[np.ndarray, ...]:
+        return self.points, self.shapes, self.colours, self.materials, self.sources
 
     def only(self, triangles: np.ndarray) -> "Mesh":
         """Some (F', 3) triangles, and the vertices that they need."""
         used, corners = np.unique(triangles, return_inverse=True)
-        return Mesh(
-            self.points[used], self.shapes[:, used], self.colours[used], self.materials[used], self.sources[used],
-            corners.reshape(-1, 3),
-        )  # fmt: skip
+        return Mesh(*(values[used] for values in self.of_vertices), corners.reshape(-1, 3))
 
 
 def make_heads(source: Path, folder: Path) -> None:
-    """Writes face.glb, and face-light.glb with some of its vertices, from ICT-FaceKit's head.
-
-    Args:
-        source: a GLB of that head: 24,953 vertices in their order, shapes by ARKit's names.
-        folder: to write to.
-
-    Raises:
-        InputError: see `read_face`; or another head.
-    """
+    """Writes face.glb, and face-light.glb with some of its vertices, from ICT-FaceKit's as a GLB; `InputError` for another."""
     surface = read_face(source)
     if len(surface.vertices) != N_SOURCE:
         raise InputError(f"{source}: {len(surface.vertices)} vertices; expected the {N_SOURCE} of ICT-FaceKit's head")
     install(WEB)
-    points, shapes = 1000 * surface.vertices.astype(float), 1000 * surface.shapes.astype(float)
+    points, shapes = 1000 * surface.vertices.astype(float), 1000 * surface.shapes.astype(float).transpose(1, 0, 2)
     _, first, place = np.unique(np.round(points, 4), axis=0, return_index=True, return_inverse=True)
     materials = _materials(points)
-    shapes[INDEX["tongueOut"]] = _tongue_out(points, materials)
+    shapes[:, INDEX["tongueOut"]] = _tongue_out(points, materials)
     for side, eye in zip(("Left", "Right"), EYES, strict=True):
         for way, turn in LOOK_DEG.items():
-            shapes[INDEX[f"eyeLook{way}{side}"], slice(*eye)] = _look(points[slice(*eye)], turn)
+            shapes[slice(*eye), INDEX[f"eyeLook{way}{side}"]] = _look(points[slice(*eye)], turn)
     whole = Mesh(points, shapes, np.zeros_like(points), materials, np.arange(N_SOURCE), first[place][surface.triangles])
     whole = replace(whole, colours=_colours(whole))
     folder.mkdir(parents=True, exist_ok=True)
     full_parts = _simplified_parts([_part(whole, *own) for own in (SKIN, GUMS, TEETH, *EYES)], FULL)
     light_parts = _simplified_parts(full_parts, LIGHT)
     for name, parts, detail in (("face.glb", full_parts, FULL), ("face-light.glb", light_parts, LIGHT)):
-        mesh = _joined([*parts, *_additions(whole, parts, detail)])
+        sides = zip(BROWS, UPPER_LIDS, parts[-2:], strict=True)
+        added = [(_brow(parts[0], brow, detail.brow_size), _lashes(whole, lid), _highlight(eye)) for brow, lid, eye in sides]
+        mesh = _joined([*parts, *chain(*added)])
         with atomic_path(folder / name) as temporary:
             temporary.write_bytes(_document(mesh, light_parts[0].sources).to_bytes())
-
-
-# vertices -----------------------------------------------------------------------------------------------------------
 
 
 def _simplified_parts(parts: Sequence[Mesh], detail: Detail) -> list[Mesh]:
@@ -157,41 +132,27 @@ def _simplified_parts(parts: Sequence[Mesh], detail: Detail) -> list[Mesh]:
     edges = ((*OUTER_LIPS, OUTER_LIPS[0]), *INNER_LIPS, *UPPER_LIDS, *LOWER_LIDS, *BROWS)
     curves = np.concatenate([_curve(np.array([where[mark] for mark in marks])) for marks in edges])
     is_kept = (cKDTree(curves).query(skin.points)[0] < detail.kept_mm) | np.isin(skin.sources, np.concatenate(edges))
-    return [
-        _simplified(part, count, is_kept if part is skin else None) for part, count in zip(parts, detail.n_triangles, strict=True)
-    ]
-
-
-def _additions(whole: Mesh, parts: Sequence[Mesh], detail: Detail) -> list[Mesh]:
-    sides = zip(BROWS, UPPER_LIDS, parts[-2:], strict=True)
-    return [
-        piece
-        for brow, lid, eye in sides
-        for piece in (_brow(parts[0], brow, detail.brow_size), _lashes(whole, lid), _highlight(eye))
-    ]
+    kept = [is_kept, *(np.zeros(len(part.points), bool) for part in parts[1:])]
+    return list(map(_simplified, parts, detail.n_triangles, kept))
 
 
 def _part(whole: Mesh, start: int, end: int) -> Mesh:
     own = ((whole.triangles >= start) & (whole.triangles < end)).all(axis=1)
-    is_seen = ((start, end) not in EYES) | (whole.points[whole.triangles, 2].min(axis=1) > EYE_FRONT_MM)
+    is_seen = ((start, end) not in EYES) | (whole.points[whole.triangles, 2].min(axis=1) > 74)  # of an eye, what is in front
     return whole.only(whole.triangles[own & is_seen])
 
 
-def _simplified(mesh: Mesh, n_triangles: int, is_kept: np.ndarray | None = None) -> Mesh:
-    """A mesh with the vertices that its form, motion and colours need most.
-
-    Args:
-        is_kept: (V,) those that stay in any case.
-    """
-    moves = mesh.shapes.transpose(1, 0, 2).reshape(len(mesh.points), -1)
+def _simplified(mesh: Mesh, n_triangles: int, is_kept: np.ndarray) -> Mesh:
+    """A mesh with the vertices that its form, motion and colours need most, and those that are kept in any case."""
+    moves = mesh.shapes.reshape(len(mesh.points), -1)
     left, sizes, _ = np.linalg.svd(moves - moves.mean(axis=0), full_matrices=False)
     normals = vertex_normals(mesh.points, mesh.triangles)
-    attributes = np.hstack([(left * sizes)[:, :N_ATTRIBUTES], NORMAL_MM * normals, COLOUR_MM * mesh.colours]).astype(np.float32)
+    attributes = np.hstack([(left * sizes)[:, :24], NORMAL_MM * normals, COLOUR_MM * mesh.colours]).astype(np.float32)
     weight = ATTRIBUTE_WEIGHT / np.ptp(mesh.points, axis=0).max()  # places count in units of the mesh's extent
     request = {
         "triangles": mesh.triangles.tolist(), "points": mesh.points.tolist(), "attributes": attributes.tolist(),
         "weights": [weight] * attributes.shape[1], "nTriangles": n_triangles,
-        "kept": np.broadcast_to(False if is_kept is None else is_kept, len(mesh.points)).astype(int).tolist(),
+        "kept": is_kept.astype(int).tolist(),
     }  # fmt: skip
     left_over = run(node, "simplify.mjs", folder=WEB, text=json.dumps(request))
     return mesh.only(np.array(json.loads(left_over)).reshape(-1, 3))
@@ -199,33 +160,20 @@ def _simplified(mesh: Mesh, n_triangles: int, is_kept: np.ndarray | None = None)
 
 def _joined(parts: Sequence[Mesh]) -> Mesh:
     starts = np.cumsum([0, *(len(part.points) for part in parts)])
-    return Mesh(
-        np.concatenate([part.points for part in parts]),
-        np.concatenate([part.shapes for part in parts], axis=1),
-        np.concatenate([part.colours for part in parts]),
-        np.concatenate([part.materials for part in parts]),
-        np.concatenate([part.sources for part in parts]),
-        np.concatenate([part.triangles + start for part, start in zip(parts, starts, strict=False)]),
-    )
+    triangles = [part.triangles + start for part, start in zip(parts, starts, strict=False)]
+    return Mesh(*map(np.concatenate, zip(*(part.of_vertices for part in parts), strict=True)), np.concatenate(triangles))
 
 
-def _curve(marks: np.ndarray, n: int = 40) -> np.ndarray:
-    """(n, D) points along a smooth curve through (M, D) marks."""
-    return CubicSpline(np.arange(len(marks)), marks)(np.linspace(0, len(marks) - 1, n))
-
-
-def _lip_outline(points: np.ndarray) -> np.ndarray:
-    """(N, 3) the edge of the lips, around the mouth."""
-    marks = points[[*OUTER_LIPS, OUTER_LIPS[0]]]
-    return CubicSpline(np.arange(len(marks)), marks, bc_type="periodic")(np.linspace(0, len(marks) - 1, 240, endpoint=False))
-
-
-# colours and the tongue ---------------------------------------------------------------------------------------------
+def _curve(marks: np.ndarray) -> np.ndarray:
+    """(40, D) points along a smooth curve through (M, D) marks."""
+    return CubicSpline(np.arange(len(marks)), marks)(np.linspace(0, len(marks) - 1, 40))
 
 
 def _lip_depth(points: np.ndarray) -> np.ndarray:
     """(V,) mm from the edge of the lips inwards, as seen from the front; less than 0 outside."""
-    outline = _lip_outline(points)[:, :2]
+    marks = points[[*OUTER_LIPS, OUTER_LIPS[0]]]
+    around = np.linspace(0, len(marks) - 1, 240, endpoint=False)
+    outline = CubicSpline(np.arange(len(marks)), marks, bc_type="periodic")(around)[:, :2]
     depth = cKDTree(outline).query(points[:, :2])[0]
     is_inside = MplPath(outline).contains_points(points[:, :2]) & (points[:, 2] > LIPS_BACK_MM)
     return np.where(is_inside, depth, -depth)
@@ -233,31 +181,28 @@ def _lip_depth(points: np.ndarray) -> np.ndarray:
 
 def _materials(points: np.ndarray) -> np.ndarray:
     """(V,) of the vertices of ICT-FaceKit."""
-    (x, y, z), number, vertices = points.T, {name: index for index, name in enumerate(MATERIALS)}, np.arange(len(points))
+    (x, y, z), vertices = points.T, np.arange(len(points))
     is_face = vertices < FACE_END
-    is_mouth = ~is_face & (np.abs(x) < 40) & (y > -64) & (y < 0) & (z > 0)
     named = {
         "tongue": (vertices >= TONGUE_START) & (vertices < GUMS[1]),
         "gums": (vertices >= GUMS[0]) & (vertices < GUMS[1]),
         "teeth": (vertices >= TEETH[0]) & (vertices < TEETH[1]),
         "eyes": vertices >= EYES[0][0],
-        "mouth": is_mouth,
+        "mouth": ~is_face & (np.abs(x) < 40) & (y > -64) & (y < 0) & (z > 0),
         "lips": is_face & (_lip_depth(points) > 0),
     }
-    return np.select(list(named.values()), [number[name] for name in named], number["skin"])
+    return np.select(list(named.values()), [MATERIALS.index(name) for name in named], MATERIALS.index("skin"))
 
 
 def _tongue_out(points: np.ndarray, materials: np.ndarray) -> np.ndarray:
     """(V, 3) the shape that ICT-FaceKit has not: the tongue comes out over the lower teeth, thinner and narrower."""
-    x, y, z = points.T
-    along = _smooth(z, *TONGUE_MM) * (materials == MATERIALS.index("tongue"))
-    middle = np.array([0.0, TONGUE_Y, 0.0])
-    return along[:, None] * (TONGUE_OUT_MM + TONGUE_SHRINK * (points - middle))
+    along = _smooth(points[:, 2], *TONGUE_MM) * (materials == MATERIALS.index("tongue"))
+    return along[:, None] * (TONGUE_OUT_MM + TONGUE_SHRINK * (points - [0.0, TONGUE_Y, 0.0]))
 
 
 def _look(eye: np.ndarray, turn_deg: tuple[float, float]) -> np.ndarray:
     """(V, 3) how the vertices of an eye move as it turns, up and away from the nose."""
-    centre = np.array([eye[:, 0].mean(), eye[:, 1].mean(), eye[:, 2].max() - EYE_RADIUS_MM])
+    centre = np.array([eye[:, 0].mean(), eye[:, 1].mean(), eye[:, 2].max() - 16.4])  # mm from the front of the cornea
     turn = Rotation.from_euler("xy", np.array(turn_deg) * [-1, np.sign(centre[0])], degrees=True)
     return turn.apply(eye - centre) - (eye - centre)
 
@@ -275,8 +220,7 @@ def _mixed(first: np.ndarray, name: str, share: np.ndarray) -> np.ndarray:
 
 def _colours(mesh: Mesh) -> np.ndarray:
     """(V, 3) linear colours of the vertices of ICT-FaceKit, with the light that gets there."""
-    colours, light = _skin(mesh.points), _ambient(mesh)
-    depth = mesh.points[:, 2]
+    colours, light, depth = _skin(mesh.points), _ambient(mesh), mesh.points[:, 2]
     for name in ("mouth", "gums", "tongue", "teeth"):
         own = mesh.materials == MATERIALS.index(name)
         colours[own], light[own] = COLOURS[name], 0.15 + 0.7 * _smooth(depth[own], 62.0, 112.0)
@@ -325,9 +269,6 @@ def _ambient(mesh: Mesh) -> np.ndarray:
     return np.clip(1 - np.sum(hidden, axis=0), 0.3, 1)
 
 
-# what ICT-FaceKit's head has not ------------------------------------------------------------------------------------
-
-
 def _brow(skin: Mesh, marks: Sequence[int], size: tuple[int, int]) -> Mesh:
     """Hair on the skin along the marks of a brow, from its inner end."""
     places = skin.points[[int(np.flatnonzero(skin.sources == mark)[0]) for mark in marks]][:, :2]
@@ -338,16 +279,14 @@ def _brow(skin: Mesh, marks: Sequence[int], size: tuple[int, int]) -> Mesh:
     half_mm = np.interp(along, [0, 0.1, 0.6, 1], BROW_HALF_MM)
     flat = (middle(along) + (across * half_mm)[..., None] * sideways).reshape(-1, 2)
     front = np.flatnonzero((skin.points[:, 2] > 30) & (np.abs(skin.points[:, 1] - 62) < 50) & (skin.sources < FACE_END))
-    moves = skin.shapes[:, front].transpose(1, 0, 2).reshape(len(front), -1)
+    moves = skin.shapes[front].reshape(len(front), -1)
     normals = vertex_normals(skin.points, skin.triangles)[front]
     carried = LinearNDInterpolator(skin.points[front, :2], np.hstack([skin.points[front], normals, skin.colours[front], moves]))
     places, normals, colours, moves = np.split(carried(flat), [3, 6, 9], axis=1)
     strands = 0.92 + 0.08 * np.cos(2 * np.pi * (BROW_STRANDS * along + 1.2 * across))
     share = strands * _smooth(1 - np.abs(across), 0.0, 0.55) * _smooth(along, 0.0, 0.12) * (1 - 0.6 * _smooth(along, 0.8, 1.0))
-    return _added(
-        places + BROW_ABOVE_MM * normals, moves.reshape(len(flat), -1, 3).transpose(1, 0, 2),
-        _mixed(colours, "hair", 0.9 * share.ravel()), "brows", _grid(*along.shape),
-    )  # fmt: skip
+    points, hair = places + BROW_ABOVE_MM * normals, _mixed(colours, "hair", 0.9 * share.ravel())
+    return _added(points, moves.reshape(len(flat), -1, 3), hair, "brows", _grid(*along.shape))
 
 
 def _lashes(whole: Mesh, marks: Sequence[int]) -> Mesh:
@@ -357,11 +296,11 @@ def _lashes(whole: Mesh, marks: Sequence[int]) -> Mesh:
     side = np.sign(whole.points[marks[0], 0])
     out = np.stack([side * (0.9 * along - 0.2), np.full(len(margin), 0.5), np.ones(len(margin))], axis=1)
     length = LASH_MM * np.sin(np.pi * (0.06 + 0.86 * along)) * (0.55 + 0.45 * along)
-    base, moves = whole.points[margin] + [0, 0, 0.15], whole.shapes[:, margin]
+    base, moves = whole.points[margin] + [0, 0, 0.15], whole.shapes[margin]
     tips = base + length[:, None] * out / np.linalg.norm(out, axis=1, keepdims=True)
     turned = moves.copy()
-    turned[INDEX["eyeBlinkLeft" if side > 0 else "eyeBlinkRight"], :, 1] -= 1.1 * length
-    points, shapes = np.stack([base, tips], axis=1).reshape(-1, 3), np.stack([moves, turned], axis=2).reshape(len(moves), -1, 3)
+    turned[:, INDEX["eyeBlinkLeft" if side > 0 else "eyeBlinkRight"], 1] -= 1.1 * length
+    points, shapes = (np.stack(ends, axis=1).reshape(-1, *ends[0].shape[1:]) for ends in ((base, tips), (moves, turned)))
     front = _added(points, shapes, np.tile(COLOURS["hair"], (len(points), 1)), "lashes", _grid(len(margin), 2))
     return _joined([front, replace(front, triangles=front.triangles[:, ::-1])])  # seen from both sides
 
@@ -393,10 +332,9 @@ def _highlight(eye: Mesh) -> Mesh:
     sideways = np.cross([0.0, 1.0, 0.0], wanted)
     ring = np.outer(np.cos(turns), sideways) + np.outer(np.sin(turns), np.cross(wanted, sideways))
     points = centre + radius * wanted + HIGHLIGHT_MM * np.concatenate([np.zeros((1, 3)), ring])
-    affine = np.linalg.lstsq(
-        np.column_stack([eye.points, np.ones(len(eye.points))]), eye.shapes.transpose(1, 0, 2).reshape(len(eye.points), -1)
-    )[0]
-    moves = (np.column_stack([points, np.ones(9)]) @ affine).reshape(9, -1, 3).transpose(1, 0, 2)
+    n_points = len(eye.points)
+    affine = np.linalg.lstsq(np.column_stack([eye.points, np.ones(n_points)]), eye.shapes.reshape(n_points, -1))[0]
+    moves = (np.column_stack([points, np.ones(9)]) @ affine).reshape(9, -1, 3)
     fan = np.stack([np.zeros(8, int), 1 + np.arange(8), 1 + (np.arange(8) + 1) % 8], axis=1)
     return _added(points, moves, np.ones((9, 3)), "highlights", fan)
 
@@ -417,16 +355,8 @@ def _added(points: np.ndarray, shapes: np.ndarray, colours: np.ndarray, material
     return Mesh(points, shapes, colours, np.full(n_points, MATERIALS.index(material)), np.full(n_points, -1), triangles)
 
 
-# glTF ---------------------------------------------------------------------------------------------------------------
-
-
 def _document(mesh: Mesh, subset: np.ndarray) -> Gltf:
-    """A node "head" whose mesh has a primitive a material, the 52 shapes as sparse morph targets, and as `extras` its landmarks
-    and regions, as numbers of its vertices in the order of its primitives.
-
-    Args:
-        subset: vertices of ICT-FaceKit that stand for the whole face where fewer vertices do.
-    """
+    """A node "head" whose mesh has a primitive a material, the 52 shapes as sparse morph targets, and `_extras`."""
     asset = {"version": "2.0", "generator": "facedistill", "copyright": COPYRIGHT}
     gltf = Gltf({"asset": asset, "buffers": [{}], "scene": 0, "scenes": [{"nodes": [0]}]})
     normals = vertex_normals(mesh.points, mesh.triangles)
@@ -440,7 +370,7 @@ def _document(mesh: Mesh, subset: np.ndarray) -> Gltf:
             "NORMAL": gltf.append(normals[used].astype(np.float32), target=ARRAY_BUFFER),
             "COLOR_0": gltf.append(mesh.colours[used].astype(np.float32), target=ARRAY_BUFFER),
         }
-        targets = [{"POSITION": index} for index in _targets(gltf, mesh.shapes[:, used])]
+        targets = [{"POSITION": index} for index in _targets(gltf, mesh.shapes[used])]
         indices = gltf.append(corners.astype(np.uint16).ravel(), target=ELEMENT_ARRAY_BUFFER)
         primitives.append({"attributes": attributes, "indices": indices, "material": number, "targets": targets})
         surface = {"metallicFactor": 0.0, "roughnessFactor": ROUGHNESS[name]}
@@ -451,13 +381,14 @@ def _document(mesh: Mesh, subset: np.ndarray) -> Gltf:
 
 
 def _extras(mesh: Mesh, order: np.ndarray, subset: np.ndarray) -> dict:
+    """Landmarks and regions, as numbers of vertices in the file; a subset stands for the whole face where fewer will do."""
     used, first = np.unique(order, return_index=True)  # vertices between materials are there once for each
     sources, materials, points = mesh.sources[used], mesh.materials[used], mesh.points[used]
     is_face = (sources >= 0) & (sources < FACE_END)
+    is_front = is_face | np.isin(materials, [MATERIALS.index(name) for name in ("eyes", "brows")])
     regions = {
         "lips": materials == MATERIALS.index("lips"),
-        "upper_face": (is_face | np.isin(materials, [MATERIALS.index(name) for name in ("eyes", "brows")]))
-        & (points[:, 1] > UPPER_FACE_Y),
+        "upper_face": is_front & (points[:, 1] > UPPER_FACE_Y),
         "subset": is_face & np.isin(sources, subset),
     }
     return {
@@ -468,10 +399,10 @@ def _extras(mesh: Mesh, order: np.ndarray, subset: np.ndarray) -> dict:
 
 
 def _targets(gltf: Gltf, shapes: np.ndarray) -> list[int]:
-    """Accessors of (K, V, 3) mm displacements: zeros, but for the vertices that a shape moves."""
-    moved = [np.flatnonzero(np.abs(shape).max(axis=1) > MIN_MOVE_MM) for shape in shapes]
+    """Accessors of (V, K, 3) mm displacements: zeros, but for the vertices that a shape moves."""
+    moved = [np.flatnonzero(is_moved) for is_moved in (np.abs(shapes).max(axis=2) > MIN_MOVE_MM).T]
     moved = [rows if len(rows) else np.zeros(1, int) for rows in moved]  # sparse data must not be empty
-    values = [(shape[rows] / 1000).astype(np.float32) for shape, rows in zip(shapes, moved, strict=True)]
+    values = [(shapes[rows, number] / 1000).astype(np.float32) for number, rows in enumerate(moved)]
     index_view = gltf.append_view(np.concatenate(moved).astype(np.uint16))
     value_view = gltf.append_view(np.concatenate(values))
     accessors, start = [], 0
@@ -481,7 +412,7 @@ def _targets(gltf: Gltf, shapes: np.ndarray) -> list[int]:
             "indices": {"bufferView": index_view, "byteOffset": 2 * start, "componentType": UNSIGNED_SHORT},
             "values": {"bufferView": value_view, "byteOffset": 12 * start},
         }
-        whole = np.zeros((shapes.shape[1], 3), np.float32)
+        whole = np.zeros((len(shapes), 3), np.float32)
         whole[: len(displacements)] = displacements  # in any place: for its limits alone
         accessors.append(gltf.append_item("accessors", {**describe(whole), **limits(whole), "sparse": sparse}))
         start += len(displacements)
