@@ -69,6 +69,8 @@ RHUBARB: dict[str, dict[str, float]] = {
 
 @dataclass(frozen=True)
 class Peer:
+    """A tool that others made: how it is run, and what its shapes are in ARKit's curves."""
+
     package: str  # of npm; empty for a command
     shapes: Mapping[str, Mapping[str, float]]  # its vocabulary
     calibrated: bool = False  # it must hear vowels first

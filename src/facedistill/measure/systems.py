@@ -51,6 +51,7 @@ class System:
 
 
 def each(animate: Animate) -> AnimateAll:
+    """Animates recordings one by one, several at a time."""
     return partial(parallel_map, animate)
 
 

@@ -95,6 +95,8 @@ def _levelled(audio: np.ndarray) -> Tensor:
 
 @dataclass(frozen=True)
 class Alignment:
+    """The timed phones of an utterance."""
+
     phones: list[Phone]
     confidence: float  # how sure the model is: the geometric mean of its phones' probabilities
 

@@ -40,6 +40,8 @@ class FilterbankHubert(HubertModel):
 
 
 class MfccConfig(PretrainedConfig):
+    """Describes the encoder that computes MFCCs, as `transformers` describes a network."""
+
     model_type = MFCC
 
     def __init__(self, **kwargs) -> None:

@@ -43,6 +43,7 @@ def parallel_map(function: Callable, *columns: Iterable) -> list:
 
 
 def n_parameters(network: nn.Module) -> int:
+    """How many numbers a network has learnt or will learn."""
     return sum(parameter.numel() for parameter in network.parameters())
 
 

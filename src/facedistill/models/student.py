@@ -20,6 +20,8 @@ ENSEMBLE_DELAY_S = 1 / 60  # the frame after the one shown must be there
 
 @dataclass(frozen=True)
 class StudentConfig:
+    """What a student is built from."""
+
     channels: int
     past_ms: int  # the window is `past_ms` + `future_ms`
     future_ms: int
@@ -104,6 +106,7 @@ def smooth(curves: np.ndarray, weights: Sequence[float] = (1 / 3, 1 / 3, 1 / 3))
 
 
 def save_student(student: Student, folder: Path) -> None:
+    """Writes model.safetensors and config.json, see `load_student`."""
     save_network(student, asdict(student.config) | {"sample_rate_hz": SAMPLE_RATE_HZ}, folder)
 
 

@@ -126,6 +126,7 @@ def folder_of(choice: InternalTeacher, name: str) -> Path:
 
 
 def build_teacher(params: TeachParams) -> Teacher:
+    """A teacher with first weights, its encoder pretrained or not."""
     teacher = Teacher(build_encoder(params.encoder), params.generator)
     teacher.encoder.requires_grad_(params.encoder.trainable)
     return teacher

@@ -40,6 +40,8 @@ Loss = Callable[[nn.Module, int, np.random.Generator], dict[str, Tensor]]
 
 @dataclass
 class Run:
+    """A training that can be stopped at any time and taken up again."""
+
     name: str
     module: nn.Module
     loss: Loss

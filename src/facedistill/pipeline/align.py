@@ -35,6 +35,8 @@ ALIGNED = "aligned"  # the label kind of what this stage has timed
 
 
 class AlignerLoss:
+    """The loss of the aligner on random crops: its phones, frame by frame."""
+
     def __init__(self, corpus: Corpus, params: AlignParams) -> None:
         self.corpus, self.params = corpus, params
 

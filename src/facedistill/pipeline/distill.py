@@ -91,6 +91,7 @@ class StudentLoss:
 
 
 def student_config(params: DistillParams, student: StudentParams, curves: tuple[str, ...] = CURVES) -> StudentConfig:
+    """What the parameters say of a student."""
     return StudentConfig(
         channels=student.channels, past_ms=student.past_ms, future_ms=student.future_ms, dilations=student.dilations,
         filters=params.filters, level_keep_ratio=params.level_keep_ratio, curves=curves,

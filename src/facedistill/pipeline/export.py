@@ -80,6 +80,7 @@ def write_model(folder: Path, graph: onnx.ModelProto, metadata: ModelMetadata) -
 
 
 def described(path: Path, graph: onnx.ModelProto, precision: str, kind: str) -> dict[str, str | int]:
+    """What the card and `info` tell of a file: precision, kind, sizes in bytes, SHA-256."""
     content, memory = path.read_bytes(), working_memory(graph)
     digest = hashlib.sha256(content).hexdigest()  # what `sha256sum` prints
     about = {"precision": precision, "kind": kind, "bytes": len(content), "sha256": digest}
