@@ -6,8 +6,6 @@ from functools import cache
 import numpy as np
 
 from facedistill.core.paths import HEAD
-from facedistill.formats.glb import load
-from facedistill.formats.gltf_face import read_face
 from facedistill.rig.arkit import N_CURVES
 
 MM_PER_UNIT = 1000.0  # glTF is in metres
@@ -68,6 +66,9 @@ def mesh() -> Head:
 @cache
 def head() -> Head:
     """Reads the head, once per process."""
+    from facedistill.formats.glb import load
+    from facedistill.formats.gltf_face import read_face  # which needs Pillow, as nothing else of the rig does
+
     surface, extras = read_face(HEAD), load(HEAD).content["meshes"][0]["extras"]
     regions = {name: np.array(vertices, np.int32) for name, vertices in extras["regions"].items()}
     neutral, basis = np.float32(MM_PER_UNIT) * surface.vertices, np.float32(MM_PER_UNIT) * surface.shapes
