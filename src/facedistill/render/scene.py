@@ -43,7 +43,8 @@ class Canvas:
 
     def draw(self, clip: np.ndarray, colours: np.ndarray) -> np.ndarray:
         """(V, 3) positions in -1..1, right, up and away, and (V, 3) uint8 sRGB -> (height, width, 4) uint8 RGBA, else clear."""
-        self._vertices["position"], self._vertices["colour"][:, :3] = clip, colours
+        # The renderer interpolates in integers, which start again at 0 after 255.
+        self._vertices["position"], self._vertices["colour"][:, :3] = clip, np.minimum(colours, 254)
         self._geometry.modifyGeom(0).modifyVertexData().modifyArray(0).modifyHandle().copyDataFrom(self._vertices.tobytes())
         self._engine.renderFrame()
         samples = Image.frombuffer("RGBA", self.shape[::-1], self._picture.getRamImage(), "raw", "BGRA", 0, -1)
