@@ -46,7 +46,7 @@ verify: env ## compare this run with the committed one: numbers within tolerance
 
 # The whole pipeline takes as long as all other tests together: it goes first, to one of two processes.
 test: env ## run the whole test suite
-	python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 smoke: env ## run the whole pipeline on configs/smoke.yaml in a scratch copy
 	python tests/smoke.py
