@@ -4,6 +4,7 @@ import base64
 import io
 import struct
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -126,6 +127,16 @@ def test_vertices_that_move_together_are_one_point():
     np.testing.assert_allclose(drawn.neutral[drawn.points], 1000 * surface.vertices, atol=1e-4)
     np.testing.assert_allclose(drawn.basis[:, drawn.points], 1000 * surface.shapes, atol=1e-4)
     assert np.array_equal(drawn.points[drawn.corners], drawn.faces)
+
+
+def test_vertices_that_move_by_other_shapes_stay_apart(monkeypatch):
+    surface = read_face(HEAD)
+    vertices, shapes = surface.vertices.copy(), surface.shapes.copy()
+    vertices[1], shapes[:, :2] = vertices[0], 0
+    shapes[INDEX["mouthSmileLeft"], 0] = shapes[INDEX["mouthSmileRight"], 1] = [0.001, 0, 0]  # as far, each by its own side
+    monkeypatch.setattr("facedistill.render.portrait.read_face", lambda path: replace(surface, vertices=vertices, shapes=shapes))
+    drawn = load_head.__wrapped__(None)
+    assert drawn.points[0] != drawn.points[1]
 
 
 def test_a_head_is_brought_to_the_place_of_the_built_in_one(tmp_path):

@@ -62,7 +62,7 @@ def load_head(face: Path | None) -> RenderableHead:
     """The head of a file, or the built-in one; read once per process. `InputError` if its shapes do not move what ARKit's do."""
     surface = read_face(face or HEAD)
     scale, offset = (MM_PER_UNIT, np.zeros(3)) if face is None else _placed(surface, face)
-    moved = surface.shapes.sum(axis=0)
+    moved = np.tensordot(np.sqrt(np.arange(2, 2 + N_CURVES)), surface.shapes, 1)  # other shapes, other sums
     _, first, points = np.unique(np.hstack([surface.vertices, moved]), axis=0, return_index=True, return_inverse=True)
     neutral, basis = scale * surface.vertices[first] + offset, np.float32(scale) * surface.shapes[:, first]
     points, smooth = points.astype(np.int32), np.square(1 - surface.roughness)[:, None]
